@@ -1,0 +1,58 @@
+# Everything a developer needs; nothing but Python 3.11+ and make has to be there first.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help install demo test soak bench check serve format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     the whole product at work, with a Bitrix24 portal of its own"
+	@echo "make test     all tests"
+	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
+	@echo "make bench    how soon an answer is seen, measured"
+	@echo "make check    format, lint and types"
+	@echo "make serve    the application for production, as config.toml says"
+	@echo "make install  .venv with all that serving needs"
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	@$(BIN)/python -m sandbox.demo $(ARGS)
+
+serve: .venv/installed
+	@$(BIN)/gunicorn
+
+test: .venv/installed-dev
+	@$(BIN)/python tests/install_browser.py
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+soak: .venv/installed-dev
+	@$(BIN)/python tests/soak.py $(ARGS)
+
+bench: .venv/installed-dev
+	@$(BIN)/python tests/install_browser.py
+	@$(BIN)/python tests/bench.py
+
+check: .venv/installed-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python tests/audit.py
+
+format: .venv/installed-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info build

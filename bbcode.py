@@ -1,0 +1,474 @@
+"""Bitrix24's BB codes and files as safe HTML, and the operator's signature taken off a text.
+
+Pure functions. Whatever the text, the HTML is well-formed, is made in linear time and holds no
+script, no style and no address but http, https, mailto and tel. An unknown code, one with a value
+it cannot have and one without its other half are shown as typed. Knows nothing of the product.
+
+A text is cut into tokens once, which joins the pairs (`_scan`), and written once, which keeps the
+nesting right (`_Writer`). nh3 has the last word.
+
+The pages forbid inline styles, so looks are classes. These, for the style sheet, are all:
+
+    bb-size-s bb-size-m bb-size-l bb-size-xl
+    bb-color-red -orange -yellow -green -teal -blue -purple -pink -gray
+    bb-quote    blockquote; a cite in it says who is quoted, and when
+    bb-code     pre, with a code in it
+    bb-image    img;  bb-icon  img in a line of text;  bb-file  a file of the portal
+    bb-mention  a user, a chat, a message;  bb-command  a text that a bot would take
+
+A bb-image and a cite are to be blocks: the line break behind them is left out.
+"""
+
+import colorsys
+import html
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import nh3
+from markupsafe import Markup
+
+RENDERER: int = 3
+"""Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
+under another version is then rendered again."""
+
+MAX_DEPTH = 30  # codes nested deeper are shown as typed, so that nh3 meets no deep tree
+MAX_REOPENED = 200  # in one text; see _Writer._close
+MAX_URL = 2048
+MAX_NAME = 255
+MAX_PIECE = 1000  # see _escape
+
+QUOTE = '<blockquote class="bb-quote">'
+MENTION = '<span class="bb-mention">'
+COMMAND = '<span class="bb-command">'
+PLAIN = {"b": "<strong>", "i": "<em>", "u": "<u>", "s": "<s>", "quote": QUOTE}
+NAMED = {"user": MENTION, "chat": MENTION, "context": MENTION, "send": COMMAND, "put": COMMAND}
+LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
+SINGLE = {"br": "<br>", "like": "👍", "dislike": "👎"}
+SIZES = ((11, "s"), (16, "m"), (22, "l"), (999, "xl"))  # up to so many pixels
+HUES = (  # up to so many degrees
+    *((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "teal")),
+    *((260, "blue"), (310, "purple"), (345, "pink"), (360, "red")),
+)
+COLORS = {"gray", *(name for _, name in HUES)}
+
+SANITIZER = nh3.Cleaner(
+    tags={"strong", "em", "u", "s", "span", "a", "br", "img", "blockquote", "cite"}
+    | {"pre", "code", "time"},
+    attributes={"a": {"href"}, "img": {"src", "alt", "title"}, "time": {"datetime"}},
+    allowed_classes={
+        "span": {f"bb-size-{name}" for _, name in SIZES}
+        | {f"bb-color-{name}" for name in COLORS}
+        | {"bb-mention", "bb-command", "bb-file"},
+        "img": {"bb-image", "bb-icon"},
+        "blockquote": {"bb-quote"},
+        "pre": {"bb-code"},
+    },
+    url_schemes={"http", "https", "mailto", "tel"},
+    url_relative="deny",
+    link_rel="noopener noreferrer nofollow ugc",
+    # Two set for one element would stand in any order, and the same text give different HTML.
+    tag_attribute_values={"img": {"loading": {"lazy"}, "referrerpolicy": {"no-referrer"}}},
+    set_tag_attribute_values={"a": {"target": "_blank"}},
+)
+
+# Control characters, and the embeddings and overrides that can turn the letters of a word around.
+# Marks, joiners and isolates stay: Arabic, Hebrew, Persian and emoji are written with them.
+UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+# All patterns are linear: what repeats is possessive or short, and ends at a bracket or a line.
+URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
+AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"  # the sentence's, where it ends one
+WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[\w*+\])++=)*+"  # brackets as in ?a[id]=1
+TOKEN = re.compile(
+    rf"""
+      ^(?P<lines>>>)[ ]?
+    | ^(?P<dashes>-{{20,}}+)[ \t]*+$
+    | \[(?P<closing>/?)(?P<name>[A-Za-z]++)(?P<rest>[= ](?:[^\[\]\n]++|\[\w*+\])*+)?\]
+    | (?P<smiley><(?ai:img)[ ](?:[^<>"'\n]++|"[^"<\n]*+"|'[^'<\n]*+')*+>)
+    | (?P<url>{WEB_URL})
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+TAG = re.compile(r"<[^>]*+>")
+CODE_END = re.compile(r"\[/(?ai:code)\]")
+ENCLOSED = re.compile(  # what [url], [img] and [call] without a value go on with
+    rf"\s*+(?P<value>{WEB_URL}|(?ai:mailto|tel):{URL_CHARACTER}++|\+?[0-9(][0-9(). -]*+)"
+    r"\s*+\[/(?P<name>[A-Za-z]++)\]"
+)
+QUOTED_AUTHOR = re.compile(  # "Olga Petrova [12.05.2026 10:11] #chat5/903311"
+    r"\n(?P<cite>[^\[\]\n]{1,255}+\[[^\[\]\n]{1,60}+\])(?: #[^\s\[\]]{1,100}+)?[ \t]*+$",
+    re.MULTILINE,
+)
+SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
+    r"(?ai:https?)://[^\s\x00-,/:-@\[-^`{-\x7f]++(?::[0-9]{1,5}+)?(?:[/?#][^\s<>\"`\\]*+)?"
+)
+PICTURE_URL = re.compile(r"(?ai:https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
+SAFE_CONTACT = re.compile(
+    r"(?ai:mailto):[\w.+-]++@[\w.-]++(?:\?[^\s<>\"`\\]*+)?|(?ai:tel):\+?[0-9().-]{2,40}"
+)
+PHONE = re.compile(r"\+?[0-9(). -]{2,40}")
+SMILEY_CODE = re.compile(r""" data-code=(?:"([^"]+)"|'([^']+)')""", re.IGNORECASE)
+PARAMETER = re.compile(r"\s(\w++)=")
+DISK = re.compile(r"(?:=| file id=)(\w{1,40})", re.IGNORECASE)
+TIMESTAMP = re.compile(r"=([0-9]{1,11})(?: .*)?")
+PIXELS = re.compile(r"([0-9]{1,3})(?:px|pt)?")
+RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a-f])([0-9a-f]))")
+SIGNATURE = re.compile(  # with a [br] or nothing behind it, so "[b]Note:[/b] text" has none
+    rf"\[b\](?P<name>(?:(?!\[/?b\])[^\n]){{1,{MAX_NAME}}}?):\[/b\][ \t]*+(?:\[br\][ ]?|\Z)",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def to_html(text: str) -> Markup:
+    """Render BB codes as HTML that a bubble can hold as it is."""
+    text = _clean(text)
+    writer = _Writer(text)
+    for token in _scan(text):
+        writer.write(token)
+    shown = SANITIZER.clean(writer.finish())
+    if text.strip() and "<img" not in shown and not TAG.sub("", shown).strip():
+        # Codes around nothing: better as typed than an empty bubble.
+        shown = SANITIZER.clean(_escape(text.strip()).replace("\n", "<br>"))
+    return stored_html(shown)
+
+
+def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
+    """A file of a message: an image as a picture, all else as a link with name and size.
+
+    `kind` is the portal's image, video, audio or file; `size` is in bytes. A link that is not
+    of the web is left out, the name stays; a picture without HTTPS, which browsers would not load,
+    is a link, but for one of this very machine, where a portal under development may be.
+    """
+    label = html.escape(_clean(name) or "file")
+    if size is not None:
+        label += f" ({_readable(size)})"
+    link = link.partition("#")[0]
+    if not _is_safe(SAFE_WEB_URL, link):
+        return stored_html(SANITIZER.clean(f'<span class="bb-file">{label}</span>'))
+    if kind == "image" and PICTURE_URL.match(link):
+        shown = f'<img class="bb-image" src="{html.escape(link)}" alt="{label}" {LOADING}>'
+        return stored_html(SANITIZER.clean(f'<a href="{html.escape(link)}">{shown}</a>'))
+    shown = f'<span class="bb-file">{label}</span>'
+    return stored_html(SANITIZER.clean(f'<a href="{html.escape(link)}">{shown}</a>'))
+
+
+def _readable(size: int) -> str:
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size = round(size / 1024)
+    return f"{size} GB"
+
+
+def stored_html(rendered: str) -> Markup:
+    """HTML that this module or a template of ours has made, for a template to take as it is."""
+    return Markup(rendered)  # noqa: S704  nothing else makes Markup
+
+
+def take_signature(text: str) -> tuple[str | None, str]:
+    """Split the operator's name off the very front: (name as plain text or None, what follows).
+
+    An unsigned text looks signed if it is nothing but "[b]Words:[/b]" or has a [br] after that.
+    """
+    signature = SIGNATURE.match(text)
+    if signature is None:
+        return None, text
+    name = " ".join(_clean(html.unescape(signature["name"])).split())
+    return (name, text[signature.end() :]) if name else (None, text)
+
+
+@dataclass(slots=True, eq=False)
+class _Token:
+    """A piece of the text that is more than its letters."""
+
+    kind: Literal["whole", "open", "close", ">>"]  # ">>" opens where no such quote is open yet
+    start: int
+    end: int
+    html: str = ""  # of what opens an element: its tag
+    label: str = ""  # of a quote: its cite; of another pair: what it shows if it holds nothing
+    in_link: str | None = None  # instead of `html` within a link, which may hold no second one
+    is_block: bool = False  # stands on lines of its own: the line break behind it is part of it
+    pair: "_Token | None" = None  # the other half
+
+
+def _clean(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return LONE_SURROGATE.sub("\ufffd", UNWANTED.sub("", text))
+
+
+def _escape(text: str) -> str:
+    """Text as HTML, in pieces that end with a comment.
+
+    nh3 leaves the comments out, and needs them: its time grows with the square of the number of
+    "&" and no-break spaces in what stands between two tags.
+    """
+    starts = range(0, len(text), MAX_PIECE)
+    return "".join(html.escape(text[at : at + MAX_PIECE]) + "<!---->" for at in starts)
+
+
+def _scan(text: str) -> list[_Token]:
+    """All tokens in their order, pairs joined. What lies between them is plain text."""
+    tokens = []
+    waiting: defaultdict[str, list[_Token]] = defaultdict(list)
+    last_code_end = max((end.start() for end in CODE_END.finditer(text)), default=-1)
+    position = 0
+    while found := TOKEN.search(text, position):
+        name = "--" if found["dashes"] else (found["name"] or "").lower()
+        quotes = waiting["--"]
+        if name == "--" and quotes and not text[quotes[-1].end : found.start()].strip():
+            quotes.pop()  # two rules with nothing between them quote nothing
+        if not name:
+            token = _other(found)
+        elif found["closing"] or (name == "--" and waiting[name]):
+            token = _closing(found, waiting[name])
+        elif name == "code" and found["rest"] is None and found.end() <= last_code_end:
+            token = _code(found)
+        else:
+            token = _single(name, found) or _enclosed(name, found) or _opening(name, found)
+            if token and token.kind == "open":
+                waiting[name].append(token)
+        if token:
+            tokens.append(token)
+            position = token.end
+        elif found["url"]:  # from each of its letters another may begin: that would be quadratic
+            position = found.end()
+        else:  # what only looked like a code may hold one
+            position = found.start() + 1
+    return tokens
+
+
+def _other(found: re.Match[str]) -> _Token | None:
+    """What is not written in brackets."""
+    start, end = found.span()
+    if found["lines"]:
+        return _Token(">>", start, end, QUOTE)
+    if found["smiley"]:
+        code = SMILEY_CODE.search(found["smiley"])
+        shown = _escape(_clean(html.unescape(code[1] or code[2]))) if code else ""
+        return _Token("whole", start, end, shown) if code else None
+    url = _without_punctuation(found["url"])
+    return _link_token(start, start + len(url), url, url)
+
+
+def _closing(found: re.Match[str], waiting: list[_Token]) -> _Token | None:
+    if found["rest"] is not None or not waiting:
+        return None
+    opening = waiting.pop()
+    opening.pair = _Token("close", *found.span(), is_block=opening.is_block, pair=opening)
+    return opening.pair
+
+
+def _code(found: re.Match[str]) -> _Token | None:
+    end = CODE_END.search(found.string, found.end())
+    if end is None:
+        return None
+    code = found.string[found.end() : end.start()].removeprefix("\n").removesuffix("\n")
+    shown = f'<pre class="bb-code"><code>{_escape(code)}</code></pre>'
+    return _Token("whole", found.start(), end.end(), shown, is_block=True)
+
+
+def _single(name: str, found: re.Match[str]) -> _Token | None:
+    """The codes that have no second half."""
+    rest, shown = found["rest"], None
+    if rest is None:
+        shown = SINGLE.get(name)
+    elif name == "disk" and (file := DISK.fullmatch(rest)):
+        shown = f'<span class="bb-file">📎 {html.escape(file[1])}</span>'
+    elif name == "timestamp" and (seconds := TIMESTAMP.fullmatch(rest)):
+        time = datetime.fromtimestamp(int(seconds[1]), UTC)
+        shown = f'<time datetime="{time:%Y-%m-%dT%H:%M:%SZ}">{time:%Y-%m-%d %H:%M} UTC</time>'
+    elif name == "icon":
+        url, *parameters = PARAMETER.split(rest)
+        names = map(str.lower, parameters[::2])
+        title = dict(zip(names, parameters[1::2], strict=True)).get("title", "")
+        shown = _image(_value(url), "bb-icon", title.strip()[:MAX_NAME])
+    return _Token("whole", *found.span(), shown) if shown else None
+
+
+def _enclosed(name: str, found: re.Match[str]) -> _Token | None:
+    """[img], [url] and [call] around an address, in which nothing is rendered."""
+    if name not in ("img", "url", "call") or (found["rest"] and name != "img"):
+        return None
+    inside = ENCLOSED.match(found.string, found.end())
+    if inside is None or inside["name"].lower() != name or _value(found["rest"]):
+        return None
+    start, end, value = found.start(), inside.end(), inside["value"].strip()
+    if name != "img":
+        return _link_token(start, end, value if name == "url" else _phone(value), value)
+    image = _image(value, "bb-image")
+    if image is None:  # what browsers would not load can still be followed
+        return _link_token(start, end, value, value) if _is_safe(SAFE_WEB_URL, value) else None
+    shown = f"{_link(value)}{image}</a>"
+    return _Token("whole", start, end, shown, in_link=image, is_block=True)
+
+
+def _opening(name: str, found: re.Match[str]) -> _Token | None:
+    start, end = found.span()
+    if name == "--":
+        author = QUOTED_AUTHOR.match(found.string, end)
+        cite = f"<cite>{html.escape(author['cite'])}</cite>" if author else ""
+        return _Token("open", start, author.end() if author else end, QUOTE, cite, is_block=True)
+    value = _value(found["rest"])
+    label = html.escape(value) if name not in ("size", "color") else ""
+    has_sense = 0 < len(value) <= MAX_URL or found["rest"] is None
+    tag = _opening_tag(name, value) if has_sense else None
+    return _Token("open", start, end, tag, label, is_block=name == "quote") if tag else None
+
+
+def _opening_tag(name: str, value: str) -> str | None:
+    """None if there is no such code, or not with this value; "" is none."""
+    tag = NAMED.get(name) if value else NAMED.get(name) or PLAIN.get(name)
+    if value and name in ("url", "call"):
+        tag = _link(value if name == "url" else _phone(value))
+    elif value and name in ("size", "color"):
+        css = _size_class(value) if name == "size" else _color_class(value)
+        tag = f'<span class="{css}">' if css else "<span>"
+    return tag
+
+
+def _value(rest: str | None) -> str:
+    """What follows the "=" of a code, without quotation marks."""
+    return rest[1:].strip(" \t\"'") if rest and rest[0] == "=" else ""
+
+
+def _link_token(start: int, end: int, url: str, label: str) -> _Token | None:
+    link, label = _link(url), html.escape(label)
+    return _Token("whole", start, end, f"{link}{label}</a>", in_link=label) if link else None
+
+
+def _link(url: str) -> str | None:
+    safe = _is_safe(SAFE_WEB_URL, url) or _is_safe(SAFE_CONTACT, url)
+    return f'<a href="{html.escape(url)}">' if safe else None
+
+
+def _image(url: str, css: str, title: str = "") -> str | None:
+    if not _is_safe(SAFE_WEB_URL, url) or not url.lower().startswith("https:"):
+        return None
+    # Whoever does not see it gets its title, or its file's name.
+    name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]
+    tooltip = f' title="{html.escape(title)}"' if title else ""
+    source, name = html.escape(url), html.escape(name)
+    return f'<img class="{css}" src="{source}" alt="{name}"{tooltip} {LOADING}>'
+
+
+def _is_safe(pattern: re.Pattern[str], url: str) -> bool:
+    # isprintable() refuses what cannot be seen: joiners, marks of direction, odd spaces.
+    return len(url) <= MAX_URL and url.isprintable() and pattern.fullmatch(url) is not None
+
+
+def _without_punctuation(url: str) -> str:
+    """The address without the end of the sentence it stands in."""
+    unopened = url.count(")") - url.count("(")
+    end = len(url)
+    while url[end - 1] in AFTER_URL or (url[end - 1] == ")" and unopened > 0):
+        unopened -= url[end - 1] == ")"
+        end -= 1
+    return url[:end]
+
+
+def _phone(number: str) -> str:
+    return "tel:" + re.sub("[^0-9+]", "", number) if PHONE.fullmatch(number) else ""
+
+
+def _size_class(value: str) -> str | None:
+    size = PIXELS.fullmatch(value.lower())
+    return f"bb-size-{next(name for top, name in SIZES if int(size[1]) <= top)}" if size else None
+
+
+def _color_class(value: str) -> str | None:
+    """The nearest of our colours; None for black, white and what is no colour."""
+    name = value.lower()
+    if rgb := RGB.fullmatch(name):
+        red, green, blue = (int(part * (2 // len(part)), 16) / 255 for part in rgb.groups() if part)
+        hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+        if saturation >= 0.2:
+            name = next(name for top, name in HUES if hue * 360 <= top)
+        elif 0.2 <= light <= 0.9:
+            name = "gray"
+    return f"bb-color-{name}" if name in COLORS else None
+
+
+class _Writer:
+    """Writes tokens as elements that nest, whatever the order in which their codes close."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._written = 0  # of the text, so far
+        self._html: list[str] = []
+        self._open: list[_Token] = []  # outermost first
+        self._reopened = 0
+        self._block_end = -1
+
+    def write(self, token: _Token) -> None:
+        """Write the plain text before the token, and the token unless it is plain text as well."""
+        self._write_plain(token.start)
+        if self._understood(token):
+            self._written = token.end
+            self._block_end = token.end if token.is_block else -1
+
+    def finish(self) -> str:
+        self._write_plain(len(self._text))
+        while self._open:
+            self._close(self._open[-1])
+        return "".join(self._html)
+
+    def _write_plain(self, end: int) -> None:
+        start, self._written = self._written, end
+        if start == self._block_end and self._text.startswith("\n", start, end):
+            start += 1
+        line_end = self._text.find("\n", start, end)
+        quote = self._quoted_lines()
+        if quote and line_end >= 0 and not self._text.startswith(">>", line_end + 1):
+            self._html.append(_escape(self._text[start:line_end]))
+            self._close(quote)
+            start = line_end + 1
+        if start < end:
+            self._html.append(_escape(self._text[start:end]).replace("\n", "<br>"))
+
+    def _understood(self, token: _Token) -> bool:
+        """Write what the token means; False if here it can only be shown as typed."""
+        if token.kind == "whole":
+            if token.html != "<br>" or token.start != self._block_end:
+                in_link = token.in_link is not None and self._in_link()
+                self._html.append(token.in_link or "" if in_link else token.html)
+        elif token.kind == "close":
+            if token.pair is None or token.pair not in self._open:
+                return False
+            self._close(token.pair)
+        elif token.kind == "open" or not self._quoted_lines():
+            alone = token.kind == "open" and token.pair is None
+            second_link = token.html.startswith("<a ") and self._in_link()
+            if alone or second_link or len(self._open) == MAX_DEPTH:
+                return False
+            self._open.append(token)
+            self._html.append(token.html)
+            is_empty = token.pair and token.pair.start == token.end
+            if token.label and (token.is_block or is_empty):
+                self._html.append(token.label)
+        return True
+
+    def _close(self, token: _Token) -> None:
+        """Close an element; those opened in it end with it and go on behind it.
+
+        They go on only so often: each time, a few typed letters make a row of elements.
+        """
+        place = self._open.index(token)
+        inside = self._open[place + 1 :][: MAX_REOPENED - self._reopened]
+        for ending in reversed(self._open[place:]):
+            if self._html[-1] == ending.html:  # nothing is in it
+                self._html.pop()
+            else:
+                self._html.append(f"</{ending.html[1:-1].split()[0]}>")
+        self._open[place:] = inside
+        self._html += [element.html for element in inside]
+        self._reopened += len(inside)
+
+    def _quoted_lines(self) -> _Token | None:
+        return next((token for token in self._open if token.kind == ">>"), None)
+
+    def _in_link(self) -> bool:
+        return any(token.html.startswith("<a ") for token in self._open)

@@ -1,0 +1,368 @@
+"""What Bitrix24 posts to us: PHP-style forms decoded, checked and made into frozen objects.
+
+BadRequest says in one line what is wrong with a form; nothing that is not of the expected shape
+goes further. Shapes: bitrix24.md sections 1, 7 and 8. Knows nothing of Flask or the store.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+MAX_FIELDS = 5_000
+MAX_DEPTH = 10
+ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
+LARGEST_ID = (1 << 63) - 1  # what the store can keep
+CHAT_ID = re.compile(r"chat[0-9a-f]{64}")
+KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+
+Form = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+class BadRequest(Exception):
+    """The form is not what Bitrix24 sends; the text says why and holds no secret."""
+
+
+@dataclass(frozen=True)
+class Auth:
+    """The `auth` block of an event; the tokens are of whoever caused it, not ours."""
+
+    application_token: str = field(repr=False)
+    member_id: str
+    access_token: str = field(repr=False)  # "" where no user caused the event
+    fields: Form = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str  # upper case
+    data: Any
+    auth: Auth
+
+
+@dataclass(frozen=True)
+class IncomingFile:
+    name: str
+    type: str  # image, video, audio or file
+    link: str
+    size: int | None  # bytes
+
+
+@dataclass(frozen=True)
+class IncomingMessage:
+    """One item of MESSAGES of a message event; `text` still carries the signature."""
+
+    chat_id: str
+    im_chat_id: int
+    im_message_id: int
+    user_id: int
+    text: str
+    files: tuple[IncomingFile, ...]
+    params: dict[str, str]
+    own_ids: tuple[int, ...] = ()  # ours, which an update or deletion names
+
+    @property
+    def is_system(self) -> bool:
+        """Automatic texts: author 0, or a class of the portal's own (section 10)."""
+        return self.user_id == 0 or "ol-output" in self.params.get("CLASS", "")
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """One item of DATA of a dialog event."""
+
+    chat_id: str
+    portal_chat_id: int
+    portal_user_id: int
+    session_id: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The settings page of the connector, opened for a line (section 7)."""
+
+    line: int
+    connector: str
+    active: bool
+    access_token: str = field(repr=False)
+    application_token: str = field(repr=False)  # "" in older builds
+
+
+def decode_form(body: bytes) -> Form:
+    """Decode `a[b][0]=c` as PHP does: nested dicts, all keys and values text.
+
+    Ours, because the libraries for it turn keys into lists by rules of their own and let
+    broken UTF-8 pass. A later value wins over an earlier one, also over a whole branch. Unlike
+    PHP, names are taken as they are: Bitrix24 sends none with dots, spaces or half brackets.
+    """
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("the form is not valid UTF-8") from None
+    except ValueError:
+        raise BadRequest(f"the form has more than {MAX_FIELDS} fields") from None
+    return nested(pairs)
+
+
+def nested(pairs: Iterable[tuple[str, str]]) -> Form:
+    """Make `a[b]` names a dict in a dict."""
+    form: Form = {}
+    next_index: dict[int, int] = {}  # by identity of the branch
+
+    def name_in(branch: Form, part: str) -> str:
+        """The key that `part` means: an empty one is the greatest index so far and one more."""
+        index = next_index.get(id(branch), 0)
+        name = part or str(index)
+        if re.fullmatch(r"0|[1-9][0-9]{0,17}", name):
+            next_index[id(branch)] = max(index, int(name) + 1)
+        return name
+
+    for key, value in pairs:
+        if "\0" in key or "\0" in value:
+            raise BadRequest("the form holds a NUL character")
+        match = KEY.match(key)
+        if match is None:
+            continue
+        path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+        if len(path) > MAX_DEPTH:
+            raise BadRequest(f"the form is nested deeper than {MAX_DEPTH}")
+        branch = form
+        for part in path[:-1]:
+            name = name_in(branch, part)
+            if not isinstance(branch.get(name), dict):
+                branch[name] = {}
+                next_index.pop(id(branch[name]), None)  # of one that is gone, at the same place
+            branch = branch[name]
+        branch[name_in(branch, path[-1])] = value
+    return form
+
+
+def text_of(form: Form, key: str, default: str | None = None) -> str:
+    """A field that must be text; without a `default` it must also be there and not empty."""
+    value = form.get(key, default)
+    if not isinstance(value, str) or (default is None and not value):
+        raise BadRequest(f"{key} is missing" if not value else f"{key} must be text")
+    return value
+
+
+def number_of(form: Form, key: str, least: int = 1) -> int:
+    value = text_of(form, key)
+    if not re.fullmatch(r"[0-9]{1,19}", value) or not least <= int(value) <= LARGEST_ID:
+        raise BadRequest(f"{key} must be a whole number of at least {least}")
+    return int(value)
+
+
+def branch_of(form: Form, key: str) -> Form:
+    value = form.get(key)
+    if not isinstance(value, dict):
+        raise BadRequest(f"{key} is missing" if not value else f"{key} must have fields")
+    return value
+
+
+def items_of(form: Form, key: str) -> list[Form]:
+    """The items of a list, each with fields of its own, at least one."""
+    items = list(branch_of(form, key).values())
+    if not all(isinstance(item, dict) for item in items):
+        raise BadRequest(f"{key} must be a list")
+    return items
+
+
+def read_event(form: Form) -> Event:
+    """The envelope of an event; what `data` holds depends on its name."""
+    auth = branch_of(form, "auth")
+    return Event(
+        name=text_of(form, "event").upper(),
+        data=form.get("data", {}),
+        auth=Auth(
+            application_token=text_of(auth, "application_token"),
+            member_id=text_of(auth, "member_id", ""),
+            access_token=text_of(auth, "access_token", ""),
+            fields=auth,
+        ),
+    )
+
+
+def fields_of(event: Event) -> Form:
+    """An event's data where it must have fields."""
+    return branch_of({"data": event.data}, "data")
+
+
+def read_messages(data: Form) -> list[IncomingMessage]:
+    """The good items of a message-add event; BadRequest when there is none.
+
+    Nothing is posted twice, so a bad item must not take the others with it.
+    """
+    messages, reasons = [], []
+    for item in items_of(data, "MESSAGES"):
+        try:
+            messages.append(_message(item))
+        except BadRequest as fault:
+            reasons.append(str(fault))
+    if not messages:
+        raise BadRequest(reasons[0])
+    for reason in reasons:
+        log.error("an item of a message event cannot be read: %s", reason)
+    return messages
+
+
+def _message(item: Form) -> IncomingMessage:
+    im, message = branch_of(item, "im"), branch_of(item, "message")
+    files = [_file(file) for file in items_of(message, "files")] if message.get("files") else []
+    text = text_of(message, "text", "")
+    params = _params(message.get("params"))
+    attachments = [
+        one
+        for group in (message.get("attachments"), item.get("attachments_old"))
+        for one in (group.values() if isinstance(group, dict) else ())
+    ]
+    if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
+        raise BadRequest("text is missing")
+    attached = _attached(attachments, text)
+    if attached:  # below the text, or right behind the signature
+        text += ("\n" if text.rpartition("[br]")[2].strip() else "") + attached
+    return IncomingMessage(
+        chat_id=chat_id_of(branch_of(item, "chat")),
+        im_chat_id=number_of(im, "chat_id"),
+        im_message_id=number_of(im, "message_id"),
+        user_id=number_of(message, "user_id", least=0) if message.get("user_id") else 0,
+        text=text,
+        files=tuple(files),
+        params=params,
+    )
+
+
+def _attached(attachments: list[object], text: str) -> str:
+    """Rich links and ATTACH blocks as lines of BB code (section 10); HTML in them stays text.
+
+    The portal sends blocks as JSON. What cannot be read is left out: the text is not lost.
+    """
+    lines: list[str] = []
+    for one in attachments:
+        try:
+            lines += _attached_lines(json.loads(one) if isinstance(one, str) else one)
+        except (ValueError, RecursionError):
+            log.error("an attachment of a message cannot be read")
+    return "\n".join(line for line in dict.fromkeys(lines) if line not in text)
+
+
+def _attached_lines(block: Any) -> list[str]:
+    """The texts and links of one block, and of the blocks in it, in their order."""
+    if isinstance(block, list):
+        return [line for one in block for line in _attached_lines(one)]
+    if not isinstance(block, dict):
+        return []
+    fields = {str(key).upper(): value for key, value in block.items()}
+    if not {"LINK", "URL", "VALUE"} & fields.keys():
+        lines = [fields[key] for key in ("MESSAGE", "HTML") if isinstance(fields.get(key), str)]
+        inner = [value for value in fields.values() if isinstance(value, dict | list)]
+        return lines + _attached_lines(inner)
+    link, value = fields.get("LINK") or fields.get("URL"), fields.get("VALUE")
+    if isinstance(link, dict | list):
+        return _attached_lines(link)
+    name = str(fields.get("NAME") or fields.get("TITLE") or link or "")
+    named = f"[url={link}]{name}[/url]" if link else name
+    more = fields.get("DESC") or fields.get("DESCRIPTION")
+    return [": ".join(str(one) for one in (named, value) if one), *([str(more)] if more else [])]
+
+
+def _file(item: Form) -> IncomingFile:
+    return IncomingFile(
+        name=text_of(item, "name", ""),
+        type=text_of(item, "type", "file"),
+        link=text_of(item, "link", ""),  # its name is worth showing without
+        size=number_of(item, "size", least=0) if item.get("size") else None,
+    )
+
+
+def _params(params: object) -> dict[str, str]:
+    """A message's parameters as texts; CLASS may be a list of classes."""
+    if not isinstance(params, dict):
+        return {}
+    return {
+        key: " ".join(str(part) for part in value.values()) if isinstance(value, dict) else value
+        for key, value in params.items()
+    }
+
+
+def read_changed_messages(data: Form, with_text: bool) -> list[IncomingMessage]:
+    """The items of an update (`with_text`) or delete event; they name no author."""
+    changed = []
+    for item in items_of(data, "MESSAGES"):
+        im, message = branch_of(item, "im"), item.get("message")
+        fields = message if isinstance(message, dict) else {}
+        changed.append(
+            IncomingMessage(
+                chat_id=chat_id_of(branch_of(item, "chat")),
+                im_chat_id=number_of(im, "chat_id"),
+                im_message_id=number_of(im, "message_id"),
+                user_id=0,
+                text=_new_text(fields) if with_text else "",
+                files=(),
+                params={},
+                own_ids=_own_ids(fields.get("id")),
+            )
+        )
+    return changed
+
+
+def _new_text(fields: Form) -> str:
+    """An edited text; an empty one takes a file's caption away, a missing one is a fault."""
+    return text_of(fields, "text", "" if "text" in fields else None)
+
+
+def _own_ids(value: object) -> tuple[int, ...]:
+    """A list in an update, a scalar in a deletion; ids that are not ours are left out."""
+    values = value.values() if isinstance(value, dict) else [value]
+    texts = [one for one in values if isinstance(one, str)]
+    return tuple(int(one) for one in texts if re.fullmatch(r"[0-9]{1,18}", one))
+
+
+def read_dialogs(data: Form) -> list[Dialog]:
+    """The items of a dialog start or finish; their list is called DATA (section 1.5)."""
+    return [
+        Dialog(
+            chat_id=chat_id_of(branch_of(item, "connector"), "chat_id"),
+            portal_chat_id=number_of(branch_of(item, "chat"), "id"),
+            portal_user_id=number_of(branch_of(item, "user"), "id", least=0),
+            session_id=number_of(branch_of(item, "session"), "id"),
+        )
+        for item in items_of(data, "DATA")
+    ]
+
+
+def chat_id_of(form: Form, key: str = "id") -> str:
+    """A chat id of ours; nothing else may make a chat."""
+    value = text_of(form, key)
+    if not CHAT_ID.fullmatch(value):
+        raise BadRequest(f"{key} is not the id of a chat of this site")
+    return value
+
+
+def read_placement(form: Form) -> Placement:
+    """The settings page's form. Its options may spell booleans and numbers in any way."""
+    try:
+        options = json.loads(text_of(form, "PLACEMENT_OPTIONS"))
+    except (ValueError, RecursionError):
+        raise BadRequest("PLACEMENT_OPTIONS is not valid JSON") from None
+    if not isinstance(options, dict):
+        raise BadRequest("PLACEMENT_OPTIONS must be a JSON object")
+    line = options.get("LINE")
+    if isinstance(line, bool) or not isinstance(line, int | str):
+        raise BadRequest("LINE in PLACEMENT_OPTIONS must be a whole number")
+    # A doubtful word must not switch off a line that works.
+    active = str(options.get("ACTIVE_STATUS")).lower()
+    if active not in ON + OFF:
+        raise BadRequest("ACTIVE_STATUS in PLACEMENT_OPTIONS must be true or false")
+    return Placement(
+        line=number_of({"LINE": str(line)}, "LINE"),
+        connector=str(options.get("CONNECTOR", "")).lower(),
+        active=active in ON,
+        access_token=text_of(form, "AUTH_ID"),
+        application_token=text_of(form, "APPLICATION_TOKEN", ""),
+    )

@@ -1,0 +1,164 @@
+"""Visitors' files on the disk, a folder for each chat, and what is known of them by their names.
+
+What `keep` has returned survives power loss. A file lies under its key, which cannot be guessed;
+which message it belongs to is the store's to know. Knows nothing of HTTP.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import gevent  # type: ignore[import-untyped]
+
+from database import StoreUnavailable
+
+KEY_BYTES = 24
+NAME_LIMIT = 100
+RESERVE_BYTES = 256 << 20  # of the disk: files never take the room that messages need
+ARRIVING = "arriving"  # no chat is called so
+JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
+
+# What a browser shows in a page and never runs, by the first bytes.
+PICTURES = {
+    "image/png": rb"\x89PNG\r\n\x1a\n",
+    "image/jpeg": rb"\xff\xd8\xff",
+    "image/gif": rb"GIF8[79]a",
+    "image/webp": rb"(?s:RIFF....WEBP)",
+}
+PICTURE_ENDINGS = {"png", "jpg", "jpeg", "gif", "webp"}
+OTHERS = {  # by the ending; they are only ever downloaded
+    "pdf": "application/pdf",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+    "ogg": "audio/ogg",
+    "wav": "audio/wav",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+}
+
+
+class Files:
+    """One folder for all of them. Every method raises StoreUnavailable when it cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def arriving(self) -> IO[bytes]:
+        """A file to receive; `keep` or `discard` ends it."""
+        with _errors():
+            folder = self._made(ARRIVING)
+            if shutil.disk_usage(folder).free < RESERVE_BYTES:
+                raise StoreUnavailable("the disk of storage.files is full")
+            # Under a name: nothing is copied when it is kept.
+            return tempfile.NamedTemporaryFile(dir=folder, prefix="", delete=False)
+
+    def discard(self, file: IO[bytes]) -> None:
+        """End a received file, whether or not it was kept."""
+        file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(file.name)
+
+    def keep(self, file: IO[bytes], chat_id: str) -> str:
+        """Make a received file the chat's; returns its key."""
+        key = secrets.token_hex(KEY_BYTES)
+        with _errors():
+            file.flush()
+            _sync(file.fileno())
+            os.replace(file.name, self._made(chat_id) / key)
+            for folder in (self._folder / chat_id, self._folder, self._folder.parent):
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    _sync(descriptor)
+                finally:
+                    os.close(descriptor)
+        return key
+
+    def path(self, chat_id: str, key: str) -> Path:
+        return self._folder / chat_id / key
+
+    def remove(self, chat_id: str, key: str) -> None:
+        with _errors():
+            self.path(chat_id, key).unlink(missing_ok=True)
+
+    def remove_chat(self, chat_id: str) -> None:
+        """Remove all files of a chat; call it once the store has let go of the chat."""
+        with _errors(), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._folder / chat_id)
+
+    def sweep(self, known: Callable[[str], set[str] | None], before: float) -> int:
+        """Remove what is older than `before` and no message's; returns how many files.
+
+        `known` gives the keys of a chat's files. What a crash left is found so. The files of a
+        chat that it has never heard of stay: they may belong to another store.
+        """
+        count = 0
+        with _errors():
+            for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+                old = [one for one in folder.iterdir() if one.lstat().st_mtime < before]
+                keys = set() if folder.name == ARRIVING else known(folder.name)
+                for one in old:
+                    if keys is not None and one.name not in keys:
+                        one.unlink(missing_ok=True)
+                        count += 1
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # if it is empty
+        return count
+
+    def _made(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+def safe_name(name: str) -> str:
+    """A visitor's name for a file, fit to be shown: no folders, nothing invisible, not long."""
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    name = "".join(
+        one for one in name if unicodedata.category(one)[0] != "C" or one in JOINERS + "\t\n"
+    )
+    return short_name(" ".join(name.split()).lstrip(". "), NAME_LIMIT)
+
+
+def short_name(name: str, limit: int) -> str:
+    """The name in at most `limit` characters, its ending kept."""
+    if len(name) <= limit:
+        return name
+    end = f".{ending(name)}"
+    end = f"…{name[-len(end) :]}" if 1 < len(end) <= limit // 2 else "…"
+    return name[: limit - len(end)] + end
+
+
+def ending(name: str) -> str:
+    """What follows the last dot, in lower case; "" for none."""
+    return name.rpartition(".")[2].lower() if "." in name else ""
+
+
+def media_type(name: str, head: bytes) -> str:
+    """What a file is served as, `head` being its first bytes; what is doubtful is mere bytes."""
+    if ending(name) not in PICTURE_ENDINGS:
+        return OTHERS.get(ending(name), "application/octet-stream")
+    found = (media for media, start in PICTURES.items() if re.match(start, head))
+    return next(found, "application/octet-stream")
+
+
+def _sync(descriptor: int) -> None:
+    """fsync; a slow disk holds up no other request of this process."""
+    gevent.get_hub().threadpool.apply(os.fsync, (descriptor,))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__  # without the path: it holds the key
+        raise StoreUnavailable(f"storage.files: {reason}") from None

@@ -1,0 +1,53 @@
+"""How gunicorn serves the application: `gunicorn` in the project's root is enough."""
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from settings import SettingsError, load_settings
+
+try:
+    load_settings()  # said here in one line, rather than by every worker with a traceback
+except SettingsError as error:
+    sys.exit(f"sitechat: {error}")
+
+wsgi_app = "app:create_app()"
+bind = "127.0.0.1:8080"
+worker_class = "gevent"
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+worker_connections = 10_000
+graceful_timeout = 5  # seconds; idle connections are waited for, too
+keepalive = 30  # less often cuts off a request that is just under way
+control_socket_disable = True
+accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
+loglevel = os.environ.get("LOG_LEVEL", "INFO").lower()
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": os.environ.get("LOG_LEVEL", "INFO").upper(), "handlers": ["stderr"]},
+    "loggers": {"urllib3": {"level": "WARNING"}},
+}
+
+stop = threading.Event()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start this worker's sender; only one of all workers' sends at a time."""
+    work = worker.wsgi.extensions["sitechat"].work
+    threading.Thread(target=work, args=(stop,), name="sender", daemon=True).start()
+    threading.Thread(target=watch, args=(worker,), daemon=True).start()
+
+
+def watch(worker: Any) -> None:
+    """End streams and sender as soon as the worker is told to: it waits for open answers."""
+    while worker.alive:
+        time.sleep(0.2)
+    stop.set()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    stop.set()

@@ -1,0 +1,298 @@
+"""Bitrix24's door: events, the connector's settings page, and the installation.
+
+What comes is decoded and checked by `events`, proved by `connector`, stored, and only then
+answered: Bitrix24 posts nothing twice.
+"""
+
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from flask import Response, g, make_response, request
+from flask import render_template as render
+from flask.typing import ResponseReturnValue
+
+import events
+from bitrix import Grant, expiry
+from connector import Claim, Fault, edited_message, operator_message
+from database import StoreUnavailable
+from events import BadRequest, Form, text_of
+from settings import origin_of
+from storage import TooMany
+from texts import text
+from web import Problem, address, any_form, language, note_refusal, services
+
+log = logging.getLogger(__name__)
+
+
+def handler() -> ResponseReturnValue:
+    """What Bitrix24 posts: an event, the connector's settings page, or the application's page."""
+    form = any_form()
+    if "event" in form:
+        return receive_event(form)
+    if form.get("PLACEMENT") == "SETTING_CONNECTOR":
+        return connect(form)
+    if form.get("PLACEMENT") == "DEFAULT":
+        name = services().settings.connector.name
+        return portal_page("title_app", [admin_text("app_page", name=name)], done=True)
+    if "PLACEMENT" in form:
+        raise BadRequest("PLACEMENT must be SETTING_CONNECTOR or DEFAULT")
+    raise BadRequest("event or PLACEMENT is missing")
+
+
+def receive_event(form: Form) -> ResponseReturnValue:
+    """Store what an event says. There is no second try, so it is stored before we answer."""
+    event = events.read_event(form)
+    try:
+        genuine = services().connector.is_from_portal(event)
+    except Fault as fault:
+        return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
+    if not genuine:
+        note_refusal("event: the application token is not ours")
+        raise Problem("errors.bad_request", 403, why="the application token is not ours")
+    action = EVENTS.get(event.name)
+    if action is None:
+        raise BadRequest("this event is not known here")
+    action(event)
+    services().sender.wake()
+    return Response("ok", mimetype="text/plain")
+
+
+def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
+    """Whether the event is of our connector; another one of the same application is not."""
+    connector = text_of(events.fields_of(event), key)
+    return connector.lower() == services().settings.connector.id
+
+
+def on_message_add(event: events.Event) -> None:
+    data = events.fields_of(event)
+    line = events.number_of(data, "LINE")
+    if is_ours(event):
+        messages = [operator_message(one, line) for one in events.read_messages(data)]
+        services().store.add_operator_messages(messages, time.time())
+
+
+def on_message_update(event: events.Event) -> None:
+    data = events.fields_of(event)
+    line = events.number_of(data, "LINE")
+    if is_ours(event):
+        store = services().store
+        for one in events.read_changed_messages(data, with_text=True):
+            store.edit_message(edited_message(store, one, line), time.time())
+
+
+def on_message_delete(event: events.Event) -> None:
+    data = events.fields_of(event)
+    line = events.number_of(data, "LINE")
+    if is_ours(event):
+        for one in events.read_changed_messages(data, with_text=False):
+            services().store.delete_message(operator_message(one, line), time.time())
+
+
+def on_dialog_start(event: events.Event) -> None:
+    note_dialogs(event, closed_at=None)
+
+
+def on_dialog_finish(event: events.Event) -> None:
+    note_dialogs(event, closed_at=time.time())
+
+
+def note_dialogs(event: events.Event, closed_at: float | None) -> None:
+    for dialog in events.read_dialogs(events.fields_of(event)):
+        if is_ours(event):
+            services().store.note_dialog(
+                dialog.chat_id,
+                dialog.portal_chat_id,
+                dialog.portal_user_id,
+                dialog.session_id,
+                closed_at,
+            )
+
+
+def on_status_delete(event: events.Event) -> None:
+    line = events.number_of(events.fields_of(event), "line")
+    if is_ours(event, "connector"):
+        services().store.disconnect_line(line)
+
+
+def on_line_delete(event: events.Event) -> None:
+    services().store.disconnect_line(events.number_of({"data": event.data}, "data"))
+
+
+def on_uninstall(_: events.Event) -> None:
+    services().store.forget_portal()
+
+
+EVENTS: dict[str, Callable[[events.Event], None]] = {
+    "ONIMCONNECTORMESSAGEADD": on_message_add,
+    "ONIMCONNECTORMESSAGEUPDATE": on_message_update,
+    "ONIMCONNECTORMESSAGEDELETE": on_message_delete,
+    "ONIMCONNECTORDIALOGSTART": on_dialog_start,
+    "ONIMCONNECTORDIALOGFINISH": on_dialog_finish,
+    "ONIMCONNECTORSTATUSDELETE": on_status_delete,
+    "ONIMCONNECTORLINEDELETE": on_line_delete,
+    "ONAPPUNINSTALL": on_uninstall,
+}
+
+
+def connect(form: Form) -> ResponseReturnValue:
+    """The settings page of the connector: switch it on for the line it was opened for."""
+    try:
+        placement = events.read_placement(form)
+        take_install_hit()
+        services().connector.connect(placement)
+    except BadRequest as error:
+        return fault_page("title_not_connected", Fault("form", 400, why=error))
+    except TooMany as error:
+        return wait_page("title_not_connected", error)
+    except Fault as fault:
+        return fault_page("title_not_connected", fault)
+    services().sender.wake()
+    name = services().settings.connector.name
+    key = "connected" if placement.active else "disconnected"
+    lines = [admin_text(key, name=name, line=placement.line)]
+    return portal_page(f"title_{key}", lines, done=True)
+
+
+def install() -> ResponseReturnValue:
+    """Install: the portal's install page, ONAPPINSTALL, or the admin's plain visit."""
+    form = any_form()
+    lines = reports()
+    try:
+        claim = read_claim(form)
+        if claim is not None:
+            take_install_hit()
+        if claim is not None or may_repeat_install():
+            services().connector.install(claim)
+    except BadRequest as error:
+        return fault_page("title_failed", Fault("form", 400, why=error))
+    except TooMany as error:
+        return wait_page("title_failed", error)
+    except Fault as fault:
+        return fault_page("title_failed", fault)
+    services().sender.wake()
+    if "event" in form:
+        return Response("successfully", mimetype="text/plain")
+    settings = services().settings
+    name = settings.connector.name
+    lines = [admin_text("installed", name=name), admin_text("next_connect", name=name), *lines]
+    # BX24 exists only inside the portal's install page; a plain visit must not call it.
+    finish = settings.bitrix24.js_api if claim is not None else None
+    return portal_page("title_installed", lines, done=True, finish=finish)
+
+
+def take_install_hit() -> None:
+    """Count a claim, which costs calls to the portal; the install says if nothing can be stored."""
+    per_minute = services().settings.limits.installs_per_minute
+    with contextlib.suppress(StoreUnavailable):
+        services().store.count_hit(f"install {address()}", per_minute, time.time())
+
+
+def may_repeat_install() -> bool:
+    """Whether a plain visit does real work: anybody can pay one, and the portal's limit is ours.
+
+    The others are told that all is well, which it was less than a minute ago. A visit that ends
+    before it calls the portal is not counted.
+    """
+    if services().store_is_new() or services().store.portal() is None:
+        return True
+    try:
+        services().store.count_hit(
+            "visits", services().settings.limits.visits_per_minute, time.time()
+        )
+    except TooMany:
+        if not services().store.note("install_works"):
+            raise
+        return False
+    return True
+
+
+def reports() -> list[str]:
+    """What the admin should know of the running chat, a line each."""
+    store = services().store
+    lines: list[str] = []
+    if services().store_is_new():
+        return lines
+    if fault := store.note("fault"):
+        lines.append(admin_text("fault", **fault, waiting=store.waiting()))
+    if store.note("unfinished"):
+        lines.append(admin_text("unfinished"))
+    if recovery := store.note("recovery"):
+        lines.append(admin_text("recovery", **recovery | {"at": moment(recovery["at"])}))
+    lines += [
+        admin_text("refusals", reason=one.reason, count=one.count, at=moment(one.last_at))
+        for one in store.refusals()
+    ]
+    return lines
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def read_claim(form: Form) -> Claim | None:
+    """The tokens that a request to /install hands over; None for a plain visit."""
+    if "event" in form:
+        event = events.read_event(form)
+        if event.name != "ONAPPINSTALL":
+            raise BadRequest("event must be ONAPPINSTALL")
+        auth = event.auth.fields
+        return Claim(
+            Grant(
+                text_of(auth, "access_token"),
+                text_of(auth, "refresh_token"),
+                expiry(auth.get("expires_in")),
+            ),
+            member_id=text_of(auth, "member_id"),
+            application_token=event.auth.application_token,
+        )
+    if not any(key in form for key in ("PLACEMENT", "AUTH_ID", "REFRESH_ID")):
+        return None
+    return Claim(
+        Grant(
+            text_of(form, "AUTH_ID"), text_of(form, "REFRESH_ID"), expiry(form.get("AUTH_EXPIRES"))
+        ),
+        member_id=text_of(form, "member_id", ""),
+        application_token=text_of(form, "APPLICATION_TOKEN", ""),
+    )
+
+
+def fault_page(title: str, fault: Fault) -> ResponseReturnValue:
+    # The portal that framed us may not be the one of the settings, and its admin must see why.
+    # The page does nothing, so others may frame it, too.
+    g.frame_ancestors = "*"
+    if fault.status in (400, 403):
+        note_refusal(f"{request.endpoint}: {fault.key}")
+    lines = [admin_text(fault.key, **fault.values)]
+    if request.path == "/install" and fault.key != "form":
+        lines.append(admin_text("try_again"))
+    return portal_page(title, lines, done=False), fault.status
+
+
+def wait_page(title: str, error: TooMany) -> ResponseReturnValue:
+    note_refusal(f"{request.endpoint}: too many requests")
+    response = make_response(fault_page(title, Fault("wait", 429, seconds=error.seconds)))
+    response.headers["Retry-After"] = str(error.seconds)
+    return response
+
+
+def portal_page(title: str, lines: list[str], done: bool, finish: str | None = None) -> str:
+    """A small page for the portal's slider; `finish` is the address of the BX24 script."""
+    g.nonce = secrets.token_urlsafe(16)
+    g.script_origin = origin_of(finish) if finish else None
+    return render(
+        "portal_page.html",
+        lang=language(),
+        title=admin_text(title),
+        lines=lines,
+        done=done,
+        finish=finish,
+        nonce=g.nonce,
+    )
+
+
+def admin_text(key: str, **values: object) -> str:
+    return text(language(), f"install.{key}", **values)

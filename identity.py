@@ -1,0 +1,40 @@
+"""Who an embedded visitor is: the token that the site's page keeps, the site's word for a customer.
+
+A token names one visitor of one site and is signed like the session's cookie: it is of no use on
+another site. Pure functions; knows neither requests nor the store.
+"""
+
+import hmac
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+SALT = "sitechat token"
+
+
+def issue(key: str, site: str, visitor: str) -> str:
+    """The token of a visitor on a site; opaque to whoever keeps it."""
+    return str(URLSafeTimedSerializer(key, SALT).dumps([site, visitor]))
+
+
+def visitor_of(key: str, site: str, token: str, days: int) -> str | None:
+    """The visitor whom a token names on this site; None for any other token."""
+    try:
+        named, visitor = URLSafeTimedSerializer(key, SALT).loads(token, max_age=days * 86_400)
+    except (BadData, ValueError):
+        return None
+    return str(visitor) if named == site else None
+
+
+def signature(secret: str, site: str, email: str) -> str:
+    """What the site's own server computes for its customer: hex HMAC-SHA256 of "site email"."""
+    return hmac.new(secret.encode(), f"{site} {email}".encode(), "sha256").hexdigest()
+
+
+def successor(key: str, visitor: str) -> str:
+    """Who a visitor is once their conversation was deleted, on every device that knows them."""
+    return hmac.new(key.encode(), f"after {visitor}".encode(), "sha256").hexdigest()[:32]
+
+
+def customer(key: str, site: str, email: str) -> str:
+    """The same visitor wherever this customer of the site signs in."""
+    return hmac.new(key.encode(), f"customer {site} {email}".encode(), "sha256").hexdigest()[:32]

@@ -1,0 +1,169 @@
+"""Who listens to which chat in this process, and how processes tell each other of writes.
+
+A stream asks the store for its chat's changes after the last one it gave, so what it gives is
+exact whoever wrote it and whatever hint was lost. Hints only make it look at once: a datagram to
+each process after a commit; without one it looks every second. Knows nothing of HTTP or Bitrix24.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from database import StoreUnavailable
+from storage import Message, Store
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 20.0
+LOOK_SECONDS = 1.0  # where no hint arrives
+STREAMS_A_CHAT = 10  # in one process; the oldest ends for the next
+EVENTS_A_LOOK = 50
+PATH_LIMIT = 100  # characters of a socket's address, less than any system's
+
+_numbers = itertools.count()
+
+
+class Listener:
+    """One stream's bell."""
+
+    def __init__(self) -> None:
+        self.bell = threading.Event()
+        self.open = True
+
+    def end(self) -> None:
+        self.open = False
+        self.bell.set()
+
+
+class Live:
+    """The listeners of one process. `run` must run for them to hear anything."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
+        self._seen = 0
+        self._closed = False
+
+    def follow(self, chat_id: str, after: int | None) -> Iterator[Message | None]:
+        """The chat's messages as they change, in the order of their changes.
+
+        Begins after the revision `after`, or with what comes next when that is None. None is a
+        heartbeat: one at once, then every 20 seconds without a message. Ends when the process does.
+        """
+        # Heard before the first look, so that nothing falls between.
+        listener = self._add(chat_id)
+        try:
+            seen = self._store.revision() if after is None else after
+            yield None
+            while listener.open:
+                messages = self._store.messages_after(chat_id, seen, EVENTS_A_LOOK)
+                for message in messages:
+                    seen = message.revision
+                    yield message
+                if not messages:
+                    if not listener.bell.wait(HEARTBEAT_SECONDS):
+                        yield None
+                    listener.bell.clear()
+        finally:
+            self._remove(chat_id, listener)
+
+    def _add(self, chat_id: str) -> Listener:
+        listener = Listener()
+        listeners = self._listeners[chat_id]
+        listeners.append(listener)
+        if len(listeners) > STREAMS_A_CHAT:
+            listeners[0].end()
+        if self._closed:
+            listener.end()
+        return listener
+
+    def _remove(self, chat_id: str, listener: Listener) -> None:
+        self._listeners[chat_id].remove(listener)
+        if not self._listeners[chat_id]:
+            del self._listeners[chat_id]
+
+    def run(self, stop: threading.Event) -> None:
+        """Ring for every change, whoever made it, until `stop`; then end all streams."""
+        with contextlib.closing(Hints(self._store.path.parent)) as hints:
+            self._store.after_commit = hints.send
+            while not stop.is_set():
+                hints.wait(LOOK_SECONDS)
+                try:
+                    self._look()
+                except StoreUnavailable as error:
+                    log.error("the store cannot be used: %s", error)
+                    stop.wait(LOOK_SECONDS)
+            self._store.after_commit = None
+        self.close()
+
+    def close(self) -> None:
+        """End all streams, so that the process can end; browsers come back to the next."""
+        self._closed = True
+        for listeners in list(self._listeners.values()):
+            for listener in list(listeners):
+                listener.end()
+
+    def _look(self) -> None:
+        if not self._listeners:
+            self._seen = 0  # whoever comes looks for himself
+            return
+        if not self._seen:
+            self._seen = self._store.revision()
+            changed = set(self._listeners)  # what was written meanwhile
+        else:
+            self._seen, changed = self._store.chats_changed_after(self._seen)
+        for chat_id in changed & self._listeners.keys():
+            for listener in self._listeners[chat_id]:
+                listener.bell.set()
+
+
+class Hints:
+    """Datagrams between the processes of one store: "look now". Any may be lost."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(os.path.relpath(folder))
+        self._path = self._folder / f"live-{os.getpid()}-{next(_numbers)}.sock"
+        # Not one for both: while a greenlet waits on a socket, no other may use it.
+        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._outbox.setblocking(False)
+        try:
+            if len(str(self._path)) > PATH_LIMIT:
+                raise OSError("its path is too long")
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._inbox.bind(str(self._path))
+        except OSError as error:
+            log.warning("replies take a second longer, no socket at %s: %s", self._path, error)
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next hint, or after `seconds`; all that have come are taken together."""
+        try:
+            self._inbox.settimeout(seconds)
+            self._inbox.recv(1)
+            self._inbox.settimeout(0)
+            while True:
+                self._inbox.recv(1)
+        except OSError:  # nothing (more) came
+            return
+
+    def send(self) -> None:
+        """Tell every process, this one too."""
+        for path in self._folder.glob("live-*.sock"):
+            try:
+                self._outbox.sendto(b"!", str(path))
+            except ConnectionRefusedError:  # its process has died
+                with contextlib.suppress(OSError):  # the folder may not be writable now
+                    path.unlink(missing_ok=True)
+            except OSError:
+                continue  # its inbox is full: it looks soon enough
+
+    def close(self) -> None:
+        self._inbox.close()
+        self._outbox.close()
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""`python -m sandbox`: serve one portal until told to stop."""
+
+import argparse
+import signal
+import sys
+
+from .server import serve
+
+
+def main() -> int:
+    given = _arguments()
+    # Waited for, not handled: a handler that sets an Event can interrupt its wait() and hang there.
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        sandbox, server = serve(
+            given.app,
+            given.host,
+            given.port,
+            client_id=given.client_id,
+            client_secret=given.client_secret,
+            lang=given.lang,
+            limit=not given.no_limit,
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(f"sandbox: cannot listen on {given.host}:{given.port}: {reason}", file=sys.stderr)
+        return 2
+    print(f"sandbox portal on {sandbox.options.base_url}", flush=True)
+    signal.sigwait(ends)
+    server.shutdown()
+    server.server_close()
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8081, help="0 takes a free one")
+    parser.add_argument("--app", default="http://127.0.0.1:8080", help="address of the product")
+    parser.add_argument("--client-id", default="local.sandbox")
+    parser.add_argument("--client-secret", default="sandbox-secret")
+    parser.add_argument("--lang", default="en")
+    parser.add_argument("--no-limit", action="store_true", help="no limit of calls")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""What was said, as the portal's reading methods tell it.
+
+Texts come without the operator's signature (bitrix24.md sections 2 and 12).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from .files import File
+from .portal import Portal, RestError, User
+from .talks import Dialog, Message, Talks
+
+MOST = 50
+USUAL = 20
+
+
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+class History:
+    def __init__(self, portal: Portal, talks: Talks) -> None:
+        self._portal = portal
+        self._talks = talks
+
+    def dialog_messages(self, params: dict[str, Any]) -> dict[str, Any]:
+        """im.dialog.messages.get: upwards from FIRST_ID, otherwise the newest first."""
+        if self._portal.troubles.deny_history:
+            raise RestError("ACCESS_ERROR", "You don't have access to this chat", 403)
+        dialog_id = str(params["DIALOG_ID"])
+        number = dialog_id.removeprefix("chat")
+        dialog = self._talks.dialogs.get(int(number)) if number.isdecimal() else None
+        if dialog is None or not dialog_id.startswith("chat"):
+            raise RestError("ACCESS_ERROR", "You don't have access to this chat", 403)
+        limit = min(int(params.get("LIMIT") or USUAL), MOST)
+        first, last = params.get("FIRST_ID"), params.get("LAST_ID")
+        with self._portal.lock:
+            kept = [message for message in dialog.messages if not message.deleted]
+            if first is not None:
+                known = int(first) in (0, *(message.id for message in dialog.messages))
+                chosen = [m for m in kept if m.id > int(first)][:limit] if known else []
+            else:
+                before = [m for m in kept if last is None or m.id < int(last)]
+                chosen = before[::-1][:limit]
+            return {
+                "chat_id": dialog.chat_id,
+                "messages": [_message(message) for message in chosen],
+                "users": [_user(user) for user in self._authors(dialog, chosen)],
+                "files": [
+                    self._file(message, file) for message in chosen for file in message.files
+                ],
+            }
+
+    def session(self, params: dict[str, Any]) -> dict[str, Any]:
+        """imopenlines.session.history.get: one session, the chat's last one by CHAT_ID."""
+        if self._portal.troubles.deny_history:
+            raise RestError("ACCESS_DENIED", "You don't have access to this dialog", 403)
+        with self._portal.lock:
+            dialog, session_id = self._session(params)
+            chosen = [m for m in dialog.messages if m.session_id == session_id and not m.deleted][
+                ::-1
+            ]
+            chat = f"chat{dialog.chat_id}"
+            return {
+                "chatId": dialog.chat_id,
+                "canJoin": "Y",
+                "canVoteHead": "Y",
+                "sessionId": session_id,
+                "sessionVoteHead": 0,
+                "sessionCommentHead": None,
+                "userId": chat,
+                "message": {str(m.id): _camel_message(m) for m in chosen},
+                "usersMessage": {chat: [str(m.id) for m in chosen]},
+                "users": {str(u.id): _camel_user(u) for u in self._authors(dialog, chosen)},
+                "files": {
+                    str(file.id): _lower(self._file(message, file))
+                    for message in chosen
+                    for file in message.files
+                },
+                "chat": {
+                    str(dialog.chat_id): {
+                        "id": str(dialog.chat_id),
+                        "name": dialog.title or dialog.user_name,
+                        "entityType": "LINES",
+                        "entityId": dialog.user_code,
+                        "entityData1": entity_data(dialog),
+                        "type": "lines",
+                    }
+                },
+            }
+
+    def _session(self, params: dict[str, Any]) -> tuple[Dialog, int]:
+        session_id = int(params.get("SESSION_ID") or 0)
+        chat_id = int(params.get("CHAT_ID") or 0)
+        for dialog in self._talks.dialogs.values():
+            if session_id and any(m.session_id == session_id for m in dialog.messages):
+                return dialog, session_id
+            if not session_id and dialog.chat_id == chat_id:
+                return dialog, dialog.session_id
+        raise RestError("ACCESS_DENIED", "You don't have access to this dialog", 403)
+
+    def dialog(self, params: dict[str, Any]) -> dict[str, Any]:
+        """imopenlines.dialog.get."""
+        with self._portal.lock:
+            found = self._talks.by_code.get(str(params.get("USER_CODE") or ""))
+            number = str(params.get("CHAT_ID") or params.get("DIALOG_ID") or "")
+            number = number.removeprefix("chat")
+            if found is None and number.isdecimal():
+                found = self._talks.dialogs.get(int(number))
+            session_id = int(params.get("SESSION_ID") or 0)
+            if found is None and session_id:
+                found = self._session(params)[0]
+        if found is None:
+            raise RestError("DIALOG_NOT_FOUND", "The dialog was not found")
+        return {
+            "id": found.chat_id,
+            "dialog_id": f"chat{found.chat_id}",
+            "name": found.title or found.user_name,
+            "type": "lines",
+            "entity_type": "LINES",
+            "entity_id": found.user_code,
+            "entity_data_1": entity_data(found),
+            "entity_data_2": "",
+            "entity_data_3": "",
+            "message_count": len(found.messages),
+        }
+
+    def _authors(self, dialog: Dialog, messages: list[Message]) -> list[User]:
+        ids = dict.fromkeys([*(m.user_id for m in messages), dialog.user_id])
+        return [self._portal.users[i] for i in ids if i in self._portal.users]
+
+    def _file(self, message: Message, file: File) -> dict[str, Any]:
+        """The addresses need a signed-in employee; the application has none (section 12)."""
+        show = f"{self._portal.options.base_url}/disk/{file.id}/{file.code}"
+        author = self._portal.users.get(message.user_id)
+        return {
+            "id": file.id,
+            "chatId": message.chat_id,
+            "date": iso(message.at),
+            "type": file.kind,
+            "name": file.name,
+            "extension": file.name.rpartition(".")[2],
+            "size": len(file.content),
+            "status": "done",
+            "progress": 100,
+            "authorId": message.user_id,
+            "authorName": author.full_name if author else "",
+            "urlPreview": show,
+            "urlShow": show,
+            "urlDownload": show,
+        }
+
+
+def entity_data(dialog: Dialog) -> str:
+    """The sixth field is the session's id."""
+    return f"N|NONE|0|N|N|{dialog.session_id}|0|0|0|0"
+
+
+def _params(message: Message) -> dict[str, Any]:
+    params = dict(message.params)
+    if message.connector_mid:
+        params["CONNECTOR_MID"] = list(message.connector_mid)
+    if message.files:
+        params["FILE_ID"] = [file.id for file in message.files]
+    if message.edited:
+        params["IS_EDITED"] = "Y"
+    if message.sending:
+        params["SENDING"] = "Y"
+    return params
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "chat_id": message.chat_id,
+        "author_id": message.user_id,
+        "date": iso(message.at),
+        "text": message.text,
+        "unread": False,
+        "uuid": None,
+        "replaces": [],
+        "params": _params(message) or [],  # PHP's empty array
+        "disappearing_date": None,
+    }
+
+
+def _camel_message(message: Message) -> dict[str, Any]:
+    return {
+        "id": str(message.id),
+        "chatid": str(message.chat_id),
+        "senderid": str(message.user_id),
+        "recipientid": f"chat{message.chat_id}",
+        "date": iso(message.at),
+        "text": message.text,
+        "textlegacy": message.text,
+        "params": {_camel(key): value for key, value in _params(message).items()} or [],
+    }
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "active": True,
+        "name": user.full_name,
+        "first_name": user.name,
+        "last_name": user.last_name,
+        "work_position": "",
+        "color": "#4ba984",
+        "avatar": "",
+        "gender": "F" if user.id in (1, 25) else "M",
+        "birthday": "",
+        "extranet": user.connector,
+        "network": False,
+        "bot": False,
+        "connector": user.connector,
+        "external_auth_id": "imconnector" if user.connector else "default",
+        "status": "online",
+        "type": "user",
+    }
+
+
+def _camel_user(user: User) -> dict[str, Any]:
+    return {_camel(key): value for key, value in _user(user).items()} | {"id": str(user.id)}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.lower().split("_")
+    return first + "".join(part.capitalize() for part in others)
+
+
+def _lower(values: dict[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in values.items()}

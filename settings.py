@@ -1,0 +1,316 @@
+"""`config.toml` and the environment, read into one frozen and checked object.
+
+A key that is not known is refused with the nearest one that is, so a typing error never
+silently means the default. Knows nothing of Flask, the store or Bitrix24's methods.
+"""
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ROOT = Path(__file__).parent
+PREFIX = "SITECHAT_"
+SECRET_LENGTH = 32
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text names the key and the cure, never a secret."""
+
+
+def _web_url(value: str) -> str:
+    """Check an absolute address: HTTPS, or HTTP on loopback; no query, no trailing slash."""
+    if not value:
+        return value
+    try:
+        url = urlsplit(value)
+        url.port  # noqa: B018  reading it is what checks it
+    except ValueError:
+        raise ValueError("is not a web address") from None
+    if url.scheme not in ("http", "https") or not url.hostname or re.search(r"\s", value):
+        raise ValueError("must be an address such as https://site.example")
+    if url.query or url.fragment or url.username or url.password:
+        raise ValueError("must have no user, query or fragment")
+    if url.scheme == "http" and not _is_loopback(url.hostname):
+        raise ValueError("must begin with https:// (http:// only on this very machine)")
+    return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _store_url(value: str) -> str:
+    if not re.fullmatch(r"sqlite:///.+", value):
+        scheme = value.partition(":")[0][:20]  # no more of it: it may hold a password
+        raise ValueError(f'use sqlite:///path/to/file.db, not "{scheme}:..."')
+    return value
+
+
+def _origin(value: str) -> str:
+    value = _given_url(value)
+    if urlsplit(value).path:
+        raise ValueError("must be an origin such as https://site.example, without a path")
+    return origin_of(value)
+
+
+def _given_url(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return _web_url(value)
+
+
+def _json_list(value: object) -> object:
+    """A list from the environment, where everything is text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('must be a JSON list such as ["https://shop.example"]') from None
+
+
+def _long_secret(value: SecretStr) -> SecretStr:
+    """A secret that cannot be guessed; it may be left out."""
+    if 0 < len(value.get_secret_value()) < SECRET_LENGTH:
+        raise ValueError(f"must have {SECRET_LENGTH} characters or more: openssl rand -hex 32")
+    return value
+
+
+WebUrl = Annotated[str, AfterValidator(_web_url)]  # or "", where it may be left out
+GivenUrl = Annotated[str, AfterValidator(_given_url)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Ending = Annotated[str, Field(pattern=r"^[a-z0-9]{1,10}$")]  # of a file's name, without the dot
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bitrix24(Section):
+    portal: WebUrl = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    oauth_server: GivenUrl = "https://oauth.bitrix24.tech"
+    js_api: GivenUrl = "https://api.bitrix24.com/api/v1"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the three settings that only the company can know are given."""
+        return bool(self.portal and self.client_id and self.client_secret.get_secret_value())
+
+
+class Connector(Section):
+    id: str = Field(default="example_connector_1", pattern=r"^[a-z0-9_]{1,60}$")
+    name: str = Field(default="ExampleSiteChat", min_length=1, max_length=255)
+    widget_name: str = "ExampleSiteChatWidget"
+    widget_uri: WebUrl | None = None  # None: the chat page; "": connector.data.set is skipped
+
+
+class Chat(Section):
+    title: str = Field(default="Chat with us", min_length=1, max_length=100)
+    language: Literal["auto", "en", "ru"] = "auto"
+    sites: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_json_list)] = ()
+    identity_secret: Annotated[SecretStr, AfterValidator(_long_secret)] = SecretStr("")
+    message_limit: PositiveInt = Field(
+        default=20_000, le=20_000
+    )  # characters; the portal cuts more
+    session_days: PositiveInt = 365
+    accent: str = Field(default="", pattern=r"^(#[0-9A-Fa-f]{6})?$")
+    consent: str = Field(default="", max_length=2000)
+    consent_link: WebUrl = ""
+
+
+class Files(Section):
+    enabled: bool = True
+    megabytes: PositiveInt = Field(default=20, le=1000)  # of one file
+    types: Annotated[tuple[Ending, ...], NoDecode, BeforeValidator(_json_list)] = (
+        *("png", "jpg", "jpeg", "gif", "webp", "pdf", "txt", "csv", "rtf"),
+        *("doc", "docx", "odt", "xls", "xlsx", "ods", "ppt", "pptx", "odp"),
+        *("zip", "mp3", "m4a", "ogg", "wav", "mp4", "mov", "webm"),
+    )
+
+    @property
+    def largest_bytes(self) -> int:
+        return self.megabytes << 20
+
+
+class Delivery(Section):
+    retry_seconds: PositiveFloat = 1.0  # after the first failure; doubles each time
+    retry_limit_seconds: PositiveFloat = 60.0  # the longest pause
+    timeout_seconds: PositiveFloat = 70.0  # of a send; the portal itself ends a call after 60
+    settle_seconds: PositiveFloat = 10.0  # a portal that hung up may still be storing so long
+    unconfirmed: Literal["repeat", "keep"] = "repeat"  # when nobody can say whether it arrived
+
+
+class Recovery(Section):
+    seconds: PositiveFloat = 180.0  # between two looks for answers whose events were lost
+    active_hours: PositiveFloat = 24.0  # how far back a conversation is looked after
+
+
+class Limits(Section):
+    visitor_per_minute: PositiveInt = 300  # messages
+    address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
+    installs_per_minute: PositiveInt = 60  # installs and connects that an address may claim
+    visits_per_minute: PositiveInt = 6  # plain visits of /install that do real work
+
+
+class Server(Section):
+    proxies: int = Field(default=0, ge=0, le=10)  # in front of us, that add X-Forwarded-For
+
+
+class Storage(Section):
+    url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///chats/chats.db"
+    files: str = Field(default="chats/files", min_length=1)
+
+
+class Settings(BaseSettings):
+    """All settings; frozen. Read them with `load_settings`, which explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    public_url: GivenUrl = "http://127.0.0.1:8080"
+    bitrix24: Bitrix24 = Bitrix24()
+    connector: Connector = Connector()
+    chat: Chat = Chat()
+    files: Files = Files()
+    delivery: Delivery = Delivery()
+    recovery: Recovery = Recovery()
+    limits: Limits = Limits()
+    server: Server = Server()
+    storage: Storage = Storage()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The environment comes before the file, whose values arrive as arguments.
+        return EnvSettingsSource(settings_cls), init_settings
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of `public_url`, as a browser's Origin header has them."""
+        return origin_of(self.public_url)
+
+    @property
+    def prefix(self) -> str:
+        """The path below which the application lives; empty when it has the host to itself."""
+        return urlsplit(self.public_url).path
+
+    @property
+    def handler_url(self) -> str:
+        return f"{self.public_url}/handler"
+
+    @property
+    def widget_uri(self) -> str:
+        """Where Bitrix24 sends people who choose this chat; empty when it shall not be told."""
+        uri = self.connector.widget_uri
+        return f"{self.public_url}/" if uri is None else uri
+
+
+def origin_of(url: str) -> str:
+    """The origin of an address as browsers write it: lower case, no default port."""
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read `config.toml` (or `path`, or the file SITECHAT_CONFIG names) and the environment.
+
+    Raises SettingsError with one line a fault.
+    """
+    path = path or Path(os.environ.get(f"{PREFIX}CONFIG") or ROOT / "config.toml")
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such settings file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    unknown = [*_unknown_keys(values), *_unknown_environment()]
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(fault) for fault in error.errors())) from None
+
+
+def known_keys() -> list[str]:
+    """Every key as `section.key`, in the order of the classes."""
+    keys = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            keys += [f"{name}.{key}" for key in section.model_fields]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _unknown_keys(values: dict[str, Any]) -> list[str]:
+    given = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            given += [f"{name}.{key}" for key in value]
+        else:
+            given.append(name)
+    return [_did_you_mean(key, known_keys()) for key in given if key not in known_keys()]
+
+
+def _unknown_environment() -> list[str]:
+    known = [_variable(key) for key in known_keys()]
+    given = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
+    return [_did_you_mean(key, known) for key in given if key.upper() not in known]
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.replace(".", "__").upper()
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"{key} is unknown" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _explain(fault: Any) -> str:
+    """One fault of pydantic's as `key: what is wrong`; the value stays out, it may be a secret."""
+    key = ".".join(str(part) for part in fault["loc"])
+    return f"{key}: {fault['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,241 @@
+/**
+ * The frame's side of an embedded chat: shakes hands with loader.js on the site's page, and knows the visitor by
+ * the token that page keeps. Cookies may be blocked in frames, storage too: the token goes with every request.
+ *
+ * Only a page of an allowed site is heard, and only it is answered: over the channel it opened to our very origin.
+ * The page says all it knows whenever something changes there; this side says what happened.
+ */
+
+import {connect, escort, Later} from "./api.js"
+
+const LONGEST_PAUSE_SECONDS = 30
+const HEARSAY_MS = 300 // tabs hear from each other within it
+const EMAIL = /^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$/
+const PHONE = /^\+?[0-9 ()./-]{3,30}$/
+
+const {ajax, lang, texts, sites} = JSON.parse(document.getElementById("config").textContent)
+const chat = document.querySelector("live-chat")
+const list = chat.querySelector(".list")
+const api = connect(ajax, new AbortController().signal)
+
+/** The site that embeds this page; "" where nobody does. */
+export let site = ""
+
+let port
+let told = {} // what the site's page said last
+let seen // the last message the visitor has seen, on whatever page of the site
+let newest = 0
+let proven // the signature that the server found right
+let audio
+
+/** Starts the chat: at once on its own page; embedded, when its visitor is known and the history is here. */
+export function begin(start) {
+  if (window.parent === window) return start()
+  if (!sites) {
+    // Framed by hand, without the loader: cookies may be blocked, so this page remembers while it is open.
+    escort.headers = {"X-Chat-Site": location.origin}
+    escort.heard = (headers) => headers.has("X-Chat-Token") && know(headers.get("X-Chat-Token"))
+    escort.gone = () => delete escort.headers["X-Chat-Token"]
+    return start()
+  }
+  document.body.inert = true
+  say("connecting")
+  const greeted = async ({data, origin, source, ports: [channel]}) => {
+    if (source !== window.parent || !sites.includes(origin) || !channel) return
+    window.removeEventListener("message", greeted)
+    site = origin
+    port = channel
+    port.postMessage({}) // we are here
+    await meet(data)
+    say("ready")
+    document.body.inert = false
+    start()
+    attend()
+  }
+  window.addEventListener("message", greeted)
+}
+
+async function meet(first) {
+  told = first
+  escort.headers = {"X-Chat-Site": site, "X-Chat-Language": lang}
+  escort.heard = (headers) => {
+    const token = headers.get("X-Chat-Token") // the visitor has written
+    if (token) port.postMessage({keep: {token: know(token), seen, at: Date.now()}})
+  }
+  escort.gone = () => {
+    told = {...told, token: 0}
+    if (!proven) delete escort.headers["X-Chat-Token"] // a customer stays one
+    port.postMessage({keep: {token: 0, seen: 0, at: 0}})
+  }
+  if (first.reset) await forget()
+  else if (first.token) know(first.token)
+  if (first.who?.signature && (await identify(first.who))) {
+    port.postMessage({event: "identify", detail: {email: first.who.email}})
+  }
+  introduce()
+  list.insertAdjacentHTML("beforeend", await reach(() => api.history())) // as the server does on its own page
+  newest = lastId()
+  seen = first.seen ?? newest
+}
+
+function attend() {
+  port.onmessage = ({data}) => {
+    const before = told
+    told = data
+    const reload = (really) => really && location.reload() // somebody else writes: all begins anew
+    const {signature} = data.who || {}
+    if (data.reset && !before.reset) forget().then(reload)
+    else if (signature && signature !== before.who?.signature) identify(data.who).then(reload)
+    else if (data.token ? !escort.headers["X-Chat-Token"] : before.token) reload(true) // so in another tab
+    else introduce()
+    seen = Math.max(seen, data.seen ?? 0)
+    if (data.open && !before.open) takeFocus()
+    if (data.sound && !before.sound) play()
+    look()
+  }
+  const close = () => port.postMessage({close: true})
+  document.addEventListener("visibilitychange", look)
+  document.addEventListener("keydown", (event) => {
+    const inner = chat.querySelector(":popover-open, dialog[open]") // which Escape closes first
+    if (event.key === "Escape" && !inner && !event.defaultPrevented && !event.isComposing) close()
+  })
+  for (const button of chat.querySelectorAll(".tool")) button.hidden = false
+  chat.querySelector("[name=close]").addEventListener("click", close)
+  chat.querySelector("[name=alerts]").addEventListener("click", () => {
+    port.postMessage({set: {sound: !told.sound, notifications: !told.sound}})
+  })
+  new MutationObserver(look).observe(list, {childList: true})
+  port.postMessage({event: "ready"})
+  if (told.open) takeFocus()
+  look()
+}
+
+// The visitor
+
+/** Sends this token from now on. */
+function know(token) {
+  return (escort.headers["X-Chat-Token"] = token)
+}
+
+/** What the site says of its visitor: the operator sees it, and the page where they are. */
+function introduce() {
+  const {color, page = "", sound = false, who} = told
+  const {name, email, phone} = !who?.signature || who.signature === proven ? who || {} : {}
+  const field = chat.querySelector("#name")
+  if (name && !field.value) {
+    field.value = name
+    field.dispatchEvent(new Event("change"))
+  }
+  escort.fields = {
+    ...(page.startsWith(`${site}/`) && {page}),
+    ...(EMAIL.test(email) && {email}),
+    ...(PHONE.test(phone) && {phone}),
+  }
+  chat.querySelector("[name=alerts]").setAttribute("aria-pressed", sound)
+  chat.classList.toggle("branded", CSS.supports("color", color))
+  chat.style.setProperty("--brand", color)
+}
+
+/** Becomes the customer for whom the site signs; false if the signature proves nothing: then all stays. */
+async function identify({email, signature}) {
+  try {
+    const {token} = await reach(() => api.ask({type: "identify", email, signature}))
+    if (told.token) port.postMessage({keep: {token}}) // in place of whoever wrote here before
+    know(token)
+    proven = signature
+    return true
+  } catch ({message}) {
+    port.postMessage({event: "error", detail: {code: "identify", message}})
+    return false
+  }
+}
+
+/** Nobody's chat any more: no token, no cookie, nothing of it in this browser. */
+async function forget() {
+  delete escort.headers["X-Chat-Token"]
+  await reach(() => api.ask({type: "forget"}))
+  for (const kind of ["localStorage", "sessionStorage"]) {
+    try {
+      for (const key of Object.keys(window[kind])) if (key.startsWith(drawerName())) window[kind].removeItem(key)
+    } catch {} // blocked: nothing is there
+  }
+  port.postMessage({keep: {reset: 0}})
+  return true
+}
+
+/** What this browser keeps for the chat is kept under names that begin so: each site has its own. */
+export function drawerName() {
+  return `chat ${ajax.split("?")[0]} ${site && `${site} `}`
+}
+
+/** Asks until the server can be reached. */
+async function reach(ask) {
+  for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_SECONDS)) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof Later)) throw error
+      say("reconnecting")
+      await new Promise((resolve) => setTimeout(resolve, pause * 1000))
+    }
+  }
+}
+
+function say(connection) {
+  const status = chat.querySelector(".status")
+  status.dataset.connection = connection
+  status.textContent = texts[`status_${connection}`]
+}
+
+// What is new
+
+/** Counts the answers nobody has seen yet and tells the site's page. */
+function look() {
+  const watched = told.open && !document.hidden
+  const answers = [...list.querySelectorAll(".message.operator")]
+  for (const answer of answers.filter(({dataset: {id}}) => id > newest)) {
+    const name = answer.querySelector(".from").textContent
+    port.postMessage({event: "message", detail: {id: Number(answer.dataset.id), name}, note: !watched && name})
+    if (!watched && told.sound) setTimeout(ring, HEARSAY_MS * (1 + 2 * Math.random()))
+  }
+  newest = lastId()
+  if (watched && seen !== newest) {
+    seen = newest
+    port.postMessage({keep: {seen, at: Date.now()}})
+  }
+  const unread = answers.filter(({dataset: {id}}) => id > seen).length
+  port.postMessage({unread, label: unread ? `${document.title}. ${texts.new_messages}: ${unread}` : ""})
+}
+
+function lastId() {
+  return Math.max(0, ...Array.from(list.querySelectorAll("[data-id]"), ({dataset: {id}}) => Number(id)))
+}
+
+function takeFocus() {
+  const coarse = matchMedia("(pointer: coarse)").matches // there the field would bring up the keyboard
+  chat.querySelector(coarse ? ".log" : "#message").focus({focusVisible: false})
+}
+
+/** Rings unless another tab has, or shows the answer: the site's pages hear of both from each other. */
+function ring() {
+  if (Math.max(seen, told.rang ?? 0) >= newest) return
+  told.rang = newest
+  port.postMessage({keep: {rang: newest}})
+  play()
+}
+
+/** Two soft notes. Until the visitor has touched the page the browser keeps silent. */
+async function play() {
+  audio ??= new AudioContext()
+  await audio.resume()
+  for (const [pitch, delay] of [[660, 0], [880, 0.13]]) {
+    const at = audio.currentTime + delay
+    const [tone, volume] = [audio.createOscillator(), audio.createGain()]
+    tone.frequency.value = pitch
+    volume.gain.setValueAtTime(0.1, at)
+    volume.gain.exponentialRampToValueAtTime(0.001, at + 0.4)
+    tone.connect(volume).connect(audio.destination)
+    tone.start(at)
+    tone.stop(at + 0.4)
+  }
+}

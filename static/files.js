@@ -1,0 +1,106 @@
+/** The visitor's files: chosen, dropped or pasted; checked, shown and made smaller. Sends nothing. */
+
+const LONGEST_SIDE = 2560 // pixels of a picture; larger ones are shrunk
+const HEAVY_BYTES = 4 << 20 // and heavier ones
+const QUALITY = 0.85
+const SHRINKABLE = /^image\/(jpeg|png|webp)$/ // a GIF may move
+
+/** Calls `onFile` for each file the visitor hands to the chat. */
+export function takeFiles({root, input, onFile, signal}) {
+  const all = (files) => [...files].forEach(onFile)
+  // Beside the chat, too: there a browser would leave the page for the dropped file.
+  const on = (type, listener, target = document) => target.addEventListener(type, listener, {signal})
+  const dragged = (listener) => (event) => event.dataTransfer.types.includes("Files") && listener(event)
+  const drop = (over) => root.classList.toggle("drop", over)
+
+  on("change", () => {
+    all(input.files)
+    input.value = ""
+  }, input)
+  on("dragover", dragged((event) => {
+    event.preventDefault()
+    drop(true)
+  }))
+  on("dragleave", ({relatedTarget}) => relatedTarget || drop(false))
+  on("drop", dragged((event) => {
+    event.preventDefault()
+    drop(false)
+    all(event.dataTransfer.files)
+  }))
+  on("paste", (event) => {
+    const {files, types} = event.clipboardData
+    if (!files.length || types.includes("text/plain")) return // office programs add a picture of the text
+    event.preventDefault()
+    all(files)
+  })
+}
+
+/** What is wrong with a file: its "type", that it is "large", or nothing: "". */
+export function faultOf({name, size, type}, {accept, bytes}) {
+  if (!accept.split(",").includes(name.slice(name.lastIndexOf(".")).toLowerCase())) return "type"
+  return size > bytes && !SHRINKABLE.test(type) ? "large" : ""
+}
+
+/** The picture small enough to travel; any other file as it is. */
+export async function shrink(file) {
+  if (!SHRINKABLE.test(file.type)) return file
+  try {
+    const picture = await createImageBitmap(file) // turned as its camera was held
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(picture.width, picture.height))
+    if (scale === 1 && file.size <= HEAVY_BYTES) return file
+    const canvas = document.createElement("canvas")
+    canvas.width = Math.round(picture.width * scale)
+    canvas.height = Math.round(picture.height * scale)
+    const pen = canvas.getContext("2d")
+    pen.fillStyle = "#fff" // a JPEG is not transparent
+    pen.fillRect(0, 0, canvas.width, canvas.height)
+    pen.drawImage(picture, 0, 0, canvas.width, canvas.height)
+    const smaller = await new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY))
+    if (smaller.size >= file.size) return file
+    return new File([smaller], file.name.replace(/\.\w+$/, ".jpg"), {type: smaller.type})
+  } catch {
+    return file // no picture after all, or too large for this browser
+  }
+}
+
+/** A file that the server has, from its link in a bubble. */
+export async function fetchFile(link) {
+  const response = await fetch(link.href)
+  if (!response.ok) throw Error(response.status)
+  const name = (link.querySelector("img")?.alt ?? link.textContent).replace(/ \([^(]*\)$/, "")
+  const blob = await response.blob()
+  return new File([blob], name, {type: blob.type})
+}
+
+/** What a bubble shows of a file that is on its way. @returns {Node[]} */
+export function describe(file) {
+  const shown = document.createElement("span")
+  shown.className = "bb-file"
+  let {name, size} = file
+  let unit = 0 // as the server will say it
+  for (; size >= 1000; unit++) size = Math.round(size / 1024)
+  shown.textContent = `${name} (${size} ${["B", "KB", "MB", "GB"][unit]})`
+  if (!/^image\/(png|jpeg|gif|webp)$/.test(file.type)) return [shown]
+  const picture = new Image()
+  picture.className = "bb-image"
+  picture.alt = ""
+  picture.src = URL.createObjectURL(file)
+  picture.onerror = () => picture.remove()
+  return [picture, shown]
+}
+
+/** Leaves the visitor's own picture in its bubble until the server's has come, so that nothing jumps. */
+export function keepPicture(shown, wanted) {
+  const own = shown.querySelector('img[src^="blob:"]')
+  const stored = wanted.querySelector("img")
+  if (!own || !stored) return
+  stored.replaceWith(own)
+  own.alt = stored.alt
+  document.adoptNode(stored).loading = "eager"
+  stored.onload = () => {
+    stored.loading = "lazy"
+    own.replaceWith(stored)
+    URL.revokeObjectURL(own.src)
+  }
+  stored.src = stored.getAttribute("src") // begins to load
+}

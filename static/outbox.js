@@ -1,0 +1,133 @@
+/**
+ * Keeps what is unsent and sends it, in order, one at a time: the first answer brings the session's cookie.
+ *
+ * A message leaves the outbox once the server has it or the visitor takes it back. Tabs share what is kept
+ * and take turns. Knows nothing of the page.
+ */
+
+import {Refused} from "./api.js"
+
+const FIRST_PAUSE_SECONDS = 1
+const LONGEST_PAUSE_SECONDS = 60
+
+/** @typedef {{client_id: string, name: string, message: string, at: number, refused?: string, file?: File}} Unsent */
+
+export class Outbox {
+  #drawer
+  #turn
+  #send
+  #on
+  #signal
+  #items
+  #running = false
+  #failures = 0
+  #wake = () => {}
+
+  /** `turn` names the lock that tabs of this chat share. A message with a file is kept in this page only. */
+  constructor({drawer, turn, send, signal, on}) {
+    this.#drawer = drawer
+    this.#turn = turn
+    this.#send = send
+    this.#signal = signal
+    this.#on = on
+    this.#items = this.#kept()
+    signal.addEventListener("abort", () => this.#wake())
+  }
+
+  /** All that is unsent, oldest first. @returns {Unsent[]} */
+  get items() {
+    return [...this.#items]
+  }
+
+  add(item) {
+    this.#items.push(item)
+    if (!item.file) this.#keep([...this.#kept(), item])
+    this.run()
+  }
+
+  /** Sends a refused message once more, after the others; a waiting one at once. */
+  retry(clientId) {
+    const item = this.#items.find(({client_id}) => client_id === clientId)
+    if (item && "refused" in item) {
+      this.take(clientId)
+      delete item.refused
+      this.add(item)
+    }
+    this.run()
+  }
+
+  /** Takes a message out unsent. */
+  take(clientId) {
+    if (!this.#items.some(({client_id}) => client_id === clientId)) return
+    const others = ({client_id}) => client_id !== clientId
+    this.#items = this.#items.filter(others)
+    this.#keep(this.#kept().filter(others))
+  }
+
+  /** Sends what waits. If it is pausing after a failure, the pause ends. */
+  async run() {
+    this.#wake()
+    if (this.#running) return
+    this.#running = true
+    for (let item; (item = this.#next()) && !this.#signal.aborted; ) await this.#step(item)
+    this.#running = false
+  }
+
+  async #step(item) {
+    try {
+      const result = await this.#inTurn(() => this.#isKept(item) && this.#send(item))
+      this.#failures = 0
+      this.take(item.client_id)
+      if (result) this.#on.sent(item, result)
+      else this.#on.gone(item) // another tab sent it or took it back
+    } catch (error) {
+      if (this.#signal.aborted || !this.#items.includes(item)) return
+      if (error instanceof Refused) {
+        item.refused = error.message
+        this.#keep(this.#kept().map((kept) => (kept.client_id === item.client_id ? item : kept)))
+        this.#on.refused(item)
+      } else {
+        this.#on.later(item, error.reason)
+        await this.#pause(error.seconds)
+      }
+    }
+  }
+
+  #next() {
+    return this.#items.find((item) => !("refused" in item))
+  }
+
+  #pause(seconds = 0) {
+    const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
+    const jittered = Math.max(seconds, grown * (0.5 + Math.random() / 2))
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, jittered * 1000)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  async #inTurn(work) {
+    if (!navigator.locks) return work()
+    try {
+      return await navigator.locks.request(this.#turn, {signal: this.#signal}, work)
+    } catch (error) {
+      if (error.name === "SecurityError") return work() // storage is blocked, and tabs share nothing
+      throw error
+    }
+  }
+
+  #kept() {
+    return this.#drawer.get("outbox", [])
+  }
+
+  #keep(items) {
+    this.#drawer.set("outbox", items)
+  }
+
+  #isKept(item) {
+    return item.file || this.#kept().some(({client_id}) => client_id === item.client_id)
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Brings what changes in the chat. One tab of all holds the stream and tells the others; where no stream
+ * gets through, the same is asked for again and again. Knows nothing of the page.
+ */
+
+const SILENCE_SECONDS = 45 // the server is heard every 20
+const FIRST_WORD_SECONDS = 5 // it speaks at once, unless a proxy holds its words back
+const POLL_SECONDS = 5
+const FIRST_PAUSE_SECONDS = 1
+const LONGEST_PAUSE_SECONDS = 30
+const ANSWER_SECONDS = 2 // of the tab that holds the stream, when another asks for it
+const JOIN_SECONDS = 0.3
+
+/**
+ * `name` is shared by the tabs of this chat; `open` asks for what is new since what is shown, null if there is no
+ * chat yet; `show` takes changed messages; `say` is told whether the server can be reached.
+ * @returns {() => void} looks at once
+ */
+export function listen({name, open, show, say, signal}) {
+  const channel = openChannel(name)
+  let turn = null // while this tab holds the stream
+  let heardAt = 0
+  let attempt = new AbortController()
+  let soon = false // the next pause is not taken
+  let wake = () => {}
+  let answered = () => {}
+
+  const tell = (kind, value) => signal.aborted || channel.postMessage({kind, value})
+
+  /** One tab's turn: stream after stream, until it closes or another takes over. */
+  async function lead() {
+    const mine = (turn = {})
+    for (let failures = 0; turn === mine && !signal.aborted; ) {
+      const heard = await stream()
+      if (turn !== mine) return
+      if (heard === false) works(false)
+      failures = heard ? 1 : failures + 1
+      const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)
+      await pause(heard === null ? LONGEST_PAUSE_SECONDS : grown * (0.5 + Math.random() / 2))
+    }
+  }
+
+  async function queue(options = {signal}) {
+    if (!navigator.locks) return lead()
+    try {
+      await navigator.locks.request(`${name} stream`, options, lead)
+    } catch (error) {
+      if (signal.aborted) return
+      if (error.name === "SecurityError") return lead() // storage is blocked, and tabs share nothing
+      turn = null // another tab took over while this one slept
+      attempt.abort()
+      wake()
+      queue()
+    }
+  }
+
+  /** Holds one stream to its end. Resolves to whether the server was heard; null if there is no chat. */
+  async function stream() {
+    attempt = new AbortController()
+    const {signal: over} = attempt
+    const end = () => attempt.abort()
+    signal.addEventListener("abort", end, {signal: over})
+    heardAt = Date.now()
+    let silent = true
+    let silence = setTimeout(end, SILENCE_SECONDS * 1000)
+    const polling = setTimeout(poll, FIRST_WORD_SECONDS * 1000)
+    const heard = await read(false, over, () => {
+      clearTimeout(silence)
+      clearTimeout(polling)
+      silence = setTimeout(end, SILENCE_SECONDS * 1000)
+      if (silent) works(true)
+      silent = false
+    })
+    clearTimeout(silence)
+    clearTimeout(polling)
+    end()
+    return heard
+
+    /** The same in answers that end, until the stream's own first word. */
+    async function poll() {
+      while (silent && !over.aborted) {
+        if (await read(true, over)) works(true)
+        await new Promise((resolve) => setTimeout(resolve, POLL_SECONDS * 1000))
+      }
+    }
+  }
+
+  /** Reads one answer to its end; as `stream`. */
+  async function read(once, over, onWord = () => {}) {
+    let heard = once
+    try {
+      const response = await open(once, over)
+      if (!response) return null
+      let text = ""
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+      for (let part; !(part = await reader.read()).done; ) {
+        heard = true
+        heardAt = Date.now()
+        onWord()
+        const events = (text + part.value).split("\n\n")
+        text = events.pop()
+        const html = events.map(dataOf).join("\n")
+        if (!html.trim()) continue
+        show(html)
+        if (turn) tell("changed", html)
+      }
+      return heard
+    } catch {
+      return heard && !once
+    }
+  }
+
+  function works(whether) {
+    say(whether)
+    tell("works", whether)
+  }
+
+  function pause(seconds) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, soon ? 0 : seconds * 1000)
+      soon = false
+      wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  function look() {
+    if (signal.aborted) return
+    if (turn) {
+      soon = Date.now() - heardAt > SILENCE_SECONDS * 1000
+      if (soon) attempt.abort() // we slept
+      wake()
+    } else if (!document.hidden) {
+      read(true, signal)
+      tell("look")
+      answered()
+      const timer = setTimeout(() => queue({steal: true}), ANSWER_SECONDS * 1000) // sleepers keep their lock
+      answered = () => clearTimeout(timer)
+    }
+  }
+
+  channel.onmessage = ({data: {kind, value}}) => {
+    if (kind === "changed") show(value)
+    else if (kind === "works") say(value)
+    else if (kind === "here") answered()
+    else if (kind === "look" && turn) {
+      tell("here")
+      look()
+    }
+  }
+  document.addEventListener("visibilitychange", look, {signal})
+  window.addEventListener("pageshow", ({persisted}) => persisted && look(), {signal})
+  window.addEventListener("online", look, {signal})
+  signal.addEventListener("abort", () => {
+    channel.close()
+    answered()
+    wake()
+  })
+  queue()
+  setTimeout(() => turn || read(true, signal), JOIN_SECONDS * 1000) // what came while this page was on its way
+  return look
+}
+
+function dataOf(event) {
+  const lines = event.split("\n").filter((line) => line.startsWith("data: "))
+  return lines.map((line) => line.slice(6)).join("\n")
+}
+
+function openChannel(name) {
+  try {
+    return new BroadcastChannel(name)
+  } catch {
+    return {postMessage() {}, close() {}} // storage is blocked
+  }
+}

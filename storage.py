@@ -1,0 +1,835 @@
+"""Chats, messages, deliveries, lines and tokens, in one SQLite file.
+
+What must happen together is one method and one transaction; a method that has returned is on the
+disk (WAL, synchronous=FULL). Every change of a message gives it the next `revision`, so "what is
+new since" is one indexed question. Knows nothing of HTTP, Bitrix24's methods or markup.
+"""
+
+import json
+import secrets
+import sqlite3
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from database import Database, transaction
+
+Author = Literal["visitor", "operator", "system"]
+State = Literal["stored", "delivered", "refused"]
+
+# Each entry takes the schema one version further; entries are never changed once released.
+MIGRATIONS = [
+    """
+    create table meta (key text primary key, value text not null);
+    insert into meta values ('revision', '0');
+
+    create table portal (
+        id integer primary key check (id = 1),
+        member_id text not null, user_id integer not null,
+        access_token text not null, refresh_token text not null, expires_at real not null,
+        application_token text not null, token_pending integer not null,
+        installed_at real not null
+    );
+
+    create table lines (
+        line integer primary key, active integer not null, connected_at real not null
+    );
+
+    create table chats (
+        id text primary key,
+        name text not null default '', email text not null default '',
+        phone text not null default '', page text not null default '',
+        line integer, created_at real not null, active_at real not null,
+        portal_chat_id integer, portal_user_id integer, session_id integer, closed_at real,
+        checked_im_id integer not null default 0
+    );
+    create index chats_in_conversation on chats (active_at);
+
+    create table messages (
+        id integer primary key autoincrement,
+        revision integer not null unique, position real not null,
+        chat_id text not null references chats on delete cascade,
+        author text not null, name text, text text not null,
+        extra text not null default '{}',
+        html text not null, renderer integer not null,
+        sent_at real not null, state text not null, error text,
+        client_id text, im_message_id integer unique, im_chat_id integer,
+        edited integer not null default 0, deleted integer not null default 0,
+        unique (chat_id, client_id)
+    );
+    create index messages_of_chat on messages (chat_id, position);
+    create index messages_by_renderer on messages (renderer);
+
+    create table deliveries (
+        id integer primary key autoincrement,
+        message_id integer not null unique references messages on delete cascade,
+        chat_id text not null references chats on delete cascade,
+        kind text not null, line integer,
+        due real not null, attempts integer not null default 0,
+        sending_since real, error text
+    );
+    create index deliveries_of_chat on deliveries (chat_id, id);
+
+    create table hits (
+        who text not null, minute integer not null, count integer not null,
+        primary key (who, minute)
+    );
+    create table refusals (
+        reason text primary key, count integer not null, last_at real not null
+    );
+    """,
+    "create index messages_by_change on messages (chat_id, revision)",
+    """
+    create table files (
+        key text primary key, message_id integer not null references messages on delete cascade
+    );
+    create index files_of_message on files (message_id);
+    alter table deliveries add column by_link integer not null default 0;
+    """,
+    """
+    alter table chats add column consent text;
+    alter table chats add column consent_at real;
+    create table deleted_chats (id text primary key, deleted_at real not null);
+    """,
+]
+
+
+class TooMany(Exception):
+    """A limit is reached; nothing was kept. `seconds` until it is worth another try."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"again in {seconds} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One visitor on one site; `id` is also user.id and chat.id on the wire."""
+
+    id: str
+    name: str
+    email: str
+    phone: str
+    page: str
+    line: int | None  # the line it began on; None until first sent
+    created_at: float  # Unix seconds, as all times here
+    active_at: float
+    portal_chat_id: int | None
+    portal_user_id: int | None
+    session_id: int | None
+    closed_at: float | None
+    checked_im_id: int = 0  # the portal's history was compared with ours up to this id
+    consent: str | None = None  # what the visitor agreed to, word for word
+    consent_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    id: int
+    revision: int  # rises with every change of any message
+    position: float  # where it stands in its chat
+    chat_id: str
+    author: Author
+    name: str | None  # the operator's, from the signature
+    text: str  # as it came, with BB codes
+    extra: dict[str, Any]  # files and parameters of the portal's message
+    html: str
+    sent_at: float
+    state: State
+    error: str | None
+    client_id: str | None
+    im_message_id: int | None
+    im_chat_id: int | None
+    edited: bool
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Work for the sender: a visitor's message, or the confirmation of an operator's."""
+
+    id: int
+    kind: Literal["message", "confirmation"]
+    line: int | None
+    attempts: int
+    sending_since: float | None  # when a call with it began, or ended without an answer
+    error: str | None  # of the last try
+    message: Message
+    chat: Chat
+    by_link: bool = False  # the portal did not take the file: it goes as a text with its address
+
+
+@dataclass(frozen=True)
+class Portal:
+    """What the portal granted us: the installer's tokens and the application token."""
+
+    member_id: str
+    user_id: int
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: float
+    application_token: str = field(repr=False)  # "" until one is learned
+    token_pending: bool  # after an install: the next proven event may bring a new one
+    installed_at: float
+
+
+@dataclass(frozen=True)
+class OperatorMessage:
+    """An operator's or the portal's message, ready to be stored.
+
+    `own_ids` are the ids of ours that an edit or deletion names. `sent_at` is known only of a
+    message that was recovered from the portal's history.
+    """
+
+    chat_id: str
+    line: int
+    im_chat_id: int
+    im_message_id: int
+    author: Author
+    name: str | None
+    text: str
+    extra: dict[str, Any]
+    html: str
+    own_ids: tuple[int, ...] = ()
+    sent_at: float | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    """A visitor's file that lies on the disk; among `files` of its message's `extra`."""
+
+    key: str = field(repr=False)  # whoever has it can read the file
+    name: str
+    type: str  # image, video, audio or file
+    media_type: str
+    size: int  # bytes
+    link: str = field(repr=False)  # where the portal and the visitor find it
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many messages a minute one visitor and one address may send."""
+
+    address: str  # a digest of it
+    visitor_per_minute: int
+    address_per_minute: int
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Requests turned away for one reason."""
+
+    reason: str
+    count: int
+    last_at: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one try of a delivery ended; `store.record` notes it."""
+
+    delivery: Delivery
+    state: Literal["delivered", "refused", "postponed", "unknown"]
+    error: str | None = None
+    due: float = 0.0  # when to look at a postponed or unknown one again
+    portal_chat_id: int | None = None
+    portal_user_id: int | None = None
+    session_id: int | None = None
+    tried: bool = True  # whether it counts as a try of this delivery
+    by_link: bool = False  # the next try brings the file's address only
+
+
+class Store(Database):
+    """The one place where anything is kept. Safe to share between threads and greenlets.
+
+    `renderer` is the version of the markup that callers hand in as `html`.
+    Every method raises StoreUnavailable when the file cannot be used now.
+    """
+
+    def __init__(self, url: str, root: Path, renderer: int) -> None:
+        scheme, _, path = url.partition(":///")
+        if scheme != "sqlite" or not path:
+            scheme = url.partition(":")[0][:20]  # no more of it: it may hold a password
+            raise ValueError(f'storage.url: use sqlite:///path/to/file.db, not "{scheme}:..."')
+        super().__init__(root / path, MIGRATIONS)
+        self.renderer = renderer
+
+    # -- what the application keeps about itself
+
+    @transaction
+    def secret_key(self, db: sqlite3.Connection) -> str:
+        """The key that signs the visitors' cookies; made at the first call."""
+        row = db.execute("select value from meta where key = 'secret_key'").fetchone()
+        if row is None:
+            key = secrets.token_hex(32)
+            db.execute("insert into meta values ('secret_key', ?)", (key,))
+            return key
+        return str(row["value"])
+
+    def note(self, key: str) -> Any:
+        """What `set_note` kept under `key`, or None."""
+        row = self.row("select value from meta where key = ?", f"note.{key}")
+        return json.loads(row["value"]) if row else None
+
+    @transaction
+    def set_note(self, db: sqlite3.Connection, key: str, value: Any) -> None:
+        """Keep a small fact about ourselves (JSON) for the admin's page."""
+        db.execute("insert or replace into meta values (?, ?)", (f"note.{key}", json.dumps(value)))
+
+    # -- the portal's grant
+
+    def portal(self) -> Portal | None:
+        """What the portal granted, or None before an install and after an uninstall."""
+        row = self.row("select * from portal")
+        if row is None:
+            return None
+        values = {key: row[key] for key in row.keys() if key != "id"}  # noqa: SIM118
+        return Portal(**values | {"token_pending": bool(row["token_pending"])})
+
+    @transaction
+    def save_portal(self, db: sqlite3.Connection, portal: Portal) -> None:
+        """Keep a proven install's grant in place of any earlier one."""
+        db.execute(
+            "insert or replace into portal values (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                portal.member_id,
+                portal.user_id,
+                portal.access_token,
+                portal.refresh_token,
+                portal.expires_at,
+                portal.application_token,
+                portal.token_pending,
+                portal.installed_at,
+            ),
+        )
+
+    @transaction
+    def save_tokens(
+        self, db: sqlite3.Connection, access_token: str, refresh_token: str, expires_at: float
+    ) -> None:
+        """Keep a renewed pair. On the disk when this returns: the old pair is already dead."""
+        db.execute(
+            "update portal set access_token = ?, refresh_token = ?, expires_at = ?",
+            (access_token, refresh_token, expires_at),
+        )
+
+    @transaction
+    def learn_application_token(self, db: sqlite3.Connection, token: str) -> None:
+        db.execute("update portal set application_token = ?, token_pending = 0", (token,))
+
+    @transaction
+    def forget_portal(self, db: sqlite3.Connection) -> None:
+        """After an uninstall: tokens and lines go; chats and what waits for delivery stay."""
+        db.execute("delete from portal")
+        db.execute("update lines set active = 0")
+
+    # -- lines
+
+    @transaction
+    def connect_line(self, db: sqlite3.Connection, line: int, now: float) -> None:
+        db.execute("insert or replace into lines values (?, 1, ?)", (line, now))
+        # What waited for a line need not wait longer.
+        db.execute(
+            "update deliveries set due = ? where due > ? and sending_since is null", (now, now)
+        )
+
+    @transaction
+    def disconnect_line(self, db: sqlite3.Connection, line: int) -> None:
+        db.execute("update lines set active = 0 where line = ?", (line,))
+
+    def active_lines(self) -> list[int]:
+        """Connected lines, the one connected last first."""
+        rows = self.rows("select line from lines where active order by connected_at desc")
+        return [row["line"] for row in rows]
+
+    # -- chats and messages
+
+    def find_chat(self, chat_id: str) -> Chat | None:
+        row = self.row("select * from chats where id = ?", chat_id)
+        return Chat(**row) if row else None
+
+    @transaction
+    def delete_chat(self, db: sqlite3.Connection, chat_id: str, now: float) -> None:
+        """Remove a chat with its messages and deliveries for good.
+
+        Only its id stays, a digest of a random token: by it what the portal still sends for the
+        chat is turned away.
+        """
+        db.execute("delete from chats where id = ?", (chat_id,))  # the rest goes with it
+        db.execute("delete from hits where who = ?", (chat_id,))
+        db.execute("insert or ignore into deleted_chats values (?, ?)", (chat_id, now))
+
+    def was_deleted(self, chat_id: str) -> bool:
+        return self.row("select 1 from deleted_chats where id = ?", chat_id) is not None
+
+    def messages(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
+        """The last `limit` messages (before the message `before`), oldest first."""
+        rows = self.rows(
+            "select * from messages where chat_id = ?1 and (?2 is null or position <"
+            " (select position from messages where id = ?2 and chat_id = ?1))"
+            " order by position desc limit ?3",
+            chat_id, before, limit,
+        )  # fmt: skip
+        return [_message(row) for row in reversed(rows)]
+
+    def messages_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
+        """The chat's first `limit` messages changed after this revision, in their order."""
+        rows = self.rows(
+            "select * from messages where chat_id = ? and revision > ? order by revision limit ?",
+            chat_id, revision, limit,
+        )  # fmt: skip
+        return [_message(row) for row in rows]
+
+    def revision(self) -> int:
+        """That of the latest change of any message."""
+        row = self.row("select value from meta where key = 'revision'")
+        return int(row["value"]) if row else 0
+
+    def chats_changed_after(self, revision: int) -> tuple[int, set[str]]:
+        """The latest revision, and the chats with messages that changed after the given one."""
+        rows = self.rows(
+            "select chat_id, max(revision) as latest from messages where revision > ?"
+            " group by chat_id",
+            revision,
+        )
+        latest = max((row["latest"] for row in rows), default=revision)
+        return latest, {row["chat_id"] for row in rows}
+
+    @transaction
+    def add_visitor_message(
+        self,
+        db: sqlite3.Connection,
+        chat: Chat,
+        text: str,
+        html: str,
+        client_id: str | None,
+        limits: Limits,
+        now: float,
+        file: File | None = None,
+    ) -> Message:
+        """Store a message and queue it for Bitrix24: both or neither.
+
+        `chat` brings the visitor's latest name, email, phone and page. A `client_id` that
+        the chat already has changes nothing: the message stored first is returned. Raises
+        TooMany; the limits are counted here, so that all processes count together.
+        """
+        if client_id is not None:
+            row = db.execute(
+                "select * from messages where chat_id = ? and client_id = ?", (chat.id, client_id)
+            ).fetchone()
+            if row is not None:
+                return _message(row)
+        _count_hit(db, chat.id, limits.visitor_per_minute, now)
+        _count_hit(db, limits.address, limits.address_per_minute, now)
+        db.execute(
+            "insert into chats (id, name, email, phone, page, created_at, active_at, consent,"
+            " consent_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " on conflict (id) do update set name = excluded.name,"
+            " email = excluded.email, phone = excluded.phone, page = excluded.page,"
+            " active_at = excluded.active_at, closed_at = null,"
+            " consent = coalesce(chats.consent, excluded.consent),"
+            " consent_at = coalesce(chats.consent_at, excluded.consent_at)",
+            (chat.id, chat.name, chat.email, chat.phone, chat.page, now, now,
+             chat.consent, chat.consent_at),
+        )  # fmt: skip
+        row = db.execute(
+            "insert into messages (revision, position, chat_id, author, name, text, html, renderer,"
+            " sent_at, state, client_id, extra)"
+            " values (?1, ?1, ?2, 'visitor', ?3, ?4, ?5, ?6, ?7, 'stored', ?8, ?9) returning *",
+            (_next_revision(db), chat.id, chat.name, text, html, self.renderer, now, client_id,
+             json.dumps({"files": [asdict(file)]} if file else {})),
+        ).fetchone()  # fmt: skip
+        if file:
+            db.execute("insert into files values (?, ?)", (file.key, row["id"]))
+        db.execute(
+            "insert into deliveries (message_id, chat_id, kind, due) values (?, ?, 'message', ?)",
+            (row["id"], chat.id, now),
+        )
+        return _message(row)
+
+    @transaction
+    def add_operator_messages(
+        self, db: sqlite3.Connection, messages: list[OperatorMessage], now: float
+    ) -> list[Message]:
+        """Store the messages not yet known and queue their confirmations; returns the new ones.
+
+        A message is known by its `im_message_id`, which is unique in a portal. A chat that we
+        do not have (our file was restored from a backup, say) is made.
+        """
+        ordered = sorted(messages, key=lambda message: message.im_message_id)
+        rows = [self._add_operator_message(db, message, now) for message in ordered]
+        return [_message(row) for row in rows if row is not None]
+
+    def _add_operator_message(
+        self, db: sqlite3.Connection, message: OperatorMessage, now: float, edited: bool = False
+    ) -> sqlite3.Row | None:
+        """Insert one message and its confirmation; None when it is known.
+
+        None also when the visitor deleted the chat: nothing of it comes back, and without a
+        confirmation the operator sees that the message did not arrive.
+        """
+        if db.execute("select 1 from deleted_chats where id = ?", (message.chat_id,)).fetchone():
+            return None
+        _touch_chat(db, message.chat_id, message.im_chat_id, now)
+        revision = _next_revision(db)
+        row: sqlite3.Row | None = db.execute(
+            "insert into messages (revision, position, chat_id, author, name, text, extra, html,"
+            " renderer, sent_at, state, im_message_id, im_chat_id, edited)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?)"
+            " on conflict (im_message_id) do nothing returning *",
+            (revision, _position(db, message, revision), message.chat_id, message.author,
+             message.name, message.text, json.dumps(message.extra), message.html, self.renderer,
+             now if message.sent_at is None else message.sent_at,
+             message.im_message_id, message.im_chat_id, edited),
+        ).fetchone()  # fmt: skip
+        if row is None:
+            self._complete_recovered(db, message)
+        else:
+            db.execute(
+                "insert into deliveries (message_id, chat_id, kind, line, due)"
+                " values (?, ?, 'confirmation', ?, ?)",
+                (row["id"], message.chat_id, message.line, now),
+            )
+        return row
+
+    def _complete_recovered(self, db: sqlite3.Connection, message: OperatorMessage) -> None:
+        """The event of a message that history gave first: it alone has the files' links."""
+        db.execute(
+            "update messages set author = ?, name = ?, text = ?, extra = ?, html = ?,"
+            " renderer = ?, revision = ? where im_message_id = ? and not edited and not deleted"
+            " and json_extract(extra, '$.recovered') and ?",
+            (message.author, message.name, message.text, json.dumps(message.extra), message.html,
+             self.renderer, _next_revision(db), message.im_message_id,
+             not message.extra.get("recovered")),
+        )  # fmt: skip
+
+    @transaction
+    def edit_message(self, db: sqlite3.Connection, message: OperatorMessage, now: float) -> bool:
+        """Give an operator's message its new text; one that is not here yet is stored so.
+
+        A message that was deleted stays so. Returns whether anything changed.
+        """
+        known = _find_operator_message(db, message)
+        if known is None:
+            return self._add_operator_message(db, message, now, edited=True) is not None
+        changes = not known["deleted"] and known["text"] != message.text
+        if changes:
+            db.execute(
+                "update messages set text = ?, name = coalesce(?, name), html = ?, renderer = ?,"
+                " edited = 1, revision = ? where id = ?",
+                (message.text, message.name, message.html, self.renderer, _next_revision(db),
+                 known["id"]),
+            )  # fmt: skip
+        return changes
+
+    @transaction
+    def delete_message(self, db: sqlite3.Connection, message: OperatorMessage, now: float) -> bool:
+        """Take an operator's message back, its text included.
+
+        One that is not here yet leaves its mark, so that it is not shown when it comes. Returns
+        whether anything changed.
+        """
+        known = _find_operator_message(db, message)
+        if known is None:
+            known = self._add_operator_message(db, message, now)
+        if known is None or known["deleted"]:
+            return False
+        db.execute(
+            "update messages set deleted = 1, text = '', html = '', extra = '{}', revision = ?"
+            " where id = ?",
+            (_next_revision(db), known["id"]),
+        )
+        return True
+
+    @transaction
+    def note_dialog(
+        self,
+        db: sqlite3.Connection,
+        chat_id: str,
+        portal_chat_id: int,
+        portal_user_id: int,
+        session_id: int,
+        closed_at: float | None,
+    ) -> None:
+        """Keep which portal chat and session the dialog of a chat is, and whether it is over.
+
+        The end is a message of the system, without words: each language has its own.
+        """
+        chat = db.execute("select * from chats where id = ?", (chat_id,)).fetchone()
+        if chat is None or (chat["session_id"] or 0) > session_id:  # an event come late
+            return
+        if closed_at is not None and chat["closed_at"] is None:
+            db.execute(
+                "insert into messages (revision, position, chat_id, author, text, extra, html,"
+                " renderer, sent_at, state) values (?1, ?1, ?2, 'system', '', ?3, '', ?4, ?5,"
+                " 'stored')",
+                (_next_revision(db), chat_id, CLOSED, self.renderer, closed_at),
+            )
+        db.execute(
+            "update chats set portal_chat_id = ?, portal_user_id = ?, session_id = ?,"
+            " closed_at = ? where id = ?",
+            (portal_chat_id, portal_user_id, session_id, closed_at, chat_id),
+        )
+
+    def chats_in_conversation(self, since: float) -> list[Chat]:
+        """Chats with a portal dialog in which anything happened since then, the latest first."""
+        rows = self.rows(
+            "select * from chats where active_at >= ? and portal_chat_id is not null"
+            " order by active_at desc",
+            since,
+        )
+        return [Chat(**row) for row in rows]
+
+    @transaction
+    def note_checked(self, db: sqlite3.Connection, chat_id: str, im_message_id: int) -> None:
+        db.execute("update chats set checked_im_id = ? where id = ?", (im_message_id, chat_id))
+
+    def known_im_message_ids(self, chat_id: str) -> set[int]:
+        """The portal's ids of the chat's messages that we have."""
+        rows = self.rows(
+            "select im_message_id from messages where chat_id = ? and im_message_id is not null",
+            chat_id,
+        )
+        return {row["im_message_id"] for row in rows}
+
+    def find_operator_message(self, message: OperatorMessage) -> Message | None:
+        """The message that an edit or deletion means."""
+        with self.read() as db:
+            row = _find_operator_message(db, message)
+        return _message(row) if row else None
+
+    # -- visitors' files
+
+    def find_message_of_file(self, key: str) -> Message | None:
+        row = self.row(
+            "select m.* from files f join messages m on m.id = f.message_id where f.key = ?", key
+        )
+        return _message(row) if row else None
+
+    def file_keys(self, chat_id: str) -> set[str] | None:
+        """The keys of a chat's files; None for a chat that was never heard of."""
+        if self.find_chat(chat_id) is None and not self.was_deleted(chat_id):
+            return None
+        rows = self.rows(
+            "select f.key from files f join messages m on m.id = f.message_id where m.chat_id = ?",
+            chat_id,
+        )
+        return {row["key"] for row in rows}
+
+    # -- who was turned away
+
+    @transaction
+    def add_refusals(self, db: sqlite3.Connection, reasons: dict[str, int], now: float) -> None:
+        """Count requests that were turned away, by reason."""
+        for reason, count in reasons.items():
+            db.execute(
+                "insert into refusals values (?, ?, ?) on conflict (reason) do update"
+                " set count = refusals.count + excluded.count, last_at = excluded.last_at",
+                (reason, count, now),
+            )
+
+    def refusals(self) -> list[Refusals]:
+        return [Refusals(**row) for row in self.rows("select * from refusals order by reason")]
+
+    @transaction
+    def count_hit(self, db: sqlite3.Connection, who: str, per_minute: int, now: float) -> None:
+        """Count one request of `who`; raises TooMany above so many a minute."""
+        _count_hit(db, who, per_minute, now)
+
+    # -- markup
+
+    def messages_to_render(self, limit: int) -> list[Message]:
+        """Some messages whose stored HTML is of an earlier renderer."""
+        rows = self.rows(
+            "select * from messages where renderer < ? order by renderer, id limit ?",
+            self.renderer, limit,
+        )  # fmt: skip
+        return [_message(row) for row in rows]
+
+    @transaction
+    def save_rendered(self, db: sqlite3.Connection, html: dict[int, str]) -> None:
+        """Keep new HTML by message id; the message itself has not changed."""
+        for message_id, text in html.items():
+            db.execute(
+                "update messages set html = ?, renderer = ? where id = ?",
+                (text, self.renderer, message_id),
+            )
+
+    # -- deliveries
+
+    def due_confirmations(self, now: float, limit: int) -> list[Delivery]:
+        rows = self.rows(
+            f"{DELIVERY} where d.kind = 'confirmation' and d.due <= ? order by d.id limit ?",
+            now, limit,
+        )  # fmt: skip
+        return self._deliveries(rows)
+
+    def due_messages(self, now: float, limit: int, chat_limit: int) -> list[Delivery]:
+        """Visitors' messages that may be sent now, the longest waiting chat first.
+
+        Of a chat only an unbroken run from its oldest undelivered message, `chat_limit` at
+        most: where that one is not due yet, the chat waits and the others do not.
+        """
+        heads = self.rows(
+            "select chat_id from deliveries where id in"
+            " (select min(id) from deliveries where kind = 'message' group by chat_id)"
+            " and due <= ? order by id limit ?",
+            now, limit,
+        )  # fmt: skip
+        found: list[Delivery] = []
+        for head in heads:
+            rows = self.rows(
+                f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
+                head["chat_id"], chat_limit,
+            )  # fmt: skip
+            found += self._deliveries(rows)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def _deliveries(self, rows: list[sqlite3.Row]) -> list[Delivery]:
+        found = []
+        for row in rows:
+            message = self.row("select * from messages where id = ?", row["message_id"])
+            chat = self.find_chat(row["chat_id"])
+            if message is None or chat is None:  # the visitor has just deleted it
+                continue
+            found.append(Delivery(
+                row["id"], row["kind"], row["line"], row["attempts"], row["sending_since"],
+                row["error"], _message(message), chat, bool(row["by_link"]),
+            ))  # fmt: skip
+        return found
+
+    @transaction
+    def begin_sending(
+        self, db: sqlite3.Connection, deliveries: list[Delivery], line: int, now: float
+    ) -> list[Delivery]:
+        """Note that a call with these begins: if we die in it, its outcome is unknown.
+
+        Returns them without those whose chat was deleted meanwhile.
+        """
+        begun = []
+        for delivery in deliveries:
+            changed = db.execute(
+                "update deliveries set sending_since = ?, line = ?, error = null where id = ?",
+                (now, line, delivery.id),
+            )
+            db.execute(
+                "update chats set line = coalesce(line, ?) where id = ?", (line, delivery.chat.id)
+            )
+            if changed.rowcount:
+                begun.append(delivery)
+        return begun
+
+    @transaction
+    def record(self, db: sqlite3.Connection, outcomes: list[Outcome], now: float) -> None:
+        """Note how tries ended: delivered and refused ones leave the queue."""
+        for outcome in outcomes:
+            delivery = outcome.delivery
+            if outcome.state in ("delivered", "refused"):
+                db.execute("delete from deliveries where id = ?", (delivery.id,))
+                revision = (
+                    _next_revision(db) if delivery.kind == "message" else delivery.message.revision
+                )
+                db.execute(
+                    "update messages set state = ?, error = ?, revision = ? where id = ?",
+                    (outcome.state, outcome.error, revision, delivery.message.id),
+                )
+            else:
+                db.execute(
+                    "update deliveries set due = ?, error = ?, sending_since ="
+                    " case when not ? then null when ? then ? else coalesce(sending_since, ?) end,"
+                    " attempts = attempts + ?, by_link = max(by_link, ?) where id = ?",
+                    (outcome.due, outcome.error, outcome.state == "unknown", outcome.tried, now,
+                     now, outcome.tried, outcome.by_link, delivery.id),
+                )  # fmt: skip
+            if outcome.portal_user_id is not None:
+                db.execute(
+                    "update chats set portal_user_id = ? where id = ?",
+                    (outcome.portal_user_id, delivery.chat.id),
+                )
+            if outcome.portal_chat_id is not None:
+                db.execute(
+                    "update chats set portal_chat_id = ?, session_id = ?,"
+                    " portal_user_id = coalesce(?, portal_user_id) where id = ?",
+                    (outcome.portal_chat_id, outcome.session_id, outcome.portal_user_id,
+                     delivery.chat.id),
+                )  # fmt: skip
+
+    def waiting(self) -> int:
+        """How many deliveries are in the queue."""
+        row = self.row("select count(*) as n from deliveries")
+        return int(row["n"]) if row else 0
+
+
+CLOSED = json.dumps({"kind": "closed"})
+DELIVERY = "select d.* from deliveries d"
+
+
+def _next_revision(db: sqlite3.Connection) -> int:
+    row = db.execute(
+        "update meta set value = value + 1 where key = 'revision' returning value"
+    ).fetchone()
+    return int(row["value"])
+
+
+def _count_hit(db: sqlite3.Connection, who: str, per_minute: int, now: float) -> None:
+    minute = int(now // 60)
+    count = db.execute(
+        "insert into hits values (?, ?, 1) on conflict (who, minute)"
+        " do update set count = hits.count + 1 returning count",
+        (who, minute),
+    ).fetchone()["count"]
+    if count > per_minute:
+        raise TooMany(max(1, int(60 - now % 60)))
+    if count == 1:
+        db.execute("delete from hits where minute < ?", (minute,))
+
+
+def _position(db: sqlite3.Connection, message: OperatorMessage, revision: int) -> float:
+    """Where an operator's message stands: last, or before those the portal wrote after it."""
+    following = db.execute(
+        "select min(position) from messages where chat_id = ? and im_message_id > ?",
+        (message.chat_id, message.im_message_id),
+    ).fetchone()[0]
+    if following is None:
+        return revision
+    before = db.execute(
+        "select max(position) from messages where chat_id = ? and position < ?",
+        (message.chat_id, following),
+    ).fetchone()[0]
+    return float((following - 1 if before is None else before) + following) / 2
+
+
+def _find_operator_message(db: sqlite3.Connection, message: OperatorMessage) -> sqlite3.Row | None:
+    """The message that an edit or deletion means: by the portal's id, else by ours."""
+    row: sqlite3.Row | None = db.execute(
+        "select * from messages where im_message_id = ? and chat_id = ?",
+        (message.im_message_id, message.chat_id),
+    ).fetchone()
+    for own_id in message.own_ids if row is None else ():
+        row = (
+            row
+            or db.execute(
+                "select * from messages where id = ? and chat_id = ? and author <> 'visitor'",
+                (own_id, message.chat_id),
+            ).fetchone()
+        )
+    return row
+
+
+def _touch_chat(db: sqlite3.Connection, chat_id: str, im_chat_id: int, now: float) -> None:
+    db.execute(
+        "insert into chats (id, created_at, active_at, portal_chat_id) values (?, ?, ?, ?)"
+        " on conflict (id) do update set active_at = excluded.active_at,"
+        " portal_chat_id = excluded.portal_chat_id",
+        (chat_id, now, now, im_chat_id),
+    )
+
+
+def _message(row: sqlite3.Row) -> Message:
+    values = {key: row[key] for key in row.keys() if key != "renderer"}  # noqa: SIM118
+    values["extra"] = json.loads(values["extra"])
+    values["edited"] = bool(values["edited"])
+    values["deleted"] = bool(values["deleted"])
+    return Message(**values)

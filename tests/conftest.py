@@ -1,0 +1,84 @@
+"""The fixtures of all tests: real parts, each in a folder of its own."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from install_browser import find_firefox
+from pages import chromium, firefox
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from stage import Stage
+
+# One seed for all processes of a run; the tests that use it name it.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all parts are here
+os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
+
+
+# These take longest; begun last, one of them would keep the whole run waiting.
+FIRST = ["xss", "page", "round_trip", "crash", "embed", "faults", "browser", "live", "axe", "files"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The application installed and connected at the sandbox portal; shared by a module."""
+    with Stage(tmp_path_factory.mktemp("stage")) as stage:
+        stage.install()
+        yield stage
+
+
+@pytest.fixture
+def fresh_stage(tmp_path: Path) -> Iterator[Stage]:
+    """A stage of the test's own, running but not installed."""
+    with Stage(tmp_path) as stage:
+        yield stage
+
+
+expect.set_options(timeout=30_000)
+
+
+def pytest_report_header() -> str:
+    return f"Firefox, for the tests marked so: {find_firefox() or 'none on this machine'}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `firefox` run in it, too, where the machine has one."""
+    if "browser" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("firefox") is not None
+        browsers = [chromium, firefox] if marked and find_firefox() else [chromium]
+        names = [one.__name__ for one in browsers]
+        metafunc.parametrize("browser", browsers, ids=names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    with request.param() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page on which nothing may fail: no script error, no CSP report, no failed request."""
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on(
+        "console",
+        lambda message: troubles.append(message.text) if message.type == "error" else None,
+    )
+    yield page
+    assert troubles == []

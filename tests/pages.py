@@ -1,0 +1,95 @@
+"""What the tests of the chat page share: a browser, a talk with every kind of bubble."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from install_browser import find_chromium, find_firefox
+from playwright.sync_api import Browser, Page, sync_playwright
+from stage import Stage, wait_until
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def firefox() -> Iterator[Browser]:
+    """The Firefox of the machine, over WebDriver BiDi: it need not be one made for Playwright."""
+    with sync_playwright() as playwright:
+        browser = playwright.firefox.launch(
+            channel="moz-firefox", executable_path=find_firefox(), env={"HOME": "/nonexistent"}
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def page_of(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page of a visitor of its own."""
+    context = browser.new_context(**{"locale": "en-GB", **options})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    yield page
+    context.close()
+
+
+def open_page(page: Page, stage: Stage, query: str = "") -> None:
+    page.goto(f"{stage.chat}/{query}")
+    page.locator("live-chat[data-ready]").wait_for()
+
+
+def write(page: Page, text: str) -> None:
+    """Send a message as a visitor would and wait until Bitrix24 has it."""
+    delivered = page.locator('[data-state="delivered"]').count()
+    page.locator("#message").fill(text)
+    page.locator(".send").click()
+    shows(page, '[data-state="delivered"]', delivered + 1)
+
+
+def shows(page: Page, selector: str, count: int = 1) -> None:
+    """Wait for so many elements at least, and let the page look for them at once."""
+    page.wait_for_function(
+        """([selector, count]) => {
+          dispatchEvent(new Event("online"))
+          return document.querySelectorAll(selector).length >= count
+        }""",
+        arg=[selector, count],
+        polling=100,
+    )
+
+
+def chat_of(stage: Stage, text: str) -> str:
+    """Our chat whose first message at the portal is `text`, once it is there."""
+
+    def found() -> str:
+        dialogs = stage.state()["dialogs"]
+        chats = [one["external_chat_id"] for one in dialogs if one["messages"][0]["text"] == text]
+        return chats[0] if chats else ""
+
+    return wait_until(found, why=text)
+
+
+def close_chat(stage: Stage, chat: str) -> None:
+    """The line that a chat gets when the portal ends its dialog."""
+    with closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db, db:
+        db.execute("update meta set value = value + 1 where key = 'revision'")
+        db.execute(
+            "insert into messages (revision, position, chat_id, author, text, extra, html,"
+            " renderer, sent_at, state) select value, value, ?, 'system', '',"
+            " '{\"kind\": \"closed\"}', '', 1, 0, 'stored' from meta where key = 'revision'",
+            (chat,),
+        )

@@ -1,0 +1,210 @@
+"""The application and the sandbox portal as real processes, for the tests that need both."""
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import requests
+
+ROOT = Path(__file__).parent.parent
+HOST = "127.0.0.1"
+CLIENT_ID = "local.sandbox"
+LINE = 7
+START_SECONDS = 60
+PORTS = 1_500  # a test process, below those that the system gives out
+T = TypeVar("T")
+
+
+def _ports() -> Iterator[int]:
+    """Free ports, each once, apart from those of the tests' other processes.
+
+    Not from the system: what it gives out it gives to the next who asks, too, before we listen.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % 8 * PORTS
+    for number in itertools.count(os.getpid()):
+        port = first + number % PORTS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                yield port
+
+
+ports = _ports()
+one_asks = threading.Lock()
+
+
+def free_port() -> int:
+    with one_asks:
+        return next(ports)
+
+
+def wait_until(look: Callable[[], T], seconds: float = 30.0, why: str = "") -> T:
+    """Look again and again until the answer is true; AssertionError with the last one."""
+    until = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > until:
+            raise AssertionError(f"{why or 'it'} did not come about in {seconds} s: {found!r}")
+        time.sleep(0.03)
+
+
+class Visitor:
+    """A browser's side of one visitor: a cookie jar and the two requests of the chat page."""
+
+    def __init__(self, chat: str) -> None:
+        self.chat = chat
+        self.http = requests.Session()
+
+    def post(self, **fields: Any) -> requests.Response:
+        return self.http.post(f"{self.chat}/ajax", data=fields, timeout=30)
+
+    def send(self, message: str, name: str = "Anna", **fields: Any) -> dict[str, Any]:
+        answer = self.post(type="send_message", name=name, message=message, **fields)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def wait_for(self, text: str) -> str:
+        """The history, once it holds `text`."""
+        wait_until(lambda: text in self.history(), why=text)
+        return self.history()
+
+    def history(self, **fields: Any) -> str:
+        answer = self.post(type="chat_history", **fields)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+class Stage:
+    """One application, one portal, one store. Use as a context; ends all it began."""
+
+    def __init__(self, folder: Path, workers: int = 1, **settings: str) -> None:
+        self.folder = folder
+        self.workers = workers
+        self.settings = settings
+        self.chat = f"http://{HOST}:{free_port()}"
+        self.portal = f"http://{HOST}:{free_port()}"
+        self.app: subprocess.Popen[bytes] | None = None
+        self.sandbox: subprocess.Popen[bytes] | None = None
+        self.log = folder / "app.log"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start_sandbox()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self.app, self.sandbox):
+            if process is not None and process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def environment(self) -> dict[str, str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
+        return own | {
+            "WEB_CONCURRENCY": str(self.workers),
+            "SITECHAT_PUBLIC_URL": self.chat,
+            "SITECHAT_BITRIX24__PORTAL": self.portal,
+            "SITECHAT_BITRIX24__OAUTH_SERVER": self.portal,
+            "SITECHAT_BITRIX24__JS_API": f"{self.portal}/api/v1",
+            "SITECHAT_BITRIX24__CLIENT_ID": CLIENT_ID,
+            "SITECHAT_BITRIX24__CLIENT_SECRET": "sandbox-secret",
+            "SITECHAT_CHAT__SITES": f'["{self.portal}"]',
+            "SITECHAT_STORAGE__URL": f"sqlite:///{self.folder}/chats/chats.db",
+            "SITECHAT_STORAGE__FILES": f"{self.folder}/chats/files",
+            # A portal that is a program of ours stores at once: nothing waits as long as in life.
+            "SITECHAT_DELIVERY__RETRY_SECONDS": "0.1",
+            "SITECHAT_DELIVERY__SETTLE_SECONDS": "0.5",
+            "SITECHAT_DELIVERY__TIMEOUT_SECONDS": "4",
+            **self.settings,
+        }
+
+    def start(self) -> None:
+        """Start the application and wait until it answers."""
+        command = [sys.executable, "-m", "gunicorn", "-b", self.chat.removeprefix("http://")]
+        with self.log.open("ab") as log:
+            self.app = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment(), stderr=log, process_group=0
+            )
+        self._wait(self.app, f"{self.chat}/static/icon.svg")
+
+    def start_sandbox(self) -> None:
+        command = [sys.executable, "-m", "sandbox", "--port", self.portal.rpartition(":")[2]]
+        command += ["--app", self.chat, "--client-id", CLIENT_ID]
+        self.sandbox = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, process_group=0
+        )
+        self._wait(self.sandbox, f"{self.portal}/sandbox/state")
+
+    def _wait(self, process: subprocess.Popen[bytes], url: str) -> None:
+        def answers() -> bool:
+            assert process.poll() is None, self.log.read_text() if self.log.exists() else "ended"
+            try:
+                requests.get(url, timeout=5)
+            except (requests.ConnectionError, requests.Timeout):
+                return False
+            return True
+
+        wait_until(answers, START_SECONDS, url)
+
+    def kill(self) -> None:
+        """kill -9 of the application, all of its processes at once."""
+        assert self.app is not None
+        os.killpg(self.app.pid, signal.SIGKILL)
+        self.app.wait()
+
+    def press(self, button: str, **values: Any) -> dict[str, Any]:
+        """Use the sandbox's control API: what an administrator or operator would do."""
+        answer = requests.post(f"{self.portal}/sandbox/{button}", json=values, timeout=60)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def trouble(self, **values: Any) -> None:
+        self.press("trouble", **values)
+
+    def state(self) -> dict[str, Any]:
+        body: dict[str, Any] = requests.get(f"{self.portal}/sandbox/state", timeout=30).json()
+        return body
+
+    def calls(self, method: str | None = None) -> list[dict[str, Any]]:
+        calls = requests.get(f"{self.portal}/sandbox/calls", timeout=30).json()
+        return [call for call in calls if method in (None, call["method"])]
+
+    def install(self) -> None:
+        """Install the application and connect the line LINE, as an administrator does."""
+        answer = self.press("install")
+        assert "successfully" in answer["body"], answer
+        answer = self.press("connect", line=LINE)
+        assert "successfully" in answer["body"], answer
+
+    def visitor(self) -> Visitor:
+        return Visitor(self.chat)
+
+    def dialog(self, chat_id: str) -> dict[str, Any]:
+        """The portal's dialog of one of our chats; empty while there is none."""
+        answer = requests.get(f"{self.portal}/sandbox/state", {"chat": chat_id}, timeout=30)
+        dialogs: list[dict[str, Any]] = answer.json()["dialogs"]
+        return dialogs[0] if dialogs else {}
+
+    def texts(self, chat_id: str, author: str = "visitor") -> list[str]:
+        """What the portal's dialog holds by this author, in its order."""
+        messages = self.dialog(chat_id).get("messages", [])
+        return [one["text"] for one in messages if one["author"] == author]

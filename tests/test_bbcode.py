@@ -1,0 +1,712 @@
+"""BB codes become safe HTML in linear time, and the signature comes off the front of a text."""
+
+import html
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bbcode
+from bbcode import file_html, take_signature, to_html
+
+relaxed = settings(deadline=None)  # a busy machine is no failure
+
+REL = 'target="_blank" rel="noopener noreferrer nofollow ugc"'
+DASHES = "-" * 54
+ALLOWED = {
+    **{tag: set[str]() for tag in ("strong", "em", "u", "s", "br", "cite", "code")},
+    "a": {"href", "target", "rel"},
+    "img": {"class", "src", "alt", "title", "loading", "referrerpolicy"},
+    "span": {"class"},
+    "blockquote": {"class"},
+    "pre": {"class"},
+    "time": {"datetime"},
+}
+SAFE_SCHEMES = {"href": ("http://", "https://", "mailto:", "tel:"), "src": ("http://", "https://")}
+HUES = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "gray")
+CLASSES = {"bb-quote", "bb-code", "bb-image", "bb-icon", "bb-file", "bb-mention", "bb-command"}
+CLASSES |= {f"bb-size-{size}" for size in ("s", "m", "l", "xl")} | {f"bb-color-{h}" for h in HUES}
+
+
+class Page(HTMLParser):
+    """Reads HTML as a browser would and refuses all that a bubble must not hold."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.depth = 0
+        self.text = ""
+        self.feed(markup)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert {name for name, _ in attrs} <= ALLOWED[tag]
+        for name, value in attrs:
+            assert value is not None
+            if name in SAFE_SCHEMES:
+                assert value.lower().startswith(SAFE_SCHEMES[name])
+                assert value.isprintable()
+            if name == "class":
+                assert value in CLASSES
+        if tag == "a":
+            assert "a" not in self.open
+            assert dict(attrs)["rel"] == "noopener noreferrer nofollow ugc"
+            assert dict(attrs)["target"] == "_blank"
+        if tag == "img":
+            assert (dict(attrs)["loading"], dict(attrs)["referrerpolicy"]) == (
+                "lazy",
+                "no-referrer",
+            )
+        if tag == "br":
+            self.text += "\n"
+        elif tag != "img":
+            self.open.append(tag)
+            self.depth = max(self.depth, len(self.open))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError(decl)
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def unknown_decl(self, data: str) -> None:
+        raise AssertionError(data)
+
+
+def visible(text: str) -> str:
+    """What a reader sees of a text, after a check of all its HTML."""
+    return Page(str(to_html(text))).text
+
+
+def link(url: str, shown: str | None = None) -> str:
+    return f'<a href="{url}" {REL}>{shown or url}</a>'
+
+
+def image(url: str, alt: str, css: str = "bb-image", more: str = "") -> str:
+    how = 'loading="lazy" referrerpolicy="no-referrer"'
+    return f'<img class="{css}" src="{url}" alt="{alt}"{more} {how}>'
+
+
+def quote(shown: str) -> str:
+    return f'<blockquote class="bb-quote">{shown}</blockquote>'
+
+
+# What is rendered
+
+CODES = [
+    # of the example that comes with the portal
+    ("[b]x[/b]", "<strong>x</strong>"),
+    ("[B]x[/b] [i]y[/I]", "<strong>x</strong> <em>y</em>"),
+    ("[u]x[/u][s]y[/s]", "<u>x</u><s>y</s>"),
+    ("[b]one\ntwo[/b]", "<strong>one<br>two</strong>"),
+    ("[b][i]x[/i][/b]", "<strong><em>x</em></strong>"),
+    ("a[br]b[BR]c\nd\r\ne\rf", "a<br>b<br>c<br>d<br>e<br>f"),
+    ("[url]https://a.example/x[/url]", link("https://a.example/x")),
+    ("[url=https://a.example]x [b]y[/b][/url]", link("https://a.example", "x <strong>y</strong>")),
+    ('[URL="https://a.example"]x[/URL]', link("https://a.example", "x")),
+    (
+        "[url=https://a.example/?f[ID]=1&x[]=2]x[/url]",
+        link("https://a.example/?f[ID]=1&amp;x[]=2", "x"),
+    ),
+    ("[url]https://a.example/?f[ID]=1[/url]", link("https://a.example/?f[ID]=1")),
+    ("[url=mailto:a.b@c.example]write[/url]", link("mailto:a.b@c.example", "write")),
+    ("[url=mailto:a@c.example?subject=b]x[/url]", link("mailto:a@c.example?subject=b", "x")),
+    ("[url]mailto:a@c.example[/url]", link("mailto:a@c.example")),
+    ("[url=tel:+79991234567]call[/url]", link("tel:+79991234567", "call")),
+    ("[url=https://a.example][/url]", link("https://a.example")),
+    ("[url=HTTPS://пример.рф/путь]x[/url]", link("HTTPS://пример.рф/путь", "x")),
+    ("[url=http://127.0.0.1:8080/#a]x[/url]", link("http://127.0.0.1:8080/#a", "x")),
+    (
+        "[img]https://a.example/b/c.png?d=/e[/img]",
+        link("https://a.example/b/c.png?d=/e", image("https://a.example/b/c.png?d=/e", "c.png")),
+    ),
+    (
+        "[img size=medium]https://a.example/c.png [/img]\nnext",
+        link("https://a.example/c.png", image("https://a.example/c.png", "c.png")) + "next",
+    ),
+    (
+        "[url=https://b.example][img]https://a.example/c.png[/img][/url]",
+        link("https://b.example", image("https://a.example/c.png", "c.png")),
+    ),
+    # the portal's others
+    ("[size=11]x[/size]", '<span class="bb-size-s">x</span>'),
+    ("[size=12px]x[/size]", '<span class="bb-size-m">x</span>'),
+    ("[size=20]x[/size]", '<span class="bb-size-l">x</span>'),
+    ("[size=30]x[/size]", '<span class="bb-size-xl">x</span>'),
+    ("[size=huge]x[/size]", "<span>x</span>"),
+    ("x[size=9][/size][color=red][/color]", "x"),
+    ("[color=#f00]x[/color]", '<span class="bb-color-red">x</span>'),
+    ("[COLOR=Blue]x[/COLOR]", '<span class="bb-color-blue">x</span>'),
+    ("[color=expression(alert)]x[/color]", "<span>x</span>"),
+    ("[user=5]Olga[/user]", '<span class="bb-mention">Olga</span>'),
+    ("[user=all]All[/user]", '<span class="bb-mention">All</span>'),
+    ("[user]Olga[/user]", '<span class="bb-mention">Olga</span>'),
+    ("[user=5][/user]", '<span class="bb-mention">5</span>'),
+    ("[chat=imol|7]Line[/chat]", '<span class="bb-mention">Line</span>'),
+    ("[context=chat1/2]that[/context]", '<span class="bb-mention">that</span>'),
+    ("[send=/help]Help[/send]", '<span class="bb-command">Help</span>'),
+    ("[send=/help me][/send]", '<span class="bb-command">/help me</span>'),
+    ("[put]/find[/put]", '<span class="bb-command">/find</span>'),
+    ("[call=+7 (999) 123-45-67]us[/call]", link("tel:+79991234567", "us")),
+    ("[call]+7 999 123[/call]", link("tel:+7999123", "+7 999 123")),
+    (
+        "[timestamp=1645844720 format=SHORT_TIME_FORMAT]",
+        '<time datetime="2022-02-26T03:05:20Z">2022-02-26 03:05 UTC</time>',
+    ),
+    ("[timestamp=0]", '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00 UTC</time>'),
+    (
+        "[icon=https://a.example/i.png size=20 title=My dog]",
+        image("https://a.example/i.png", "My dog", "bb-icon", ' title="My dog"'),
+    ),
+    (
+        "[ICON=https://a.example/i.png TITLE=Dog HEIGHT=20]",
+        image("https://a.example/i.png", "Dog", "bb-icon", ' title="Dog"'),
+    ),
+    ("[icon=https://a.example/i.png]", image("https://a.example/i.png", "i.png", "bb-icon")),
+    ("[disk=12]", '<span class="bb-file">📎 12</span>'),
+    ("[disk file id=n12]", '<span class="bb-file">📎 n12</span>'),
+    ("[like] [dislike]", "👍 👎"),
+    ("x <img src='/s.png' data-code=\":)\" alt=x>", "x :)"),
+    ('<IMG data-code="&gt;:(" width=16>', "&gt;:("),
+    ("<img class=\"a>b\" data-code='8-)'>", "8-)"),
+    # quotes
+    ("[quote]x[/quote]y", quote("x") + "y"),
+    ("[quote]\nx\n[/quote]\n\ny", quote("x<br>") + "<br>y"),
+    ("[quote]x[/quote][br]y", quote("x") + "y"),
+    ("[quote]x[quote]y[/quote][/quote]", quote("x" + quote("y"))),
+    (">>x", quote("x")),
+    ("a\n>>x\n>> y\nb", "a<br>" + quote("x<br>y") + "b"),
+    (">>x\n\n>>y", quote("x") + "<br>" + quote("y")),
+    (">>x\n>>\n>>y", quote("x<br><br>y")),
+    (">>[b]x\ny[/b]", quote("<strong>x</strong>") + "<strong>y</strong>"),
+    (">>>x", quote("&gt;x")),
+    (">><i>\n<b>", quote("&lt;i&gt;") + "&lt;b&gt;"),
+    (
+        f"{DASHES}\nOlga Petrova [12.05.2026 10:11]\nasked [b]x[/b]\n{DASHES}\nanswer",
+        quote("<cite>Olga Petrova [12.05.2026 10:11]</cite>asked <strong>x</strong><br>")
+        + "answer",
+    ),
+    (
+        f"{DASHES}\nOlga [12.05.2026 10:11] #chat5/903311\nx\n{DASHES}\ny",
+        quote("<cite>Olga [12.05.2026 10:11]</cite>x<br>") + "y",
+    ),
+    (f"{DASHES}\nx\n{DASHES}\ny", quote("x<br>") + "y"),
+    (f"{'-' * 20}\nx\n{'-' * 25} \ny", quote("x<br>") + "y"),
+    (f"{DASHES}\na\n{DASHES}\nb\n{DASHES}\nc\n{DASHES}", quote("a<br>") + "b<br>" + quote("c<br>")),
+    # code
+    ("[code]x[/code]", '<pre class="bb-code"><code>x</code></pre>'),
+    (
+        "[CODE]\n  if  a:\n\tb  \n[/CODE]\nthen",
+        '<pre class="bb-code"><code>  if  a:\n\tb  </code></pre>then',
+    ),
+    (
+        "[code][b]x[/b]\n>>y https://a.example [code] <i>[/code][/code]",
+        '<pre class="bb-code"><code>[b]x[/b]\n&gt;&gt;y https://a.example [code] &lt;i&gt;'
+        "</code></pre>[/code]",
+    ),
+    (
+        "[b]x[code][/b][/code]y[/b]",
+        '<strong>x<pre class="bb-code"><code>[/b]</code></pre>y</strong>',
+    ),
+    # bare addresses
+    ("see https://a.example/b?c=d&e", "see " + link("https://a.example/b?c=d&amp;e")),
+    ("https://a.example.", link("https://a.example") + "."),
+    ("https://a.example/?!», he said", link("https://a.example/") + "?!», he said"),
+    ("https://a.example/?a&lt;b", link("https://a.example/?a&amp;lt;b")),
+    ("(https://a.example/b_(c))", "(" + link("https://a.example/b_(c)") + ")"),
+    ("(https://a.example/b)", "(" + link("https://a.example/b") + ")"),
+    ("https://a.example/b_(c)", link("https://a.example/b_(c)")),
+    ("<https://a.example>", "&lt;" + link("https://a.example") + "&gt;"),
+    ("[b]https://a.example[/b]", f"<strong>{link('https://a.example')}</strong>"),
+    ("https://a.example/[br]x", link("https://a.example/") + "<br>x"),
+    ("https://a.example/?f[ID]=1", link("https://a.example/?f[ID]=1")),
+    ("https://a.example\u200b x", link("https://a.example") + "\u200b x"),
+    ("[note https://a.example]", "[note " + link("https://a.example") + "]"),
+    (
+        "[url=https://a.example]https://b.example[/url]",
+        link("https://a.example", "https://b.example"),
+    ),
+    # codes that overlap
+    ("[b]1[i]2[/b]3[/i]", "<strong>1<em>2</em></strong><em>3</em>"),
+    ("[b][i]x[/b][/i]", "<strong><em>x</em></strong>"),
+    ("[b]1[quote]2[/b]3[/quote]", f"<strong>1{quote('2')}</strong>{quote('3')}"),
+    (
+        "[i]1[url=https://a.example]2[/i]3[/url]",
+        f"<em>1{link('https://a.example', '2')}</em>{link('https://a.example', '3')}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CODES)
+def test_a_code_is_rendered(text: str, expected: str) -> None:
+    assert to_html(text) == expected
+    Page(expected)
+
+
+NO_CODES = r"""
+[b]x[/b x]|[b=]x[/b]|[user=]x[/user]|[b ]x[/b]
+[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[b=1]x[/b]|[b ]x[/b ]|[/b]x[b]|[b][/i]|[/b x]|[br=1]|[quote=x]y
+[note]x[/note]|[1]|a[i] = b[j]|[/like]
+[url]x[/url]|[url=]x[/url]|[url=/path]x[/url]|[url=a.example]x[/url]|[url=ftp://a.example]x[/url]
+[url=https://]x[/url]|[url=https:a.example]x[/url]|[url=mailto:x]x[/url]|[url=tel:x]x[/url]
+[url=https://good.example@evil.example]x[/url]|https://u:p@a.example/x|[url]https://u@a.example[/url]
+[url=https://a.example:port]x[/url]|https://a.example:123456|[url=https://%61.example]x[/url]
+[img]x[/img]|[img]mailto:a@b.example[/img]|[img][/img]|[img]data:image/png;base64,AAAA[/img]
+[icon=x.png]|[icon]|[icon title=x]|[icon=mailto:a@b.example]|[size]x[/size]|[color]x[/color]
+[call=911x]x[/call]|[call]x[/call]|[call]+79991234567[/url]
+[timestamp=x]|[timestamp=-1]|[timestamp]|[timestamp=123456789012]
+[disk]|[disk=<b>]|[disk file]|[code]x|x[/code]|[code=1]x[/code]
+x >> y| >>x|https://|http:// x|https://...|www.a.example|ftp://a.example|a@b.example
+<img src=x>|<img>|<img data-code=>|<img data-code="">|-> <- <3 && "'`|&amp;#91;b]
+""".strip().replace("\n", "|")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *NO_CODES.split("|"),
+        *(DASHES, f"{DASHES}\nx", f"x{DASHES}\ny\nx{DASHES}", f"{DASHES}x\ny\n{DASHES}x"),
+        *(f"{'-' * 19}\nx\n{'-' * 19}", f"{DASHES}\nOlga [1]\nx", "[user=a\nb]x[/user]"),
+        *("https://a.exam\u200bple", "[url=https://a.\u200bexample]x[/url]", "https://a.b/\u2066x"),
+        "https://a.example/" + "x" * bbcode.MAX_URL,
+        "[user=" + "x" * bbcode.MAX_URL + "x][/user]",
+    ],
+)
+def test_what_is_no_code_is_shown_as_typed(text: str) -> None:
+    assert visible(text) == text
+    assert to_html(text) == html.escape(text, quote=False).replace("\n", "<br>")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("[url=javascript:a]x [b]y[/b][/url]", "[url=javascript:a]x y[/url]"),
+        ("[url=tel:112]x[url=https://b.example]y[/url]z[/url]", "x[url=https://b.example]y[/url]z"),
+        ("[quote][url=ftp://x]y[/url][/quote]", "[url=ftp://x]y[/url]"),
+        ("[img=x]https://a.example/c[/img]", "[img=x]https://a.example/c[/img]"),
+        ("[url x]https://a.example[/url]", "[url x]https://a.example[/url]"),
+    ],
+)
+def test_a_refused_pair_keeps_both_its_codes(typed: str, shown: str) -> None:
+    assert visible(typed) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        *((name, name) for name in HUES),
+        *[("#ff0000", "red"), ("#FFA500", "orange"), ("#ffd700", "yellow"), ("#008000", "green")],
+        *[("#0ff", "teal"), ("#00f", "blue"), ("#800080", "purple"), ("#ff69b4", "pink")],
+        *[("#dc143c", "red"), ("#808080", "gray"), ("#888", "gray"), ("00aa00", "green")],
+    ],
+)
+def test_a_color_becomes_the_nearest_of_the_palette(value: str, name: str) -> None:
+    assert to_html(f"[color={value}]x[/color]") == f'<span class="bb-color-{name}">x</span>'
+
+
+@pytest.mark.parametrize(
+    "value", ["#000", "#ffffff", "black", "#12", "#ggg", "rgb(1,2,3)", "url(x)"]
+)
+def test_black_white_and_what_is_no_color_keep_the_color_of_the_text(value: str) -> None:
+    assert to_html(f"[color={value}]x[/color]") == "<span>x</span>"
+
+
+def test_controls_and_overrides_are_dropped_and_writing_of_every_script_stays() -> None:
+    assert visible("a\x00b\x07c\x7fd\x85e\u202ef\u202ag") == "abcdefg"
+    assert visible("\ud800a\udfff") == "\ufffda\ufffd"
+    for text in (
+        "مرحبا \u200f(a)",
+        "שלום \u2067x\u2069",
+        "می\u200cخواهم",
+        "👩\u200d💻",
+        "हिन्दी",
+        "a\tb",
+    ):
+        assert visible(text) == text
+
+
+def test_a_dropped_character_does_not_hide_a_scheme() -> None:
+    assert "<a" not in to_html("[url=java\x00script:alert(1)]x[/url]")
+
+
+def test_all_classes_are_named_for_the_style_sheet() -> None:
+    described = bbcode.__doc__ or ""
+    for name in CLASSES:
+        assert name in described or "-" + name.rpartition("-")[2] in described
+
+
+# The signature
+
+SIGNED = [
+    ("[b]Olga Petrova:[/b] [br]Good morning!", "Olga Petrova", "Good morning!"),
+    ("[b]Olga Petrova:[/b][br] Good morning!", "Olga Petrova", "Good morning!"),
+    ("[b]Olga Petrova:[/b][br]Good morning!", "Olga Petrova", "Good morning!"),
+    ("[B]Olga Petrova:[/B] [BR]Good morning!", "Olga Petrova", "Good morning!"),
+    ("[b]Olga:[/b] ", "Olga", ""),
+    ("[b]Olga:[/b]", "Olga", ""),
+    ("[b]Olga:[/b] [br]", "Olga", ""),
+    ("[b]Olga:[/b] [br]one\ntwo[br]three", "Olga", "one\ntwo[br]three"),
+    ("[b]Olga:[/b] [br][b]Note:[/b] [br]x", "Olga", "[b]Note:[/b] [br]x"),
+    ("[b]Olga:[/b] [br]\nx", "Olga", "\nx"),
+    ('[b]Иван "Ваня" О\'Нил 2:[/b] [br]x', 'Иван "Ваня" О\'Нил 2', "x"),
+    ("[b]bitrix24@edna.example:[/b] [br]x", "bitrix24@edna.example", "x"),
+    ("[b]Sales: Europe:[/b] [br]x", "Sales: Europe", "x"),
+    ("[b]Olga [sales]:[/b] [br]x", "Olga [sales]", "x"),
+    ("[b]Tom &amp; &quot;Co&quot;:[/b] [br]x", 'Tom & "Co"', "x"),
+    ("[b]AT&T:[/b] [br]x", "AT&T", "x"),
+    ("[b]<script>:[/b] [br]x", "<script>", "x"),
+    ("[b]Ol\u202ega\x07&#10; P:[/b] [br]x", "Olga P", "x"),
+    (f"[b]{'n' * 255}:[/b] [br]x", "n" * 255, "x"),
+]
+UNSIGNED = [
+    *("", "Hello", "Price: 100", "[b]Note[/b] text", "[b]Now:[/b] text", "[b]Now:[/b]text"),
+    *("[b]Important:[/b]\ntext", "[b]Note[/b] and [b]Olga:[/b] [br]x", "[b]Olga[/b]: [br]x"),
+    *(" [b]Olga:[/b] [br]x", "x[b]Olga:[/b] [br]x", "[b]:[/b] [br]x", "[b] :[/b] [br]x"),
+    *("[b]Ol\nga:[/b] [br]x", "[b]Olga:", "[b]Olga:[/b", "[i]Olga:[/i] [br]x"),
+    *("[b]Olga:[/i] [br]x", "[b]Olga:[/b] x [br]y", "[b]Olga:[/b]\n[br]x"),
+    *("[b][b]Olga:[/b] [br]x", "Olga: [br]x", f"[b]{'n' * 256}:[/b] [br]x"),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "body"), SIGNED)
+def test_the_signature_comes_off_the_front(text: str, name: str, body: str) -> None:
+    assert take_signature(text) == (name, body)
+
+
+@pytest.mark.parametrize("text", UNSIGNED)
+def test_a_text_without_a_signature_stays_whole(text: str) -> None:
+    assert take_signature(text) == (None, text)
+
+
+NAMES = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters="&[]"))
+
+
+@relaxed
+@given(
+    name=NAMES.map(lambda name: " ".join(name.split())[:255].strip()).filter(bool),
+    body=st.text().filter(lambda body: not body.startswith(" ")),
+    form=st.sampled_from(
+        ["[b]{}:[/b] [br]", "[b]{}:[/b][br] ", "[b]{}:[/b][br]", "[B]{}:[/B] [BR]"]
+    ),
+)
+def test_whatever_is_signed_is_split_again(name: str, body: str, form: str) -> None:
+    assert take_signature(form.format(name) + body) == (name, body)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("given_file", "expected"),
+    [
+        (
+            ("p.pdf", "file", "https://a.example/~x", 190_233),
+            link("https://a.example/~x", '<span class="bb-file">p.pdf (186 KB)</span>'),
+        ),
+        (
+            ("s.png", "image", "https://a.example/~x#img.png", 12),
+            link("https://a.example/~x", image("https://a.example/~x", "s.png (12 B)")),
+        ),
+        (("<b>", "image", "javascript:alert(1)", None), '<span class="bb-file">&lt;b&gt;</span>'),
+        (("fdp\u202e.exe", "file", "", None), '<span class="bb-file">fdp.exe</span>'),
+    ],
+)
+def test_a_file_is_shown(given_file: tuple[str, str, str, int | None], expected: str) -> None:
+    assert file_html(*given_file) == expected
+    Page(expected)
+
+
+# Nothing runs
+
+TYPED_ATTACKS = """
+<script>alert(1)</script>
+<ScRiPt src=//e.example>
+<script\x0c>alert(1)</script>
+<img src=x onerror=alert(1)>
+<img/src/onerror=alert(1)>
+<svg onload=alert(1)>
+<svg><script>alert(1)</script></svg>
+<body onload=alert(1)>
+<b onclick=alert(1)>x</b>
+<iframe src=javascript:alert(1)>
+<object data=x>
+<embed src=x>
+<base href=//e.example>
+<form action=//e.example><input>
+<style>*{}</style>
+<link rel=stylesheet href=x>
+<meta http-equiv=refresh content=0>
+<div style=x:y>
+</div></article><h1>
+<!-- x -->
+<![CDATA[x]]>
+<?xml x?>
+<math><mi xlink:href=data:x>
+<template><script>
+<plaintext>
+<noscript><p title='</noscript><img src=x onerror=alert(1)>'>
+<a href=javascript:x>x</a>
+&lt;script&gt;alert(1)
+&#60;script&#62;
+\\u003cscript\\u003e
+%3Cscript%3E
+{{7*7}} ${7*7} <%= x %>
+"'><img src=x onerror=alert(1)>
+javascript:alert(1)
+[url=javascript:alert(1)]x[/url]
+[url=JaVaScRiPt:alert(1)]x[/url]
+[url=java\tscript:alert(1)]x[/url]
+[url= javascript:alert(1)]x[/url]
+[url=\x01javascript:alert(1)]x[/url]
+[url=javascript&#58;alert(1)]x[/url]
+[url=javascript&colon;alert(1)]x[/url]
+[url=&#106;avascript:alert(1)]x[/url]
+[url=javascript%3Aalert(1)]x[/url]
+[url=java\u200bscript:alert(1)]x[/url]
+[url=\u2028javascript:alert(1)]x[/url]
+[url=java\u202escript:alert(1)]x[/url]
+[url=javaſcript:alert(1)]x[/url]
+[url=jav\u0430script:alert(1)]x[/url]
+[url=httpſ://a.example]x[/url]
+[url=data:text/html,<script>alert(1)</script>]x[/url]
+[url=vbscript:msgbox]x[/url]
+[url=blob:https://a.example/x]x[/url]
+[url=file:///etc/passwd]x[/url]
+[url=about:blank]x[/url]
+[url=//e.example]x[/url]
+[url=\\\\e.example]x[/url]
+[url=https:/\\e.example]x[/url]
+[url=https://a.example\\@e.example]x[/url]
+[url=https://a.example" onclick="alert(1)]x[/url]
+[url=https://a.example onclick=x]x[/url]
+[url=https://a.example><script>]x[/url]
+[url=https://a.example\x0b@e.example]x[/url]
+[url=mailto:a@b.example?x="><script>]x[/url]
+[url=tel:+7"onclick="x]x[/url]
+[url]javascript:alert(1)[/url]
+[url]data:text/html,x[/url]
+[url]java\tscript:x[/url]
+[url]javascript://a.example/%0aalert(1)[/url]
+[img]javascript:alert(1)[/img]
+[img]https://a.example/x"onerror="alert(1)[/img]
+[img]https://a.example/x onerror=alert(1)[/img]
+[img]x` onerror=alert(1)[/img]
+[img]tel:+7999[/img]
+[img]data:image/svg+xml,<svg onload=x>[/img]
+[img][img]x[/img][/img]
+[icon=javascript:alert(1) title=x]
+[icon=https://a.example/i"onload="x title=x]
+[icon=https://a.example/<script>.png title=x]
+[call=javascript:alert(1)]x[/call]
+[call]*#06#<b>[/call]
+[disk="><script>]
+[timestamp=1"onclick=x]
+<img data-code=:) onerror=alert(1)>
+""".strip("\n").split("\n")
+RENDERED_ATTACKS = [
+    ('[user="><script>]x[/user]', "x"),
+    ("[user=<script>alert(1)</script>][/user]", "<script>alert(1)</script>"),
+    ("[send=<img src=x onerror=alert(1)>][/send]", "<img src=x onerror=alert(1)>"),
+    ('[size=1" onclick="alert(1)]x[/size]', "x"),
+    ("[color=red;background:url(javascript:x)]x[/color]", "x"),
+    ('[color=red" onclick="alert(1)]x[/color]', "x"),
+    ('[icon=https://a.example/i.png title="><script>alert(1)</script>]', ""),
+    ("[code]</code></pre><script>x</script>[/code]", "</code></pre><script>x</script>"),
+    ("[quote]</blockquote><script>x</script>[/quote]", "</blockquote><script>x</script>"),
+    (f"{DASHES}\n<script>x</script> [<b>]\ny\n{DASHES}", "<script>x</script> [<b>]y\n"),
+    (">><script>x</script>", "<script>x</script>"),
+    ('<img data-code="&lt;script&gt;alert(1)&lt;/script&gt;">', "<script>alert(1)</script>"),
+    ('<img data-code="x&#x202e;y" src=x onerror=alert(1)>', "xy"),
+    ("https://a.example/'onmouseover=x//", "https://a.example/'onmouseover=x//"),
+    ('https://a.example/"onmouseover="x', 'https://a.example/"onmouseover="x'),
+    ("https://a.example/<script>x</script>", "https://a.example/<script>x</script>"),
+    ("https://a.example/?a=&#34;", "https://a.example/?a=&#34;"),
+    ("[b]<b[/b]onclick=alert(1)>", "<bonclick=alert(1)>"),
+    ("<[b]script[/b]>alert(1)</script>", "<script>alert(1)</script>"),
+    ("[url=https://a.example/[b]onclick=x]y[/url]", "y"),
+    ("[url=https://a.example][img]javascript:x[/img][/url]", "[img]javascript:x[/img]"),
+    ("[url]https://a.b[url=data:x]y[/url]", "[url]https://a.b[url=data:x]y[/url]"),
+]
+ATTACKS = [(attack, bbcode._clean(attack)) for attack in TYPED_ATTACKS] + RENDERED_ATTACKS
+PLACES = [
+    *("[b]{}[/b]", "[url={}]x[/url]", "[url]{}[/url]", "[img]{}[/img]", "[code]{}[/code]"),
+    *("[url=https://a.example/{}]x[/url]", "[img]https://a.example/{}[/img]", "https://{}"),
+    *("[icon={} title={}]", "[icon=https://a.example/i title={}]", "[user={}][/user]"),
+    *("[color={}]x[/color]", "[size={}]x[/size]", '<img data-code="{}">', "[call={}]x[/call]"),
+    *(DASHES + "\n{} [{}]\nx\n" + DASHES, "[url=mailto:a@b.example?{}]x[/url]", ">>{}", "{}" * 9),
+]
+
+
+@pytest.mark.parametrize(("attack", "shown"), ATTACKS)
+def test_an_attack_is_only_text(attack: str, shown: str) -> None:
+    assert visible(attack) == shown
+
+
+@pytest.mark.parametrize("attack", [attack for attack, _ in ATTACKS])
+def test_an_attack_is_harmless_in_every_place_of_a_code(attack: str) -> None:
+    for place in PLACES:
+        visible(place.replace("{}", attack))
+
+
+def test_nh3_would_stop_what_we_missed() -> None:
+    missed = (
+        '<script>alert(1)</script><a href="javascript:x" onclick="x" style="x">y</a>'
+        '<img src="data:x" onerror="x" class="bb-image evil" loading="eager"><span id="x">z</span>'
+        '<a href="/relative">r</a><svg onload="x"></svg><!-- c -->'
+    )
+    assert bbcode.SANITIZER.clean(missed) == (
+        f'<a {REL}>y</a><img class="bb-image"><span>z</span><a {REL}>r</a>'
+    )
+
+
+# Any text at all
+
+PIECES = [text for text, _ in CODES] + [attack for attack, _ in ATTACKS]
+PIECES += ["[b]", "[/b]", "[i]", "[/i]", "[quote]", "[/quote]", "[url=https://a.example]", "[/url]"]
+PIECES += ["[code]", "[/code]", "[color=red]", "[/color]", "[img]", "[/img]", "\n>>", "\n"]
+PIECES += [f"\n{DASHES}\n"]
+
+
+@settings(relaxed, max_examples=200)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=12).map("".join))
+def test_any_mixture_gives_sound_html_and_always_the_same(text: str) -> None:
+    page = Page(str(to_html(text)))
+
+    assert page.depth <= bbcode.MAX_DEPTH + 3
+    assert to_html(text) == to_html(text)
+
+
+OVERRIDES = "\u202a\u202b\u202c\u202d\u202e"
+LETTERS = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="[" + OVERRIDES)
+
+
+@relaxed
+@given(st.text(LETTERS | st.just("\n")))
+def test_a_plain_text_is_seen_as_it_was_typed(text: str) -> None:
+    text = text.replace(">>", "> >")
+    assert visible(text) == text
+
+
+@relaxed
+@given(st.text(st.sampled_from("[]/=bi \n>-ahtps:.<img\"'&")))
+def test_a_text_of_nearly_codes_never_fails(text: str) -> None:
+    visible(text)
+
+
+# Linear time
+
+LONG = "c" * 1900
+WITHOUT_SPACES = r"""
+[ [b][i] [/b] [a=[x] [aaaa [quote] [br] [url= [url] [url]= [url]tel:1 [url]tel:1[url]=
+[url]https://a[url]= [img]https://a[url]= [img]https://a/c[/img] [url=https://a]x[/url]
+http:// https://a/)))))) https://a[a] https://a[a][a [code] [code]x[/code] [/code] 👍
+[color=red][b]x[/color][/b] [b][i][u][s][/b][/i][/u][/s]
+"""
+ENDLESS = WITHOUT_SPACES.split()
+ENDLESS += ["[a ", "[img] ", "[call]1 ", "[icon=https://a title=x     ", "http://a\n", ">>\n", "\n"]
+ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800"]
+ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
+ENDLESS += [f"[url=https://a/{LONG}][b][/url][/b]"]
+LENGTHY = [
+    "&" * 400_000,  # nh3 alone would take 2 seconds
+    "[code]" + "&" * 400_000 + "[/code]",
+    "[b" + "\xa0&" * 200_000,
+    "[icon=https://a title=" + "&" * 400_000 + "]",
+    "[quote]" * 6_000 + "x" + "[/quote]" * 6_000,
+    "[b][i]" * 8_000 + "[/b]" * 8_000 + "[/i]" * 8_000,
+    "[a=" + "[x]" * 33_000,
+    "-" * 100_000,
+    "-" * 20 + " " * 99_000 + "x",
+    "[icon=https://a title=" + " " * 99_000 + "]",
+    "[img]" + " " * 99_000,
+    "[call]1" + " " * 99_000,
+    "https://a/" + ")" * 99_000,
+    "<img " + "x" * 99_000,
+    "[timestamp=1 " + " " * 99_000,
+]
+
+
+def seconds_for(text: str) -> float:
+    start = time.process_time()
+    to_html(text)
+    take_signature(text)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("piece", ENDLESS)
+def test_time_grows_with_the_length_and_no_faster(piece: str) -> None:
+    # What else the machine does can only make it longer.
+    assert any(grows_no_faster(piece) for _ in range(3))
+
+
+def grows_no_faster(piece: str) -> bool:
+    count = 100_000 // len(piece)
+    seconds = seconds_for(piece * count)
+    if seconds < 0.1:
+        return True
+    # Of a quarter a quadratic one would take 16 times as long.
+    return seconds < 1 and seconds < 8 * seconds_for(piece * (count // 4)) + 0.05
+
+
+@pytest.mark.parametrize("text", LENGTHY, ids=lambda text: text[:20])
+def test_a_long_hostile_text_takes_less_than_a_second(text: str) -> None:
+    assert any(seconds_for(text) < 1 for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "start", ["[b]", "[b]a:[/b]", "[b]" + "a:[/b" * 20_000, "[b]a:[/b]" + " " * 100_000]
+)
+def test_a_signature_is_looked_for_in_linear_time(start: str) -> None:
+    text = start + "a:[b]" * 20_000
+    began = time.process_time()
+
+    assert take_signature(text) == (None, text)
+    assert time.process_time() - began < 0.1
+
+
+def test_codes_nested_too_deep_are_shown_as_typed() -> None:
+    page = Page(str(to_html("[b]" * 5_000 + "x" + "[/b]" * 5_000)))
+
+    assert page.depth == bbcode.MAX_DEPTH
+    typed = 5_000 - bbcode.MAX_DEPTH
+    assert page.text == "[b]" * typed + "x" + "[/b]" * typed
+
+
+def test_overlapping_codes_do_not_multiply_the_text() -> None:
+    codes = ["b", "i", "u", "s", "quote", "color=purple", "size=9", "user=1", "send", "put"]
+    turn = "x".join(f"[/{code.partition('=')[0]}][{code}]" for code in codes)
+    text = "".join(f"[{code}]" for code in codes) + turn * (100_000 // len(turn))
+
+    assert len(to_html(text)) < 5 * len(text)
+    visible(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [
+        (">>", "&gt;&gt;"),
+        ("[b][/b]", "[b][/b]"),
+        (f"{'-' * 54}\n{'-' * 54}", f"{'-' * 54}<br>{'-' * 54}"),
+    ],
+)
+def test_codes_around_nothing_are_seen_as_typed(typed: str, seen: str) -> None:
+    assert to_html(typed) == seen
+
+
+def test_two_rules_with_nothing_between_are_no_quote() -> None:
+    rule = "-" * 54
+
+    assert to_html(f"text\n{rule}\n{rule}\nend").count(rule) == 2
+    assert "blockquote" not in to_html(f"text\n{rule}\n{rule}\nend")

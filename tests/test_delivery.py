@@ -1,0 +1,541 @@
+"""The sender, a step at a time: a real store, and a portal that answers as told."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitrix import (
+    BitrixError,
+    HistoryMessage,
+    ItemResult,
+    OutcomeUnknown,
+    Refused,
+    SetupFault,
+    TryLater,
+)
+from delivery import BURST, TRIES, Pace, Sender, portal_name
+from recovery import Recovery, was_missed
+from settings import Delivery as DeliverySettings
+from settings import Settings
+from storage import Chat, Limits, OperatorMessage, Portal, Store
+
+NOW = 1_790_000_000.0
+DAY = 86_400.0
+LINE = 7
+LIMITS = Limits("an address", 10_000, 10_000)
+PORTAL = Portal("m", 1, "access", "refresh", NOW + DAY, "application", False, NOW)
+
+
+class FakeBitrix:
+    """Records what is asked and answers as told; each error is raised once."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[str]] = []  # texts, a list a call
+        self.confirmed: list[list[int]] = []
+        self.asked: list[str] = []
+        self.errors: list[BitrixError | None] = []
+        self.refuse: dict[str, str] = {}  # text → reason
+        self.sessions = True
+        self.poison = ""  # a text that makes the portal refuse the whole call
+        self.dialog: list[HistoryMessage] | BitrixError = []
+        self.session: list[HistoryMessage] | BitrixError = []
+
+    def _maybe_fail(self) -> None:
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+
+    def send_messages(
+        self, connector: str, line: int, messages: list[dict[str, Any]]
+    ) -> list[ItemResult]:
+        texts = [one["message"]["text"] for one in messages]
+        self.sent.append(texts)
+        self._maybe_fail()
+        if self.poison in texts:
+            raise Refused("BAD", "imconnector.send.messages")
+        return [self._result(one["message"]["text"]) for one in messages]
+
+    def _result(self, text: str) -> ItemResult:
+        if text in self.refuse:
+            return ItemResult(False, (self.refuse[text],))
+        return ItemResult(True, (), 3301, 5120, 2001) if self.sessions else ItemResult(True)
+
+    def confirm_delivery(self, connector: str, line: int, messages: list[dict[str, Any]]) -> None:
+        self.confirmed.append([one["message"]["id"][0] for one in messages])
+        self._maybe_fail()
+
+    def activate(self, connector: str, line: int, active: bool) -> None:
+        self.asked.append(f"activate {line}")
+
+    def dialog_messages(self, portal_chat_id: int, **bounds: Any) -> list[HistoryMessage]:
+        self.asked.append(f"dialog {portal_chat_id}")
+        if isinstance(self.dialog, BitrixError):
+            raise self.dialog
+        return [] if bounds.get("before") else self.dialog
+
+    def session_messages(self, session_id: int) -> list[HistoryMessage]:
+        self.asked.append(f"session {session_id}")
+        if isinstance(self.session, BitrixError):
+            raise self.session
+        return self.session
+
+    def newest_messages(self, ids: list[int]) -> list[list[HistoryMessage]]:
+        return [self.dialog_messages(one) for one in ids]
+
+
+class FakeConnector:
+    def check(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store("sqlite:///chats.db", tmp_path, 1)) as store:
+        store.connect_line(LINE, NOW)
+        yield store
+
+
+@pytest.fixture
+def bitrix() -> FakeBitrix:
+    return FakeBitrix()
+
+
+@pytest.fixture
+def sender(store: Store, bitrix: FakeBitrix) -> Sender:
+    return make_sender(store, bitrix)
+
+
+def make_sender(store: Store, bitrix: FakeBitrix, unconfirmed: str = "repeat") -> Sender:
+    settings = Settings(
+        delivery=DeliverySettings(retry_seconds=1, unconfirmed=unconfirmed)  # type: ignore[arg-type]
+    )
+    return Sender(settings, store, bitrix, FakeConnector())  # type: ignore[arg-type]
+
+
+def chat_id(number: int) -> str:
+    return f"chat{number:064x}"
+
+
+def write(store: Store, text: str, chat: int = 1) -> None:
+    visitor = Chat(chat_id(chat), "Anna", "", "", "", None, NOW, NOW, None, None, None, None)
+    store.add_visitor_message(visitor, text, text, None, LIMITS, NOW)
+
+
+def answer(store: Store, im_message_id: int) -> None:
+    message = OperatorMessage(
+        chat_id(1), LINE, 5120, im_message_id, "operator", "Olga", "hello", {}, "hello"
+    )
+    store.add_operator_messages([message], NOW)
+
+
+def said(im_message_id: int, *mids: str, **other: Any) -> HistoryMessage:
+    values: dict[str, Any] = {
+        "id": im_message_id,
+        "author_id": 18,
+        "text": "hello",
+        "sent_at": NOW,
+        "connector_mids": mids,
+        "classes": "",
+        "hidden": False,
+        "from_connector": False,
+        "author_name": "Olga",
+        "files": (),
+    }
+    return HistoryMessage(**values | other)
+
+
+def run(sender: Sender, now: float, steps: int = 20) -> None:
+    for _ in range(steps):
+        if not sender.step(now):
+            break
+
+
+def states(store: Store, chat: int = 1) -> list[str]:
+    return [one.state for one in store.messages(chat_id(chat), None, 1000)]
+
+
+def test_messages_go_out_in_order_and_each_alone_while_there_are_few(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for text in ("one", "two", "three"):
+        write(store, text)
+
+    run(sender, NOW)
+
+    assert bitrix.sent == [["one"], ["two"], ["three"]]
+    assert states(store) == ["delivered"] * 3
+    assert store.waiting() == 0
+
+
+def test_a_backlog_of_many_chats_goes_out_together(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for number in range(40):
+        for chat in range(10):
+            write(store, f"{chat}-{number}", chat)
+
+    run(sender, NOW, steps=100)
+    run(sender, NOW + 30, steps=100)
+
+    calls = [call for call in bitrix.sent if len(call) > 1]
+    assert sum(map(len, bitrix.sent)) == 400
+    assert sum(map(len, calls)) / len(calls) >= 10
+    for chat in range(10):
+        own = [text for call in bitrix.sent for text in call if text.startswith(f"{chat}-")]
+        assert own == [f"{chat}-{number}" for number in range(40)]
+
+
+def test_confirmations_go_ahead_of_messages_and_together(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "hello")
+    answer(store, 10)
+    answer(store, 11)
+
+    sender.step(NOW)
+
+    assert bitrix.sent == []
+    assert bitrix.confirmed == [[2, 3]]
+
+
+def test_a_refused_item_says_why_and_holds_nobody_up(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.refuse["bad"] = "no such user"
+    write(store, "bad")
+    write(store, "good")
+
+    run(sender, NOW)
+
+    assert states(store) == ["refused", "delivered"]
+    assert store.messages(chat_id(1), None, 10)[0].error == "no such user"
+    run(sender, NOW + DAY)
+    assert bitrix.sent == [["bad"], ["good"]]
+
+
+def test_a_call_that_was_not_made_is_repeated_later(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "hello")
+    bitrix.errors = [TryLater("NOT_CONNECTED", "imconnector.send.messages")]
+
+    run(sender, NOW)
+    assert bitrix.sent == [["hello"]]
+    run(sender, NOW + 5)
+
+    assert bitrix.sent == [["hello"], ["hello"]]
+    assert states(store) == ["delivered"]
+
+
+def test_the_portal_says_when_to_come_back(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "hello")
+    bitrix.errors = [TryLater("OPERATION_TIME_LIMIT", "m", at=NOW + 300)]
+
+    run(sender, NOW)
+    run(sender, NOW + 299)
+    assert len(bitrix.sent) == 1
+    run(sender, NOW + 301)
+
+    assert states(store) == ["delivered"]
+
+
+def test_a_broken_set_up_stops_everything_until_it_is_mended(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "hello")
+    bitrix.errors = [SetupFault("OVERLOAD_LIMIT", "imconnector.send.messages")]
+
+    run(sender, NOW)
+    run(sender, NOW + 5)
+    assert len(bitrix.sent) == 1
+    assert store.note("fault") == {"method": "imconnector.send.messages", "code": "OVERLOAD_LIMIT"}
+    assert store.waiting() == 1
+
+    store.set_note("mended", NOW + 6)
+    run(sender, NOW + 6)
+
+    assert states(store) == ["delivered"]
+    assert store.note("fault") is None
+
+
+def test_an_inactive_line_is_activated_and_tried_again(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "hello")
+    bitrix.errors = [Refused("NOT_ACTIVE_LINE", "imconnector.send.messages")]
+
+    run(sender, NOW)
+
+    assert bitrix.asked == [f"activate {LINE}"]
+    assert states(store) == ["delivered"]
+
+
+def test_one_bad_message_of_a_call_spoils_only_itself(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.poison = "of 1"
+    for chat in range(6):
+        write(store, f"of {chat}", chat)
+
+    run(sender, NOW)
+    assert [states(store, chat) for chat in range(6)].count(["delivered"]) == 5
+    assert states(store, 1) == ["stored"], "the portal's trouble is likelier than the message's"
+    for minute in range(30):
+        run(sender, NOW + 120 * minute)
+
+    assert states(store, 1) == ["refused"]
+    assert bitrix.sent.count(["of 1"]) == TRIES - 1
+
+
+def test_a_plan_that_lapsed_loses_no_message(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "hello")
+    bitrix.errors = [SetupFault("ACCESS_DENIED", "imconnector.send.messages")] * 20
+
+    for minute in range(20):
+        run(sender, NOW + 120 * minute)
+    assert states(store) == ["stored"]
+    run(sender, NOW + DAY)
+
+    assert states(store) == ["delivered"]
+
+
+def lose_the_answer(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+    """A first message arrives, so that the dialog is known; the answer of the second is lost."""
+    write(store, "first")
+    run(sender, NOW)
+    write(store, "second")
+    write(store, "third")
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", "imconnector.send.messages")]
+    run(sender, NOW)
+    assert bitrix.sent == [["first"], ["second"]]
+
+
+def test_a_message_whose_answer_was_lost_is_looked_for_and_not_repeated(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    bitrix.dialog = [said(10, "1"), said(11, "2", from_connector=True)]
+
+    run(sender, NOW + 3)
+
+    assert bitrix.sent == [["first"], ["second"], ["third"]]
+    assert states(store) == ["delivered"] * 3
+
+
+def test_a_message_that_did_not_arrive_is_repeated_before_its_followers(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+
+    run(sender, NOW + 3)
+    assert bitrix.sent == [["first"], ["second"]], "the portal may still be storing it"
+    run(sender, NOW + 30)
+
+    assert bitrix.sent == [["first"], ["second"], ["second"], ["third"]]
+
+
+def test_where_the_dialog_is_closed_to_us_the_session_is_read(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    bitrix.dialog = Refused("ACCESS_ERROR", "im.dialog.messages.get")
+    bitrix.session = [said(11, "2")]
+
+    run(sender, NOW + 3)
+
+    assert "session 3301" in bitrix.asked
+    assert bitrix.sent == [["first"], ["second"], ["third"]]
+
+
+@pytest.mark.parametrize(
+    ("unconfirmed", "sent", "state"),
+    [
+        ("repeat", [["first"], ["second"], ["second"], ["third"]], "delivered"),
+        ("keep", [["first"], ["second"], ["third"]], "refused"),
+    ],
+)
+def test_where_nobody_lets_us_look_the_setting_decides(
+    store: Store, bitrix: FakeBitrix, unconfirmed: str, sent: list[list[str]], state: str
+) -> None:
+    sender = make_sender(store, bitrix, unconfirmed)
+    lose_the_answer(store, bitrix, sender)
+    bitrix.dialog = Refused("ACCESS_ERROR", "im.dialog.messages.get")
+    bitrix.session = Refused("ACCESS_DENIED", "imopenlines.session.history.get")
+
+    run(sender, NOW + 30)
+
+    assert bitrix.sent == sent
+    assert states(store) == ["delivered", state, "delivered"]
+
+
+def test_another_process_settles_what_the_dead_one_had_begun(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    bitrix.dialog = [said(11, "2")]
+
+    run(make_sender(store, bitrix), NOW + 3)
+
+    assert bitrix.sent == [["first"], ["second"], ["third"]]
+
+
+def test_a_call_in_which_we_died_may_go_on_as_long_as_a_call_may_take(
+    store: Store, bitrix: FakeBitrix
+) -> None:
+    write(store, "first")
+    run(make_sender(store, bitrix), NOW)
+    write(store, "second")
+    store.begin_sending(store.due_messages(NOW, 1, 1), LINE, NOW)  # and the process ends
+
+    run(make_sender(store, bitrix), NOW + 60)
+    assert bitrix.sent == [["first"]]
+    run(make_sender(store, bitrix), NOW + 75)
+
+    assert bitrix.sent == [["first"], ["second"]]
+
+
+def test_a_build_that_names_no_session_is_believed_after_a_while(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.sessions = False
+    write(store, "hello")
+
+    run(sender, NOW)
+    assert states(store) == ["stored"]
+    run(sender, NOW + 30)
+
+    assert bitrix.sent == [["hello"]]
+    assert states(store) == ["delivered"]
+
+
+def test_one_chats_trouble_holds_up_no_other(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    write(store, "of another visitor", chat=2)
+
+    run(sender, NOW + 3)
+
+    assert states(store, 2) == ["delivered"]
+    assert states(store, 1) == ["delivered", "stored", "stored"]
+
+
+def test_without_a_line_messages_wait_for_one(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    store.disconnect_line(LINE)
+    write(store, "hello")
+    run(sender, NOW)
+    assert bitrix.sent == []
+
+    store.connect_line(12, NOW + 1)
+    run(sender, NOW + 1)
+
+    assert bitrix.sent == [["hello"]]
+
+
+def test_a_chat_keeps_its_line_and_a_new_one_takes_the_line_connected_last(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "one", 1)
+    run(sender, NOW)
+    store.connect_line(12, NOW + 1)
+    write(store, "two", 1)
+    write(store, "hello", 2)
+    run(sender, NOW + 1)
+
+    lines = [chat.line if (chat := store.find_chat(chat_id(number))) else 0 for number in (1, 2)]
+    assert lines == [LINE, 12]
+
+
+def test_the_pace_leaves_the_portals_limit_alone() -> None:
+    pace = Pace()
+    calls = 0
+    while pace.wait_seconds(NOW) == 0 and calls < 1000:
+        pace.count_call(NOW)
+        calls += 1
+
+    assert 5 <= calls <= BURST
+    assert 0 < pace.wait_seconds(NOW) < 2
+    assert pace.wait_seconds(NOW + 1) == 0
+    pace.overrun(NOW + 60)
+    assert 0 < pace.wait_seconds(NOW + 60) < 2
+
+
+# -- recovery
+
+
+@pytest.mark.parametrize(
+    ("message", "missed"),
+    [
+        (said(10), True),
+        (said(10, "5"), False),  # ours, or confirmed by us
+        (said(10, from_connector=True), False),  # a visitor is a portal user too
+        (said(10, hidden=True), False),  # whispers and notices
+        (said(10, author_id=0), False),
+        (said(10, author_id=0, classes="bx-messenger-content-item-ol-output"), True),
+    ],
+)
+def test_only_answers_of_operators_are_missed(message: HistoryMessage, missed: bool) -> None:
+    assert was_missed(message) is missed
+
+
+def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    store.save_portal(PORTAL)
+    write(store, "hello")
+    run(sender, NOW)
+    answer(store, 12)
+    bitrix.dialog = [said(10, "1", from_connector=True), said(11, text="lost"), said(12)]
+    recovery = Recovery(store, bitrix)  # type: ignore[arg-type]
+
+    assert recovery.look(NOW - DAY, NOW).recovered == 1
+    assert recovery.look(NOW - DAY, NOW).recovered == 0
+
+    assert [one.text for one in store.messages(chat_id(1), None, 9)] == ["hello", "lost", "hello"]
+    run(sender, NOW + 1)
+    assert sorted(one for call in bitrix.confirmed for one in call) == [2, 3]
+
+
+def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+    write(store, "hello")
+    run(sender, NOW)
+
+    class Closed(FakeBitrix):
+        def newest_messages(self, ids: list[int]) -> list[Any]:
+            return [Refused("ACCESS_ERROR", "im.dialog.messages.get") for _ in ids]
+
+    found = Recovery(store, Closed()).look(NOW - DAY, NOW)  # type: ignore[arg-type]
+
+    assert (found.recovered, found.failed) == (0, 1)
+    assert store.note("recovery")["failed"] == 1
+
+
+# -- names
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("Anna", "Anna"),
+        ("Анна-Мария О'Нил", "Анна-Мария О'Нил"),
+        ("Jean‑Luc’s 2nd <b>", "Jean Luc's nd b"),
+        ("Jose\u0301 Mari\u0301a", "José María"),
+        ("हिन्दी", "हिन्दी"),
+        ("  many   spaces ", "many spaces"),
+        ("x" * 40, "x" * 25),
+        ("12345", ""),
+        ("😀", ""),
+        ("", ""),
+    ],
+)
+def test_a_name_is_made_to_fit_the_portals_rule(typed: str, sent: str) -> None:
+    assert portal_name(typed) == sent

@@ -1,0 +1,813 @@
+"""The chat in other sites: the loader on their pages, and visitors known without cookies."""
+
+import gzip
+import hmac
+import json
+import re
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect
+from stage import ROOT, Stage, wait_until
+from test_browser import dialog_of
+from werkzeug.test import TestResponse
+
+from app import create_app
+from settings import Chat, Settings, Storage
+
+SHOP, BLOG = "https://shop.example", "https://blog.example"
+SECRET = "a secret that only the shop's server knows"
+LOADER_BYTES = 3 * 1024
+PAGE_BYTES = 30 * 1024
+
+
+def signed(site: str, email: str) -> str:
+    """What a site's server does."""
+    return hmac.new(SECRET.encode(), f"{site} {email}".encode(), "sha256").hexdigest()
+
+
+# -- who the visitor is, as the server sees it
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Callable[[], FlaskClient]:
+    """Makes browsers of an application that two other sites embed."""
+    app = create_app(
+        Settings(
+            public_url="https://chat.example",
+            chat=Chat(sites=(SHOP, BLOG), identity_secret=SECRET),  # type: ignore[arg-type]
+            storage=Storage(url=f"sqlite:///{tmp_path}/chats.db"),
+        )
+    )
+    return app.test_client
+
+
+def ask(client: FlaskClient, site: str = "", token: str = "", **fields: str) -> TestResponse:
+    """A request of the chat page in its frame on `site`."""
+    headers = {"Origin": "https://chat.example", "X-Chat-Site": site, "X-Chat-Token": token}
+    given = {name: value for name, value in headers.items() if value}
+    return client.post("/ajax", data=fields, headers=given, base_url="https://chat.example")
+
+
+def write(client: FlaskClient, site: str = "", token: str = "", text: str = "hello") -> str:
+    """Send a message; returns the token that came back."""
+    answer = ask(client, site, token, type="send_message", message=text)
+    assert answer.status_code == 200
+    return answer.headers.get("X-Chat-Token", "")
+
+
+def history(client: FlaskClient, site: str = "", token: str = "") -> str:
+    return ask(client, site, token, type="chat_history").text
+
+
+def test_the_token_alone_is_the_visitor_again(application: Callable[[], FlaskClient]) -> None:
+    token = write(application(), SHOP, text="remember me")
+
+    assert "remember me" in history(application(), SHOP, token)
+    assert write(application(), SHOP, token, "and me")
+    assert history(application(), SHOP, token).count("<article") == 2
+
+
+def test_the_token_of_one_site_is_nobody_on_another(
+    application: Callable[[], FlaskClient],
+) -> None:
+    token = write(application(), SHOP, text="for the shop")
+
+    for site in (BLOG, ""):
+        assert history(application(), site, token) == ""
+        write(application(), site, token, "for another")
+    assert history(application(), SHOP, token).count("<article") == 1
+
+
+def test_a_changed_token_is_nobody(application: Callable[[], FlaskClient]) -> None:
+    token = write(application(), SHOP)
+    payload, signature = token.split(".", 1)
+
+    for forged in (token[:-2], f"{payload}x.{signature}", payload, "a.b.c", "\x7f"):
+        assert history(application(), SHOP, forged) == ""
+
+
+def test_our_own_page_is_given_no_token(application: Callable[[], FlaskClient]) -> None:
+    assert write(application()) == ""
+
+
+def test_the_chat_is_bound_to_the_site_and_the_visitor(
+    application: Callable[[], FlaskClient],
+) -> None:
+    client = application()
+    chats = [
+        ask(client, site, type="send_message", message="hello").json["chat"]  # type: ignore[index]
+        for site in ("", SHOP, BLOG, SHOP)
+    ]
+
+    assert [chat[:36] for chat in chats].count(chats[1][:36]) == 2
+    assert chats[1] == chats[3]
+    assert len({*chats}) == 3
+
+
+def test_a_site_that_is_not_named_is_refused(application: Callable[[], FlaskClient]) -> None:
+    for site in ("https://evil.example", "null", f"{SHOP}.evil.example", "*"):
+        for kind in ("send_message", "chat_history", "identify", "forget"):
+            assert ask(application(), site, type=kind, message="x").status_code == 403
+
+
+def test_a_sites_own_script_cannot_pass_for_another_site(
+    application: Callable[[], FlaskClient],
+) -> None:
+    client = application()
+    token = write(client, SHOP, text="for the shop")
+
+    headers = {"Origin": BLOG, "X-Chat-Site": SHOP, "X-Chat-Token": token}
+    answer = client.post(
+        "/ajax",
+        data={"type": "chat_history"},
+        headers=headers,
+        base_url="https://chat.example",
+    )
+
+    assert "for the shop" not in answer.text
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_the_embedded_cookie_is_partitioned_and_each_sites_own(
+    application: Callable[[], FlaskClient],
+) -> None:
+    own, shop, blog = (
+        ask(application(), site, type="send_message", message="x").headers["Set-Cookie"]
+        for site in ("", SHOP, BLOG)
+    )
+
+    for cookie in (shop, blog):
+        assert "SameSite=None" in cookie
+        assert "Partitioned" in cookie
+        assert "Secure" in cookie
+        assert "HttpOnly" in cookie
+    assert len({cookie.partition("=")[0] for cookie in (own, shop, blog)}) == 3
+    assert "SameSite=Lax" in own
+    assert "Partitioned" not in own
+
+
+def test_the_cookie_is_second_where_the_token_is_lost(
+    application: Callable[[], FlaskClient],
+) -> None:
+    client = application()
+    write(client, SHOP, text="kept by the cookie")
+
+    assert "kept by the cookie" in history(client, SHOP)
+
+    assert ask(client, SHOP, type="forget").status_code == 200
+    assert history(client, SHOP) == ""
+
+
+def test_a_signed_customer_has_one_chat_on_every_device(
+    application: Callable[[], FlaskClient],
+) -> None:
+    email = "anna@example.com"
+
+    def token_at(client: FlaskClient, site: str) -> str:
+        fields = {"type": "identify", "email": email, "signature": signed(site, email)}
+        answer = ask(client, site, **fields)
+        assert answer.status_code == 200
+        assert "Set-Cookie" not in answer.headers  # nothing is kept until she writes
+        assert answer.json is not None
+        return str(answer.json["result"]["token"])
+
+    phone, laptop = application(), application()
+    write(phone, SHOP, token_at(phone, SHOP), "from the phone")
+
+    assert "from the phone" in history(laptop, SHOP, token_at(laptop, SHOP))
+    assert "from the phone" not in history(laptop, BLOG, token_at(laptop, BLOG))
+
+
+def test_a_customer_who_deletes_goes_on_in_one_chat_on_every_device(
+    application: Callable[[], FlaskClient],
+) -> None:
+    fields = {"email": "anna@example.com", "signature": signed(SHOP, "anna@example.com")}
+    phone, laptop = application(), application()
+    answer = ask(phone, SHOP, type="identify", **fields).json
+    assert answer is not None
+    token = str(answer["result"]["token"])
+
+    for number in range(2):
+        write(phone, SHOP, token, f"before {number}")
+        ask(laptop, SHOP, token, type="delete_conversation")
+        assert history(phone, SHOP, token) == ""
+    write(phone, SHOP, token, "from the phone")
+    write(laptop, SHOP, token, "from the laptop")
+
+    for text in ("from the phone", "from the laptop"):
+        assert text in history(application(), SHOP, token)
+
+
+@pytest.mark.parametrize(
+    ("email", "signature"),
+    [
+        ("anna@example.com", signed(SHOP, "boris@example.com")),
+        ("anna@example.com", signed(BLOG, "anna@example.com")),
+        ("anna@example.com", ""),
+        ("anna@example.com", "é" * 64),
+        ("", signed(SHOP, "")),
+        ("Anna@example.com", signed(SHOP, "anna@example.com")),
+    ],
+)
+def test_a_wrong_signature_changes_nothing(
+    application: Callable[[], FlaskClient], email: str, signature: str
+) -> None:
+    client = application()
+    token = write(client, SHOP, text="as I was")
+
+    answer = ask(client, SHOP, token, type="identify", email=email, signature=signature)
+
+    assert answer.status_code == 403
+    assert answer.json is not None
+    assert answer.json["result"]["error"] == "SIGNATURE"
+    assert "as I was" in history(client, SHOP, token)
+
+
+def test_without_a_secret_no_signature_is_right(tmp_path: Path) -> None:
+    app = create_app(
+        Settings(
+            public_url="https://chat.example",
+            chat=Chat(sites=(SHOP,)),
+            storage=Storage(url=f"sqlite:///{tmp_path}/chats.db"),
+        )
+    )
+    nothing = hmac.new(b"", f"{SHOP} a@example.com".encode(), "sha256").hexdigest()
+
+    answer = ask(app.test_client(), SHOP, type="identify", email="a@example.com", signature=nothing)
+
+    assert answer.status_code == 403
+    assert answer.json is not None
+    assert answer.json["result"]["error"] == "IDENTIFY_OFF"
+
+
+# -- on a site's page
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_loader_and_page_are_light(stage: Stage, language: str) -> None:
+    client = stage.visitor().http
+    page = client.get(f"{stage.chat}/?embed=1&lang={language}", timeout=30).text
+    parts = re.findall(r'(?:src|href)="(/static/[a-z]+\.(?:js|css|svg))"', page)
+    sent = [client.get(stage.chat + part, timeout=30).content for part in parts]
+
+    assert len(gzip.compress((ROOT / "static/loader.js").read_bytes())) <= LOADER_BYTES
+    assert {"/static/chat.js", "/static/chat.css", "/static/embed.js"} <= {*parts}
+    assert sum(len(gzip.compress(part)) for part in (page.encode(), *sent)) <= PAGE_BYTES
+
+
+class Site:
+    """Another company's web server with a strict policy of its own."""
+
+    def __init__(self) -> None:
+        self.chat = ""
+        self.head = "<!doctype html>"  # what a page begins with
+        self.data = ""  # the script's data- attributes
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = site.page().encode() if self.path != "/favicon.ico" else b""
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Security-Policy", site.policy())
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = f"http://localhost:{self.server.server_port}"  # a site apart from 127.0.0.1
+        Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def policy(self) -> str:
+        """As strict as a site can be that embeds the chat."""
+        return (
+            f"default-src 'none'; script-src {self.chat}; frame-src {self.chat};"
+            " base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+        )
+
+    def page(self) -> str:
+        script = f'<script async src="{self.chat}/static/loader.js" {self.data}></script>'
+        filler = "<p>Lamps for long evenings</p>" * 60
+        return f"{self.head}<title>Shop</title>{script}<body><a href=#x>link</a>{filler}"
+
+
+@pytest.fixture(scope="module")
+def sites() -> Iterator[list[Site]]:
+    """Two sites; only the first is allowed."""
+    sites = [Site(), Site()]
+    yield sites
+    for site in sites:
+        site.server.shutdown()
+        site.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def stage(sites: list[Site], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(
+        tmp_path_factory.mktemp("stage"),
+        SITECHAT_CHAT__SITES=json.dumps([sites[0].origin]),
+        SITECHAT_CHAT__IDENTITY_SECRET=SECRET,
+    )
+    with stage:
+        stage.install()
+        for site in sites:
+            site.chat = stage.chat
+        yield stage
+
+
+@pytest.fixture
+def shop(stage: Stage, sites: list[Site]) -> Iterator[Site]:
+    yield sites[0]
+    sites[0].head, sites[0].data = "<!doctype html>", ""
+
+
+Open = Callable[..., Page]
+
+FILLED = """() => {
+  const {x, y, width, height} = document.querySelector("html > div").shadowRoot
+    .querySelector("iframe").getBoundingClientRect()
+  return [x, y, width, height].map(Math.round).join() === "0,0,375,667"
+}"""
+
+# What happened on the page, and what a site may not see happen.
+WATCH = """
+if (window === parent) {
+  window.told = []
+  window.shift = 0
+  for (const name of ["ready", "open", "close", "message", "unread", "identify", "error"])
+    addEventListener("sitechat:" + name, ({detail}) => told.push([name, detail]))
+  new PerformanceObserver((list) => list.getEntries().forEach(({value}) => (window.shift += value)))
+    .observe({type: "layout-shift", buffered: true})
+  window.notes = []
+  window.Notification = class {
+    static requestPermission() { notes.push("asked") }
+    constructor(title) { notes.push(title) }
+  }
+} else {
+  window.rung = 0
+  const {createOscillator} = AudioContext.prototype
+  AudioContext.prototype.createOscillator = function () {
+    window.rung++
+    return createOscillator.call(this)
+  }
+}
+"""
+NO_STORAGE = """
+if (window !== parent)
+  for (const name of ["localStorage", "sessionStorage"])
+    Object.defineProperty(window, name, {
+      get() { throw new DOMException("blocked", "SecurityError") },
+    })
+"""
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Open]:
+    """Opens a page in a browser of its own, on which nothing may fail."""
+    contexts: list[BrowserContext] = []
+    troubles: list[str] = []
+
+    def note(said: ConsoleMessage) -> None:
+        if said.type == "error" and "403" not in said.text:  # a wrong signature: asked for
+            troubles.append(said.text)
+
+    def open_page(url: str, *scripts: str, **options: Any) -> Page:
+        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"} | options
+        context = browser.new_context(**options)
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        for script in (WATCH, *scripts):
+            context.add_init_script(script)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", note)
+        page.goto(url)
+        page.wait_for_function("() => window.SiteChat?.open && document.querySelector('div')")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def chat_in(page: Page) -> Frame:
+    """The chat's frame once it is alive."""
+    page.frame_locator("iframe").locator("live-chat[data-ready]").wait_for()
+    return page.frames[-1]
+
+
+def say(page: Page, text: str) -> None:
+    frame = chat_in(page)
+    frame.locator("#message").fill(text)
+    frame.locator("#message").press("Enter")
+    frame.locator("article.message.visitor[data-id]", has_text=text).wait_for()
+
+
+def test_the_page_pays_one_request_and_no_movement(stage: Stage, shop: Site, opened: Open) -> None:
+    asked: list[str] = []
+    page = opened(f"{shop.origin}/")
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.reload(wait_until="networkidle")
+    page.get_by_role("button", name="Chat").wait_for()
+
+    assert asked[1:] == [f"{stage.chat}/static/loader.js"]
+    assert page.locator("iframe").count() == 0
+    assert page.evaluate("() => [shift, localStorage.length]") == [0, 0]
+    box = page.get_by_role("button", name="Chat").bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) >= 44
+
+    page.get_by_role("button", name="Chat").hover()
+    chat_in_background = page.frame_locator("iframe").locator("live-chat[data-ready]")
+    chat_in_background.wait_for(state="attached")
+    expect(page.locator("iframe")).to_be_hidden()
+    page.get_by_role("button", name="Chat").click()
+    chat_in(page)
+
+    assert {"/".join(url.split("/")[:3]) for url in asked} == {shop.origin, stage.chat}
+    assert page.evaluate("() => [shift, localStorage.length]") == [0, 0]
+    assert page.context.cookies() == []
+
+
+def test_reset_stores_nothing_where_nobody_wrote(stage: Stage, shop: Site, opened: Open) -> None:
+    page = opened(f"{shop.origin}/")
+
+    page.evaluate("() => SiteChat.reset()")
+
+    assert page.evaluate("() => localStorage.length") == 0
+    assert page.locator("iframe").count() == 0
+
+
+def test_quirks_rtl_and_a_second_script_do_no_harm(stage: Stage, shop: Site, opened: Open) -> None:
+    again = f'<script async src="{stage.chat}/static/loader.js"></script>'
+    shop.head = f"<html dir=rtl>{again}"
+
+    page = opened(f"{shop.origin}/")
+    page.wait_for_load_state("networkidle")
+
+    assert page.evaluate("() => document.compatMode") == "BackCompat"
+    expect(page.get_by_role("button", name="Chat")).to_have_count(1)
+    box = page.get_by_role("button", name="Chat").bounding_box()
+    assert box is not None
+    assert box["x"] < 100
+
+
+def test_the_history_survives_blocked_cookies_and_frame_storage(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    urls: list[str] = []
+    page = opened(f"{shop.origin}/checkout?card=4111#secret", NO_STORAGE)
+    page.on("request", lambda request: urls.append(request.url))
+    page.get_by_role("button", name="Chat").click()
+    say(page, "no cookies here")
+    page.evaluate("() => SiteChat.close()")
+    chat = dialog_of(stage, "no cookies here")
+    stage.press("answer", external_chat_id=chat, text="nor needed")
+
+    page.reload()
+
+    page.wait_for_function("() => document.title === '(1) Shop'")  # a conversation goes on
+    page.get_by_role("button", name="New messages: 1").click()
+    expect(chat_in(page).locator("article .body")).to_have_text(["no cookies here", "nor needed"])
+    page.wait_for_function("() => document.title === 'Shop'")
+    say(page, "the same chat")
+    assert page.context.cookies() == []
+    wait_until(lambda: len(stage.texts(chat)) == 2)
+    token = page.evaluate("() => JSON.parse(Object.values(localStorage)[0]).token")
+    assert token
+    assert not any(token in url for url in urls)
+    sent = str(stage.calls("imconnector.send.messages"))
+    assert f"{shop.origin}/checkout" in sent
+    assert "4111" not in sent
+
+
+def test_a_site_that_is_not_named_cannot_embed(
+    stage: Stage, sites: list[Site], browser: Browser
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{sites[1].origin}/")
+    page.wait_for_function("() => window.SiteChat?.open")
+
+    with page.expect_event("console", lambda said: "frame-ancestors" in said.text):
+        page.evaluate("() => SiteChat.open()")
+
+    expect(page.frame_locator("iframe").locator("live-chat")).to_have_count(0)
+    context.close()
+
+
+def shows_an_error(page: Page) -> bool:
+    """Whether the frame holds the browser's own page of a failed request."""
+    page.wait_for_timeout(50)
+    return page.frames[-1].url.startswith("chrome-error:")
+
+
+@pytest.mark.firefox
+def test_embedded_it_talks_and_remembers_in_every_browser(
+    stage: Stage, shop: Site, browser: Browser
+) -> None:
+    text = f"from another site, in {browser.browser_type.name}"
+    context = browser.new_context(locale="en-GB")
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.goto(f"{shop.origin}/")
+    page.wait_for_function("() => window.SiteChat?.open")
+    page.evaluate("() => SiteChat.open()")
+    frame = chat_in(page)
+    frame.locator("#message").fill(text)
+    # Playwright's keys and clicks do not reach a frame of another site in Firefox.
+    frame.locator(".composer").evaluate("(form) => form.requestSubmit()")
+    frame.locator('article[data-state="delivered"]').wait_for()
+    chat = dialog_of(stage, text)
+
+    stage.press("answer", external_chat_id=chat, text="Welcome to the shop.")
+    frame.locator("article.operator", has_text="Welcome to the shop.").wait_for()
+
+    page.reload()
+    page.wait_for_function("() => window.SiteChat?.open")
+    page.evaluate("() => SiteChat.open()")
+    expect(chat_in(page).locator("article .body")).to_have_text([text, "Welcome to the shop."])
+    context.close()
+
+
+def test_a_server_that_is_away_is_asked_again_and_can_be_left(
+    stage: Stage, shop: Site, browser: Browser
+) -> None:
+    context = browser.new_context(locale="en-GB", viewport={"width": 375, "height": 667})
+    page = context.new_page()
+    page.goto(f"{shop.origin}/")
+    page.wait_for_function("() => window.SiteChat?.open")
+    context.route("**/?embed=1*", lambda route: route.abort())
+    launcher = page.get_by_role("button", name="Chat")
+
+    with page.expect_event("requestfailed"):
+        launcher.click()
+
+    wait_until(lambda: shows_an_error(page))
+    expect(page.locator("iframe")).to_have_css("opacity", "0")  # the browser's own error
+    expect(page.locator("section", has_text="Connecting…")).to_be_visible()
+    launcher.click()
+    expect(page.locator("section")).to_be_hidden()
+    launcher.click()
+    context.unroute("**/?embed=1*")
+
+    chat_in(page)
+    expect(page.locator("iframe")).to_have_css("opacity", "1")
+    expect(launcher).to_be_hidden()
+    context.close()
+
+
+def test_api_queue_events_unread_sound_and_notification(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    hidden = "if (window === parent) Object.defineProperty(document, 'hidden', {get: () => true})"
+    page = opened(f"{shop.origin}/", hidden, 'window.SiteChat ??= [["open"]]')
+    say(page, "Are you there?")  # open by the queue
+    assert page.evaluate("() => Object.isFrozen(SiteChat)")
+    told = "() => told.map(([name]) => name).join()"
+    page.wait_for_function("() => told.length > 1")
+    assert page.evaluate(told) == "open,ready"
+    chat_in(page).locator("[name=alerts]").click()
+    expect(chat_in(page).locator("[name=alerts]")).to_have_attribute("aria-pressed", "true")
+    page.evaluate("() => { SiteChat.on('close', () => (window.heard = true)); SiteChat.toggle() }")
+    chat = dialog_of(stage, "Are you there?")
+
+    stage.press("answer", external_chat_id=chat, text="Yes, I am.")
+
+    page.wait_for_function("() => document.title === '(1) Shop'")
+    expect(page.get_by_role("button", name="New messages: 1")).to_be_visible()
+    assert page.evaluate("() => [heard, ...notes]") == [True, "asked", "Olga Petrova"]
+    # Two notes at the opt-in, two now.
+    wait_until(lambda: page.frames[-1].evaluate("() => rung") == 4)
+    [message] = page.evaluate("() => told.filter(([name]) => name === 'message')")
+    assert message[1]["name"] == "Olga Petrova"
+    assert "text" not in message[1]
+
+    page.evaluate("() => SiteChat.open()")
+
+    page.wait_for_function("() => document.title === 'Shop'")
+    assert page.evaluate(told) == "open,ready,close,message,unread,open,unread"
+
+
+def test_a_customer_has_the_history_everywhere_until_logging_out(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    email = "olga@example.com"
+    who = {"name": "Olga", "email": email, "signature": signed(shop.origin, email)}
+    queue = f'window.SiteChat ??= [["identify", {json.dumps(who)}], ["open"]]'
+    phone = opened(f"{shop.origin}/", queue)
+    chat_in(phone)
+    assert phone.evaluate("() => localStorage.length") == 0
+    say(phone, "from my phone")
+    laptop = opened(f"{shop.origin}/")
+    laptop.evaluate("() => SiteChat.open()")
+    say(laptop, "not known yet")
+
+    laptop.evaluate("(who) => SiteChat.identify(who)", {**who, "signature": "0" * 64})
+    laptop.wait_for_function("() => told.some(([name, what]) => name === 'error')")
+    expect(chat_in(laptop).locator("article .body")).to_have_text("not known yet")
+    laptop.evaluate("(who) => SiteChat.identify(who)", who)
+
+    laptop.wait_for_function("() => told.some(([name]) => name === 'identify')")
+    expect(chat_in(laptop).locator("article .body")).to_have_text("from my phone")
+    expect(chat_in(laptop).locator(".who")).to_contain_text("Olga")
+
+    say(laptop, "and from here")
+    laptop.evaluate("() => SiteChat.reset()")
+
+    laptop.wait_for_function("() => localStorage.length === 0")
+    expect(chat_in(laptop).locator(".welcome")).to_be_visible()
+    expect(chat_in(laptop).locator("article")).to_have_count(0)
+
+
+def test_on_a_phone_it_fills_the_screen_and_back_closes_it(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    page = opened(f"{shop.origin}/", viewport={"width": 375, "height": 667}, has_touch=True)
+    page.evaluate("() => scrollTo(0, 300)")
+    launcher = page.get_by_role("button", name="Chat")
+
+    for close in (page.go_back, lambda: chat_in(page).locator("[name=close]").click()):
+        launcher.tap()
+        chat_in(page)
+        expect(launcher).to_be_hidden()
+        page.wait_for_function(FILLED)
+        assert page.evaluate("() => document.body.inert")
+        assert chat_in(page).evaluate("() => getComputedStyle(message).fontSize") == "16px"
+
+        close()
+
+        expect(launcher).to_be_visible()
+        expect(page.locator("iframe")).to_be_hidden()
+        page.wait_for_function("() => !history.state && !document.body.inert")
+        assert page.evaluate("() => [scrollY, document.documentElement.style.overflow]") == [
+            300,
+            "",
+        ]
+        assert page.url == f"{shop.origin}/"
+
+
+def test_back_closes_it_after_a_reload_too(stage: Stage, shop: Site, opened: Open) -> None:
+    page = opened(f"{shop.origin}/", viewport={"width": 375, "height": 667})
+    page.evaluate("() => SiteChat.open()")
+    chat_in(page)
+    page.reload()
+    page.wait_for_function("() => window.SiteChat?.open")
+    page.evaluate("() => SiteChat.open()")
+    chat_in(page)
+
+    page.go_back()
+
+    expect(page.locator("iframe")).to_be_hidden()
+    assert page.url == f"{shop.origin}/"
+
+
+def test_deleting_leaves_nothing_on_the_site_and_escape_closes_the_menu_first(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    page = opened(f"{shop.origin}/")
+    page.evaluate("() => SiteChat.open()")
+    say(page, "to be deleted")
+    chat = chat_in(page)
+    assert page.evaluate("() => localStorage.length") == 1
+
+    chat.locator(".more").click()
+    expect(chat.locator(".menu")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(chat.locator(".menu")).to_be_hidden()
+    chat.locator(".more").click()
+    chat.get_by_role("button", name="Delete my conversation").click()
+    page.keyboard.press("Escape")
+    expect(chat.locator("dialog")).to_be_hidden()
+    expect(page.locator("iframe")).to_be_visible()
+    chat.locator(".more").click()
+    chat.get_by_role("button", name="Delete my conversation").click()
+    chat.locator("dialog").get_by_role("button", name="Delete").click()
+
+    page.wait_for_function("() => localStorage.length === 0")
+    say(page, "a new one")
+    expect(chat.locator("article")).to_have_count(1)
+
+
+def test_one_tab_of_all_rings_and_none_where_the_chat_is_watched(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    hidden = "if (window === parent) Object.defineProperty(document, 'hidden', {get: () => true})"
+    first = opened(f"{shop.origin}/", hidden)
+    first.evaluate("() => SiteChat.open()")
+    say(first, "Will it ring?")
+    chat_in(first).locator("[name=alerts]").click()
+    wait_until(lambda: chat_in(first).evaluate("() => rung") == 2)  # the opt-in's own two notes
+    tabs = [first, first.context.new_page(), first.context.new_page()]
+    for tab in tabs[1:]:
+        tab.goto(f"{shop.origin}/")
+        tab.wait_for_function("() => window.SiteChat?.open")
+        tab.evaluate("() => SiteChat.open()")
+        chat_in(tab)
+        tab.evaluate("() => SiteChat.close()")
+    chat = dialog_of(stage, "Will it ring?")
+
+    stage.press("answer", external_chat_id=chat, text="You watch me.")
+    for tab in tabs:
+        tab.frames[-1].locator("article", has_text="You watch me.").wait_for(state="attached")
+    first.wait_for_timeout(1500)
+    assert [tab.frames[-1].evaluate("() => rung") for tab in tabs] == [2, 0, 0]
+    first.evaluate("() => SiteChat.close()")
+    stage.press("answer", external_chat_id=chat, text="You do not.")
+    for tab in tabs:
+        tab.frames[-1].locator("article", has_text="You do not.").wait_for(state="attached")
+    first.wait_for_timeout(1500)
+    assert sum(tab.frames[-1].evaluate("() => rung") for tab in tabs) == 2 + 2
+
+
+def test_by_keyboard_alone(stage: Stage, shop: Site, opened: Open) -> None:
+    page = opened(f"{shop.origin}/")
+    launcher = page.get_by_role("button", name="Chat")
+    focused = "() => document.activeElement.shadowRoot?.activeElement?.tagName"
+
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "BUTTON"
+    assert page.locator("iframe").count() == 0  # passing by asks for nothing
+    page.keyboard.press("Enter")
+    expect(launcher).to_have_attribute("aria-expanded", "true")
+    expect(chat_in(page).locator("#message")).to_be_focused()
+    page.keyboard.type("by keyboard")
+    page.keyboard.press("Enter")
+    chat_in(page).locator("article[data-id]").wait_for()
+    page.keyboard.press("Escape")
+
+    expect(launcher).to_have_attribute("aria-expanded", "false")
+    assert page.evaluate(focused) == "BUTTON"
+    expect(page.locator("iframe")).to_be_hidden()
+
+
+def test_language_side_and_colour_are_the_sites(stage: Stage, shop: Site, opened: Open) -> None:
+    shop.data = "data-lang=ru data-color=#ffd200 data-side=right"
+    page = opened(f"{shop.origin}/")
+    launcher = page.get_by_role("button", name="Чат")
+
+    page.evaluate("() => SiteChat.set({side: 'left'})")
+    launcher.click()
+
+    box = launcher.bounding_box()
+    assert box is not None
+    assert box["x"] < 100
+    expect(launcher).to_have_css("background-color", "rgb(255, 210, 0)")
+    expect(chat_in(page).locator(".top")).to_have_css("background-color", "rgb(255, 210, 0)")
+    dark = page.evaluate("""() => {
+      const paint = document.createElement("canvas").getContext("2d")
+      paint.fillStyle = getComputedStyle(document.querySelector("html > div").shadowRoot
+        .querySelector("button")).color
+      paint.fillRect(0, 0, 1, 1)
+      return [...paint.getImageData(0, 0, 1, 1).data]
+    }""")
+    assert dark == [0, 0, 0, 255]
+    expect(chat_in(page).locator(".welcome h2")).to_contain_text("Здравствуйте")
+
+
+def test_a_frame_without_the_loader_remembers_while_it_is_open(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    page = opened(f"{shop.origin}/", NO_STORAGE)
+    frame = f"() => {{ const it = document.createElement('iframe'); it.src = '{stage.chat}/';"
+    page.evaluate(f"{frame} document.body.append(it) }}")
+
+    say(page, "framed by hand")
+    say(page, "one dialog")
+
+    chat = dialog_of(stage, "framed by hand")
+    wait_until(lambda: stage.texts(chat) == ["framed by hand", "one dialog"])
+
+
+def test_a_second_tab_continues_the_first_ones_chat(stage: Stage, shop: Site, opened: Open) -> None:
+    first = opened(f"{shop.origin}/", NO_STORAGE)
+    second = first.context.new_page()
+    second.goto(f"{shop.origin}/")
+    for tab in (first, second):
+        tab.evaluate("() => SiteChat.open()")
+        chat_in(tab)
+
+    say(first, "in the first tab")
+
+    expect(chat_in(second).locator("article .body")).to_have_text("in the first tab")
+    say(second, "in the second")
+    chat = dialog_of(stage, "in the first tab")
+    wait_until(lambda: stage.texts(chat) == ["in the first tab", "in the second"])
+
+    first.evaluate("() => SiteChat.reset()")
+
+    for tab in (first, second):
+        expect(chat_in(tab).locator("article")).to_have_count(0)
+    assert second.evaluate("() => localStorage.length") == 0

@@ -1,0 +1,297 @@
+"""Files in a real browser: chosen, dropped, pasted, shrunk, cancelled, sent again, received."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FilePayload,
+    Page,
+    expect,
+)
+from stage import Stage, wait_until
+from test_round_trip import PICTURE
+
+PNG = base64.b64decode(PICTURE)
+OWN = "article.message.visitor"
+DRAW = """
+  async ({width, height, type, orientation}) => {
+    const canvas = new OffscreenCanvas(width, height)
+    const pen = canvas.getContext("2d")
+    pen.fillStyle = "teal"
+    pen.fillRect(0, 0, width, height)
+    let parts = [await canvas.convertToBlob({type})]
+    if (orientation) { // an EXIF block behind the first marker
+      const exif = [0xff, 0xe1, 0, 34, 69, 120, 105, 102, 0, 0, 77, 77, 0, 42, 0, 0, 0, 8, 0, 1]
+      exif.push(1, 18, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0)
+      parts = [parts[0].slice(0, 2), new Uint8Array(exif), parts[0].slice(2)]
+    }
+    window.drawn = new File(parts, `drawn.${type.slice(6)}`, {type})
+  }
+"""
+HAND_OVER = """
+  ({event, text}) => {
+    const dataTransfer = new DataTransfer()
+    dataTransfer.items.add(window.drawn)
+    if (text) dataTransfer.setData("text/plain", text)
+    const options = {bubbles: true, cancelable: true, dataTransfer, clipboardData: dataTransfer}
+    const target = document.querySelector(event === "paste" ? "#message" : ".log")
+    target.dispatchEvent(new (event === "paste" ? ClipboardEvent : DragEvent)(event, options))
+  }
+"""
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(locale="en-GB", viewport={"width": 1000, "height": 800})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(stage: Stage, context: BrowserContext) -> Iterator[Page]:
+    """The chat page, on which no script fails."""
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(30_000)
+    page.goto(f"{stage.chat}/")
+    page.locator("live-chat[data-ready]").wait_for()
+    yield page
+    assert errors == []
+
+
+def choose(page: Page, *files: tuple[str, str, bytes]) -> None:
+    page.set_input_files(
+        ".clip input",
+        [FilePayload(name=name, mimeType=mime, buffer=content) for name, mime, content in files],
+    )
+
+
+def draw(page: Page, width: int = 40, height: int = 30, **options: Any) -> None:
+    page.evaluate(DRAW, {"width": width, "height": height, "type": "image/png", **options})
+
+
+def hand_over(page: Page, event: str, text: str = "") -> None:
+    page.evaluate(HAND_OVER, {"event": event, "text": text})
+
+
+def slow_down(page: Page, bytes_a_second: int) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    limits["uploadThroughput"] = bytes_a_second
+    session.send("Network.emulateNetworkConditions", limits)
+
+
+def files_at_portal(stage: Stage, past: int = 0) -> list[dict[str, Any]]:
+    """The files of the latest dialog, once there are more than the `past` ones."""
+    dialogs = stage.state()["dialogs"][past:]
+    if not dialogs:
+        return []
+    return [file for message in dialogs[-1]["messages"] for file in message["files"]]
+
+
+def shown_size(page: Page) -> list[int]:
+    """Width and height of the visitor's picture, once it comes from the server."""
+    page.wait_for_function(
+        f"() => document.querySelector('{OWN} img[src*=\"type=file\"]')?.naturalWidth > 0"
+    )
+    size: list[int] = page.evaluate(
+        f"() => (({{naturalWidth, naturalHeight}}) => [naturalWidth, naturalHeight])"
+        f"(document.querySelector('{OWN} img'))"
+    )
+    return size
+
+
+@pytest.mark.firefox
+def test_a_file_goes_to_the_desk_and_one_comes_back(
+    stage: Stage, page: Page, context: BrowserContext
+) -> None:
+    page.locator("#name").fill("Anna")
+    choose(page, ("garden plan.png", "image/png", PNG))
+    assert shown_size(page) == [2, 2]
+
+    desk = context.new_page()
+    desk.goto(f"{stage.portal}/desk")
+    desk.locator("[data-dialog]", has_text="Anna").first.click()
+    picture = desk.locator('[data-message] img[alt="garden plan.png"]')
+    picture.wait_for()
+    desk.wait_for_function("() => document.querySelector('[data-message] img').naturalWidth === 2")
+    desk.set_input_files("#file", [FilePayload(name="a.mp3", mimeType="audio/mpeg", buffer=b"ID3")])
+
+    answer = page.locator("article.message.operator a")
+    expect(answer).to_have_text("a.mp3 (3 B)")
+    assert (answer.get_attribute("href") or "").startswith(f"{stage.portal}/~")
+
+
+def test_texts_and_files_keep_the_order_in_which_they_were_sent(stage: Stage, page: Page) -> None:
+    page.locator("#message").fill("one")
+    page.locator("#message").press("Enter")
+    choose(page, ("two.pdf", "application/pdf", b"%PDF" * 1000), ("three.txt", "text/plain", b"3"))
+    page.locator("#message").fill("four")
+    page.locator("#message").press("Enter")
+
+    expect(page.locator(f"{OWN}[data-id]")).to_have_count(4)
+    order = ["one", "two.pdf (4 KB)", "three.txt (1 B)", "four"]
+    expect(page.locator(f"{OWN} .body")).to_have_text(order)
+    page.reload()
+    expect(page.locator(f"{OWN} .body")).to_have_text(order)
+
+
+def test_a_dropped_picture_is_sent_and_the_place_to_drop_is_seen(page: Page) -> None:
+    draw(page)
+    hand_over(page, "dragover")
+    expect(page.locator(".landing")).to_be_visible()
+
+    hand_over(page, "drop")
+
+    expect(page.locator(".landing")).to_be_hidden()
+    assert shown_size(page) == [40, 30]
+
+
+def test_a_pasted_picture_is_sent_but_not_the_one_that_comes_with_a_text(page: Page) -> None:
+    draw(page)
+
+    hand_over(page, "paste", text="cells of a table")
+    expect(page.locator(OWN)).to_have_count(0)
+
+    hand_over(page, "paste")
+    assert shown_size(page) == [40, 30]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"width": 5120, "height": 2560, "type": "image/png"}, [2560, 1280]),
+        ({"width": 4000, "height": 3000, "type": "image/jpeg", "orientation": 6}, [1920, 2560]),
+    ],
+)
+def test_a_huge_picture_is_shrunk_and_stays_upright(
+    stage: Stage, page: Page, given: dict[str, Any], shown: list[int]
+) -> None:
+    draw(page, **given)
+    before = page.evaluate("() => window.drawn.size")
+    past = len(stage.state()["dialogs"])  # other tests'
+
+    hand_over(page, "drop")
+
+    assert shown_size(page) == shown
+    sent = wait_until(lambda: files_at_portal(stage, past))[-1]
+    assert sent["name"].startswith("drawn.jp")
+    assert sent["size"] < before
+
+
+@pytest.mark.firefox
+def test_what_may_not_be_sent_says_so_at_once_and_nothing_is_uploaded(page: Page) -> None:
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.method))
+    limits = page.locator(".clip").get_attribute("title") or ""
+    assert "20 MB" in limits
+    assert "pdf" in limits
+
+    page.evaluate("() => { window.drawn = new File([new Uint8Array((20 << 20) + 1)], 'film.mp4') }")
+    hand_over(page, "drop")
+    choose(page, ("run.exe", "application/x-msdownload", b"MZ"))
+
+    reasons = page.locator(f'{OWN}[data-state="refused"] .reason')
+    expect(reasons).to_have_count(2)
+    expect(reasons.nth(0)).to_contain_text("at most 20 MB")
+    expect(reasons.nth(1)).to_contain_text("Possible are: png, jpg")
+    reasons.nth(0).get_by_role("button", name="Remove").click()
+    reasons.nth(0).get_by_role("button", name="Remove").click()
+    expect(page.locator(OWN)).to_have_count(0)
+    assert "POST" not in posts
+
+
+def test_a_file_that_bitrix24_refused_can_be_sent_again(stage: Stage, page: Page) -> None:
+    stage.trouble(no_files=True, fail_items="refused.png")
+    choose(page, ("refused.png", "image/png", PNG))
+    expect(page.locator(f'{OWN}[data-state="refused"]')).to_be_visible()
+    requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
+
+    page.get_by_role("button", name="Try again").click()
+
+    expect(page.locator(f'{OWN}[data-state="delivered"]')).to_be_visible()
+    [file] = files_at_portal(stage)
+    assert file["name"] == "refused.png"
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+
+
+def test_a_saved_conversation_holds_the_visitors_pictures(
+    stage: Stage, page: Page, context: BrowserContext
+) -> None:
+    choose(page, ("mine & yours.png", "image/png", PNG))
+    expect(page.locator(f'{OWN}[data-state="delivered"]')).to_be_visible()
+
+    page.locator(".more").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save my conversation").click()
+
+    saved = context.new_page()
+    saved.route("http*://**", lambda route: route.abort())
+    saved.set_content(Path(download.value.path()).read_text("utf-8"))
+    saved.wait_for_function("() => document.querySelector('img')?.naturalWidth > 0")
+
+
+def test_progress_is_seen_and_an_upload_can_be_cancelled(stage: Stage, page: Page) -> None:
+    slow_down(page, 200_000)
+    choose(page, ("film.mp4", "video/mp4", b"x" * (4 << 20)))
+
+    expect(page.locator(f"{OWN} .body")).to_have_text("film.mp4 (4 MB)")
+    expect(page.locator(OWN)).to_contain_text("Keep this page open")
+    page.wait_for_function("() => document.querySelector('progress')?.position > 0.02")
+    page.get_by_role("button", name="Cancel").click()
+    arriving = stage.folder / "chats/files/arriving"
+    wait_until(lambda: list(arriving.iterdir()) == [], why="nothing left on the disk")
+    slow_down(page, -1)
+    page.locator("#message").fill("I will not send it")
+    page.locator("#message").press("Enter")
+
+    expect(page.locator(f"{OWN}[data-id] .body")).to_have_text("I will not send it")
+    expect(page.locator(OWN)).to_have_count(1)
+
+
+def test_an_upload_that_failed_is_sent_again_once(stage: Stage, page: Page) -> None:
+    page.context.set_offline(True)
+    choose(page, ("price.pdf", "application/pdf", b"%PDF"))
+    expect(page.locator(f'{OWN}[data-state="waiting"]')).to_contain_text("No connection")
+
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").or_(page.locator(".tick")).first.click()
+
+    expect(page.locator(f"{OWN}[data-id]")).to_have_count(1)
+    wait_until(lambda: [one["name"] for one in files_at_portal(stage)] == ["price.pdf"])
+
+
+def test_the_file_button_is_reached_by_keyboard_and_named(page: Page) -> None:
+    page.locator("#message").focus()
+    page.keyboard.press("Shift+Tab")
+
+    button = page.get_by_role("button", name="Send a file", exact=True)
+    expect(button).to_be_focused()
+    box = page.locator(".clip").bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) >= 44
+
+
+def test_a_file_can_be_sent_without_javascript(stage: Stage, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    page.goto(f"{stage.chat}/")
+
+    page.set_input_files(
+        ".upload input[type=file]",
+        [FilePayload(name="без скриптов.pdf", mimeType="application/pdf", buffer=b"%PDF")],
+    )
+    page.get_by_role("button", name="Send a file").click()
+
+    expect(page.locator("article.message .body a")).to_have_text("без скриптов.pdf (4 B)")
+    assert page.url == f"{stage.chat}/"
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
+    context.close()

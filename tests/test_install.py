@@ -1,0 +1,183 @@
+"""Every install that fails says what is wrong and how to mend it, in the admin's language."""
+
+import re
+from pathlib import Path
+
+import pytest
+import requests
+from pages import page_of
+from playwright.sync_api import Browser, expect
+from stage import Stage, free_port
+
+
+def page_text(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html.partition("<main")[2]).split())
+
+
+def visit(stage: Stage, language: str = "en") -> requests.Response:
+    return requests.get(f"{stage.chat}/install", params={"LANG": language}, timeout=40)
+
+
+def test_settings_that_lack_the_portal_are_named(tmp_path: Path) -> None:
+    with Stage(tmp_path, SITECHAT_BITRIX24__PORTAL="") as stage:
+        answer = stage.press("install")
+
+        assert answer["status"] == 503
+        assert "bitrix24.portal" in page_text(answer["body"])
+        assert "successfully" not in answer["body"]
+
+
+def test_a_secret_that_is_missing_is_named_in_russian(tmp_path: Path) -> None:
+    with Stage(tmp_path, SITECHAT_BITRIX24__CLIENT_SECRET="") as stage:
+        answer = visit(stage, "ru")
+
+        assert answer.status_code == 503
+        assert "В настройках нет" in answer.text
+        assert "bitrix24.client_secret" in answer.text
+
+
+def test_a_portal_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with Stage(tmp_path, SITECHAT_BITRIX24__PORTAL=nobody) as stage:
+        answer = stage.press("install")
+
+        assert answer["status"] == 503
+        assert f"{nobody} does not answer" in page_text(answer["body"])
+
+
+def test_something_that_is_no_portal_is_named(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.settings["SITECHAT_BITRIX24__PORTAL"] = stage.chat
+    with stage:
+        answer = stage.press("install")
+
+        assert answer["status"] == 502
+        assert "there is no Bitrix24" in page_text(answer["body"])
+
+
+def test_the_token_of_another_portal_is_refused(fresh_stage: Stage) -> None:
+    form = {
+        "PLACEMENT": "DEFAULT",
+        "AUTH_ID": "ofanotherportal",
+        "REFRESH_ID": "x",
+        "AUTH_EXPIRES": "3600",
+        "member_id": "0" * 32,
+    }
+
+    answer = requests.post(f"{fresh_stage.chat}/install", data=form, timeout=40)
+
+    assert answer.status_code == 403
+    assert "does not know the token" in page_text(answer.text)
+    # The portal that shows the page is not ours, and its administrator must be able to read it.
+    assert "frame-ancestors *" in answer.headers["Content-Security-Policy"]
+
+
+def test_the_token_of_another_application_is_refused(tmp_path: Path) -> None:
+    with Stage(tmp_path, SITECHAT_BITRIX24__CLIENT_ID="local.another") as stage:
+        answer = stage.press("install")
+
+        assert answer["status"] == 403
+        assert "another application" in page_text(answer["body"])
+
+
+def test_who_is_no_administrator_cannot_install(fresh_stage: Stage) -> None:
+    answer = fresh_stage.press("install", user_id=18)
+
+    assert answer["status"] == 403
+    assert "Only an administrator" in page_text(answer["body"])
+    assert fresh_stage.state()["bindings"] == []
+    assert visit(fresh_stage).status_code == 409
+
+
+def test_a_folder_that_cannot_be_made_is_named_and_mended(tmp_path: Path) -> None:
+    (tmp_path / "chats").write_text("a file in the way")
+    with Stage(tmp_path) as stage:
+        answer = stage.press("install")
+
+        assert answer["status"] == 500
+        assert 'error create dir "chats":' in page_text(answer["body"]).replace("&#34;", '"')
+        message = stage.visitor().post(type="send_message", message="hello")
+        assert message.status_code == 503
+        assert message.json()["result"]["error"] == "STORE"
+        assert message.headers["Retry-After"]
+
+        (tmp_path / "chats").unlink()
+
+        assert stage.press("install")["status"] == 200
+        assert stage.visitor().send("hello")["result"]["state"] == "stored"
+
+
+def test_what_the_portal_refuses_is_shown_with_its_code(tmp_path: Path) -> None:
+    with Stage(tmp_path, SITECHAT_CONNECTOR__ID="taken_by_another_app") as stage:
+        stage.press("foreign-connector", id="taken_by_another_app")
+
+        answer = stage.press("install")
+
+        assert answer["status"] == 502
+        assert "APPLICATION_REGISTRATION_ERROR" in page_text(answer["body"])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cure"),
+    [
+        ({"query_limit": 99}, "Wait a minute"),
+        ({"overload": True}, "Only its support can lift that"),
+        ({"down": True}, "does not answer"),
+    ],
+)
+def test_the_cure_is_the_troubles_own(
+    fresh_stage: Stage, trouble: dict[str, object], cure: str
+) -> None:
+    fresh_stage.trouble(**trouble)
+
+    answer = fresh_stage.press("install")
+
+    assert answer["status"] in (502, 503)
+    assert cure in page_text(answer["body"])
+
+
+def test_the_reason_is_seen_inside_the_portals_own_page(tmp_path: Path, browser: Browser) -> None:
+    """The settings name another portal, so that no setting says who may frame the page."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with (
+        Stage(tmp_path, SITECHAT_BITRIX24__PORTAL=nobody) as stage,
+        page_of(browser) as page,
+    ):
+        page.goto(f"{stage.portal}/install-app")
+        page.get_by_role("button", name="Install").click()
+
+        expect(page.frame_locator("iframe").locator("main")).to_contain_text("does not answer")
+
+
+def test_an_admin_who_tries_again_and_again_is_told_what_is_wrong(fresh_stage: Stage) -> None:
+    assert {visit(fresh_stage).status_code for _ in range(10)} == {409}
+    form = {"PLACEMENT": "DEFAULT", "AUTH_ID": "x", "REFRESH_ID": "y"}
+    for _ in range(70):
+        answer = requests.post(f"{fresh_stage.chat}/install", data=form, timeout=40)
+        if answer.status_code == 429:
+            break
+
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) <= 60
+    assert "Too many requests" in page_text(answer.text)
+
+
+def test_a_plain_visit_before_the_install_says_what_to_do(fresh_stage: Stage) -> None:
+    answer = visit(fresh_stage)
+
+    assert answer.status_code == 409
+    assert f"{fresh_stage.chat}/handler" in answer.text
+    assert f"{fresh_stage.chat}/install" in answer.text
+    assert "successfully" not in answer.text
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_no_page_shows_a_secret(fresh_stage: Stage, language: str) -> None:
+    fresh_stage.install()
+    fresh_stage.trouble(down=True)
+
+    answer = visit(fresh_stage, language)
+
+    assert answer.status_code == 503
+    assert "sandbox-secret" not in answer.text + fresh_stage.log.read_text()
+    assert fresh_stage.state()["application_token"] not in answer.text + fresh_stage.log.read_text()

@@ -1,0 +1,1261 @@
+"""The store: what it promises of transactions, order, locks and its file, on a real file."""
+
+import ast
+import multiprocessing
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database import StoreUnavailable
+from storage import (
+    Chat,
+    Delivery,
+    Limits,
+    Message,
+    OperatorMessage,
+    Outcome,
+    Portal,
+    Store,
+    TooMany,
+)
+
+NOW = 1_790_000_000.0
+MINUTE = 60.0
+RENDERER = 3
+LIMITS = Limits("an address", 10_000, 10_000)
+CHAT = "chat" + "a" * 64
+OTHER = "chat" + "b" * 64
+URL = "sqlite:///chats/chats.db"
+TOKENS = ("the-access-token", "the-refresh-token", "the-application-token")
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        store.open()
+        yield store
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[Store]:
+    """Another store on the same file, as another process would have it."""
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        yield store
+
+
+def visitor(chat_id: str = CHAT, name: str = "Anna") -> Chat:
+    return Chat(
+        id=chat_id,
+        name=name,
+        email="anna@example.com",
+        phone="+100",
+        page="https://shop.example/cart",
+        line=None,
+        created_at=0.0,
+        active_at=0.0,
+        portal_chat_id=None,
+        portal_user_id=None,
+        session_id=None,
+        closed_at=None,
+    )
+
+
+def write(
+    store: Store,
+    text: str = "Hello",
+    chat: str = CHAT,
+    client_id: str | None = None,
+    now: float = NOW,
+) -> Message:
+    return store.add_visitor_message(visitor(chat), text, f"<p>{text}</p>", client_id, LIMITS, now)
+
+
+def answer(
+    im_message_id: int = 903311, text: str = "Good morning", **other: Any
+) -> OperatorMessage:
+    message = OperatorMessage(
+        chat_id=CHAT,
+        line=7,
+        im_chat_id=5120,
+        im_message_id=im_message_id,
+        author="operator",
+        name="Olga",
+        text=text,
+        extra={"files": [{"name": "price.pdf"}]},
+        html=f"<p>{text}</p>",
+    )
+    return replace(message, **other)
+
+
+def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
+    return store.due_messages(now, limit, chat_limit)
+
+
+def texts(deliveries: list[Delivery]) -> list[str]:
+    return [delivery.message.text for delivery in deliveries]
+
+
+def history(store: Store, chat: str = CHAT) -> list[str]:
+    return [message.text for message in store.messages(chat, None, 1000)]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def sql(store: Store, statement: str) -> list[Any]:
+    """Run a statement on the file past the store."""
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
+        return db.execute(statement).fetchall()
+
+
+def refuse_deliveries(store: Store, when: str = "1") -> None:
+    sql(
+        store,
+        f"create trigger no_delivery before insert on deliveries when {when}"
+        " begin select raise(abort, 'no deliveries today'); end",
+    )
+
+
+# -- visitors' messages
+
+
+def test_a_visitors_message_is_stored_with_all_it_came_with(store: Store) -> None:
+    written = store.add_visitor_message(
+        visitor(), "a < b", "<p>a &lt; b</p>", "uuid-1", LIMITS, NOW
+    )
+
+    (message,) = store.messages(CHAT, None, 50)
+    assert message == written
+    assert (message.chat_id, message.author, message.name) == (CHAT, "visitor", "Anna")
+    assert (message.text, message.html) == ("a < b", "<p>a &lt; b</p>")
+    assert (message.sent_at, message.state, message.error) == (NOW, "stored", None)
+    assert (message.client_id, message.im_message_id) == ("uuid-1", None)
+    assert (message.edited, message.deleted, message.extra) == (False, False, {})
+
+
+def test_text_is_kept_to_the_character(store: Store) -> None:
+    text = "\"quotes\" 'single' <b> 😀 Привет\r\n\ttab ; -- ? %s \\ \u202e"
+
+    write(store, text)
+
+    assert history(store) == [text]
+
+
+def test_a_visitors_message_makes_and_updates_its_chat(store: Store) -> None:
+    assert store.find_chat(CHAT) is None
+
+    write(store)
+    store.note_dialog(CHAT, 5120, 2114, 3301, closed_at=NOW)
+    store.add_visitor_message(visitor(name="Maria"), "again", "", None, LIMITS, NOW + MINUTE)
+
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.name, chat.email, chat.phone) == ("Maria", "anna@example.com", "+100")
+    assert chat.page == "https://shop.example/cart"
+    assert (chat.created_at, chat.active_at) == (NOW, NOW + MINUTE)
+    assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5120, 2114, 3301)
+    assert chat.closed_at is None
+
+
+def test_a_message_is_stored_with_its_delivery_or_not_at_all(store: Store) -> None:
+    write(store, "before")
+    refuse_deliveries(store)
+
+    with pytest.raises(sqlite3.Error):
+        store.add_visitor_message(visitor(OTHER), "lost", "", "uuid-1", LIMITS, NOW)
+    with pytest.raises(sqlite3.Error):
+        store.add_visitor_message(visitor(name="Maria"), "lost", "", None, LIMITS, NOW + 1)
+
+    assert store.messages(OTHER, None, 50) == []
+    assert store.find_chat(OTHER) is None
+    assert history(store) == ["before"]
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.name, chat.active_at) == ("Anna", NOW)
+    assert store.waiting() == 1
+
+
+def test_the_store_goes_on_after_a_failed_transaction(store: Store) -> None:
+    refuse_deliveries(store)
+    with pytest.raises(sqlite3.Error):
+        write(store, "lost", client_id="uuid-1")
+    sql(store, "drop trigger no_delivery")
+
+    write(store, "kept", client_id="uuid-1")
+
+    assert history(store) == ["kept"]
+    assert store.waiting() == 1
+
+
+def test_the_same_client_id_gives_the_message_stored_first(store: Store, second: Store) -> None:
+    first = write(store, "first", client_id="uuid-1")
+
+    assert write(store, "again", client_id="uuid-1", now=NOW + 1) == first
+    assert write(second, "again", client_id="uuid-1", now=NOW + 2) == first
+
+    assert history(store) == ["first"]
+    assert store.waiting() == 1
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert chat.active_at == NOW
+
+
+def test_a_client_id_is_its_chats_own(store: Store) -> None:
+    first = write(store, "one", client_id="uuid-1")
+    other = write(store, "two", chat=OTHER, client_id="uuid-1")
+
+    assert other.id != first.id
+    assert history(store, OTHER) == ["two"]
+
+
+def test_messages_without_a_client_id_are_all_stored(store: Store) -> None:
+    write(store, "same")
+    write(store, "same")
+
+    assert history(store) == ["same", "same"]
+    assert store.waiting() == 2
+
+
+# -- many at once
+
+
+def test_parallel_threads_lose_nothing(store: Store, second: Store) -> None:
+    threads, each = 8, 15
+    start = threading.Barrier(threads)
+
+    def write_many(number: int) -> list[Message]:
+        start.wait(5)
+        one = store if number % 2 else second
+        return [write(one, f"{number}-{count}") for count in range(each)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        written = list(pool.map(write_many, range(threads)))
+
+    messages = store.messages(CHAT, None, 1000)
+    assert sorted(message.text for message in messages) == sorted(
+        f"{number}-{count}" for number in range(threads) for count in range(each)
+    )
+    assert store.waiting() == threads * each
+    revisions = [message.revision for message in messages]
+    assert revisions == sorted(set(revisions))
+    for own in written:  # a thread's own messages stand in the order it wrote them
+        assert [message.id for message in own] == sorted(message.id for message in own)
+
+
+def test_the_same_client_id_from_many_threads_is_one_message(store: Store, second: Store) -> None:
+    start = threading.Barrier(8)
+
+    def send(number: int) -> int:
+        start.wait(5)
+        return write(store if number % 2 else second, f"try {number}", client_id="uuid-1").id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(send, range(8)))
+
+    assert len(ids) == 1
+    assert len(history(store)) == 1
+    assert store.waiting() == 1
+
+
+def write_in_a_process(root: Path, number: int, each: int, pipe: Connection) -> None:
+    store = Store(URL, root, RENDERER)
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send([write(store, f"{number}-{count}").revision for count in range(each)])
+    store.close()
+
+
+def test_parallel_processes_lose_nothing(store: Store, tmp_path: Path) -> None:
+    each = 30
+    with (
+        spawned(write_in_a_process, tmp_path, 0, each) as one,
+        spawned(write_in_a_process, tmp_path, 1, each) as two,
+    ):
+        for process in (one, two):
+            assert process.hear() == "ready"
+        for process in (one, two):
+            process.say("go")
+        told = [process.hear() for process in (one, two)]
+
+    messages = store.messages(CHAT, None, 1000)
+    assert sorted(message.text for message in messages) == sorted(
+        f"{number}-{count}" for number in range(2) for count in range(each)
+    )
+    assert store.waiting() == 2 * each
+    revisions = [message.revision for message in messages]
+    assert revisions == sorted(set(revisions))
+    assert sorted(told[0] + told[1]) == revisions
+    for revisions_of_one in told:
+        assert revisions_of_one == sorted(revisions_of_one)
+
+
+def write_and_wait(root: Path, pipe: Connection) -> None:
+    store = Store(URL, root, RENDERER)
+    pipe.send(write(store, "before the kill").id)
+    pipe.recv()
+
+
+def test_a_message_that_was_stored_survives_kill_9(tmp_path: Path) -> None:
+    with spawned(write_and_wait, tmp_path) as process:
+        stored = process.hear()
+        process.kill()
+
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        assert [message.id for message in store.messages(CHAT, None, 50)] == [stored]
+        assert store.waiting() == 1
+
+
+class Spawned:
+    """A process of its own and a pipe to it."""
+
+    def __init__(self, target: Callable[..., None], *args: object) -> None:
+        self._pipe, other = SPAWN.Pipe()
+        self._process = SPAWN.Process(target=target, args=(*args, other), daemon=True)
+        self._process.start()
+        other.close()
+
+    def __enter__(self) -> "Spawned":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.join(5)
+        self.kill()
+        self._process.close()
+        self._pipe.close()
+
+    def say(self, word: str) -> None:
+        self._pipe.send(word)
+
+    def hear(self) -> Any:
+        assert self._pipe.poll(15), "the process says nothing"
+        return self._pipe.recv()
+
+    def kill(self) -> None:
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join(5)
+
+
+def spawned(target: Callable[..., None], *args: object) -> Spawned:
+    return Spawned(target, *args)
+
+
+# -- operators' messages
+
+
+def test_an_operators_message_is_stored_with_its_confirmation(store: Store) -> None:
+    (message,) = store.add_operator_messages([answer()], NOW)
+
+    assert store.messages(CHAT, None, 50) == [message]
+    assert (message.author, message.name, message.text) == ("operator", "Olga", "Good morning")
+    assert message.extra == {"files": [{"name": "price.pdf"}]}
+    assert (message.im_chat_id, message.im_message_id) == (5120, 903311)
+    (delivery,) = store.due_confirmations(NOW, 10)
+    assert (delivery.kind, delivery.line, delivery.message) == ("confirmation", 7, message)
+
+
+def test_an_operators_message_is_stored_once(store: Store, second: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+
+    assert store.add_operator_messages([answer()], NOW + 1) == []
+    assert second.add_operator_messages([answer(text="other", chat_id=OTHER)], NOW + 1) == []
+
+    assert history(store) == ["Good morning"]
+    assert history(store, OTHER) == []
+    assert store.waiting() == 1
+
+
+def test_an_operators_message_twice_in_one_event_is_stored_once(store: Store) -> None:
+    added = store.add_operator_messages([answer(), answer()], NOW)
+
+    assert len(added) == len(history(store)) == store.waiting() == 1
+
+
+def test_only_the_new_ones_of_several_are_returned(store: Store) -> None:
+    store.add_operator_messages([answer(2, "two")], NOW)
+
+    added = store.add_operator_messages([answer(3, "three"), answer(2, "two"), answer(1)], NOW)
+
+    assert [message.im_message_id for message in added] == [1, 3]
+
+
+def test_operators_messages_of_one_call_are_stored_in_the_portals_order(store: Store) -> None:
+    store.add_operator_messages([answer(3, "3"), answer(1, "1"), answer(2, "2")], NOW)
+
+    assert history(store) == ["1", "2", "3"]
+
+
+def test_operators_messages_are_stored_all_or_none(store: Store) -> None:
+    refuse_deliveries(store, "(select count(*) from deliveries) > 0")
+
+    with pytest.raises(sqlite3.Error):
+        store.add_operator_messages([answer(1), answer(2)], NOW)
+
+    assert history(store) == []
+    assert store.find_chat(CHAT) is None
+    assert store.waiting() == 0
+
+
+def test_an_answer_in_a_chat_we_lost_makes_the_chat(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.name, chat.portal_chat_id, chat.created_at) == ("", 5120, NOW)
+
+
+def test_an_answer_leaves_what_the_visitor_told_alone(store: Store) -> None:
+    write(store)
+
+    store.add_operator_messages([answer()], NOW + MINUTE)
+
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.name, chat.email, chat.created_at) == ("Anna", "anna@example.com", NOW)
+    assert (chat.active_at, chat.portal_chat_id) == (NOW + MINUTE, 5120)
+
+
+# -- editing and deleting
+
+
+def test_an_edit_gives_new_text_and_a_new_revision(store: Store) -> None:
+    (message,) = store.add_operator_messages([answer()], NOW)
+
+    assert store.edit_message(answer(text="Good evening", name=None), NOW) is True
+
+    (edited,) = store.messages(CHAT, None, 50)
+    assert (edited.text, edited.html) == ("Good evening", "<p>Good evening</p>")
+    assert (edited.id, edited.name, edited.sent_at) == (message.id, "Olga", NOW)
+    assert edited.edited is True
+    assert edited.revision > message.revision
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        answer(),  # it says so already
+        answer(text="Good evening", chat_id=OTHER),  # of another chat
+    ],
+)
+def test_an_edit_that_changes_nothing_says_so(store: Store, change: OperatorMessage) -> None:
+    store.add_operator_messages([answer()], NOW)
+    before = store.messages(CHAT, None, 50)
+
+    assert store.edit_message(change, NOW) is False
+
+    assert store.messages(CHAT, None, 50) == before
+
+
+def test_a_deleted_message_leaves_nothing_of_its_content(store: Store) -> None:
+    (message,) = store.add_operator_messages([answer()], NOW)
+
+    assert store.delete_message(answer(text=""), NOW) is True
+
+    (deleted,) = store.messages(CHAT, None, 50)
+    assert deleted.deleted is True
+    assert (deleted.text, deleted.html, deleted.extra) == ("", "", {})
+    assert deleted.revision > message.revision
+
+
+def test_a_deleted_message_stays_deleted(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+    store.delete_message(answer(text=""), NOW)
+    before = store.messages(CHAT, None, 50)
+
+    assert store.delete_message(answer(text=""), NOW) is False
+    assert store.edit_message(answer(text="back again"), NOW) is False
+    assert store.add_operator_messages([answer()], NOW) == []
+
+    assert store.messages(CHAT, None, 50) == before
+
+
+def test_nothing_is_deleted_by_another_chat(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+
+    assert store.delete_message(answer(text="", chat_id=OTHER, own_ids=(1,)), NOW) is False
+
+    assert history(store) == ["Good morning"]
+
+
+def test_a_change_finds_its_message_by_our_id_too(store: Store) -> None:
+    (message,) = store.add_operator_messages([answer()], NOW)
+
+    assert store.edit_message(answer(904000, "Good evening", own_ids=(message.id,)), NOW) is True
+
+    assert history(store) == ["Good evening"]
+
+
+def test_our_id_does_not_reach_a_visitors_message(store: Store) -> None:
+    message = write(store)
+
+    store.delete_message(answer(904000, "", own_ids=(message.id,)), NOW)
+
+    assert store.messages(CHAT, None, 50)[0].deleted is False
+
+
+def test_an_edit_that_overtakes_its_message_wins(store: Store) -> None:
+    assert store.edit_message(answer(text="Good evening"), NOW) is True
+    assert store.add_operator_messages([answer()], NOW) == []
+
+    (message,) = store.messages(CHAT, None, 50)
+    assert (message.text, message.edited) == ("Good evening", True)
+    assert [one.message.id for one in store.due_confirmations(NOW, 50)] == [message.id]
+
+
+def test_a_deletion_that_overtakes_its_message_wins(store: Store) -> None:
+    assert store.delete_message(answer(text=""), NOW) is True
+    assert store.add_operator_messages([answer()], NOW) == []
+
+    (message,) = store.messages(CHAT, None, 50)
+    assert (message.text, message.deleted) == ("", True)
+
+
+def test_answers_that_come_late_stand_where_they_belong(store: Store) -> None:
+    write(store, "question")
+    store.add_operator_messages([answer(10, "first")], NOW)
+    write(store, "thanks")
+    store.add_operator_messages([answer(30, "third"), answer(40, "fourth")], NOW)
+
+    store.add_operator_messages([answer(20, "second")], NOW)
+    store.add_operator_messages([answer(5, "zeroth")], NOW)
+    store.add_operator_messages([answer(25, "second and a half")], NOW)
+
+    assert history(store) == [
+        *("question", "zeroth", "first", "thanks", "second", "second and a half"),
+        *("third", "fourth"),
+    ]
+
+
+def test_the_event_completes_what_history_gave_first(store: Store) -> None:
+    recovered = answer(name=None, extra={"recovered": True, "files": []}, sent_at=NOW - MINUTE)
+    store.add_operator_messages([recovered], NOW)
+
+    store.add_operator_messages([answer()], NOW)
+    store.add_operator_messages([recovered], NOW)
+
+    (message,) = store.messages(CHAT, None, 50)
+    assert (message.name, message.extra) == ("Olga", {"files": [{"name": "price.pdf"}]})
+    assert message.sent_at == NOW - MINUTE
+
+
+def test_a_visitor_above_the_limit_is_told_to_wait_and_nothing_is_kept(store: Store) -> None:
+    limits = Limits("an address", 2, 100)
+    for text in ("one", "two"):
+        store.add_visitor_message(visitor(), text, "", None, limits, NOW)
+
+    with pytest.raises(TooMany) as told:
+        store.add_visitor_message(visitor(), "three", "", None, limits, NOW)
+    store.add_visitor_message(visitor(OTHER), "of another visitor", "", None, limits, NOW)
+    store.add_visitor_message(visitor(), "later", "", None, limits, NOW + MINUTE)
+
+    assert 1 <= told.value.seconds <= 60
+    assert history(store) == ["one", "two", "later"]
+
+
+def test_an_address_above_the_limit_is_told_to_wait(store: Store, second: Store) -> None:
+    limits = Limits("an address", 100, 2)
+    store.add_visitor_message(visitor(), "one", "", None, limits, NOW)
+    second.add_visitor_message(visitor(OTHER), "two", "", None, limits, NOW)
+
+    with pytest.raises(TooMany):
+        store.add_visitor_message(visitor(), "three", "", None, limits, NOW)
+    elsewhere = replace(limits, address="another address")
+    store.add_visitor_message(visitor(), "from elsewhere", "", None, elsewhere, NOW)
+
+
+def test_refusals_are_counted_by_reason(store: Store, second: Store) -> None:
+    store.add_refusals({"event": 2, "install": 1}, NOW)
+    second.add_refusals({"event": 3}, NOW + 1)
+
+    assert [(one.reason, one.count, one.last_at) for one in store.refusals()] == [
+        ("event", 5, NOW + 1),
+        ("install", 1, NOW),
+    ]
+
+
+# -- history
+
+
+def test_the_history_is_the_last_messages_oldest_first(store: Store) -> None:
+    for number in range(1, 8):
+        write(store, str(number))
+        write(store, f"other {number}", chat=OTHER)
+
+    last = store.messages(CHAT, None, 3)
+
+    assert [message.text for message in last] == ["5", "6", "7"]
+
+
+def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> None:
+    for number in range(1, 8):
+        write(store, str(number))
+        write(store, f"other {number}", chat=OTHER)
+
+    pages, before = [], None
+    while page := store.messages(CHAT, before, 3):
+        pages.append([message.text for message in page])
+        before = page[0].id
+
+    assert pages == [["5", "6", "7"], ["2", "3", "4"], ["1"]]
+
+
+def test_a_page_before_the_first_message_or_of_no_chat_is_empty(store: Store) -> None:
+    first = write(store)
+
+    assert store.messages(CHAT, first.id, 50) == []
+    assert store.messages(CHAT, 0, 50) == []
+    assert store.messages(OTHER, None, 50) == []
+
+
+# -- what is due
+
+
+def test_deliveries_are_due_in_the_order_of_writing(store: Store) -> None:
+    for number in range(5):
+        write(store, str(number), now=NOW - number)  # a clock that runs backwards changes nothing
+
+    assert texts(due(store)) == ["0", "1", "2", "3", "4"]
+
+
+def test_the_chat_that_waits_longest_comes_first_and_its_messages_together(store: Store) -> None:
+    write(store, "a1")
+    write(store, "b1", chat=OTHER)
+    write(store, "a2")
+
+    assert texts(due(store)) == ["a1", "a2", "b1"]
+
+
+def test_no_chat_gets_more_than_its_share_of_a_call(store: Store) -> None:
+    for number in range(1, 4):
+        write(store, f"a{number}")
+    write(store, "b1", chat=OTHER)
+
+    assert texts(due(store, chat_limit=2)) == ["a1", "a2", "b1"]
+    assert texts(due(store, limit=2)) == ["a1", "a2"]
+    assert texts(due(store, limit=1)) == ["a1"]
+
+
+def test_nothing_is_due_before_its_time(store: Store) -> None:
+    write(store)
+
+    assert due(store, now=NOW - 1) == []
+    assert len(due(store, now=NOW)) == 1
+
+
+def test_a_postponed_message_holds_its_own_chat_only(store: Store) -> None:
+    write(store, "a1")
+    write(store, "a2")
+    write(store, "b1", chat=OTHER)
+    (head, *_) = due(store)
+
+    store.record([Outcome(head, "postponed", "NOT_CONNECTED", NOW + MINUTE)], NOW)
+    write(store, "a3")
+
+    assert texts(due(store)) == ["b1"]
+    assert texts(due(store, now=NOW + MINUTE)) == ["a1", "a2", "a3", "b1"]
+
+
+def test_confirmations_and_messages_do_not_hold_each_other(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+    write(store, "a1")
+    (confirmation,) = store.due_confirmations(NOW, 10)
+    store.record([Outcome(confirmation, "postponed", "NO_REPLY", NOW + MINUTE)], NOW)
+
+    assert texts(due(store)) == ["a1"]
+    assert store.due_confirmations(NOW, 10) == []
+    assert len(store.due_confirmations(NOW + MINUTE, 10)) == 1
+
+
+def test_confirmations_are_due_oldest_first_and_not_before_their_time(store: Store) -> None:
+    store.add_operator_messages([answer(1, "1"), answer(2, "2"), answer(3, "3")], NOW)
+
+    assert texts(store.due_confirmations(NOW, 2)) == ["1", "2"]
+    assert store.due_confirmations(NOW - 1, 2) == []
+
+
+def test_a_delivery_carries_its_message_and_chat(store: Store) -> None:
+    message = write(store)
+
+    (delivery,) = due(store)
+
+    assert delivery.message == message
+    assert delivery.chat == store.find_chat(CHAT)
+    assert (delivery.kind, delivery.attempts, delivery.sending_since) == ("message", 0, None)
+
+
+# -- sending
+
+
+def test_a_begun_sending_is_remembered_by_the_next_process(store: Store, second: Store) -> None:
+    write(store)
+    store.begin_sending(due(store), 7, NOW + 1)
+    store.close()
+
+    (delivery,) = due(second, now=NOW + 2)
+
+    assert delivery.sending_since == NOW + 1
+    assert (delivery.line, delivery.chat.line) == (7, 7)
+
+
+def test_tries_are_counted(store: Store) -> None:
+    write(store)
+    for number in range(3):
+        (delivery,) = due(store)
+        assert delivery.attempts == number
+        store.record([Outcome(delivery, "postponed", "A_TRY", NOW)], NOW)
+        store.record([Outcome(delivery, "postponed", "NO_TRY", NOW, tried=False)], NOW)
+
+
+def test_a_delivered_message_leaves_the_queue_and_brings_the_portals_ids(store: Store) -> None:
+    message = write(store)
+    store.begin_sending(due(store), 7, NOW)
+
+    store.record(
+        [
+            Outcome(
+                due(store)[0],
+                "delivered",
+                portal_chat_id=5120,
+                portal_user_id=2114,
+                session_id=3301,
+            )
+        ],
+        NOW,
+    )
+
+    (delivered,) = store.messages(CHAT, None, 50)
+    assert (delivered.state, delivered.error) == ("delivered", None)
+    assert delivered.revision > message.revision
+    assert (store.waiting(), due(store, NOW + MINUTE)) == (0, [])
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5120, 2114, 3301)
+
+
+def test_an_outcome_without_ids_leaves_the_ones_known_alone(store: Store) -> None:
+    write(store)
+    store.note_dialog(CHAT, 5120, 2114, 3301, None)
+
+    store.record([Outcome(due(store)[0], "delivered")], NOW)
+
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5120, 2114, 3301)
+
+
+def test_a_portal_chat_without_a_user_leaves_the_user_known_alone(store: Store) -> None:
+    write(store)
+    store.note_dialog(CHAT, 5120, 2114, 3301, None)
+
+    store.record([Outcome(due(store)[0], "delivered", portal_chat_id=5121, session_id=3302)], NOW)
+
+    chat = store.find_chat(CHAT)
+    assert chat is not None
+    assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5121, 2114, 3302)
+
+
+def test_a_refused_message_leaves_the_queue_and_says_why(store: Store) -> None:
+    message = write(store)
+
+    store.record([Outcome(due(store)[0], "refused", "EMAIL_INVALID")], NOW)
+
+    (refused,) = store.messages(CHAT, None, 50)
+    assert (refused.state, refused.error) == ("refused", "EMAIL_INVALID")
+    assert refused.revision > message.revision
+    assert store.waiting() == 0
+
+
+def test_a_postponed_message_was_surely_not_sent(store: Store) -> None:
+    message = write(store)
+    store.begin_sending(due(store), 7, NOW)
+
+    store.record([Outcome(due(store)[0], "postponed", "NOT_CONNECTED", NOW + 5)], NOW)
+
+    assert due(store, NOW + 4) == []
+    (delivery,) = due(store, NOW + 5)
+    assert (delivery.sending_since, delivery.error) == (None, "NOT_CONNECTED")
+    assert delivery.attempts == 1
+    assert delivery.message == message
+
+
+def test_an_unknown_outcome_is_dated_when_the_call_ended(store: Store) -> None:
+    write(store)
+    store.begin_sending(due(store), 7, NOW)
+
+    store.record([Outcome(due(store)[0], "unknown", "NO_REPLY", NOW + 5)], NOW + 1)
+
+    assert due(store, NOW + 4) == []
+    (delivery,) = due(store, NOW + 5)
+    assert (delivery.sending_since, delivery.error) == (NOW + 1, "NO_REPLY")
+
+    store.record([Outcome(delivery, "unknown", "NO_REPLY", NOW + 9, tried=False)], NOW + 8)
+    (looked_for,) = due(store, NOW + 9)
+    assert looked_for.sending_since == NOW + 1
+
+
+def test_an_unknown_outcome_is_noted_with_a_delivery_read_before_the_sending(store: Store) -> None:
+    write(store)
+    read_before = due(store)
+    store.begin_sending(read_before, 7, NOW)
+
+    store.record([Outcome(read_before[0], "unknown", "NO_REPLY", NOW)], NOW)
+
+    assert due(store)[0].sending_since == NOW
+
+
+def test_a_confirmation_leaves_the_queue_without_a_new_revision(store: Store) -> None:
+    (message,) = store.add_operator_messages([answer()], NOW)
+
+    store.record([Outcome(store.due_confirmations(NOW, 10)[0], "delivered")], NOW)
+
+    (confirmed,) = store.messages(CHAT, None, 50)
+    assert store.waiting() == 0
+    assert confirmed.revision == message.revision
+
+
+def test_outcomes_are_noted_all_or_none(store: Store) -> None:
+    write(store, "1")
+    write(store, "2")
+    one, two = due(store)
+    sql(
+        store,
+        "create trigger no_end before delete on deliveries when old.id > 1"
+        " begin select raise(abort, 'not this one'); end",
+    )
+
+    with pytest.raises(sqlite3.Error):
+        store.record([Outcome(one, "delivered"), Outcome(two, "delivered")], NOW)
+
+    assert [message.state for message in store.messages(CHAT, None, 50)] == ["stored", "stored"]
+    assert store.waiting() == 2
+
+
+# -- revisions
+
+
+def test_every_change_gives_the_next_revision(store: Store) -> None:
+    def revision() -> int:
+        return max(message.revision for message in store.messages(CHAT, None, 50))
+
+    write(store)
+    seen = [revision()]
+    for change in (
+        lambda: store.add_operator_messages([answer()], NOW),
+        lambda: store.edit_message(answer(text="edited"), NOW),
+        lambda: store.record([Outcome(due(store)[0], "delivered")], NOW),
+        lambda: store.delete_message(answer(text=""), NOW),
+    ):
+        change()
+        seen.append(revision())
+
+    assert seen == sorted(set(seen))
+
+
+# -- what the application keeps about itself
+
+
+def test_the_secret_key_is_made_once(store: Store, second: Store) -> None:
+    key = store.secret_key()
+
+    assert len(key) >= 32
+    assert store.secret_key() == second.secret_key() == key
+
+
+def test_two_stores_have_two_secret_keys(store: Store, tmp_path: Path) -> None:
+    with closing(Store("sqlite:///other/chats.db", tmp_path, RENDERER)) as other:
+        assert other.secret_key() != store.secret_key()
+
+
+def test_a_note_is_kept_as_it_was_given(store: Store, second: Store) -> None:
+    assert store.note("fault") is None
+
+    store.set_note("fault", {"code": "OVERLOAD_LIMIT", "at": [NOW]})
+    assert second.note("fault") == {"code": "OVERLOAD_LIMIT", "at": [NOW]}
+
+    second.set_note("fault", None)
+    assert store.note("fault") is None
+
+
+# -- the portal
+
+
+def granted(**other: Any) -> Portal:
+    portal = Portal(
+        member_id="0f" * 16,
+        user_id=1,
+        access_token=TOKENS[0],
+        refresh_token=TOKENS[1],
+        expires_at=NOW,
+        application_token=TOKENS[2],
+        token_pending=True,
+        installed_at=NOW,
+    )
+    return replace(portal, **other)
+
+
+def test_a_grant_is_kept_until_it_is_forgotten(store: Store, second: Store) -> None:
+    assert store.portal() is None
+
+    store.save_portal(granted())
+    assert second.portal() == granted()
+
+    store.save_portal(granted(user_id=2))
+    assert second.portal() == granted(user_id=2)
+
+    store.forget_portal()
+    assert second.portal() is None
+
+
+def test_renewed_tokens_replace_the_pair_and_nothing_else(store: Store) -> None:
+    store.save_portal(granted())
+
+    store.save_tokens("new-access", "new-refresh", NOW + MINUTE)
+
+    assert store.portal() == granted(
+        access_token="new-access", refresh_token="new-refresh", expires_at=NOW + MINUTE
+    )
+
+
+def test_tokens_renewed_after_an_uninstall_install_nothing(store: Store) -> None:
+    store.save_tokens("new-access", "new-refresh", NOW + MINUTE)
+
+    assert store.portal() is None
+
+
+def test_a_learned_application_token_is_no_longer_pending(store: Store) -> None:
+    store.save_portal(granted(application_token=""))
+
+    store.learn_application_token("learned")
+
+    assert store.portal() == granted(application_token="learned", token_pending=False)
+
+
+def test_an_uninstall_keeps_chats_and_what_waits(store: Store) -> None:
+    write(store)
+    store.save_portal(granted())
+    store.connect_line(7, NOW)
+
+    store.forget_portal()
+
+    assert history(store) == ["Hello"]
+    assert store.waiting() == 1
+    assert store.active_lines() == []
+
+
+def test_a_portal_shows_no_token(store: Store) -> None:
+    store.save_portal(granted())
+
+    portal = store.portal()
+
+    assert portal == granted()
+    for picture in (repr(portal), str(portal), repr([portal])):
+        assert "0f0f" in picture
+        assert not any(token in picture for token in TOKENS)
+
+
+# -- lines
+
+
+def test_the_line_connected_last_comes_first(store: Store) -> None:
+    store.connect_line(7, NOW)
+    store.connect_line(9, NOW + 1)
+    assert store.active_lines() == [9, 7]
+
+    store.connect_line(7, NOW + 2)
+    assert store.active_lines() == [7, 9]
+
+    store.disconnect_line(7)
+    store.disconnect_line(8)
+    assert store.active_lines() == [9]
+
+
+def test_what_waited_for_a_line_is_due_once_one_is_connected(store: Store) -> None:
+    write(store, "waits")
+    write(store, "unknown", chat=OTHER)
+    waits, unknown = due(store)
+    store.record([Outcome(waits, "postponed", "NO_LINE", NOW + MINUTE)], NOW)
+    store.record([Outcome(unknown, "unknown", "NO_REPLY", NOW + MINUTE)], NOW)
+
+    store.connect_line(7, NOW + 1)
+
+    assert texts(due(store, NOW + 1)) == ["waits"]
+
+
+# -- markup
+
+
+def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
+    store: Store, tmp_path: Path
+) -> None:
+    written = write(store)
+    assert store.messages_to_render(10) == []
+
+    with closing(Store(URL, tmp_path, RENDERER + 1)) as newer:
+        (old,) = newer.messages_to_render(10)
+        assert old == written
+        newer.save_rendered({old.id: "<p>new</p>"})
+
+        assert newer.messages_to_render(10) == []
+        (rendered,) = newer.messages(CHAT, None, 50)
+
+    assert rendered == replace(written, html="<p>new</p>")
+
+
+# -- locks
+
+
+def test_a_stranger_who_reads_the_file_takes_nothing_from_us(store: Store, tmp_path: Path) -> None:
+    """Closing a second descriptor of the file would drop the locks of our connections."""
+    write(store, "one")
+    assert history(store) == ["one"]
+
+    def read() -> list[str]:
+        code = (
+            "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
+            "print([row[0] for row in db.execute('select text from messages')]); db.close()"
+        )
+        output = subprocess.check_output([sys.executable, "-c", code, str(store.path)], text=True)
+        return list(ast.literal_eval(output))
+
+    assert read() == ["one"]
+    write(store, "two")
+
+    assert read() == ["one", "two"]
+    assert history(store) == ["one", "two"]
+
+
+def test_a_lock_is_held_by_one_store_at_a_time(store: Store, second: Store) -> None:
+    with store.try_lock("sender") as held:
+        assert held
+        with second.try_lock("sender") as also_held:
+            assert not also_held
+        with store.try_lock("sender") as again:
+            assert not again
+        with second.try_lock("install") as other:
+            assert other
+
+    with second.try_lock("sender") as held:
+        assert held
+
+
+def test_a_lock_is_freed_by_an_exception(store: Store, second: Store) -> None:
+    with pytest.raises(LookupError), store.try_lock("sender"):
+        raise LookupError
+    with pytest.raises(LookupError), store.lock("sender", 0):
+        raise LookupError
+
+    with second.try_lock("sender") as held:
+        assert held
+
+
+def hold_lock(root: Path, pipe: Connection) -> None:
+    with Store(URL, root, RENDERER).try_lock("sender") as held:
+        pipe.send(held)
+        pipe.recv()
+
+
+def test_a_lock_is_freed_when_its_process_is_killed(store: Store, tmp_path: Path) -> None:
+    with spawned(hold_lock, tmp_path) as process:
+        assert process.hear() is True
+        with store.try_lock("sender") as held:
+            assert not held
+
+        process.kill()
+
+        with store.try_lock("sender") as held:
+            assert held
+
+
+def test_waiting_for_a_lock_ends_with_the_patience(store: Store, second: Store) -> None:
+    with (
+        store.lock("tokens", patience=0),
+        pytest.raises(StoreUnavailable, match="tokens"),
+        second.lock("tokens", patience=0),
+    ):
+        pass
+
+    with second.lock("tokens", patience=0):
+        pass
+
+
+def test_whoever_waits_gets_the_lock_when_it_is_freed(store: Store, second: Store) -> None:
+    order = []
+    begun = threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        with second.lock("tokens", patience=5):
+            order.append("second")
+
+    waiter = threading.Thread(target=wait)
+    with store.lock("tokens", patience=0):
+        waiter.start()
+        assert begun.wait(5)
+        order.append("first")
+    waiter.join(5)
+
+    assert order == ["first", "second"]
+
+
+# -- the file
+
+
+def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with closing(Store(URL, tmp_path, RENDERER)) as store:
+            write(store)
+            with store.try_lock("sender"):
+                files = sorted(path.name for path in store.path.parent.iterdir())
+                modes = {mode(path) for path in store.path.parent.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert files == ["chats.db", "chats.db-shm", "chats.db-wal", "sender.lock"]
+    assert modes == {0o600}
+    assert mode(tmp_path / "chats") == 0o700
+
+
+def test_what_has_returned_is_on_the_disk(store: Store) -> None:
+    """WAL with synchronous=FULL (2) and foreign keys, on the connection that writes."""
+    assert store.rows("pragma journal_mode")[0][0] == "wal"
+    assert store.rows("pragma synchronous")[0][0] == 2
+    assert store.rows("pragma foreign_keys")[0][0] == 1
+
+
+def test_a_store_can_be_closed_twice_and_used_again(store: Store) -> None:
+    write(store, "1")
+    store.close()
+    store.close()
+
+    write(store, "2")
+
+    assert history(store) == ["1", "2"]
+
+
+def test_opening_needs_no_folder_and_keeps_what_is_there(tmp_path: Path) -> None:
+    for text in ("1", "2"):
+        with closing(Store("sqlite:///a/b/chats.db", tmp_path, RENDERER)) as store:
+            store.open()
+            write(store, text)
+
+    assert (tmp_path / "a/b/chats.db").exists()
+    with closing(Store("sqlite:///a/b/chats.db", tmp_path, RENDERER)) as store:
+        assert history(store) == ["1", "2"]
+
+
+def every_use(store: Store) -> list[Callable[[], object]]:
+    return [
+        store.open,
+        lambda: write(store),
+        lambda: store.messages(CHAT, None, 50),
+        lambda: store.add_operator_messages([answer()], NOW),
+        lambda: due(store),
+        lambda: store.due_confirmations(NOW, 10),
+        store.portal,
+        store.secret_key,
+        store.waiting,
+    ]
+
+
+def test_a_file_in_place_of_the_folder_makes_the_store_unavailable_until_mended(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "chats").write_text("in the way")
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        for use in every_use(store):
+            with pytest.raises(StoreUnavailable):
+                use()
+        with pytest.raises(StoreUnavailable), store.try_lock("sender"):
+            pass
+
+        (tmp_path / "chats").unlink()
+
+        write(store)
+        assert history(store) == ["Hello"]
+
+
+def test_a_file_that_is_no_database_makes_the_store_unavailable_until_mended(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "chats/chats.db"
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database " * 1000)
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        for use in every_use(store):
+            with pytest.raises(StoreUnavailable):
+                use()
+        assert path.read_bytes().startswith(b"this is no database")
+
+        path.unlink()
+
+        write(store)
+        assert history(store) == ["Hello"]
+
+
+def test_a_folder_in_place_of_the_file_makes_the_store_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "chats/chats.db").mkdir(parents=True)
+
+    with closing(Store(URL, tmp_path, RENDERER)) as store, pytest.raises(StoreUnavailable):
+        store.open()
+
+
+def test_a_file_that_breaks_while_running_makes_the_store_unavailable_until_mended(
+    store: Store,
+) -> None:
+    write(store, "before")
+    sql(store, "pragma wal_checkpoint(truncate)")
+    store.path.write_bytes(store.path.read_bytes()[:100] + b"\xff" * 100_000)
+    files = [store.path, *store.path.parent.glob("chats.db-*")]
+
+    with pytest.raises(StoreUnavailable):
+        write(store, "lost")
+
+    for path in files:
+        path.unlink(missing_ok=True)
+    write(store, "after")
+    assert history(store) == ["after"]
+
+
+def test_a_file_of_a_newer_release_is_refused_and_left_alone(store: Store, second: Store) -> None:
+    write(store)
+    store.close()
+    sql(store, "pragma user_version = 1000")
+
+    for use in every_use(second):
+        with pytest.raises(StoreUnavailable, match="newer release"):
+            use()
+
+    assert sql(store, "pragma user_version") == [(1000,)]
+    assert sql(store, "select text from messages") == [("Hello",)]
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    together, rounds = 4, 100  # a race: each round is another chance to lose it
+    start = threading.Barrier(together)
+
+    def open_new(folder: int) -> None:
+        with closing(Store(f"sqlite:///{folder}/chats.db", tmp_path, RENDERER)) as store:
+            start.wait(5)
+            store.open()
+
+    with ThreadPoolExecutor(together) as pool:
+        for folder in range(rounds):
+            opened = [pool.submit(open_new, folder) for _ in range(together)]
+            for one in opened:
+                one.result(20)

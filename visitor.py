@@ -1,0 +1,149 @@
+"""Who the visitor is: known by the session's cookie, or by the token that an embedding page keeps.
+
+A chat belongs to one visitor on one site. Knows nothing of messages.
+"""
+
+import hmac
+import json
+import re
+import secrets
+import uuid
+from dataclasses import dataclass, field
+
+from flask import (
+    Response,
+    current_app,
+    g,
+    request,
+    session,
+)
+from flask.typing import ResponseReturnValue
+
+import identity
+from events import Form, text_of
+from web import (
+    Problem,
+    address,
+    digest,
+    embedding_site,
+    note_refusal,
+    services,
+)
+
+EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Whoever holds the session's cookie; there is none before the first message."""
+
+    chat_id: str
+    name: str
+    token: str = field(default="", repr=False)  # what the cookie holds and the chat's id is made of
+
+
+def current_visitor() -> Visitor | None:
+    """Whoever the token of the site's page names, or else the session's cookie.
+
+    Whose chat was deleted, in another tab or on another device, begins anew: everywhere the same.
+    """
+    token = token_visitor() or session.get("visitor")
+    if not isinstance(token, str):
+        return None
+    store, site = services().store, visitors_site()
+    while not (chat := store.find_chat(chat_id := chat_id_of(site, token))):
+        if not store.was_deleted(chat_id):
+            break
+        token = identity.successor(str(current_app.secret_key), token)
+    return Visitor(chat_id, chat.name if chat else "", token)
+
+
+def visitors_site() -> str:
+    return embedding_site() or services().settings.origin
+
+
+def token_visitor() -> str | None:
+    given = request.headers.get("X-Chat-Token")
+    days = services().settings.chat.session_days
+    key = str(current_app.secret_key)
+    return identity.visitor_of(key, visitors_site(), given, days) if given else None
+
+
+def identify(form: Form) -> ResponseReturnValue:
+    """Take the site's word, signed, for who its customer is; the answer's token is the customer's.
+
+    Nothing is kept until the customer writes.
+    """
+    site, email = visitors_site(), text_of(form, "email", "")
+    secret = services().settings.chat.identity_secret.get_secret_value()
+    if not secret:
+        raise Problem("errors.identify_off", 403)
+    right = identity.signature(secret, site, email)
+    given = text_of(form, "signature", "")
+    if not EMAIL.fullmatch(email) or not hmac.compare_digest(right.encode(), given.encode()):
+        note_refusal("chat: a customer's signature is wrong")
+        raise Problem("errors.signature", 403)
+    key = str(current_app.secret_key)
+    token = identity.issue(key, site, identity.customer(key, site, email))
+    return {"chat": None, "post": None, "result": {"token": token}}
+
+
+def forget(form: Form) -> ResponseReturnValue:
+    """Know nobody any more: the site's customer has logged out."""
+    session.clear()
+    return {"chat": None, "post": form, "result": {}}
+
+
+def begin_session(form: Form, client_id: str) -> Visitor:
+    """A new visitor's session, by a random token.
+
+    A first message whose answer was lost is posted again, without the cookie that was lost with
+    it. By its random UUID it is known again: then the token is made of it and the whole message.
+    """
+    token = secrets.token_hex(16)
+    if client_id and uuid.UUID(client_id).version == 4:
+        parts = [
+            client_id,
+            address(),
+            str(request.user_agent),
+            form.get("name"),
+            form.get("message"),
+        ]
+        key = str(current_app.secret_key).encode()
+        token = hmac.new(key, json.dumps(parts).encode(), "sha256").hexdigest()[:32]
+    visitor = Visitor(chat_id_of(visitors_site(), token), "", token)
+    remember(visitor)
+    return visitor
+
+
+def remember(visitor: Visitor) -> None:
+    """Know the visitor again: by the cookie, and embedded by a token that the site's page keeps."""
+    if session.get("visitor") != visitor.token:
+        session.permanent = True
+        session["visitor"] = visitor.token
+    if "X-Chat-Site" in request.headers:
+        g.token = identity.issue(str(current_app.secret_key), visitors_site(), visitor.token)
+
+
+def hand_token(response: Response) -> Response:
+    if "token" in g and response.status_code < 400:
+        response.headers["X-Chat-Token"] = g.token
+    return response
+
+
+def chat_id_of(origin: str, token: str) -> str:
+    """The chat of one visitor on one site. Bitrix24 sees it, so it must not give the token away."""
+    return f"chat{digest(origin)}{digest(token)}"
+
+
+def check_origin() -> None:
+    """Other sites' pages may not use the visitor's cookie."""
+    settings = services().settings
+    origin = request.headers.get("Origin")
+    allowed = (settings.origin, *settings.chat.sites)
+    if origin is not None and origin not in allowed:
+        note_refusal("chat: a page of another site")
+        raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
+    if request.headers.get("X-Chat-Site", settings.origin) not in allowed:
+        note_refusal("chat: embedded in another site")
+        raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
