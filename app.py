@@ -29,7 +29,7 @@ from database import StoreUnavailable
 from delivery import Sender
 from events import BadRequest
 from files import Files
-from handler import handler, install
+from handler import handler, install, note_loss
 from live import Live
 from settings import ROOT, Settings, SettingsError, load_settings
 from storage import Store, TooMany
@@ -87,6 +87,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.before_request(prepare)
     app.after_request(secure)
     app.after_request(hand_token)
+    app.after_request(note_loss)
     app.register_error_handler(Problem, explain)
     app.register_error_handler(BadRequest, explain_bad_request)
     app.register_error_handler(StoreUnavailable, explain_store)

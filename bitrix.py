@@ -26,6 +26,7 @@ ANSWER_SECONDS = 20.0  # of every call but send.messages
 OAUTH_SECONDS = 10.0
 RENEW_EARLY_SECONDS = 60.0
 LONGEST_TOKEN_SECONDS = 3600.0  # a date far off must not keep us from renewing
+LONGEST_LIMIT_SECONDS = 3600.0  # to wait for OPERATION_TIME_LIMIT: the portal counts ten minutes
 PAGE = 50  # messages of a dialog in one answer; the portal gives no more
 IDLE_SECONDS = 5.0  # an older connection may have been closed without our knowing
 
@@ -62,11 +63,11 @@ class BitrixError(Exception):
 
 
 class TryLater(BitrixError):
-    """Nothing was done; the same call may succeed later, `at` (Unix seconds) at the earliest."""
+    """Nothing was done; the same call may succeed later, in so many `seconds` at the earliest."""
 
-    def __init__(self, code: str, method: str, description: str = "", at: float = 0.0) -> None:
+    def __init__(self, code: str, method: str, description: str = "", seconds: float = 0.0) -> None:
         super().__init__(code, method, description)
-        self.at = at
+        self.seconds = seconds
 
 
 class Refused(BitrixError):
@@ -481,8 +482,7 @@ def _error(answer: dict[str, Any], method: str, status: int) -> BitrixError:
     if known in LATER_CODES:
         # The field stands in every answer, and is minutes ahead: it means this limit only.
         times = answer.get("time") if known == "OPERATION_TIME_LIMIT" else None
-        at = times.get("operating_reset_at", 0) if isinstance(times, dict) else 0
-        return TryLater(code, method, description, float(_number(at) or 0))
+        return TryLater(code, method, description, _seconds_to_reset(times))
     if known in CLOSED_CODES and method in HISTORY_METHODS:
         return Refused(code, method, description)
     if known in SETUP_CODES or (status in (401, 403) and method not in HISTORY_METHODS):
@@ -490,6 +490,17 @@ def _error(answer: dict[str, Any], method: str, status: int) -> BitrixError:
     if status >= 500:
         return OutcomeUnknown(code, method, description)
     return Refused(code, method, description)
+
+
+def _seconds_to_reset(times: object) -> float:
+    """From the end of the call to `operating_reset_at`, by the portal's own clock."""
+    if not isinstance(times, dict):
+        return 0.0
+    reset_at, finish = _number(times.get("operating_reset_at")), _number(times.get("finish"))
+    if reset_at is None:
+        return 0.0
+    now = time.time() if finish is None else finish
+    return min(max(0.0, reset_at - now), LONGEST_LIMIT_SECONDS)
 
 
 def _nothing_was_sent(error: requests.RequestException) -> bool:

@@ -36,6 +36,7 @@ EVENTS = (
 )
 ICONS = Path(__file__).parent / "static" / "connector"
 LOCK_SECONDS = 60.0
+PROOFS = "proofs"  # what failed ones are counted under
 # How a portal says that a token is none of its own.
 FOREIGN_TOKEN = {"INVALID_TOKEN", "EXPIRED_TOKEN", "NO_AUTH_FOUND", "WRONG_AUTH_TYPE"}
 
@@ -91,13 +92,17 @@ class Connector:
     def install(self, claim: Claim | None) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Without a claim, with the tokens kept earlier. Repeating it is harmless. Raises Fault.
+        Without a claim, with the tokens kept earlier. Repeating it is harmless. Raises Fault, or
+        TooMany.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
             raise Fault("no_settings", 503)
         try:
             self._store.open()
+            if claim is not None:
+                with self._explained():
+                    self._prove(claim.grant.access_token)
             # One at a time: two installs at once would bind an event twice.
             with self._store.lock("install", LOCK_SECONDS), self._explained():
                 if claim is not None:
@@ -129,9 +134,8 @@ class Connector:
         return {"install_url": f"{url}/install", "handler_url": self._settings.handler_url}
 
     def _keep(self, claim: Claim) -> None:
-        """Store the claim's tokens once our own portal has said whose they are."""
+        """Store a proved claim's tokens, if they are an administrator's."""
         token = claim.grant.access_token
-        self._prove(token)
         administrator, user_id = self._bitrix.is_administrator(token)
         if not administrator:
             raise Fault("not_admin", 403)
@@ -154,7 +158,14 @@ class Connector:
             )
 
     def _prove(self, access_token: str) -> None:
-        """Raise Fault unless our portal knows the token as one of our application's."""
+        """Raise Fault unless our portal knows the token as one of our application's.
+
+        Each proof costs a call, so those that fail are limited, whoever asks (TooMany): a flood
+        of forgeries must leave the portal's limit to the messages.
+        """
+        now = time.time()
+        limit = self._settings.limits.failed_proofs_per_minute
+        self._store.count_hit(PROOFS, limit, now)
         try:
             code = self._bitrix.app_of_token(access_token)
         except SetupFault as error:
@@ -164,6 +175,7 @@ class Connector:
             raise Fault("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
         if not _same(code, self._settings.bitrix24.client_id):
             raise Fault("wrong_application", 403)
+        self._store.uncount_hit(PROOFS, now)
 
     def _bind_events(self) -> None:
         """Make the portal post each event to our address exactly once.
@@ -258,6 +270,7 @@ class Connector:
 
         The first one is learned from an event whose access token the portal confirms to be our
         application's; an event without one (an uninstall, say) can only match what is known.
+        Raises TooMany where that cannot be asked for now.
         """
         portal = self._store.portal()
         if portal is None:
@@ -267,7 +280,7 @@ class Connector:
             return True
         if portal.application_token and not portal.token_pending:
             return False
-        if not auth.access_token:
+        if not auth.access_token or auth.member_id != (portal.member_id or auth.member_id):
             return False
         try:
             with self._explained():
@@ -312,8 +325,18 @@ def edited_message(store: Store, incoming: IncomingMessage, line: int) -> Operat
     """An update as it is kept: it brings a text only, the files stay."""
     message = operator_message(incoming, line)
     known = store.find_operator_message(message)
-    files = known.extra.get("files", []) if known else []
-    return replace(message, html=rendered(message.text, files))
+    if known is None:  # it overtakes the message itself, which brings the rest
+        return replace(message, extra=message.extra | {"incomplete": True})
+    return replace(message, html=rendered(message.text, known.extra.get("files", [])))
+
+
+def added_message(store: Store, incoming: IncomingMessage, line: int) -> OperatorMessage:
+    """An operator's new message as it is kept; where its edit came first, with the edited text."""
+    message = operator_message(incoming, line)
+    known = store.find_operator_message(message)
+    if known is None or not known.edited:
+        return message
+    return replace(message, text=known.text, html=rendered(known.text, message.extra["files"]))
 
 
 def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:

@@ -6,21 +6,15 @@ dialog before we repeat. Knows nothing of web requests.
 """
 
 import logging
-import random
-import re
 import threading
 import time
-import unicodedata
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
 from itertools import groupby
 from typing import Literal
 
 from bitrix import (
-    PAGE,
     Bitrix,
     BitrixError,
-    HistoryMessage,
     ItemResult,
     OutcomeUnknown,
     Refused,
@@ -29,68 +23,43 @@ from bitrix import (
 )
 from connector import Connector
 from database import StoreUnavailable
-from files import short_name
-from recovery import DIALOGS_A_CALL, Recovery
+from lookup import Lookup, can_be_asked
+from pace import EVERYTHING, Pace, Rests
+from recovery import Look
 from settings import Settings
 from storage import Chat, Delivery, Outcome, Store
+from wire import wire_confirmation, wire_message
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # how often an idle sender looks for work that other processes queued
+NOTICE_SECONDS = 1.0  # how often it looks for what they have noted
 CONFIRMATIONS_A_CALL = 50
 ALONE_UP_TO = 3  # so many waiting messages are no backlog: each gets a call of its own
 MESSAGES_A_CALL = 50
 CHAT_MESSAGES_A_CALL = 10
 CALL_SECONDS = 25.0  # what a call may take by our reckoning; the portal ends it after 60
 SUSPECT_TRIES = 2  # in calls with others
-TRIES = 8  # of a message whose calls the portal refuses without naming the message
+TRIES = 8  # of what the portal refuses as a whole while it takes others of its kind
+TOLERATED = 2  # such refusals in a row, before the kind rests
+LINE_TRIES = 3  # of a message on a line that does not take it
 ITEM_SECONDS = 0.25  # a message's share of a call, until measured
 CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ours
+CHECK_CALLS = 2  # and one a line
 FINISH_SECONDS = 60.0  # within which an install should be finished
 LOOK_AGAIN_SECONDS = 5.0  # after a look that the portal did not answer
 OVERDUE_SECONDS = 10.0  # so long a look may wait for messages
 GAP_SECONDS = 30.0  # a step so late means that we were stopped, and events were lost
+UP_SECONDS = 60.0  # how often we note that we are up
 RECENT_SECONDS = 3600.0  # conversations that are looked after between gaps
+WHOLE_LOOK_SECONDS = 30.0  # between two looks into all, however many events are lost
 FIRST_SETTLES = 3
-PAGES_LOOKED_AT = 4  # of 50 messages, newest first, when looking for one of ours
-NAME_LIMIT = 25
-FILE_NAME_LIMIT = 50  # the portal keeps the last characters of a longer one
-
-# The portal's leaky bucket: 50 calls, emptied by 2 a second. We stay a little below both, and
-# begin with a nearly full one, for we do not know what was called before our start.
-BURST = 45.0
-CALLS_A_SECOND = 1.9
-FIRST_LEVEL = 35.0
 
 Ended = Literal["delivered", "refused", "postponed", "unknown"]
+Work = Literal["message", "confirmation", "look"]  # each rests for itself
 LINE_FAULTS = {"NOT_ACTIVE_LINE", "IMCONNECTOR_NOT_ACTIVE_LINE"}
-
-
-class Pace:
-    """How many calls the portal still takes without refusing one; times in Unix seconds."""
-
-    def __init__(self) -> None:
-        self._level = FIRST_LEVEL
-        self._at: float | None = None
-
-    def wait_seconds(self, now: float) -> float:
-        """How long to wait before the next call."""
-        self._drain(now)
-        return max(0.0, (self._level + 1 - BURST) / CALLS_A_SECOND)
-
-    def count_call(self, now: float) -> None:
-        self._drain(now)
-        self._level += 1
-
-    def overrun(self, now: float) -> None:
-        """The portal refused a call: its bucket is full, whatever we believed."""
-        self._drain(now)
-        self._level = BURST
-
-    def _drain(self, now: float) -> None:
-        passed = now - (now if self._at is None else self._at)  # below 0 when a clock is set back
-        self._level = max(0.0, self._level - max(0.0, passed) * CALLS_A_SECOND)
-        self._at = now
+EVERY_METHOD = {"QUERY_LIMIT_EXCEEDED", "NOT_CONNECTED", "HTTP_429"}  # concern them all
+ONE_METHOD = {"ACCESS_DENIED", "INSUFFICIENT_SCOPE", "ERROR_METHOD_NOT_FOUND", "USER_ACCESS_ERROR"}
 
 
 class Sender:
@@ -98,22 +67,33 @@ class Sender:
         self, settings: Settings, store: Store, bitrix: Bitrix, connector: Connector
     ) -> None:
         self._connector = connector
-        self._recovery = Recovery(store, bitrix, self._keep_pace)
         self._settings = settings
         self._store = store
         self._bitrix = bitrix
+        self._lookup = Lookup(bitrix, settings.connector.id, self._count_call)
         self._pace = Pace()
+        self._rests = Rests(settings.delivery)
         self._item_seconds = ITEM_SECONDS
         self._most = MESSAGES_A_CALL  # halved by a call that came to nothing
-        self._failures = 0  # calls in a row that came to nothing
-        self._not_before = 0.0  # Unix seconds; the portal as a whole is not to be called
-        self._fault_since: float | None = None  # when the set-up was found broken
+        self._failing_since: float | None = None  # when calls began to come to nothing
+        self._fault: str | None = None  # the work whose fault the admin is told of
         self._alone: set[int] = set()  # deliveries that spoiled a call for others
-        self._check_at = 0.0  # Unix seconds
+        self._passes: Counter[str] = Counter()  # calls that worked, by kind of delivery
+        self._refusals: dict[int, tuple[int, int]] = {}  # while others passed; passes at the last
+        self._line_failures: Counter[int] = Counter()  # rounds in which a line took nothing
+        self._check_at = 0.0
         self._recover_at = 0.0
-        self._recover_all = True  # there was a gap: also conversations that are not recent
-        self._stepped_at = 0.0
+        self._whole_look_at = 0.0  # not again before
+        self._lost_since: float | None = None  # events may be lost since then, of any chat
+        self._lost_again = False  # also since the look under way began
+        self._look: Look | None = None  # under way
+        self._looked_last = False
         self._settled_last = False
+        self._notices_at = 0.0
+        self._heard: dict[str, float | None] = {}  # the latest notes of other processes
+        self._up_at = 0.0
+        self._stepped_at = 0.0
+        self._step_began = time.monotonic()
         self._wake = threading.Event()
 
     # -- the loop
@@ -123,8 +103,8 @@ class Sender:
         while not stop.is_set():
             try:
                 with self._store.try_lock("sender") as held:
-                    # Whoever sent before us may have died, and events with it.
-                    self._recover_at, self._recover_all = 0.0, True
+                    if held:
+                        self.begin(time.time())
                     while held and not stop.is_set():
                         if not self.step(time.time()):
                             self._rest(LOOK_SECONDS)
@@ -133,6 +113,14 @@ class Sender:
             except Exception:
                 log.exception("the sender failed and goes on")
             self._rest(1.0)
+
+    def begin(self, now: float) -> None:
+        """Take over from whoever sent before us: they may have died, and events with them."""
+        self._look = None
+        self._events_lost(min(now, self._store.note("up_at") or now))
+        if self._store.note("fault"):
+            self._fault = EVERYTHING
+        self._store.make_due(now)
 
     def wake(self) -> None:
         """Say that something was queued."""
@@ -146,95 +134,186 @@ class Sender:
 
     def step(self, now: float) -> bool:
         """Make one call for what is due; False when there is nothing to do now."""
-        self._notice_gap(now)
-        if self._must_wait(now):
-            return False
-        return (
-            self._look_after(now, OVERDUE_SECONDS)
-            or self._deliver(now)
-            or self._look_after(now, 0.0)
-        )
+        self._notice_clock(now)
+        self._stepped_at, self._step_began = now, time.monotonic()
+        try:
+            self._hear_notices(now)
+            if self._rests.last(EVERYTHING, now) or self._pace.wait_seconds(now) > 0:
+                return False
+            return (
+                self._look_after(now, OVERDUE_SECONDS)
+                or self._confirm_due(now)
+                or self._messages_due(now)
+                or self._look_after(now, 0.0)
+            )
+        finally:
+            self._stepped_at, self._step_began = self._time(), time.monotonic()
 
-    def _deliver(self, now: float) -> bool:
-        """Confirmations first: the portal marks an answer as undelivered after a minute."""
-        confirmations = self._store.due_confirmations(now, CONFIRMATIONS_A_CALL)
-        if confirmations:
-            line = confirmations[0].line
-            self._confirm([one for one in confirmations if one.line == line], now)
-            return True
+    def _time(self) -> float:
+        """Now, also after a long call of this step; no clock that is set in between counts."""
+        return self._stepped_at + time.monotonic() - self._step_began
+
+    def _count_call(self) -> None:
+        self._pace.count_call(self._time())
+
+    def _notice_clock(self, now: float) -> None:
+        """A step that comes late means that we were stopped, one that comes early that the clock
+        was set back: then nothing may wait for the time that it showed."""
+        if not self._stepped_at:
+            return
+        if now - self._stepped_at > GAP_SECONDS:
+            self._events_lost(self._stepped_at)
+        elif now < self._stepped_at - 1:
+            log.warning("the clock was set back by %.0f s", self._stepped_at - now)
+            self._rests.clear()
+            self._check_at = self._recover_at = self._notices_at = self._up_at = now
+            self._store.make_due(now)
+
+    def _hear_notices(self, now: float) -> None:
+        """What other processes, and those before us, have noted; and that we are up."""
+        if now < self._notices_at:
+            return
+        self._notices_at = now + NOTICE_SECONDS
+        if self._news("mended"):
+            self._rests.clear()
+            self._line_failures.clear()
+            self._store.set_note("dead_lines", None)
+            self._recover_at = 0.0
+        if lost_at := self._news("events_lost_at"):
+            self._events_lost(min(lost_at, now))
+        if now >= self._up_at:
+            self._up_at = now + UP_SECONDS
+            self._store.set_note("up_at", now)
+
+    def _news(self, key: str) -> float | None:
+        """A moment that was noted since we last asked."""
+        noted: float | None = self._store.note(key)
+        if noted == self._heard.get(key):
+            return None
+        self._heard[key] = noted
+        return noted
+
+    def _events_lost(self, since: float) -> None:
+        """Look soon into all conversations that were alive then, not only into recent ones."""
+        self._lost_since = since if self._lost_since is None else min(since, self._lost_since)
+        self._lost_again = True
+        if self._look is None:
+            self._recover_at = min(self._recover_at, self._whole_look_at)
+
+    # -- looking after the portal
+
+    def _look_after(self, now: float, late: float) -> bool:
+        """Recover answers whose events were lost, or check the set-up, when so late for it.
+
+        A call at a time, in turn with other work. A failure holds up nothing else: what sends and
+        confirms finds out for itself.
+        """
+        if late and self._looked_last:
+            self._looked_last = False
+            return False
+        if now < min(self._check_at, self._recover_at) + late:
+            return False
+        portal = self._store.portal()
+        if portal is None:
+            return False
+        if portal.installed_at <= now:
+            # BX24.installFinish() comes after our page: before, every check would find fault.
+            self._check_at = max(self._check_at, portal.installed_at + FINISH_SECONDS)
+        if now < min(self._check_at, self._recover_at) + late:
+            return False
+        self._looked_last = True
+        try:
+            if now >= self._recover_at:
+                self._recover(now)
+            else:
+                self._check(now)
+        except BitrixError as error:
+            log.warning("looking after the portal: %s: %s", error.method, error.code)
+            if error.code == "QUERY_LIMIT_EXCEEDED":
+                self._pace.overrun(self._time())
+            if isinstance(error, Refused | SetupFault):
+                self._recover_at = max(self._recover_at, now + self._settings.recovery.seconds)
+            else:
+                self._check_at = min(self._check_at, self._time() + LOOK_AGAIN_SECONDS)
+        return True
+
+    def _recover(self, now: float) -> None:
+        recovery = self._settings.recovery
+        if self._look is None:
+            lost, self._lost_again = self._lost_since, False
+            alive = now - RECENT_SECONDS if lost is None else lost - recovery.active_hours * 3600
+            self._look = Look(self._store, self._bitrix, alive, self._count_call)
+        due, self._recover_at = self._recover_at, now + LOOK_AGAIN_SECONDS
+        found = self._look.step(now)
+        self._recover_at = due
+        if found is None:
+            return
+        self._look = None
+        self._recover_at = self._time() + recovery.seconds
+        if self._lost_again:
+            self._recover_at = min(self._recover_at, now + WHOLE_LOOK_SECONDS)
+        else:
+            self._lost_since = None
+        self._whole_look_at = now + WHOLE_LOOK_SECONDS
+
+    def _check(self, now: float) -> None:
+        self._check_at = now + CHECK_SECONDS
+        for _ in range(CHECK_CALLS + len(self._store.active_lines())):
+            self._count_call()
+        if not self._connector.check():
+            self._check_at = now + FINISH_SECONDS
+
+    # -- what is due
+
+    def _confirm_due(self, now: float) -> bool:
+        """Ahead of messages: the portal marks an answer as undelivered after a minute.
+
+        Confirmations that fail rest for themselves, and messages go on.
+        """
+        if self._rests.last("confirmation", now):
+            return False
+        waiting = self._store.due_confirmations(now, CONFIRMATIONS_A_CALL)
+        if not waiting:
+            return False
+        first = waiting[0]
+        if first.id in self._alone:
+            waiting = [first]
+        self._confirm(
+            [
+                first,
+                *(
+                    one
+                    for one in waiting[1:]
+                    if one.line == first.line and one.id not in self._alone
+                ),
+            ]
+        )
+        return True
+
+    def _messages_due(self, now: float) -> bool:
         waiting = self._store.due_messages(now, MESSAGES_A_CALL, CHAT_MESSAGES_A_CALL)
         unsure = [one for one in waiting if one.sending_since is not None]
         # A chat waits for its unsettled message, the others do not: they take turns.
         chats = {one.chat.id for one in unsure}
         ready = [one for one in waiting if one.chat.id not in chats]
+        if self._rests.last("look", now):
+            unsure = []
+        if self._rests.last("message", now):
+            ready = []
         if unsure and not (ready and self._settled_last):
             self._settled_last = True
-            self._settle(unsure, now)
+            self._settle(unsure)
             return True
         self._settled_last = False
         if not ready:
             return False
         line = self._line_of(ready[0].chat)
         if line is None:
-            self._postpone(ready, "NO_LINE", now)
+            self._postpone(ready, "NO_LINE")
         else:
             same_line = [one for one in ready if self._line_of(one.chat) == line]
-            self._send(self._fitting(same_line), line, now)
+            self._send(self._fitting(same_line), line)
         return True
-
-    def _notice_gap(self, now: float) -> None:
-        if self._stepped_at and now - self._stepped_at > GAP_SECONDS:
-            self._recover_at, self._recover_all = now, True
-        self._stepped_at = now
-
-    def _look_after(self, now: float, late: float) -> bool:
-        """Recover answers whose events were lost, or check the set-up, when so late for it.
-
-        A failure holds up nothing else: what sends and confirms finds out for itself.
-        """
-        if now < min(self._check_at, self._recover_at) + late:
-            return False
-        portal = self._store.portal()
-        if portal is None:
-            return False
-        # BX24.installFinish() comes only after our page: before, every check would find fault.
-        self._check_at = max(self._check_at, portal.installed_at + FINISH_SECONDS)
-        if now < min(self._check_at, self._recover_at) + late:
-            return False
-        recovery = self._settings.recovery
-        try:
-            if now >= self._recover_at:
-                reach = recovery.active_hours * 3600 if self._recover_all else RECENT_SECONDS
-                self._recover_at = now + LOOK_AGAIN_SECONDS
-                self._recovery.look(now - reach, now)
-                self._recover_at, self._recover_all = now + recovery.seconds, False
-            else:
-                self._check_at = now + CHECK_SECONDS
-                self._pace.count_call(now)
-                if not self._connector.check():
-                    self._check_at = now + FINISH_SECONDS
-        except BitrixError as error:
-            log.warning("looking after the portal: %s: %s", error.method, error.code)
-            if error.code == "QUERY_LIMIT_EXCEEDED":
-                self._pace.overrun(now)
-            if isinstance(error, Refused | SetupFault):
-                self._recover_at = max(self._recover_at, now + recovery.seconds)
-            else:
-                self._check_at = min(self._check_at, now + LOOK_AGAIN_SECONDS)
-        return True
-
-    def _keep_pace(self) -> None:
-        """Wait for the next call of many in a row."""
-        now = time.time()
-        time.sleep(self._pace.wait_seconds(now))
-        self._pace.count_call(now)
-
-    def _must_wait(self, now: float) -> bool:
-        if now < self._not_before and self._fault_since is not None:
-            mended_at = self._store.note("mended")
-            if mended_at and mended_at > self._fault_since:
-                self._fault_since, self._not_before = None, 0.0
-        return now < self._not_before or self._pace.wait_seconds(now) > 0
 
     def _fitting(self, waiting: list[Delivery]) -> list[Delivery]:
         """As many as one call shall carry: several while a backlog stands, else the first."""
@@ -258,123 +337,158 @@ class Sender:
         return suspect or bool(delivery.message.extra.get("files"))
 
     def _line_of(self, chat: Chat) -> int | None:
-        """The line the chat began on while it is connected, else the one connected last."""
+        """The line the chat began on while it is connected, else the one connected last.
+
+        A line that is connected and takes nothing all the same, as one that was deleted, is
+        used only where there is no other.
+        """
         lines = self._store.active_lines()
+        lines = [one for one in lines if self._line_failures[one] < LINE_TRIES] or lines
         if chat.line in lines:
             return chat.line
         return lines[0] if lines else None
 
     # -- calls
 
-    def _send(self, batch: list[Delivery], line: int, now: float) -> None:
+    def _send(self, batch: list[Delivery], line: int) -> None:
         connector = self._settings.connector.id
-        batch = self._store.begin_sending(batch, line, now)
+        batch = self._store.begin_sending(batch, line, self._time())
         if not batch:
             return
         began = time.monotonic()
-        self._pace.count_call(self._stepped_at)
+        self._count_call()
         try:
             results = self._bitrix.send_messages(
-                connector, line, [_wire_message(one) for one in batch]
+                connector, line, [wire_message(one) for one in batch]
             )
         except Refused as error:
             if error.code in LINE_FAULTS:
-                self._repair_line(batch, line, now)
-            elif len(batch) > 1:
-                # One of them is bad; each alone will show which.
-                self._alone.update(one.id for one in batch)
-                self._store.record([Outcome(one, "postponed", error.code) for one in batch], now)
-            elif batch[0].attempts + 1 < TRIES:
-                # Of the call, not of the item: the portal's trouble is likelier than the message's.
-                self._store.set_note("fault", {"method": error.method, "code": error.code})
-                self._postpone(batch, error.code, now)
+                self._repair_line(batch, line)
             else:
-                self._end(batch, "refused", error.code, now)
+                self._refused(batch, error)
             return
         except BitrixError as error:
-            self._put_off(batch, error, now + time.monotonic() - began)
+            self._put_off(batch, error)
             return
         self._measure(time.monotonic() - began, len(batch))
         self._most = min(MESSAGES_A_CALL, self._most * 2)
-        self._works()
-        outcomes = []
-        for one, result in zip(batch, results, strict=True):
-            if _lacks_file(one, result):
-                # It could not fetch it, or would not. The operator shall have it all the same.
-                log.warning("the file of message %d is sent as a link", one.message.id)
-                outcomes.append(
-                    Outcome(
-                        one,
-                        "postponed",
-                        "NO_FILE",
-                        portal_chat_id=result.portal_chat_id,
-                        portal_user_id=result.portal_user_id,
-                        session_id=result.session_id,
-                        by_link=True,
-                    )
-                )
-            elif not result.accepted:
-                reason = "; ".join(result.errors)[:300]
-                log.warning("message %d refused: %s", one.message.id, reason)
-                outcomes.append(Outcome(one, "refused", reason))
-            elif result.session_id is None:
-                due = now + self._settings.delivery.retry_seconds
-                user_id = result.portal_user_id
-                outcomes.append(Outcome(one, "unknown", "NO_SESSION", due, portal_user_id=user_id))
-            else:
-                outcomes.append(
-                    Outcome(
-                        one,
-                        "delivered",
-                        portal_chat_id=result.portal_chat_id,
-                        portal_user_id=result.portal_user_id,
-                        session_id=result.session_id,
-                    )
-                )
-        self._alone.difference_update(one.id for one in batch)
-        self._store.record(outcomes, now)
+        outcomes = [self._outcome(one, result) for one, result in zip(batch, results, strict=True)]
+        if any(result.session_id is not None for result in results):
+            self._line_works(line)
+        self._works("message")
+        self._forget(batch)
+        self._store.record(outcomes, self._time())
 
-    def _confirm(self, batch: list[Delivery], now: float) -> None:
+    def _outcome(self, one: Delivery, result: ItemResult) -> Outcome:
+        if _lacks_file(one, result):
+            # It could not fetch it, or would not. The operator shall have it all the same.
+            log.warning("the file of message %d is sent as a link", one.message.id)
+            return Outcome(
+                one,
+                "postponed",
+                "NO_FILE",
+                portal_chat_id=result.portal_chat_id,
+                portal_user_id=result.portal_user_id,
+                session_id=result.session_id,
+                by_link=True,
+            )
+        if not result.accepted:
+            reason = "; ".join(result.errors)[:300]
+            log.warning("message %d refused: %s", one.message.id, reason)
+            return Outcome(one, "refused", reason)
+        if result.session_id is None:
+            due = self._time() + self._settings.delivery.retry_seconds
+            user_id = result.portal_user_id
+            return Outcome(one, "unknown", "NO_SESSION", due, portal_user_id=user_id)
+        return Outcome(
+            one,
+            "delivered",
+            portal_chat_id=result.portal_chat_id,
+            portal_user_id=result.portal_user_id,
+            session_id=result.session_id,
+        )
+
+    def _confirm(self, batch: list[Delivery]) -> None:
         """Tell the portal that operators' messages are ours now; repeating is harmless."""
-        if batch[0].id in self._alone:
-            batch = batch[:1]
         line = batch[0].line
         if line is None:  # never stored so
             raise ValueError(f"confirmation {batch[0].id} has no line")
-        self._pace.count_call(self._stepped_at)
+        self._count_call()
         try:
             self._bitrix.confirm_delivery(
-                self._settings.connector.id, line, [_wire_confirmation(one) for one in batch]
+                self._settings.connector.id, line, [wire_confirmation(one) for one in batch]
             )
         except Refused as error:
-            if len(batch) > 1:
-                self._alone.update(one.id for one in batch)
-            else:
-                log.warning("confirmation of %d refused: %s", batch[0].message.id, error.code)
-                self._end(batch, "refused", None, now)
-            return
+            self._refused(batch, error)
         except BitrixError as error:
-            self._put_off(batch, error, now)
-            return
-        self._works()
-        self._end(batch, "delivered", None, now)
+            self._put_off(batch, error)
+        else:
+            self._works("confirmation")
+            self._end(batch, "delivered", None)
 
-    def _repair_line(self, batch: list[Delivery], line: int, now: float) -> None:
+    def _refused(self, batch: list[Delivery], error: Refused) -> None:
+        """The portal refuses a call as a whole and names no item of it.
+
+        Its own trouble is likelier than a message's: one that is refused alone is given up only
+        when it is so again and again while others pass.
+        """
+        if len(batch) > 1:  # one of them may be bad; each alone will show which
+            self._alone.update(one.id for one in batch)
+            outcomes = [Outcome(one, "postponed", error.code) for one in batch]
+            self._store.record(outcomes, self._time())
+            return
+        one = batch[0]
+        passes = self._passes[one.kind]
+        count, before = self._refusals.get(one.id, (0, passes))
+        count += passes > before
+        self._refusals[one.id] = count, passes
+        if count >= TRIES:
+            log.warning("message %d refused: %s", one.message.id, error.code)
+            self._end(batch, "refused", error.code if one.kind == "message" else None)
+            return
+        self._tell(one.kind, error.method, error.code)
+        # After the rest others have the first turn, and show whether it is the portal's trouble.
+        self._postpone(batch, error.code, self._rests.begin(one.kind, self._time(), 0.0, TOLERATED))
+
+    def _repair_line(self, batch: list[Delivery], line: int) -> None:
         """Activate a line that the portal calls inactive: its own button does half of it only."""
-        self._pace.count_call(self._stepped_at)
+        self._count_call()
         try:
             self._bitrix.activate(self._settings.connector.id, line, True)
             log.warning("line %d was not active and has been activated", line)
         except BitrixError as error:
             log.warning("line %d could not be activated: %s", line, error.code)
-        if any(one.attempts > 0 for one in batch):
-            self._postpone(batch, "NOT_ACTIVE_LINE", now)
+        tries = max(one.attempts for one in batch)
+        self._line_failed(line, tries + 1, "NOT_ACTIVE_LINE")
+        if tries > 0:
+            self._postpone(batch, "NOT_ACTIVE_LINE")
         else:
-            self._store.record([Outcome(one, "postponed", "NOT_ACTIVE_LINE") for one in batch], now)
+            outcomes = [Outcome(one, "postponed", "NOT_ACTIVE_LINE") for one in batch]
+            self._store.record(outcomes, self._time())
+
+    def _line_failed(self, line: int, tries: int, code: str) -> None:
+        """Count a round in which a message came to nothing on a line, after so many tries of it.
+
+        Messages that fail side by side are one round.
+        """
+        failures = self._line_failures[line]
+        self._line_failures[line] = max(failures, min(failures + 1, tries))
+        if failures < LINE_TRIES <= self._line_failures[line]:
+            log.error("line %d takes no message (%s)", line, code)
+            self._store.set_note(
+                "dead_lines", (self._store.note("dead_lines") or {}) | {line: code}
+            )
+
+    def _line_works(self, line: int) -> None:
+        if self._line_failures.pop(line, 0) >= LINE_TRIES:
+            lines = self._store.note("dead_lines") or {}
+            self._store.set_note(
+                "dead_lines", {one: code for one, code in lines.items() if one != str(line)}
+            )
 
     # -- lost answers
 
-    def _settle(self, unsure: list[Delivery], now: float) -> None:
+    def _settle(self, unsure: list[Delivery]) -> None:
         """Find out which messages arrived whose call was never answered.
 
         One look at all their dialogs; then one at a time where that does not tell.
@@ -382,50 +496,32 @@ class Sender:
         looked = False
         left = list(unsure)
         try:
-            pages = self._newest_pages(unsure)
+            found = self._lookup.find_together(unsure)
             for one in unsure:
-                page = pages.get(one.chat.portal_chat_id)
-                wanted = _wire_id(one)
-                if page is not None and any(wanted in said.connector_mids for said in page):
-                    self._conclude(one, True, now)
-                elif page is not None and len(page) < PAGE:
-                    self._conclude(one, False, now)
-                elif not looked or not _can_be_asked(one.chat):
-                    looked = looked or _can_be_asked(one.chat)
-                    self._conclude(one, self._find_at_portal(one), now)
+                if one.id in found:
+                    self._conclude(one, found[one.id])
+                elif not looked or not can_be_asked(one):
+                    looked = looked or can_be_asked(one)
+                    self._conclude(one, self._lookup.find(one))
                 left.remove(one)
         except BitrixError as error:
             log.warning("%s: %s (%d to settle)", error.method, error.code, len(left))
-            at = self._rest_after(error, now)
+            at = self._rest_after("look", error)
             outcomes = [Outcome(one, "unknown", one.error, at, tried=False) for one in left]
-            self._store.record(outcomes, now)
+            self._store.record(outcomes, self._time())
         else:
-            self._works()
+            self._works("look")
 
-    def _newest_pages(self, unsure: list[Delivery]) -> dict[int | None, list[HistoryMessage]]:
-        """The newest messages of the deliveries' dialogs, by portal chat id, as far as told."""
-        ids = {one.chat.portal_chat_id: None for one in unsure}
-        asked = [one for one in ids if one is not None][:DIALOGS_A_CALL]
-        if not asked:
-            return {}
-        self._pace.count_call(self._stepped_at)
-        try:
-            pages = self._bitrix.newest_messages(asked)
-        except (Refused, SetupFault) as error:
-            log.warning("dialogs cannot be read together: %s", error.code)
-            return {}
-        both = zip(asked, pages, strict=True)
-        return {one: page for one, page in both if not isinstance(page, BitrixError)}
-
-    def _conclude(self, delivery: Delivery, found: bool | None, now: float) -> None:
+    def _conclude(self, delivery: Delivery, found: bool | None) -> None:
         """End or repeat a message, now that we know as much as can be known of it."""
         settings = self._settings.delivery
+        now = self._time()
         since = delivery.sending_since or now
         settle_seconds = settings.settle_seconds
         if delivery.error is None:
             # We died in the call: the portal works on, as long as it would have let us wait.
             settle_seconds = max(settle_seconds, settings.timeout_seconds)
-        if found is None and not _can_be_asked(delivery.chat):
+        if found is None and not can_be_asked(delivery):
             # A chat's first message: the event that names its dialog may still be on its way.
             settle_seconds *= FIRST_SETTLES
         settled = now >= since + settle_seconds
@@ -433,154 +529,100 @@ class Sender:
         if found or (found is None and delivery.error == "NO_SESSION" and settled):
             # Builds that name no session have taken it all the same (bitrix24.md section 4).
             log.info("message %d had arrived, its answer was lost", message_id)
-            self._end([delivery], "delivered", None, now)
+            self._line_works(delivery.line or 0)
+            self._end([delivery], "delivered", None)
         elif not settled:
-            due = min(now + self._pause(delivery.attempts), since + settle_seconds)
+            pause = self._rests.pause(delivery.attempts)
+            due = min(now + pause, since + settle_seconds)
             outcome = Outcome(delivery, "unknown", delivery.error, due, tried=False)
             self._store.record([outcome], now)
         elif found is None and settings.unconfirmed == "keep":
             log.warning("message %d may have arrived; it is not sent again", message_id)
-            self._end([delivery], "refused", None, now)
+            self._end([delivery], "refused", None)
         else:
             log.info("message %d is sent again, its answer was lost", message_id)
+            if delivery.error == "NO_SESSION" and delivery.line is not None:
+                self._line_failed(delivery.line, delivery.attempts, "NO_SESSION")
             outcome = Outcome(delivery, "postponed", "NO_REPLY", tried=False)
             self._store.record([outcome], now)
 
-    def _find_at_portal(self, delivery: Delivery) -> bool | None:
-        """Whether our id stands in the portal's dialog; None when nobody lets us look.
-
-        The dialog itself, then the session's history: their rights differ (section 12).
-        """
-        chat, wanted = delivery.chat, _wire_id(delivery)
-        portal_chat_id, session_id = chat.portal_chat_id, chat.session_id
-        readers: list[Callable[[], bool]] = []
-        if portal_chat_id is None and chat.portal_user_id:
-            line = delivery.line or chat.line
-            code = f"{self._settings.connector.id}|{line}|{chat.id}|{chat.portal_user_id}"
-            self._pace.count_call(self._stepped_at)
-            try:
-                portal_chat_id, session_id = self._bitrix.find_dialog(code)
-            except Refused as error:
-                if "NOT_FOUND" in error.code.upper():
-                    return False  # no dialog, no message in it
-                log.warning("the dialog of message %s is not told: %s", wanted, error.code)
-        if portal_chat_id is not None:
-            readers.append(partial(self._stands_in_dialog, portal_chat_id, wanted))
-        if session_id is not None:
-            readers.append(partial(self._stands_in_session, session_id, wanted))
-        for reader in readers:
-            try:
-                if reader():
-                    return True
-            except Refused as error:
-                log.warning("message %s cannot be looked for: %s", wanted, error.code)
-            else:
-                return False
-        return None
-
-    def _stands_in_dialog(self, portal_chat_id: int, wanted: str) -> bool:
-        before = None
-        for _ in range(PAGES_LOOKED_AT):
-            self._pace.count_call(self._stepped_at)
-            page = self._bitrix.dialog_messages(portal_chat_id, before=before)
-            if any(wanted in message.connector_mids for message in page):
-                return True
-            if len(page) < PAGE:
-                break
-            before = page[0].id
-        return False
-
-    def _stands_in_session(self, session_id: int, wanted: str) -> bool:
-        self._pace.count_call(self._stepped_at)
-        page = self._bitrix.session_messages(session_id)
-        return any(wanted in message.connector_mids for message in page)
-
     # -- ends
 
-    def _end(self, batch: list[Delivery], state: Ended, error: str | None, now: float) -> None:
-        self._alone.difference_update(one.id for one in batch)
-        self._store.record([Outcome(one, state, error) for one in batch], now)
+    def _end(self, batch: list[Delivery], state: Ended, error: str | None) -> None:
+        self._forget(batch)
+        self._store.record([Outcome(one, state, error) for one in batch], self._time())
 
-    def _put_off(self, batch: list[Delivery], error: BitrixError, now: float) -> None:
+    def _forget(self, batch: list[Delivery]) -> None:
+        """What was against them is settled."""
+        for one in batch:
+            self._alone.discard(one.id)
+            self._refusals.pop(one.id, None)
+
+    def _put_off(self, batch: list[Delivery], error: BitrixError) -> None:
         """A call came to nothing: note what that means for each, and give the portal a rest."""
         log.warning("%s: %s (%d waiting)", error.method, error.code, len(batch))
-        at = self._rest_after(error, now)
+        kind = batch[0].kind
+        at = self._rest_after(kind, error)
         unknown = isinstance(error, OutcomeUnknown)
-        if unknown and batch[0].kind == "message":
+        if unknown and kind == "message":
             # Fewer next time: the call may have been too much, or one of them is.
             self._most = max(1, len(batch) // 2)
-            at = max(at, now + self._pause(max(one.attempts for one in batch)))
+            pause = self._rests.pause(max(one.attempts for one in batch))
+            at = max(at, self._time() + pause)
         state: Ended = "unknown" if unknown else "postponed"
         outcomes = [Outcome(one, state, error.code, at, tried=unknown) for one in batch]
-        self._store.record(outcomes, now)
+        self._store.record(outcomes, self._time())
 
-    def _rest_after(self, error: BitrixError, now: float) -> float:
-        """Leave the portal alone for a while; returns when what was asked is due again."""
-        self._failures += 1
-        at = self._not_before = now + self._pause(self._failures)
-        if isinstance(error, TryLater):
-            at = self._not_before = max(at, error.at)
-            if error.code == "QUERY_LIMIT_EXCEEDED":
-                self._pace.overrun(now)
-        elif isinstance(error, SetupFault):
-            # Everything stands still until an install or the next look, so nothing is put off.
-            self._fault_since = at = now
-            self._not_before = now + self._settings.delivery.retry_limit_seconds
-            self._store.set_note("fault", {"method": error.method, "code": error.code})
-        return at
+    def _rest_after(self, work: Work, error: BitrixError) -> float:
+        """Leave the portal alone for a while, in all or in what failed.
 
-    def _postpone(self, batch: list[Delivery], code: str, now: float) -> None:
+        Returns when what was asked is due again.
+        """
+        now = self._time()
+        if isinstance(error, SetupFault):
+            # It stands still until an install or the next look, so nothing is put off.
+            stopped = work if error.code.upper() in ONE_METHOD else EVERYTHING
+            self._tell(stopped, error.method, error.code)
+            pause = self._settings.delivery.retry_limit_seconds
+            self._rests.begin(stopped, now, at_least=pause)
+            return now
+        self._failing_since = self._failing_since or now
+        everything = error.code in EVERY_METHOD or error.method == "oauth/token"
+        if error.code == "QUERY_LIMIT_EXCEEDED":
+            self._pace.overrun(now)
+        at_least = error.seconds if isinstance(error, TryLater) else 0.0
+        return self._rests.begin(EVERYTHING if everything else work, now, at_least)
+
+    def _tell(self, work: str, method: str, code: str) -> None:
+        """Let the admin know what stands still, until it works again."""
+        self._fault = work
+        self._store.set_note("fault", {"method": method, "code": code})
+
+    def _postpone(self, batch: list[Delivery], code: str, after: float = 0.0) -> None:
+        now = self._time()
+        after = max(now, after)
         outcomes = [
-            Outcome(one, "postponed", code, now + self._pause(one.attempts + 1)) for one in batch
+            Outcome(one, "postponed", code, after + self._rests.pause(one.attempts + 1))
+            for one in batch
         ]
         self._store.record(outcomes, now)
 
-    def _pause(self, failures: int) -> float:
-        """Seconds to wait after so many failures: doubling, limited, with jitter."""
-        delivery = self._settings.delivery
-        pause = delivery.retry_seconds * 2.0 ** min(max(failures - 1, 0), 20)
-        return min(pause, delivery.retry_limit_seconds) * random.uniform(0.8, 1.2)  # noqa: S311
-
-    def _works(self) -> None:
-        if self._failures:
+    def _works(self, work: Work) -> None:
+        """A call for this work did what it should."""
+        self._passes[work] += 1
+        self._rests.worked(work)
+        if self._fault in (work, EVERYTHING):
+            self._fault = None
             self._store.set_note("fault", None)
+        since, self._failing_since = self._failing_since, None
+        if since is not None:
             # While the portal could not be reached from here, we may not have been from there.
-            self._recover_at, self._recover_all = 0.0, True
-        self._failures = 0
+            self._recover_at = 0.0
+            if self._time() - since > GAP_SECONDS:
+                self._events_lost(since)
 
     def _measure(self, seconds: float, items: int) -> None:
         self._item_seconds += (seconds / items - self._item_seconds) * 0.3
-
-
-def _can_be_asked(chat: Chat) -> bool:
-    """Whether the portal has told us anything by which to find the chat's dialog."""
-    told = (chat.portal_chat_id, chat.portal_user_id, chat.session_id)
-    return any(one is not None for one in told)
-
-
-def _wire_message(delivery: Delivery) -> dict[str, object]:
-    """One item of `imconnector.send.messages`; the text goes as typed."""
-    chat, message = delivery.chat, delivery.message
-    user = {"id": chat.id, "name": portal_name(chat.name), "email": chat.email, "phone": chat.phone}
-    told = {"id": _wire_id(delivery), "date": int(message.sent_at), "text": message.text}
-    files = message.extra.get("files", [])
-    if delivery.by_link:  # the text, if there is one, has arrived
-        told["text"] = "\n".join(f"{file['name']}\n{file['link']}" for file in files)
-    elif files:
-        told["files"] = [
-            {"url": file["link"], "name": short_name(file["name"], FILE_NAME_LIMIT)}
-            for file in files
-        ]
-    return {
-        "user": {key: value for key, value in user.items() if value},
-        "message": told,
-        "chat": {"id": chat.id, "url": chat.page or None},
-    }
-
-
-def _wire_id(delivery: Delivery) -> str:
-    """By what the portal knows the message; a file's link is a message of its own."""
-    return f"{delivery.message.id}-link" if delivery.by_link else str(delivery.message.id)
 
 
 def _lacks_file(delivery: Delivery, result: ItemResult) -> bool:
@@ -593,23 +635,3 @@ def _lacks_file(delivery: Delivery, result: ItemResult) -> bool:
     if result.accepted:
         return result.files == 0 and result.session_id is not None
     return not delivery.message.text.strip()
-
-
-def _wire_confirmation(delivery: Delivery) -> dict[str, object]:
-    """One item of `imconnector.send.status.delivery`: the portal's ids and our own."""
-    message = delivery.message
-    return {
-        "im": {"chat_id": message.im_chat_id, "message_id": message.im_message_id},
-        "message": {"id": [message.id]},
-        "chat": {"id": delivery.chat.id},
-    }
-
-
-def portal_name(name: str) -> str:
-    """A visitor's name within the portal's rule: 25 letters, spaces, hyphens, apostrophes."""
-    name = unicodedata.normalize("NFC", name).replace("’", "'")
-    letters = "".join(
-        one if unicodedata.category(one)[0] in "LM" or one in "-'" else " " for one in name
-    )
-    letters = re.sub(r"\s+", " ", letters)
-    return letters[:NAME_LIMIT].strip()

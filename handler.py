@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 
 import events
 from bitrix import Grant, expiry
-from connector import Claim, Fault, edited_message, operator_message
+from connector import Claim, Fault, added_message, edited_message, operator_message
 from database import StoreUnavailable
 from events import BadRequest, Form, text_of
 from settings import origin_of
@@ -61,6 +61,16 @@ def receive_event(form: Form) -> ResponseReturnValue:
     return Response("ok", mimetype="text/plain")
 
 
+def note_loss(response: Response) -> Response:
+    """What we answer so, the portal does not post again: it may have been an operator's answer."""
+    if request.endpoint == "handler" and (
+        response.status_code >= 500 or response.status_code == 429
+    ):
+        note_refusal(f"handler: answered {response.status_code}")
+        services().lost.set()
+    return response
+
+
 def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
     """Whether the event is of our connector; another one of the same application is not."""
     connector = text_of(events.fields_of(event), key)
@@ -71,8 +81,9 @@ def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
     line = events.number_of(data, "LINE")
     if is_ours(event):
-        messages = [operator_message(one, line) for one in events.read_messages(data)]
-        services().store.add_operator_messages(messages, time.time())
+        store = services().store
+        messages = [added_message(store, one, line) for one in events.read_messages(data)]
+        store.add_operator_messages(messages, time.time())
 
 
 def on_message_update(event: events.Event) -> None:
@@ -101,10 +112,13 @@ def on_dialog_finish(event: events.Event) -> None:
 
 
 def note_dialogs(event: events.Event, closed_at: float | None) -> None:
-    for dialog in events.read_dialogs(events.fields_of(event)):
+    data = events.fields_of(event)
+    line = events.number_of(data, "LINE")
+    for dialog in events.read_dialogs(data):
         if is_ours(event):
             services().store.note_dialog(
                 dialog.chat_id,
+                line,
                 dialog.portal_chat_id,
                 dialog.portal_user_id,
                 dialog.session_id,
@@ -218,6 +232,12 @@ def reports() -> list[str]:
         return lines
     if fault := store.note("fault"):
         lines.append(admin_text("fault", **fault, waiting=store.waiting()))
+    dead_lines = store.note("dead_lines") or {}
+    lines += [
+        admin_text("dead_line", line=line, code=dead_lines[str(line)])
+        for line in store.active_lines()
+        if str(line) in dead_lines
+    ]
     if store.note("unfinished"):
         lines.append(admin_text("unfinished"))
     if recovery := store.note("recovery"):

@@ -5,11 +5,12 @@ told from visitors' messages and notices (bitrix24.md section 12), stored once a
 """
 
 import logging
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage
+from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, Refused
 from connector import rendered
 from storage import Chat, OperatorMessage, Store
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DIALOGS_A_CALL = 50  # of a batch
 PAGES_A_DIALOG = 10  # of 50 messages
+TRIES = 3  # of a dialog that cannot be read now
 
 
 @dataclass(frozen=True)
@@ -28,68 +30,115 @@ class Found:
     failed: int
 
 
-class Recovery:
-    """Looks into dialogs; `before_call` keeps the pace of whoever else calls the portal."""
+@dataclass
+class _Longer:
+    """A dialog whose newest messages do not reach back to where we last were."""
+
+    chat: Chat
+    messages: list[HistoryMessage]
+    pages: int = 1
+
+
+class Look:
+    """One look at the dialogs in which anything happened since then, a call at a time.
+
+    Whoever makes it calls `step` as often as the portal's limit allows, with other work between.
+    """
 
     def __init__(
-        self, store: Store, bitrix: Bitrix, before_call: Callable[[], None] = lambda: None
+        self,
+        store: Store,
+        bitrix: Bitrix,
+        since: float,
+        before_call: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
+        chats = store.chats_in_conversation(since)
+        self._chats = deque(chats)
+        self._longer: deque[_Longer] = deque()
+        self._tries: Counter[str] = Counter()  # that failed, by chat
+        self._dialogs, self._recovered, self._failed = len(chats), 0, 0
 
-    def look(self, since: float, now: float) -> Found:
-        """Compare the dialogs in which anything happened since then with what we have.
+    def step(self, now: float) -> Found | None:
+        """Make one call; what the look brought, once it is through.
 
-        Raises BitrixError when the portal cannot be asked at all.
+        Raises BitrixError when the portal cannot be asked now: the next step asks again.
         """
-        chats = self._store.chats_in_conversation(since)
-        recovered = failed = 0
-        for start in range(0, len(chats), DIALOGS_A_CALL):
-            part = chats[start : start + DIALOGS_A_CALL]
-            self._before_call()
-            pages = self._bitrix.newest_messages([one.portal_chat_id or 0 for one in part])
-            for chat, page in zip(part, pages, strict=True):
-                try:
-                    if isinstance(page, BitrixError):
-                        raise page
-                    recovered += self._compare(chat, page, now)
-                except BitrixError as error:
-                    failed += 1
-                    log.warning("dialog %s cannot be read: %s", chat.portal_chat_id, error.code)
-        found = Found(recovered, len(chats), failed)
-        if recovered or failed:
-            log.warning("recovery: %d answers found, %d dialogs failed", recovered, failed)
-        self._store.set_note(
-            "recovery",
-            {"at": now, "recovered": recovered, "dialogs": len(chats), "failed": failed},
-        )
+        if self._longer:
+            self._read_on(now)
+        elif self._chats:
+            self._read_newest(now)
+        if self._longer or self._chats:
+            return None
+        found = Found(self._recovered, self._dialogs, self._failed)
+        if found.recovered or found.failed:
+            log.warning(
+                "recovery: %d answers found, %d dialogs failed", found.recovered, found.failed
+            )
+        self._store.set_note("recovery", asdict(found) | {"at": now})
         return found
 
-    def _compare(self, chat: Chat, page: list[HistoryMessage], now: float) -> int:
-        """Store what the chat lacks, from its newest messages back to where we last were."""
-        messages = list(page)
-        for _ in range(PAGES_A_DIALOG):
-            if len(page) < PAGE or page[0].id <= chat.checked_im_id or chat.portal_chat_id is None:
-                break
-            self._before_call()
-            page = self._bitrix.dialog_messages(chat.portal_chat_id, before=page[0].id)
-            messages = page + messages
+    def _read_newest(self, now: float) -> None:
+        part = [self._chats[number] for number in range(min(DIALOGS_A_CALL, len(self._chats)))]
+        self._before_call()
+        pages = self._bitrix.newest_messages([one.portal_chat_id or 0 for one in part])
+        for chat, page in zip(part, pages, strict=True):
+            self._chats.popleft()
+            if isinstance(page, BitrixError):
+                self._tries[chat.id] += 1
+                if isinstance(page, Refused) or self._tries[chat.id] >= TRIES:
+                    self._fail(chat, page)
+                else:
+                    self._chats.append(chat)
+            else:
+                self._compare(_Longer(chat, page), page, now)
+
+    def _read_on(self, now: float) -> None:
+        """The next older page of one dialog."""
+        longer = self._longer.popleft()
+        self._before_call()
+        try:
+            page = self._bitrix.dialog_messages(
+                longer.chat.portal_chat_id or 0, before=longer.messages[0].id
+            )
+        except BitrixError as error:
+            self._tries[longer.chat.id] += 1
+            if isinstance(error, Refused) or self._tries[longer.chat.id] >= TRIES:
+                self._fail(longer.chat, error)
+                return
+            self._longer.append(longer)
+            raise
+        longer.messages = page + longer.messages
+        longer.pages += 1
+        self._compare(longer, page, now)
+
+    def _fail(self, chat: Chat, error: BitrixError) -> None:
+        self._failed += 1
+        log.warning("dialog %s cannot be read: %s", chat.portal_chat_id, error.code)
+
+    def _compare(self, read: _Longer, page: list[HistoryMessage], now: float) -> None:
+        """Store what the chat lacks, once the messages reach back to where we last were."""
+        chat, messages = read.chat, read.messages
+        whole = len(page) < PAGE or page[0].id <= chat.checked_im_id
+        if not whole and read.pages <= PAGES_A_DIALOG:
+            self._longer.append(read)
+            return
         if not messages or messages[-1].id <= chat.checked_im_id:
-            return 0
-        known = self._store.known_im_message_ids(chat.id)
+            return
         lines = self._store.active_lines()
-        line = chat.line or (lines[0] if lines else None)
+        line = chat.dialog_line or chat.line or (lines[0] if lines else None)
         if line is None:
-            return 0
+            return
+        known = self._store.known_im_message_ids(chat.id)
         missed = [
             _operator_message(chat, one, line)
             for one in messages
             if one.id not in known and was_missed(one)
         ]
-        added = self._store.add_operator_messages(missed, now)
+        self._recovered += len(self._store.add_operator_messages(missed, now))
         self._store.note_checked(chat.id, messages[-1].id)
-        return len(added)
 
 
 def was_missed(message: HistoryMessage) -> bool:
@@ -122,7 +171,7 @@ def _operator_message(chat: Chat, message: HistoryMessage, line: int) -> Operato
         author="system" if system else "operator",
         name=None if system else message.author_name,
         text=message.text,
-        extra={"files": files, "params": {}, "recovered": True},
+        extra={"files": files, "params": {}, "incomplete": True},
         html=rendered(message.text, files),
         sent_at=message.sent_at,
     )

@@ -172,13 +172,14 @@ class Delivery(Section):
 
 class Recovery(Section):
     seconds: PositiveFloat = 180.0  # between two looks for answers whose events were lost
-    active_hours: PositiveFloat = 24.0  # how far back a conversation is looked after
+    active_hours: PositiveFloat = 168.0  # quiet for so long, a conversation is looked after
 
 
 class Limits(Section):
     visitor_per_minute: PositiveInt = 300  # messages
     address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
     installs_per_minute: PositiveInt = 60  # installs and connects that an address may claim
+    failed_proofs_per_minute: PositiveInt = 30  # tokens of anybody that the portal may not know
     visits_per_minute: PositiveInt = 6  # plain visits of /install that do real work
 
 

@@ -8,7 +8,7 @@ new since" is one indexed question. Knows nothing of HTTP, Bitrix24's methods or
 import json
 import secrets
 import sqlite3
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,6 +91,7 @@ MIGRATIONS = [
     alter table chats add column consent_at real;
     create table deleted_chats (id text primary key, deleted_at real not null);
     """,
+    "alter table chats add column dialog_line integer",
 ]
 
 
@@ -121,6 +122,7 @@ class Chat:
     checked_im_id: int = 0  # the portal's history was compared with ours up to this id
     consent: str | None = None  # what the visitor agreed to, word for word
     consent_at: float | None = None
+    dialog_line: int | None = None  # the line of the dialog that the portal's ids name
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Message:
     author: Author
     name: str | None  # the operator's, from the signature
     text: str  # as it came, with BB codes
-    extra: dict[str, Any]  # files and parameters of the portal's message
+    extra: dict[str, Any]  # files and parameters of the portal's message; incomplete: not yet all
     html: str
     sent_at: float
     state: State
@@ -288,7 +290,15 @@ class Store(Database):
 
     @transaction
     def save_portal(self, db: sqlite3.Connection, portal: Portal) -> None:
-        """Keep a proven install's grant in place of any earlier one."""
+        """Keep a proven install's grant in place of any earlier one.
+
+        What another portal told us of its dialogs and messages means nothing at this one.
+        """
+        kept = db.execute("select value from meta where key = 'member_id'").fetchone()
+        if kept and portal.member_id and kept["value"] != portal.member_id:
+            _forget_portals_ids(db)
+        if portal.member_id:
+            db.execute("insert or replace into meta values ('member_id', ?)", (portal.member_id,))
         db.execute(
             "insert or replace into portal values (1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -470,7 +480,7 @@ class Store(Database):
         """
         if db.execute("select 1 from deleted_chats where id = ?", (message.chat_id,)).fetchone():
             return None
-        _touch_chat(db, message.chat_id, message.im_chat_id, now)
+        _touch_chat(db, message, now)
         revision = _next_revision(db)
         row: sqlite3.Row | None = db.execute(
             "insert into messages (revision, position, chat_id, author, name, text, extra, html,"
@@ -483,7 +493,7 @@ class Store(Database):
              message.im_message_id, message.im_chat_id, edited),
         ).fetchone()  # fmt: skip
         if row is None:
-            self._complete_recovered(db, message)
+            self._complete(db, message)
         else:
             db.execute(
                 "insert into deliveries (message_id, chat_id, kind, line, due)"
@@ -492,15 +502,19 @@ class Store(Database):
             )
         return row
 
-    def _complete_recovered(self, db: sqlite3.Connection, message: OperatorMessage) -> None:
-        """The event of a message that history gave first: it alone has the files' links."""
+    def _complete(self, db: sqlite3.Connection, message: OperatorMessage) -> None:
+        """The event of a message that history or its edit gave first: it alone has all of it.
+
+        An edited text stays: whoever calls brings it, for it is rendered with the files. One that
+        was edited once more meanwhile stays as it is.
+        """
         db.execute(
-            "update messages set author = ?, name = ?, text = ?, extra = ?, html = ?,"
-            " renderer = ?, revision = ? where im_message_id = ? and not edited and not deleted"
-            " and json_extract(extra, '$.recovered') and ?",
+            "update messages set author = ?, name = coalesce(?, name), text = ?, extra = ?,"
+            " html = ?, renderer = ?, revision = ? where im_message_id = ? and not deleted"
+            " and json_extract(extra, '$.incomplete') and (not edited or text = ?) and ?",
             (message.author, message.name, message.text, json.dumps(message.extra), message.html,
-             self.renderer, _next_revision(db), message.im_message_id,
-             not message.extra.get("recovered")),
+             self.renderer, _next_revision(db), message.im_message_id, message.text,
+             not message.extra.get("incomplete")),
         )  # fmt: skip
 
     @transaction
@@ -546,6 +560,7 @@ class Store(Database):
         self,
         db: sqlite3.Connection,
         chat_id: str,
+        line: int,
         portal_chat_id: int,
         portal_user_id: int,
         session_id: int,
@@ -566,9 +581,9 @@ class Store(Database):
                 (_next_revision(db), chat_id, CLOSED, self.renderer, closed_at),
             )
         db.execute(
-            "update chats set portal_chat_id = ?, portal_user_id = ?, session_id = ?,"
-            " closed_at = ? where id = ?",
-            (portal_chat_id, portal_user_id, session_id, closed_at, chat_id),
+            "update chats set dialog_line = ?, portal_chat_id = ?, portal_user_id = ?,"
+            " session_id = ?, closed_at = ? where id = ?",
+            (line, portal_chat_id, portal_user_id, session_id, closed_at, chat_id),
         )
 
     def chats_in_conversation(self, since: float) -> list[Chat]:
@@ -635,6 +650,13 @@ class Store(Database):
     def count_hit(self, db: sqlite3.Connection, who: str, per_minute: int, now: float) -> None:
         """Count one request of `who`; raises TooMany above so many a minute."""
         _count_hit(db, who, per_minute, now)
+
+    @transaction
+    def uncount_hit(self, db: sqlite3.Connection, who: str, now: float) -> None:
+        """Take back what was counted at that time."""
+        db.execute(
+            "update hits set count = count - 1 where who = ? and minute = ?", (who, int(now // 60))
+        )
 
     # -- markup
 
@@ -706,7 +728,7 @@ class Store(Database):
     ) -> list[Delivery]:
         """Note that a call with these begins: if we die in it, its outcome is unknown.
 
-        Returns them without those whose chat was deleted meanwhile.
+        Returns them as they are now, without those whose chat was deleted meanwhile.
         """
         begun = []
         for delivery in deliveries:
@@ -718,8 +740,14 @@ class Store(Database):
                 "update chats set line = coalesce(line, ?) where id = ?", (line, delivery.chat.id)
             )
             if changed.rowcount:
-                begun.append(delivery)
+                begun.append(replace(delivery, line=line, sending_since=now, error=None))
         return begun
+
+    @transaction
+    def make_due(self, db: sqlite3.Connection, now: float) -> None:
+        """Let nothing wait for a later time: after a restart, or when the clock was set back."""
+        db.execute("update deliveries set due = ? where due > ?", (now, now))
+        db.execute("update deliveries set sending_since = ? where sending_since > ?", (now, now))
 
     @transaction
     def record(self, db: sqlite3.Connection, outcomes: list[Outcome], now: float) -> None:
@@ -728,13 +756,15 @@ class Store(Database):
             delivery = outcome.delivery
             if outcome.state in ("delivered", "refused"):
                 db.execute("delete from deliveries where id = ?", (delivery.id,))
-                revision = (
-                    _next_revision(db) if delivery.kind == "message" else delivery.message.revision
-                )
                 db.execute(
-                    "update messages set state = ?, error = ?, revision = ? where id = ?",
-                    (outcome.state, outcome.error, revision, delivery.message.id),
+                    "update messages set state = ?, error = ? where id = ?",
+                    (outcome.state, outcome.error, delivery.message.id),
                 )
+                if delivery.kind == "message":  # of a confirmation the visitor sees nothing
+                    db.execute(
+                        "update messages set revision = ? where id = ?",
+                        (_next_revision(db), delivery.message.id),
+                    )
             else:
                 db.execute(
                     "update deliveries set due = ?, error = ?, sending_since ="
@@ -750,10 +780,10 @@ class Store(Database):
                 )
             if outcome.portal_chat_id is not None:
                 db.execute(
-                    "update chats set portal_chat_id = ?, session_id = ?,"
+                    "update chats set dialog_line = ?, portal_chat_id = ?, session_id = ?,"
                     " portal_user_id = coalesce(?, portal_user_id) where id = ?",
-                    (outcome.portal_chat_id, outcome.session_id, outcome.portal_user_id,
-                     delivery.chat.id),
+                    (delivery.line, outcome.portal_chat_id, outcome.session_id,
+                     outcome.portal_user_id, delivery.chat.id),
                 )  # fmt: skip
 
     def waiting(self) -> int:
@@ -773,6 +803,18 @@ def _next_revision(db: sqlite3.Connection) -> int:
     return int(row["value"])
 
 
+def _forget_portals_ids(db: sqlite3.Connection) -> None:
+    """Of another portal: texts stay, and visitors' messages that wait go to the new one."""
+    db.execute("update lines set active = 0")
+    db.execute("delete from deliveries where kind = 'confirmation'")
+    db.execute("update deliveries set sending_since = null, line = null, attempts = 0")
+    db.execute("update messages set im_message_id = null, im_chat_id = null")
+    db.execute(
+        "update chats set line = null, dialog_line = null, portal_chat_id = null,"
+        " portal_user_id = null, session_id = null, checked_im_id = 0"
+    )
+
+
 def _count_hit(db: sqlite3.Connection, who: str, per_minute: int, now: float) -> None:
     minute = int(now // 60)
     count = db.execute(
@@ -782,8 +824,8 @@ def _count_hit(db: sqlite3.Connection, who: str, per_minute: int, now: float) ->
     ).fetchone()["count"]
     if count > per_minute:
         raise TooMany(max(1, int(60 - now % 60)))
-    if count == 1:
-        db.execute("delete from hits where minute < ?", (minute,))
+    if count == 1:  # of others that are gone, or of a time that a clock was set back from
+        db.execute("delete from hits where minute <> ?", (minute,))
 
 
 def _position(db: sqlite3.Connection, message: OperatorMessage, revision: int) -> float:
@@ -818,12 +860,14 @@ def _find_operator_message(db: sqlite3.Connection, message: OperatorMessage) -> 
     return row
 
 
-def _touch_chat(db: sqlite3.Connection, chat_id: str, im_chat_id: int, now: float) -> None:
+def _touch_chat(db: sqlite3.Connection, message: OperatorMessage, now: float) -> None:
+    """Note that something happened in the chat, and in which of the portal's dialogs."""
     db.execute(
-        "insert into chats (id, created_at, active_at, portal_chat_id) values (?, ?, ?, ?)"
-        " on conflict (id) do update set active_at = excluded.active_at,"
-        " portal_chat_id = excluded.portal_chat_id",
-        (chat_id, now, now, im_chat_id),
+        "insert into chats (id, created_at, active_at, dialog_line, portal_chat_id)"
+        " values (?1, ?2, ?2, ?3, ?4) on conflict (id) do update set active_at = ?2,"
+        " session_id = case when portal_chat_id = ?4 then session_id end,"
+        " dialog_line = ?3, portal_chat_id = ?4",
+        (message.chat_id, now, message.line, message.im_chat_id),
     )
 
 

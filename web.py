@@ -21,8 +21,10 @@ from flask import (
     request,
 )
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from itsdangerous import URLSafeTimedSerializer
 
 import events
+import identity
 from bitrix import Bitrix
 from connector import Connector, render_outdated
 from database import StoreUnavailable
@@ -53,6 +55,7 @@ class Services:
     live: Live
     files: Files
     refused: Counter[str] = field(default_factory=Counter)  # since the last note
+    lost: threading.Event = field(default_factory=threading.Event)  # an event, perhaps
 
     def store_is_new(self) -> bool:
         """Whether the store could not be used so far; an install makes it or says why not."""
@@ -65,13 +68,18 @@ class Services:
     def note_refusals(self, stop: threading.Event) -> None:
         """Take the counts to the store now and then: a flood of forgeries is no flood of writes."""
         while not stop.wait(NOTE_SECONDS):
-            counts = dict(self.refused)
+            counts, lost = dict(self.refused), self.lost.is_set()
             self.refused.clear()
+            self.lost.clear()
             try:
                 if counts:
                     self.store.add_refusals(counts, time.time())
+                if lost:  # the sender looks for it in the portal's history
+                    self.store.set_note("events_lost_at", time.time())
             except StoreUnavailable as error:
                 log.error("the store cannot be used: %s", error)
+                if lost:
+                    self.lost.set()
 
     def work(self, stop: threading.Event) -> None:
         """What a server does beside answering: it ends soon after `stop` is set."""
@@ -133,6 +141,12 @@ class Sessions(SecureCookieSessionInterface):
     Embedded, a visitor has a cookie for each site, which browsers keep apart from all others:
     cross-site they take it only so, and only under HTTPS.
     """
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        serializer = super().get_signing_serializer(app)
+        if serializer is not None:
+            serializer.signer = identity.Signer
+        return serializer
 
     def get_cookie_name(self, app: Flask) -> str:
         site = embedding_site()

@@ -132,6 +132,10 @@ class Rest:
 
     def _refuse(self, method: str) -> None:
         troubles = self._portal.troubles
+        if troubles.broken_method == method:
+            if troubles.broken_code == "HTML":
+                raise ProxyFault
+            raise RestError(troubles.broken_code, "Internal error")
         if troubles.overload:
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.", 503)
         if self._portal.operation_reset_at > time.time() and troubles.operation_method in (

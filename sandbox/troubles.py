@@ -30,6 +30,8 @@ class Troubles:
     query_limit: int = 0
     operation_time_limit: float = 0.0  # seconds until the method works again
     operation_method: str = ""
+    broken_method: str = ""  # nothing is done, the answer is an error of `broken_code`
+    broken_code: str = "ERROR_CORE"  # or "HTML": a 502 page of a proxy
     overload: bool = False
     oauth_down: bool = False
     fail_items: str = ""  # items whose text holds this fail

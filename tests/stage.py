@@ -100,6 +100,7 @@ class Stage:
         self.app: subprocess.Popen[bytes] | None = None
         self.sandbox: subprocess.Popen[bytes] | None = None
         self.log = folder / "app.log"
+        self.through: list[str] = []  # a command that runs the application's
 
     def __enter__(self) -> Self:
         try:
@@ -141,7 +142,11 @@ class Stage:
         command = [sys.executable, "-m", "gunicorn", "-b", self.chat.removeprefix("http://")]
         with self.log.open("ab") as log:
             self.app = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment(), stderr=log, process_group=0
+                self.through + command,
+                cwd=ROOT,
+                env=self.environment(),
+                stderr=log,
+                process_group=0,
             )
         self._wait(self.app, f"{self.chat}/static/icon.svg")
 

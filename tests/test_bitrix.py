@@ -798,13 +798,25 @@ def test_an_error_says_what_to_do_next(
 
 
 def test_a_time_limit_says_until_when(bitrix: Bitrix, portal: Server) -> None:
-    times = {"operating": 481.2, "operating_reset_at": 1_790_000_600}
+    times = {"operating": 481.2, "finish": 1_790_000_000.5, "operating_reset_at": 1_790_000_600}
     portal.says(said(refused("OPERATION_TIME_LIMIT", time=times), 429))
 
     error = failure(lambda: send(bitrix))
 
     assert isinstance(error, TryLater)
-    assert error.at == 1_790_000_600
+    assert error.seconds == 600, "by the portal's clock, whatever ours says"
+
+
+def test_a_time_limit_without_the_portals_clock_is_measured_by_ours(
+    bitrix: Bitrix, portal: Server
+) -> None:
+    times = {"operating_reset_at": int(time.time()) + 300}
+    portal.says(said(refused("OPERATION_TIME_LIMIT", time=times), 429))
+
+    error = failure(lambda: send(bitrix))
+
+    assert isinstance(error, TryLater)
+    assert 295 < error.seconds <= 300
 
 
 @pytest.mark.parametrize("times", [None, [], {}, {"operating_reset_at": None}, "soon"])
@@ -816,7 +828,7 @@ def test_a_limit_without_a_time_may_be_tried_at_once(
     error = failure(lambda: send(bitrix))
 
     assert isinstance(error, TryLater)
-    assert error.at == 0
+    assert error.seconds == 0
 
 
 def test_the_portals_own_words_are_kept_apart_from_the_errors_text(

@@ -8,11 +8,12 @@ import re
 import resource
 import signal
 import sqlite3
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,28 @@ def while_a_message_is_sent(folder: Path) -> None:
 
         talk.write()
         assert_equal(stage, [talk])
+
+
+def before_a_message_is_stored(folder: Path) -> None:
+    """The portal is slow: it stores the message only when we have come back and looked."""
+    with quick_stage(folder, SITECHAT_DELIVERY__TIMEOUT_SECONDS="14") as stage:
+        stage.install()
+        talk = Talk(stage, "anna")
+        calls = len(stage.calls(SEND))
+        stage.trouble(item_seconds=11)
+        text = talk.write()
+        time.sleep(0.6)  # the sender has begun its call
+
+        stage.kill()
+        assert text not in stage.texts(talk.chat_id)
+        stage.start()
+        assert text not in stage.texts(talk.chat_id)
+        stage.trouble(item_seconds=0)
+
+        wait_until(lambda: text in stage.texts(talk.chat_id), 60)
+        talk.write()
+        assert_equal(stage, [talk])
+        assert len(stage.calls(SEND)) == calls + 2
 
 
 def while_the_first_message_is_sent(folder: Path) -> None:
@@ -164,8 +187,13 @@ def after_an_event_was_accepted(folder: Path) -> None:
         assert_equal(stage, [talk])
 
 
+def posted_events(stage: Stage) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = requests.get(f"{stage.portal}/sandbox/events", timeout=30).json()
+    return events
+
+
 def accepted_events(stage: Stage) -> list[dict[str, Any]]:
-    events = requests.get(f"{stage.portal}/sandbox/events", timeout=30).json()
+    events = posted_events(stage)
     wanted = "ONIMCONNECTORMESSAGEADD"
     return [one for one in events if one["event"] == wanted and one["status"] == 200]
 
@@ -316,6 +344,52 @@ def damaged(folder: Path) -> None:
         assert_equal(stage, [talk])
 
 
+def read_only(folder: Path) -> None:
+    """We come back and may not write: it is said, and all goes on once we may, by itself."""
+    with quick_stage(folder) as stage:
+        stage.through = [sys.executable, "tests/obey_permissions.py"]
+        stage.install()
+        talk = Talk(stage, "anna")
+        talk.answered()
+        stage.kill()
+        chats = database(stage).parent
+        paths = [path for path in [chats, *chats.iterdir()] if not path.is_socket()]
+        modes = {path: path.stat().st_mode for path in paths}
+        for path in paths:
+            path.chmod(modes[path] & 0o555)
+
+        stage.start()
+        answer = talk.visitor.post(type="send_message", name="Anna", message="not kept")
+        assert_explained(answer)
+        talk.answer()
+        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+        talk.write()
+        talk.answer()
+        assert_equal(stage, [talk])
+
+
+def events_missed(folder: Path) -> None:
+    """An answer that we could not store is found also in a conversation that was long quiet."""
+    with quick_stage(folder, SITECHAT_RECOVERY__SECONDS="600") as stage:
+        stage.install()
+        talk = Talk(stage, "anna")
+        talk.answered()
+        with closing(sqlite3.connect(database(stage), isolation_level=None)) as other:
+            other.execute("update chats set active_at = active_at - 86400")
+            other.execute("begin immediate")
+            talk.answer()
+            wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+            other.execute("rollback")
+        assert 503 in [one["status"] for one in posted_events(stage)]
+
+        assert_equal(stage, [talk], 60)
+        page = requests.get(f"{stage.chat}/install", timeout=30).text
+        assert "handler: answered 503" in page
+
+
 def disk_full(folder: Path) -> None:
     """No byte more can be written: nothing half-kept, and it goes on when there is room."""
     with quick_stage(folder) as stage:
@@ -363,6 +437,7 @@ POINTS: dict[str, Play] = {
     one.__name__.replace("_", " "): one
     for one in (
         while_a_message_is_sent,
+        before_a_message_is_stored,
         while_the_first_message_is_sent,
         while_a_backlog_is_sent,
         while_a_confirmation_is_sent,
@@ -374,7 +449,8 @@ POINTS: dict[str, Play] = {
     )
 }
 FILES: dict[str, Play] = {
-    one.__name__.replace("_", " "): one for one in (held_by_another, damaged, disk_full)
+    one.__name__.replace("_", " "): one
+    for one in (events_missed, held_by_another, damaged, disk_full, read_only)
 }
 PLAYS = RANDOM | POINTS | FILES
 

@@ -86,7 +86,7 @@ def test_what_the_portal_sends_for_a_deleted_chat_is_not_kept(store: Store) -> N
     )
     assert store.edit_message(answer(903313, "Edited"), NOW) is False
     assert store.delete_message(answer(903314), NOW) is False
-    store.note_dialog(CHAT, 5120, 18, 3301, NOW)
+    store.note_dialog(CHAT, 7, 5120, 18, 3301, NOW)
 
     assert store.find_chat(CHAT) is None
     assert [one.chat.id for one in store.due_confirmations(NOW, 10)] == [OTHER]

@@ -1,7 +1,9 @@
 """The sender, a step at a time: a real store, and a portal that answers as told."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from bitrix import (
     SetupFault,
     TryLater,
 )
-from delivery import BURST, TRIES, Pace, Sender, portal_name
-from recovery import Recovery, was_missed
+from delivery import LINE_TRIES, WHOLE_LOOK_SECONDS, Sender
+from pace import BURST, Pace, Rests
+from recovery import Found, Look, was_missed
 from settings import Delivery as DeliverySettings
 from settings import Settings
 from storage import Chat, Limits, OperatorMessage, Portal, Store
+from wire import portal_name
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
@@ -37,14 +41,16 @@ class FakeBitrix:
         self.confirmed: list[list[int]] = []
         self.asked: list[str] = []
         self.errors: list[BitrixError | None] = []
+        self.broken: dict[str, BitrixError] = {}  # by "send" or "confirm": raised each time
+        self.dead_lines: set[int] = set()  # they take nothing, and say SUCCESS
         self.refuse: dict[str, str] = {}  # text → reason
         self.sessions = True
         self.poison = ""  # a text that makes the portal refuse the whole call
         self.dialog: list[HistoryMessage] | BitrixError = []
         self.session: list[HistoryMessage] | BitrixError = []
 
-    def _maybe_fail(self) -> None:
-        error = self.errors.pop(0) if self.errors else None
+    def _maybe_fail(self, what: str) -> None:
+        error = self.errors.pop(0) if self.errors else self.broken.get(what)
         if error is not None:
             raise error
 
@@ -53,19 +59,21 @@ class FakeBitrix:
     ) -> list[ItemResult]:
         texts = [one["message"]["text"] for one in messages]
         self.sent.append(texts)
-        self._maybe_fail()
+        self._maybe_fail("send")
         if self.poison in texts:
             raise Refused("BAD", "imconnector.send.messages")
-        return [self._result(one["message"]["text"]) for one in messages]
+        return [self._result(one["message"]["text"], line) for one in messages]
 
-    def _result(self, text: str) -> ItemResult:
+    def _result(self, text: str, line: int) -> ItemResult:
         if text in self.refuse:
             return ItemResult(False, (self.refuse[text],))
+        if line in self.dead_lines:
+            return ItemResult(True, (), None, None, 2001)
         return ItemResult(True, (), 3301, 5120, 2001) if self.sessions else ItemResult(True)
 
     def confirm_delivery(self, connector: str, line: int, messages: list[dict[str, Any]]) -> None:
         self.confirmed.append([one["message"]["id"][0] for one in messages])
-        self._maybe_fail()
+        self._maybe_fail("confirm")
 
     def activate(self, connector: str, line: int, active: bool) -> None:
         self.asked.append(f"activate {line}")
@@ -85,9 +93,17 @@ class FakeBitrix:
     def newest_messages(self, ids: list[int]) -> list[list[HistoryMessage]]:
         return [self.dialog_messages(one) for one in ids]
 
+    def find_dialog(self, user_code: str) -> tuple[int, int | None]:
+        self.asked.append(f"find {user_code.replace(chat_id(1), 'chat')}")
+        raise Refused("DIALOG_NOT_FOUND", "imopenlines.dialog.get")
+
 
 class FakeConnector:
+    def __init__(self) -> None:
+        self.checks = 0
+
     def check(self) -> bool:
+        self.checks += 1
         return True
 
 
@@ -234,7 +250,7 @@ def test_the_portal_says_when_to_come_back(
     store: Store, bitrix: FakeBitrix, sender: Sender
 ) -> None:
     write(store, "hello")
-    bitrix.errors = [TryLater("OPERATION_TIME_LIMIT", "m", at=NOW + 300)]
+    bitrix.errors = [TryLater("OPERATION_TIME_LIMIT", "m", seconds=300)]
 
     run(sender, NOW)
     run(sender, NOW + 299)
@@ -284,12 +300,178 @@ def test_one_bad_message_of_a_call_spoils_only_itself(
 
     run(sender, NOW)
     assert [states(store, chat) for chat in range(6)].count(["delivered"]) == 5
-    assert states(store, 1) == ["stored"], "the portal's trouble is likelier than the message's"
-    for minute in range(30):
+    for minute in range(1, 30):
+        run(sender, NOW + 120 * minute)
+    assert states(store, 1) == ["stored"], "while nothing else passes it may be the portal"
+    for minute in range(30, 60):
+        write(store, f"minute {minute}", chat=2)
         run(sender, NOW + 120 * minute)
 
     assert states(store, 1) == ["refused"]
-    assert bitrix.sent.count(["of 1"]) == TRIES - 1
+    assert store.messages(chat_id(1), None, 10)[0].error == "BAD"
+    assert set(states(store, 2)) == {"delivered"}
+
+
+def test_a_portal_that_refuses_every_call_ends_no_message(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.broken["send"] = Refused("ERROR_CORE", "imconnector.send.messages")
+    for chat in range(6):
+        write(store, f"of {chat}", chat)
+
+    for minute in range(60):
+        run(sender, NOW + 60 * minute)
+    assert [states(store, chat) for chat in range(6)] == [["stored"]] * 6
+    assert store.note("fault") == {"method": "imconnector.send.messages", "code": "ERROR_CORE"}
+    assert len(bitrix.sent) < 6 * 30, "it is not asked for each of them each minute"
+    bitrix.broken.clear()
+    run(sender, NOW + 7200)
+
+    assert [states(store, chat) for chat in range(6)] == [["delivered"]] * 6
+    assert store.note("fault") is None
+
+
+CONFIRM = "imconnector.send.status.delivery"
+SEND = "imconnector.send.messages"
+FAILURES = [
+    partial(OutcomeUnknown, "HTTP_502"),
+    partial(OutcomeUnknown, "NO_REPLY"),
+    partial(TryLater, "NOT_DONE"),
+    partial(TryLater, "OPERATION_TIME_LIMIT", seconds=300),
+    partial(Refused, "ERROR_CORE"),
+    partial(SetupFault, "ACCESS_DENIED"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_failing_confirmations_hold_up_no_message(
+    store: Store, bitrix: FakeBitrix, sender: Sender, failure: Callable[..., BitrixError]
+) -> None:
+    bitrix.broken["confirm"] = failure(method=CONFIRM)
+    answer(store, 10)
+    for minute in range(10):
+        write(store, f"minute {minute}")
+        run(sender, NOW + 60 * minute)
+        assert states(store)[-1] == "delivered"
+
+    assert store.waiting() == 1
+    bitrix.broken.clear()
+    run(sender, NOW + 7200)
+    assert store.waiting() == 0
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_failing_messages_hold_up_no_confirmation(
+    store: Store, bitrix: FakeBitrix, sender: Sender, failure: Callable[..., BitrixError]
+) -> None:
+    bitrix.broken["send"] = failure(method=SEND)
+    write(store, "hello")
+    for minute in range(10):
+        answer(store, 10 + minute)
+        run(sender, NOW + 60 * minute)
+        assert store.waiting() == 1, "all but the message"
+
+    bitrix.broken.clear()
+    run(sender, NOW + 7200)
+    assert store.waiting() == 0
+
+
+def test_a_slow_failure_of_one_kind_leaves_the_next_turn_to_the_other(
+    store: Store, bitrix: FakeBitrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A confirmation's call ends after 20 s, in which its pause must not have passed."""
+    sender = make_sender(store, bitrix)
+    monotonic = time.monotonic()
+    monkeypatch.setattr("delivery.time.monotonic", lambda: monotonic)
+
+    def slowly(*_: Any) -> None:
+        nonlocal monotonic
+        monotonic += 20
+        raise OutcomeUnknown("NO_REPLY", CONFIRM)
+
+    monkeypatch.setattr(bitrix, "confirm_delivery", slowly)
+    answer(store, 10)
+    write(store, "hello")
+
+    sender.step(NOW)
+    sender.step(NOW + 20)
+
+    assert bitrix.sent == [["hello"]]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_set_back_stops_nothing(
+    store: Store, bitrix: FakeBitrix, sender: Sender, restarted: bool
+) -> None:
+    bitrix.errors = [TryLater("NOT_CONNECTED", SEND), OutcomeUnknown("NO_REPLY", SEND)]
+    write(store, "one")
+    run(sender, NOW)
+    run(sender, NOW + 5)
+    write(store, "two", chat=2)
+
+    if restarted:
+        sender = make_sender(store, bitrix)
+        sender.begin(NOW - DAY)
+    run(sender, NOW - DAY)
+    run(sender, NOW - DAY + 60)
+    run(sender, NOW - DAY + 120)
+
+    assert states(store) == states(store, 2) == ["delivered"]
+
+
+def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    """It was deleted while we were down: SUCCESS without a session, for ever."""
+    store.connect_line(12, NOW - 60)
+    bitrix.dead_lines = {LINE}
+    write(store, "hello")
+
+    for minute in range(LINE_TRIES + 1):
+        run(sender, NOW + 60 * minute)
+        assert (states(store) == ["delivered"]) is (minute == LINE_TRIES)
+
+    assert len(bitrix.sent) == LINE_TRIES + 1
+    assert store.note("dead_lines") == {str(LINE): "NO_SESSION"}
+    write(store, "of another", chat=2)
+    run(sender, NOW + 600)
+    assert states(store, 2) == ["delivered"], "at once: the line is known now"
+
+
+def test_some_messages_that_fail_side_by_side_do_not_condemn_a_line(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    store.connect_line(12, NOW - 60)
+    bitrix.dead_lines = {LINE}
+    for chat in range(20):
+        write(store, "hello", chat)
+
+    run(sender, NOW, steps=100)
+    run(sender, NOW + 60, steps=100)
+    bitrix.dead_lines = set()
+    for minute in range(2, 5):
+        run(sender, NOW + 60 * minute, steps=100)
+
+    chats = [store.find_chat(chat_id(number)) for number in range(20)]
+    assert {one.dialog_line for one in chats if one} == {LINE}
+
+
+def test_a_message_is_looked_for_in_the_dialog_of_the_line_it_was_sent_to(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "first")
+    run(sender, NOW)
+    store.disconnect_line(LINE)
+    store.connect_line(12, NOW)
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
+    write(store, "second")
+
+    run(sender, NOW + 1)
+    bitrix.asked.clear()
+    run(sender, NOW + 5)
+
+    assert bitrix.asked[0] == "find example_connector_1|12|chat|2001"
+    assert "dialog 5120" not in bitrix.asked
 
 
 def test_a_plan_that_lapsed_loses_no_message(
@@ -409,7 +591,7 @@ def test_a_build_that_names_no_session_is_believed_after_a_while(
 
     run(sender, NOW)
     assert states(store) == ["stored"]
-    run(sender, NOW + 30)
+    run(sender, NOW + 31)
 
     assert bitrix.sent == [["hello"]]
     assert states(store) == ["delivered"]
@@ -469,7 +651,42 @@ def test_the_pace_leaves_the_portals_limit_alone() -> None:
     assert 0 < pace.wait_seconds(NOW + 60) < 2
 
 
+def test_pauses_grow_to_a_limit_and_are_never_all_the_same() -> None:
+    rests = Rests(DeliverySettings(retry_seconds=1, retry_limit_seconds=60))
+
+    pauses = [[rests.pause(failures) for _ in range(50)] for failures in (1, 2, 3, 20)]
+
+    for middle, some in zip((1, 2, 4, 60), pauses, strict=True):
+        assert all(0.8 * middle <= one <= 1.2 * middle for one in some)
+        assert max(some) - min(some) > 0.1 * middle, "clients that failed together come apart"
+
+
+def test_the_set_up_is_checked_at_the_start_and_every_hour(
+    store: Store, bitrix: FakeBitrix
+) -> None:
+    store.save_portal(PORTAL)
+    connector = FakeConnector()
+    sender = Sender(Settings(), store, bitrix, connector)  # type: ignore[arg-type]
+
+    run(sender, NOW + 30)
+    assert connector.checks == 0, "the install may not be finished"
+    run(sender, NOW + 61)
+    assert connector.checks == 1
+    for minute in range(2, 150):
+        run(sender, NOW + 60 * minute)
+
+    assert connector.checks == 3
+
+
 # -- recovery
+
+
+def look(store: Store, bitrix: FakeBitrix) -> Found:
+    """A whole look, all its steps."""
+    steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    while (found := steps.step(NOW)) is None:
+        pass
+    return found
 
 
 @pytest.mark.parametrize(
@@ -495,10 +712,9 @@ def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
     run(sender, NOW)
     answer(store, 12)
     bitrix.dialog = [said(10, "1", from_connector=True), said(11, text="lost"), said(12)]
-    recovery = Recovery(store, bitrix)  # type: ignore[arg-type]
 
-    assert recovery.look(NOW - DAY, NOW).recovered == 1
-    assert recovery.look(NOW - DAY, NOW).recovered == 0
+    assert look(store, bitrix).recovered == 1
+    assert look(store, bitrix).recovered == 0
 
     assert [one.text for one in store.messages(chat_id(1), None, 9)] == ["hello", "lost", "hello"]
     run(sender, NOW + 1)
@@ -513,10 +729,121 @@ def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, send
         def newest_messages(self, ids: list[int]) -> list[Any]:
             return [Refused("ACCESS_ERROR", "im.dialog.messages.get") for _ in ids]
 
-    found = Recovery(store, Closed()).look(NOW - DAY, NOW)  # type: ignore[arg-type]
+    found = look(store, Closed())
 
     assert (found.recovered, found.failed) == (0, 1)
     assert store.note("recovery")["failed"] == 1
+
+
+def conversation(store: Store, bitrix: FakeBitrix, at: float) -> None:
+    """A chat with a dialog in which something happened then, and an answer nobody told us of."""
+    store.save_portal(PORTAL)
+    write(store, "hello")
+    run(make_sender(store, bitrix), NOW)
+    with store.write() as db:
+        db.execute("update chats set active_at = ?", (at,))
+    bitrix.dialog = [said(10, "1", from_connector=True), said(11, text="lost")]
+
+
+def recovered(store: Store) -> bool:
+    return "lost" in [one.text for one in store.messages(chat_id(1), None, 9)]
+
+
+def test_after_a_restart_we_look_back_from_when_we_were_last_up(
+    store: Store, bitrix: FakeBitrix
+) -> None:
+    conversation(store, bitrix, NOW - 3 * DAY)
+    assert store.note("up_at") == NOW
+    later = make_sender(store, bitrix)
+    later.begin(NOW + 14 * DAY)
+
+    run(later, NOW + 14 * DAY)
+
+    assert recovered(store)
+
+
+def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    conversation(store, bitrix, NOW - 3 * DAY)
+    bitrix.dialog, lost = [], bitrix.dialog
+    sender.begin(NOW)
+    run(sender, NOW)
+    bitrix.dialog = lost
+    for seconds in range(20, 200, 20):
+        run(sender, NOW + seconds)
+    assert not recovered(store), "only recent conversations are looked after"
+
+    store.set_note("events_lost_at", NOW + 201)
+    run(sender, NOW + 202)
+
+    assert recovered(store)
+
+
+def test_a_flood_of_losses_is_no_flood_of_looks(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    conversation(store, bitrix, NOW)
+    sender.begin(NOW)
+    for second in range(300):
+        store.set_note("events_lost_at", NOW + second)
+        run(sender, NOW + second)
+
+    looks = bitrix.asked.count("dialog 5120")
+    assert 300 / WHOLE_LOOK_SECONDS / 2 <= looks <= 300 / WHOLE_LOOK_SECONDS + 2
+
+
+def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+    store.save_portal(PORTAL)
+    for chat in range(120):
+        write(store, "hello", chat)
+    run(sender, NOW, steps=200)
+    with store.write() as db:
+        db.execute("update chats set portal_chat_id = 6000 + rowid")
+    bitrix.asked.clear()
+    sender.begin(NOW + 60)
+    for chat in range(3):
+        write(store, "hello", chat)
+
+    kinds = []
+    for _ in range(6):
+        before = len(bitrix.asked), len(bitrix.sent)
+        sender.step(NOW + 60)
+        kinds.append("look" if len(bitrix.asked) > before[0] else "send")
+
+    assert kinds == ["look", "send"] * 3
+
+
+def test_a_dialog_that_cannot_be_read_now_is_read_on_later(
+    store: Store, bitrix: FakeBitrix
+) -> None:
+    """Its newest page does not reach back, and the portal fails in between."""
+    conversation(store, bitrix, NOW)
+    newest = [said(number, text=f"{number}") for number in range(61, 111)]
+    older = [said(number, text=f"{number}") for number in range(11, 61)]
+    answers: list[list[HistoryMessage] | BitrixError] = [
+        newest,
+        OutcomeUnknown("NO_REPLY", "im.dialog.messages.get"),
+        older,
+        [],
+    ]
+
+    def dialog_messages(*_: Any, **__: Any) -> list[HistoryMessage]:
+        page = answers.pop(0)
+        if isinstance(page, BitrixError):
+            raise page
+        return page
+
+    bitrix.dialog_messages = dialog_messages  # type: ignore[method-assign]
+    steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+
+    assert steps.step(NOW) is None
+    with pytest.raises(OutcomeUnknown):
+        steps.step(NOW)
+    assert steps.step(NOW) is None
+    assert steps.step(NOW) == Found(100, 1, 0)
+    texts = [one.text for one in store.messages(chat_id(1), None, 200)][1:]
+    assert texts == [str(number) for number in range(11, 111)]
 
 
 # -- names

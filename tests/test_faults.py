@@ -23,10 +23,11 @@ from soak import (
     quick_stage,
     side_by_side,
 )
-from stage import wait_until
+from stage import LINE, wait_until
 
 FELT_SECONDS = 1.0  # how long a fault lasts after all was said in it
 MIXED_SECONDS = 10.0
+OTHER_LINE = 12
 SEED = int(os.environ["SEED"])
 
 
@@ -126,6 +127,49 @@ def a_renewed_token_is_lost(folder: Path) -> None:
         assert_equal(stage, [talk])
 
 
+def a_line_is_deleted_unheard(folder: Path) -> None:
+    """The line is gone and nobody told us: another one takes its chats, and the admin is told."""
+    with quick_stage(folder) as stage:
+        stage.install()
+        talk = Talk(stage, "anna")
+        stage.press("connect", line=OTHER_LINE)
+        stage.trouble(lose_events=True)
+        stage.press("delete-line", line=LINE)
+        texts = [talk.write(), talk.write()]
+
+        def there() -> bool:
+            dialogs = requests.get(f"{stage.portal}/sandbox/state", timeout=30).json()["dialogs"]
+            kept = [one["text"] for one in dialogs[-1]["messages"] if one["author"] == "visitor"]
+            return dialogs[-1]["line"] == OTHER_LINE and kept == texts
+
+        wait_until(there, 40, "the messages in the other line's dialog")
+        wait_until(lambda: {one.state for one in talk.shown()} == {"delivered"}, 20)
+        page = requests.get(f"{stage.chat}/install", timeout=30).text
+        assert f"Open line {LINE} takes no messages" in page
+
+
+def a_chat_moves_to_another_line(folder: Path) -> None:
+    """The answer to its first message there is lost: it is looked for there, and found once."""
+    with quick_stage(folder) as stage:
+        stage.install()
+        talk = Talk(stage, "anna")
+        stage.press("disconnect", line=LINE)
+        stage.press("connect", line=OTHER_LINE)
+        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        stage.trouble(drop_answers=1, drop_method=SEND)
+        doubtful = talk.write()
+        last = talk.write()
+
+        wait_until(lambda: talk.shown()[-1].state == "delivered", 60)
+        time.sleep(FELT_SECONDS)
+        dialogs = stage.state()["dialogs"]
+        assert [(one["line"], len(one["messages"])) for one in dialogs] == [
+            (LINE, 1),
+            (OTHER_LINE, 2),
+        ]
+        assert [one["text"] for one in dialogs[1]["messages"]] == [doubtful, last]
+
+
 def a_doubtful_message_holds_up_nobody(folder: Path) -> None:
     """While one chat's outcome cannot be found out, another chat's messages arrive."""
     with quick_stage(folder, SITECHAT_DELIVERY__SETTLE_SECONDS="8") as stage:
@@ -187,6 +231,8 @@ OUTCOMES: dict[str, Play] = {
     ),
     "no look, keep": partial(nobody_lets_us_look, unconfirmed="keep", copies={1}, state="refused"),
     "a renewed token lost": a_renewed_token_is_lost,
+    "a line deleted unheard": a_line_is_deleted_unheard,
+    "a chat that moves": a_chat_moves_to_another_line,
     "a doubtful message": a_doubtful_message_holds_up_nobody,
     "a first message not stored": a_first_message_is_not_stored,
     "many confirmations": confirmations_share_calls,

@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,6 +126,53 @@ def test_the_first_application_token_is_learned_only_from_a_proven_event(tmp_pat
         assert post(application_token=real) == 200
         assert post(application_token="0" * 32, access_token=operators) == 403
         assert len(kept(stage)["messages"]) == 1
+
+
+def test_a_flood_of_forgeries_leaves_the_portal_to_the_messages(tmp_path: Path) -> None:
+    with Stage(tmp_path, workers=2) as stage:
+        if time.time() % 60 > 35:  # the whole test within one minute of the clock
+            time.sleep(61 - time.time() % 60)
+        stage.trouble(placement_token=False)
+        stage.install()
+        known = len(stage.calls("app.info"))
+        visitor = stage.visitor()
+        install = {"PLACEMENT": "DEFAULT", "REFRESH_ID": "r", "member_id": "m"}
+
+        def forge(number: int) -> int:
+            token = f"forged{number}"
+            told = event(stage, application_token="0" * 32, access_token=token)
+            path, form = (
+                ("handler", told) if number % 2 else ("install", install | {"AUTH_ID": token})
+            )
+            return requests.post(f"{stage.chat}/{path}", data=form, timeout=30).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            codes = list(pool.map(forge, range(100)))
+        visitor.send("hello")
+        visitor.wait_for('data-state="delivered"')
+
+        assert set(codes) == {403, 429}
+        assert len(stage.calls("app.info")) - known <= 30
+        assert stage.state()["counts"]["refused"] == 0
+
+
+def test_an_event_of_another_portal_costs_no_call(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        stage.trouble(placement_token=False)
+        stage.install()
+        known = len(stage.calls("app.info"))
+        forged = event(stage, application_token="0" * 32, access_token="x", member_id="another")
+
+        answer = requests.post(f"{stage.chat}/handler", data=forged, timeout=30)
+
+        assert answer.status_code == 403
+        assert len(stage.calls("app.info")) == known
+
+
+def test_proofs_that_succeed_are_not_counted(tmp_path: Path) -> None:
+    with Stage(tmp_path, SITECHAT_LIMITS__FAILED_PROOFS_PER_MINUTE="1") as stage:
+        for _ in range(2):
+            stage.install()
 
 
 def test_a_reinstall_brings_a_new_application_token(tmp_path: Path) -> None:

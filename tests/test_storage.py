@@ -160,7 +160,7 @@ def test_a_visitors_message_makes_and_updates_its_chat(store: Store) -> None:
     assert store.find_chat(CHAT) is None
 
     write(store)
-    store.note_dialog(CHAT, 5120, 2114, 3301, closed_at=NOW)
+    store.note_dialog(CHAT, 7, 5120, 2114, 3301, closed_at=NOW)
     store.add_visitor_message(visitor(name="Maria"), "again", "", None, LIMITS, NOW + MINUTE)
 
     chat = store.find_chat(CHAT)
@@ -542,7 +542,7 @@ def test_answers_that_come_late_stand_where_they_belong(store: Store) -> None:
 
 
 def test_the_event_completes_what_history_gave_first(store: Store) -> None:
-    recovered = answer(name=None, extra={"recovered": True, "files": []}, sent_at=NOW - MINUTE)
+    recovered = answer(name=None, extra={"incomplete": True, "files": []}, sent_at=NOW - MINUTE)
     store.add_operator_messages([recovered], NOW)
 
     store.add_operator_messages([answer()], NOW)
@@ -551,6 +551,86 @@ def test_the_event_completes_what_history_gave_first(store: Store) -> None:
     (message,) = store.messages(CHAT, None, 50)
     assert (message.name, message.extra) == ("Olga", {"files": [{"name": "price.pdf"}]})
     assert message.sent_at == NOW - MINUTE
+
+
+def test_the_event_completes_what_its_edit_gave_first_and_leaves_the_text(store: Store) -> None:
+    edit = answer(text="Good evening", name=None, author="system", extra={"incomplete": True})
+    store.edit_message(edit, NOW)
+
+    store.add_operator_messages([answer(html="stale")], NOW)
+    (message,) = store.messages(CHAT, None, 50)
+    assert message.html == "<p>Good evening</p>", "it was edited once more meanwhile"
+    store.add_operator_messages([answer(text="Good evening", html="text and file")], NOW)
+    store.add_operator_messages([answer(text="Good evening", html="again")], NOW)
+
+    (message,) = store.messages(CHAT, None, 50)
+    assert (message.author, message.name, message.html) == ("operator", "Olga", "text and file")
+    assert message.extra == {"files": [{"name": "price.pdf"}]}
+    assert message.edited
+
+
+def test_a_confirmation_that_ends_hides_no_edit_made_meanwhile(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+    (confirmation,) = store.due_confirmations(NOW, 50)
+    store.edit_message(answer(text="Good evening"), NOW)
+    edited = store.revision()
+
+    store.record([Outcome(confirmation, "delivered")], NOW)
+
+    (message,) = store.messages_after(CHAT, edited - 1, 50)
+    assert (message.text, message.revision) == ("Good evening", edited)
+
+
+def test_another_portal_knows_nothing_of_the_first_ones_ids(store: Store) -> None:
+    store.save_portal(granted(member_id="first"))
+    store.connect_line(7, NOW)
+    write(store, "sent")
+    (delivery,) = due(store)
+    (delivery,) = store.begin_sending([delivery], 7, NOW)
+    store.record([Outcome(delivery, "delivered", None, 0, 5120, 2001, 3301)], NOW)
+    store.add_operator_messages([answer(903311)], NOW)
+    write(store, "doubtful")
+    store.begin_sending(due(store), 7, NOW)
+
+    store.save_portal(granted(member_id="first"))
+    assert store.active_lines() == [7], "a reinstall changes nothing"
+    store.forget_portal()
+    store.save_portal(granted(member_id="second"))
+    store.connect_line(7, NOW)
+
+    assert store.due_confirmations(NOW, 50) == []
+    (delivery,) = due(store)
+    assert (delivery.message.text, delivery.sending_since) == ("doubtful", None)
+    chat = store.find_chat(CHAT)
+    assert chat
+    assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (None, None, None)
+    (added,) = store.add_operator_messages([answer(903311, "of the second")], NOW)
+    assert [one.text for one in store.messages(CHAT, None, 50)][-1] == added.text
+
+
+def test_the_portals_ids_name_the_dialog_of_one_line(store: Store) -> None:
+    write(store)
+    (delivery,) = store.begin_sending(due(store), 7, NOW)
+    store.record([Outcome(delivery, "delivered", None, 0, 5120, 2001, 3301)], NOW)
+
+    store.add_operator_messages([answer(line=12, im_chat_id=5121)], NOW)
+
+    chat = store.find_chat(CHAT)
+    assert chat
+    assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (7, 12, 5121)
+    assert (chat.session_id, chat.portal_user_id) == (None, 2001)
+
+
+def test_nothing_waits_for_a_time_that_a_clock_showed_by_mistake(store: Store) -> None:
+    write(store, "later", OTHER)
+    write(store, "doubtful")
+    doubtful, later = sorted(due(store), key=lambda one: one.message.text)
+    store.begin_sending([doubtful], 7, NOW + 900)
+    store.record([Outcome(later, "postponed", "NOT_CONNECTED", NOW + 900)], NOW)
+
+    store.make_due(NOW)
+
+    assert [one.sending_since for one in due(store)] == [None, NOW]
 
 
 def test_a_visitor_above_the_limit_is_told_to_wait_and_nothing_is_kept(store: Store) -> None:
@@ -749,7 +829,7 @@ def test_a_delivered_message_leaves_the_queue_and_brings_the_portals_ids(store: 
 
 def test_an_outcome_without_ids_leaves_the_ones_known_alone(store: Store) -> None:
     write(store)
-    store.note_dialog(CHAT, 5120, 2114, 3301, None)
+    store.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
 
     store.record([Outcome(due(store)[0], "delivered")], NOW)
 
@@ -760,7 +840,7 @@ def test_an_outcome_without_ids_leaves_the_ones_known_alone(store: Store) -> Non
 
 def test_a_portal_chat_without_a_user_leaves_the_user_known_alone(store: Store) -> None:
     write(store)
-    store.note_dialog(CHAT, 5120, 2114, 3301, None)
+    store.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
 
     store.record([Outcome(due(store)[0], "delivered", portal_chat_id=5121, session_id=3302)], NOW)
 
