@@ -124,8 +124,8 @@ def explain(problem: Problem) -> ResponseReturnValue:
 
 def explain_bad_request(error: BadRequest) -> ResponseReturnValue:
     if request.endpoint in ("handler", "install"):
-        note_refusal(f"{request.endpoint}: {error}"[:200])
-    return explain(Problem("errors.bad_request", 400, why=error))
+        note_refusal(f"reasons.{error.reason}", **error.values)
+    return explain(Problem("errors.bad_request", error.status, why=error.told(language())))
 
 
 def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
@@ -136,7 +136,7 @@ def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
 
 
 def explain_too_many(error: TooMany) -> ResponseReturnValue:
-    note_refusal("too many requests")
+    note_refusal("reasons.too_many")
     answer = current_app.make_response(explain(Problem("errors.too_many", 429, **vars(error))))
     answer.headers["Retry-After"] = str(error.seconds)
     return answer

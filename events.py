@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from texts import DEFAULT, text
+
 MAX_FIELDS = 5_000
 MAX_DEPTH = 10
 ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
@@ -24,7 +26,19 @@ log = logging.getLogger(__name__)
 
 
 class BadRequest(Exception):
-    """The form is not what Bitrix24 sends; the text says why and holds no secret."""
+    """The form is not what Bitrix24 sends; the text says why and holds no secret.
+
+    `reason` names a text of `reasons`, whose values are `values`.
+    """
+
+    def __init__(self, reason: str, status: int = 400, **values: object) -> None:
+        super().__init__(text(DEFAULT, f"reasons.{reason}", **values))
+        self.reason = reason
+        self.status = status
+        self.values = values
+
+    def told(self, language: str) -> str:
+        return text(language, f"reasons.{self.reason}", **self.values)
 
 
 @dataclass(frozen=True)
@@ -104,9 +118,9 @@ def decode_form(body: bytes) -> Form:
             body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
         )
     except UnicodeDecodeError:
-        raise BadRequest("the form is not valid UTF-8") from None
+        raise BadRequest("not_utf8") from None
     except ValueError:
-        raise BadRequest(f"the form has more than {MAX_FIELDS} fields") from None
+        raise BadRequest("many_fields", limit=MAX_FIELDS) from None
     return nested(pairs)
 
 
@@ -125,13 +139,13 @@ def nested(pairs: Iterable[tuple[str, str]]) -> Form:
 
     for key, value in pairs:
         if "\0" in key or "\0" in value:
-            raise BadRequest("the form holds a NUL character")
+            raise BadRequest("nul")
         match = KEY.match(key)
         if match is None:
             continue
         path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(path) > MAX_DEPTH:
-            raise BadRequest(f"the form is nested deeper than {MAX_DEPTH}")
+            raise BadRequest("deep", limit=MAX_DEPTH)
         branch = form
         for part in path[:-1]:
             name = name_in(branch, part)
@@ -147,21 +161,21 @@ def text_of(form: Form, key: str, default: str | None = None) -> str:
     """A field that must be text; without a `default` it must also be there and not empty."""
     value = form.get(key, default)
     if not isinstance(value, str) or (default is None and not value):
-        raise BadRequest(f"{key} is missing" if not value else f"{key} must be text")
+        raise BadRequest("not_text" if value else "missing", field=key)
     return value
 
 
 def number_of(form: Form, key: str, least: int = 1) -> int:
     value = text_of(form, key)
     if not re.fullmatch(r"[0-9]{1,19}", value) or not least <= int(value) <= LARGEST_ID:
-        raise BadRequest(f"{key} must be a whole number of at least {least}")
+        raise BadRequest("not_number", field=key, least=least)
     return int(value)
 
 
 def branch_of(form: Form, key: str) -> Form:
     value = form.get(key)
     if not isinstance(value, dict):
-        raise BadRequest(f"{key} is missing" if not value else f"{key} must have fields")
+        raise BadRequest("no_fields" if value else "missing", field=key)
     return value
 
 
@@ -169,7 +183,7 @@ def items_of(form: Form, key: str) -> list[Form]:
     """The items of a list, each with fields of its own, at least one."""
     items = list(branch_of(form, key).values())
     if not all(isinstance(item, dict) for item in items):
-        raise BadRequest(f"{key} must be a list")
+        raise BadRequest("no_list", field=key)
     return items
 
 
@@ -198,16 +212,16 @@ def read_messages(data: Form) -> list[IncomingMessage]:
 
     Nothing is posted twice, so a bad item must not take the others with it.
     """
-    messages, reasons = [], []
+    messages, faults = [], []
     for item in items_of(data, "MESSAGES"):
         try:
             messages.append(_message(item))
         except BadRequest as fault:
-            reasons.append(str(fault))
+            faults.append(fault)
     if not messages:
-        raise BadRequest(reasons[0])
-    for reason in reasons:
-        log.error("an item of a message event cannot be read: %s", reason)
+        raise faults[0]
+    for one in faults:
+        log.error("an item of a message event cannot be read: %s", one)
     return messages
 
 
@@ -222,7 +236,7 @@ def _message(item: Form) -> IncomingMessage:
         for one in (group.values() if isinstance(group, dict) else ())
     ]
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
-        raise BadRequest("text is missing")
+        raise BadRequest("missing", field="text")
     attached = _attached(attachments, text)
     if attached:  # below the text, or right behind the signature
         text += ("\n" if text.rpartition("[br]")[2].strip() else "") + attached
@@ -340,7 +354,7 @@ def chat_id_of(form: Form, key: str = "id") -> str:
     """A chat id of ours; nothing else may make a chat."""
     value = text_of(form, key)
     if not CHAT_ID.fullmatch(value):
-        raise BadRequest(f"{key} is not the id of a chat of this site")
+        raise BadRequest("not_our_chat", field=key)
     return value
 
 
@@ -349,16 +363,16 @@ def read_placement(form: Form) -> Placement:
     try:
         options = json.loads(text_of(form, "PLACEMENT_OPTIONS"))
     except (ValueError, RecursionError):
-        raise BadRequest("PLACEMENT_OPTIONS is not valid JSON") from None
+        raise BadRequest("not_json", field="PLACEMENT_OPTIONS") from None
     if not isinstance(options, dict):
-        raise BadRequest("PLACEMENT_OPTIONS must be a JSON object")
+        raise BadRequest("no_object", field="PLACEMENT_OPTIONS")
     line = options.get("LINE")
     if isinstance(line, bool) or not isinstance(line, int | str):
-        raise BadRequest("LINE in PLACEMENT_OPTIONS must be a whole number")
+        raise BadRequest("not_number", field="PLACEMENT_OPTIONS.LINE", least=1)
     # A doubtful word must not switch off a line that works.
     active = str(options.get("ACTIVE_STATUS")).lower()
     if active not in ON + OFF:
-        raise BadRequest("ACTIVE_STATUS in PLACEMENT_OPTIONS must be true or false")
+        raise BadRequest("no_boolean", field="PLACEMENT_OPTIONS.ACTIVE_STATUS")
     return Placement(
         line=number_of({"LINE": str(line)}, "LINE"),
         connector=str(options.get("CONNECTOR", "")).lower(),

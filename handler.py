@@ -5,6 +5,7 @@ answered: Bitrix24 posts nothing twice.
 """
 
 import contextlib
+import json
 import logging
 import secrets
 import time
@@ -23,7 +24,7 @@ from events import BadRequest, Form, text_of
 from settings import origin_of
 from storage import TooMany
 from texts import text
-from web import Problem, address, any_form, language, note_refusal, services
+from web import address, any_form, language, note_refusal, services
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ def handler() -> ResponseReturnValue:
         name = services().settings.connector.name
         return portal_page("title_app", [admin_text("app_page", name=name)], done=True)
     if "PLACEMENT" in form:
-        raise BadRequest("PLACEMENT must be SETTING_CONNECTOR or DEFAULT")
-    raise BadRequest("event or PLACEMENT is missing")
+        raise BadRequest("placement")
+    raise BadRequest("missing", field="event / PLACEMENT")
 
 
 def receive_event(form: Form) -> ResponseReturnValue:
@@ -51,11 +52,10 @@ def receive_event(form: Form) -> ResponseReturnValue:
     except Fault as fault:
         return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
     if not genuine:
-        note_refusal("event: the application token is not ours")
-        raise Problem("errors.bad_request", 403, why="the application token is not ours")
+        raise BadRequest("token", 403)
     action = EVENTS.get(event.name)
     if action is None:
-        raise BadRequest("this event is not known here")
+        raise BadRequest("unknown_event")
     action(event)
     services().sender.wake()
     return Response("ok", mimetype="text/plain")
@@ -66,7 +66,7 @@ def note_loss(response: Response) -> Response:
     if request.endpoint == "handler" and (
         response.status_code >= 500 or response.status_code == 429
     ):
-        note_refusal(f"handler: answered {response.status_code}")
+        note_refusal("reasons.answered", status=response.status_code)
         services().lost.set()
     return response
 
@@ -159,7 +159,7 @@ def connect(form: Form) -> ResponseReturnValue:
         take_install_hit()
         services().connector.connect(placement)
     except BadRequest as error:
-        return fault_page("title_not_connected", Fault("form", 400, why=error))
+        return fault_page("title_not_connected", Fault("form", 400, why=error.told(language())))
     except TooMany as error:
         return wait_page("title_not_connected", error)
     except Fault as fault:
@@ -182,7 +182,7 @@ def install() -> ResponseReturnValue:
         if claim is not None or may_repeat_install():
             services().connector.install(claim)
     except BadRequest as error:
-        return fault_page("title_failed", Fault("form", 400, why=error))
+        return fault_page("title_failed", Fault("form", 400, why=error.told(language())))
     except TooMany as error:
         return wait_page("title_failed", error)
     except Fault as fault:
@@ -243,10 +243,18 @@ def reports() -> list[str]:
     if recovery := store.note("recovery"):
         lines.append(admin_text("recovery", **recovery | {"at": moment(recovery["at"])}))
     lines += [
-        admin_text("refusals", reason=one.reason, count=one.count, at=moment(one.last_at))
+        admin_text(
+            "refusals", reason=told_reason(one.reason), count=one.count, at=moment(one.last_at)
+        )
         for one in store.refusals()
     ]
     return lines
+
+
+def told_reason(noted: str) -> str:
+    """Why requests were turned away, as `note_refusal` keeps it, in the admin's words."""
+    place, key, values = json.loads(noted)
+    return f"{place}: {text(language(), key, **values).rstrip('.')}"
 
 
 def moment(seconds: float) -> str:
@@ -258,7 +266,7 @@ def read_claim(form: Form) -> Claim | None:
     if "event" in form:
         event = events.read_event(form)
         if event.name != "ONAPPINSTALL":
-            raise BadRequest("event must be ONAPPINSTALL")
+            raise BadRequest("not_install")
         auth = event.auth.fields
         return Claim(
             Grant(
@@ -285,7 +293,7 @@ def fault_page(title: str, fault: Fault) -> ResponseReturnValue:
     # The page does nothing, so others may frame it, too.
     g.frame_ancestors = "*"
     if fault.status in (400, 403):
-        note_refusal(f"{request.endpoint}: {fault.key}")
+        note_refusal(f"install.{fault.key}", **fault.values)
     lines = [admin_text(fault.key, **fault.values)]
     if request.path == "/install" and fault.key != "form":
         lines.append(admin_text("try_again"))
@@ -293,7 +301,7 @@ def fault_page(title: str, fault: Fault) -> ResponseReturnValue:
 
 
 def wait_page(title: str, error: TooMany) -> ResponseReturnValue:
-    note_refusal(f"{request.endpoint}: too many requests")
+    note_refusal("reasons.too_many")
     response = make_response(fault_page(title, Fault("wait", 429, seconds=error.seconds)))
     response.headers["Retry-After"] = str(error.seconds)
     return response

@@ -91,7 +91,10 @@ MIGRATIONS = [
     alter table chats add column consent_at real;
     create table deleted_chats (id text primary key, deleted_at real not null);
     """,
-    "alter table chats add column dialog_line integer",
+    """
+    alter table chats add column dialog_line integer;
+    delete from refusals;
+    """,
 ]
 
 

@@ -81,7 +81,7 @@ def identify(form: Form) -> ResponseReturnValue:
     right = identity.signature(secret, site, email)
     given = text_of(form, "signature", "")
     if not EMAIL.fullmatch(email) or not hmac.compare_digest(right.encode(), given.encode()):
-        note_refusal("chat: a customer's signature is wrong")
+        note_refusal("reasons.signature")
         raise Problem("errors.signature", 403)
     key = str(current_app.secret_key)
     token = identity.issue(key, site, identity.customer(key, site, email))
@@ -142,8 +142,8 @@ def check_origin() -> None:
     origin = request.headers.get("Origin")
     allowed = (settings.origin, *settings.chat.sites)
     if origin is not None and origin not in allowed:
-        note_refusal("chat: a page of another site")
+        note_refusal("reasons.other_site")
         raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
     if request.headers.get("X-Chat-Site", settings.origin) not in allowed:
-        note_refusal("chat: embedded in another site")
+        note_refusal("reasons.embedded")
         raise Problem("errors.origin", 403, url=f"{settings.public_url}/")

@@ -4,6 +4,7 @@ Knows neither the chat nor Bitrix24's requests.
 """
 
 import hashlib
+import json
 import logging
 import threading
 import time
@@ -34,7 +35,7 @@ from files import Files
 from live import Live
 from settings import Settings, origin_of
 from storage import Store
-from texts import DEFAULT, languages
+from texts import DEFAULT, languages, text
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +232,7 @@ def posted_form() -> Form:
     """The fields of the body, from a form as browsers, jQuery and PHP send it."""
     if request.mimetype == "multipart/form-data":
         if any("\ufffd" in value for value in request.form.values()):
-            raise BadRequest("the form is not valid UTF-8")
+            raise BadRequest("not_utf8")
         return events.nested(request.form.items(multi=True))
     if request.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
@@ -254,10 +255,14 @@ class Problem(Exception):
         self.values = values
 
 
-def note_refusal(reason: str) -> None:
-    """Count a request that was turned away; `work` takes the counts to the store."""
-    services().refused[reason] += 1
-    log.warning("refused: %s", reason)
+def note_refusal(key: str, **values: object) -> None:
+    """Count a request that was turned away; `work` takes the counts to the store.
+
+    `key` and its values name the text that tells an admin why, in whatever language.
+    """
+    told = {name: str(value)[:200] for name, value in values.items()}
+    services().refused[json.dumps([f"/{request.endpoint or ''}", key, told])] += 1
+    log.warning("refused: %s: %s", request.endpoint, text(DEFAULT, key, **values))
 
 
 def secure(response: Response) -> Response:

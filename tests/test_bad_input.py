@@ -187,6 +187,18 @@ def test_a_bad_message_is_refused_with_its_reason(stage: Stage, case: str) -> No
     assert "Set-Cookie" not in answer.headers
 
 
+def test_the_reason_is_in_the_admins_language(stage: Stage) -> None:
+    form = {"PLACEMENT": "SETTING_CONNECTOR", "PLACEMENT_OPTIONS": '{"ACTIVE_STATUS":true}'}
+    for language, reason in (
+        ("ru", "поле PLACEMENT_OPTIONS.LINE должно быть целым числом не меньше 1"),
+        ("en", "PLACEMENT_OPTIONS.LINE must be a whole number of at least 1"),
+    ):
+        answer = requests.post(f"{stage.chat}/handler?LANG={language}", data=form, timeout=30)
+
+        assert answer.status_code == 400
+        assert reason in answer.text
+
+
 def test_the_reason_is_in_the_visitors_language(stage: Stage) -> None:
     answer = requests.post(
         f"{stage.chat}/ajax",

@@ -286,9 +286,11 @@ def test_what_was_turned_away_is_shown_to_the_admin(stage: Stage) -> None:
 
     def shown() -> bool:
         page = requests.get(f"{stage.chat}/install", timeout=30).text
-        return "Turned away: event: the application token is not ours" in page
+        return "Turned away: /handler: the application token is not ours" in page
 
     wait_until(shown, 15)
+    page = requests.get(f"{stage.chat}/install?LANG=ru", timeout=30).text
+    assert "/handler: application token не наш" in page
 
 
 # -- who is the visitor
