@@ -23,6 +23,7 @@ from flask import (
 )
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import URLSafeTimedSerializer
+from werkzeug.exceptions import RequestEntityTooLarge
 
 import events
 import identity
@@ -236,7 +237,10 @@ def posted_form() -> Form:
         return events.nested(request.form.items(multi=True))
     if request.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
-    return events.decode_form(request.get_data())
+    body = request.get_data()
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge  # werkzeug cuts what does not say how long it is
+    return events.decode_form(body)
 
 
 def any_form() -> Form:

@@ -241,6 +241,15 @@ def test_a_body_too_large_is_refused(stage: Stage, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ajax", "/handler", "/install"])
+def test_a_body_that_does_not_say_how_long_it_is_is_refused_too(stage: Stage, path: str) -> None:
+    parts = [b"type=send_message&message=", *[b"x" * 100_000] * 12]
+
+    answer = requests.post(f"{stage.chat}{path}", data=iter(parts), headers=FORM, timeout=9)
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/ajax", "/handler", "/install"])
 def test_a_body_that_is_no_form_is_refused(stage: Stage, path: str) -> None:
     answer = requests.post(f"{stage.chat}{path}", json={"event": "x"}, timeout=30)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,22 @@ def confirmations_share_calls(folder: Path) -> None:
         assert len(stage.calls(CONFIRM)) - before <= 10
 
 
+def two_workers_and_a_slow_portal(folder: Path) -> None:
+    """One of them sends at a time: the portal never hears two calls with messages at once."""
+    with quick_stage(folder, workers=2) as stage:
+        stage.install()
+        talks = [Talk(stage, f"v{number}") for number in range(4)]
+        stage.trouble(item_seconds=0.25)
+        for _ in range(3):
+            for talk in talks:
+                talk.write()
+
+        assert_equal(stage, talks, 60)
+        spans = sorted((one["at"], one["at"] + one["duration"]) for one in stage.calls(SEND))
+        assert len(spans) > len(talks)
+        assert all(end < begin for (_, end), (begin, _) in pairwise(spans))
+
+
 Play = Callable[[Path], None]
 ALONE: dict[str, Play] = {name: partial(fault_alone, trouble=name) for name in TROUBLES}
 MIXED: dict[str, Play] = {
@@ -235,6 +252,7 @@ OUTCOMES: dict[str, Play] = {
     "a chat that moves": a_chat_moves_to_another_line,
     "a doubtful message": a_doubtful_message_holds_up_nobody,
     "a first message not stored": a_first_message_is_not_stored,
+    "two workers, a slow portal": two_workers_and_a_slow_portal,
     "many confirmations": confirmations_share_calls,
 }
 PLAYS = MIXED | OUTCOMES | ALONE

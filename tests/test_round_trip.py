@@ -167,6 +167,43 @@ def test_an_edit_keeps_the_file(stage: Stage) -> None:
     assert 'class="bb-image"' in history
 
 
+def test_an_edit_that_overtakes_its_message_loses_no_file(stage: Stage) -> None:
+    visitor = stage.visitor()
+    chat = visitor.send("please send it")["chat"]
+    wait_until(lambda: stage.dialog(chat), why="the dialog")
+    item = "data[MESSAGES][0]"
+    told = {
+        "data[CONNECTOR]": "example_connector_1",
+        "data[LINE]": LINE,
+        f"{item}[im][chat_id]": stage.dialog(chat)["chat_id"],
+        f"{item}[im][message_id]": 999_001,
+        f"{item}[chat][id]": chat,
+        "auth[application_token]": stage.state()["application_token"],
+    }
+    update = {
+        "event": "ONIMCONNECTORMESSAGEUPDATE",
+        f"{item}[message][text]": "[b]Olga Petrova:[/b][br] the new list",
+    }
+    add = {
+        "event": "ONIMCONNECTORMESSAGEADD",
+        f"{item}[message][user_id]": 18,
+        f"{item}[message][text]": "[b]Olga Petrova:[/b] [br]the list",
+        f"{item}[message][files][0][name]": "price.pdf",
+        f"{item}[message][files][0][type]": "file",
+        f"{item}[message][files][0][link]": "https://portal.example/~price",
+    }
+
+    for event in (update, add):
+        answer = requests.post(f"{stage.chat}/handler", data=told | event, timeout=30)
+        assert answer.status_code == 200
+
+    html = visitor.history()
+    assert "the new list" in html
+    assert "the list" not in html
+    assert 'href="https://portal.example/~price"' in html
+    assert html.count('data-author="operator"') == 1
+
+
 def test_the_same_client_id_is_one_message(stage: Stage) -> None:
     visitor = stage.visitor()
     client_id = str(uuid.uuid4())
