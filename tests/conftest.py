@@ -17,7 +17,10 @@ os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
 
 
 # These take longest; begun last, one of them would keep the whole run waiting.
-FIRST = ["xss", "page", "round_trip", "crash", "embed", "faults", "browser", "live", "axe", "files"]
+FIRST = [
+    *("xss", "page", "round_trip", "crash", "embed", "faults", "security", "backlog", "browser"),
+    *("live", "axe", "files"),
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -129,9 +129,7 @@ def test_the_first_application_token_is_learned_only_from_a_proven_event(tmp_pat
 
 
 def test_a_flood_of_forgeries_leaves_the_portal_to_the_messages(tmp_path: Path) -> None:
-    with Stage(tmp_path, workers=2) as stage:
-        if time.time() % 60 > 35:  # the whole test within one minute of the clock
-            time.sleep(61 - time.time() % 60)
+    with Stage(tmp_path, 2, SITECHAT_LIMITS__FAILED_PROOFS_PER_MINUTE="10") as stage:
         stage.trouble(placement_token=False)
         stage.install()
         known = len(stage.calls("app.info"))
@@ -152,7 +150,7 @@ def test_a_flood_of_forgeries_leaves_the_portal_to_the_messages(tmp_path: Path) 
         visitor.wait_for('data-state="delivered"')
 
         assert set(codes) == {403, 429}
-        assert len(stage.calls("app.info")) - known <= 30
+        assert 10 <= len(stage.calls("app.info")) - known <= 20  # of a minute, or of two
         assert stage.state()["counts"]["refused"] == 0
 
 
