@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from stage import Stage, wait_until
+from stage import SELDOM_SECONDS, Stage, wait_until
 
 QUICK = {
     "SITECHAT_DELIVERY__RETRY_LIMIT_SECONDS": "1",
@@ -308,7 +308,7 @@ def assert_equal(stage: Stage, talks: list[Talk], seconds: float = 30) -> None:
     until = time.monotonic() + seconds
     while found and time.monotonic() < until:
         found = differences(stage, talks)
-        time.sleep(0.1)
+        time.sleep(SELDOM_SECONDS)
     assert not found, "\n".join([f"after {seconds:.0f} s", *found])
     time.sleep(STILL_SECONDS)
     found = differences(stage, talks)

@@ -21,6 +21,7 @@ CLIENT_ID = "local.sandbox"
 LINE = 7
 START_SECONDS = 60
 PORTS = 1_500  # a test process, below those that the system gives out
+SOONEST_SECONDS, SELDOM_SECONDS = 0.02, 0.3  # between two looks of a test that waits
 T = TypeVar("T")
 
 
@@ -52,13 +53,15 @@ def free_port() -> int:
 def wait_until(look: Callable[[], T], seconds: float = 30.0, why: str = "") -> T:
     """Look again and again until the answer is true; AssertionError with the last one."""
     until = time.monotonic() + seconds
+    pause = SOONEST_SECONDS
     while True:
         found = look()
         if found:
             return found
         if time.monotonic() > until:
             raise AssertionError(f"{why or 'it'} did not come about in {seconds} s: {found!r}")
-        time.sleep(0.03)
+        time.sleep(pause)
+        pause = min(pause * 1.5, SELDOM_SECONDS)  # many tests wait at once, and looking costs
 
 
 class Visitor:
@@ -208,6 +211,15 @@ class Stage:
         answer = requests.get(f"{self.portal}/sandbox/state", {"chat": chat_id}, timeout=30)
         dialogs: list[dict[str, Any]] = answer.json()["dialogs"]
         return dialogs[0] if dialogs else {}
+
+    def wait_for_confirmation(self, message_id: int) -> None:
+        """Wait until the portal knows an operator's message by our id, so that it may change."""
+
+        def confirmed() -> bool:
+            messages = [one for dialog in self.state()["dialogs"] for one in dialog["messages"]]
+            return any(one["id"] == message_id and one["connector_mid"] for one in messages)
+
+        wait_until(confirmed, why="the confirmation")
 
     def texts(self, chat_id: str, author: str = "visitor") -> list[str]:
         """What the portal's dialog holds by this author, in its order."""

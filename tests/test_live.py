@@ -99,7 +99,7 @@ def test_every_change_is_an_event(two_workers: Stage) -> None:
 
     message = answer(two_workers, chat, "One")
     wait_until(lambda: stream.texts()[2:] == ["One"], SOON_SECONDS)
-    wait_until(lambda: two_workers.dialog(chat)["messages"][-1]["connector_mid"])
+    two_workers.wait_for_confirmation(message)
     two_workers.press("edit", message_id=message, text="Two")
     wait_until(lambda: stream.texts()[3:] == ["Two"], SOON_SECONDS)
     two_workers.press("delete", message_id=message)
@@ -248,7 +248,7 @@ def test_an_answer_an_edit_and_the_end_appear_by_themselves(two_workers: Stage, 
     message = answer(two_workers, chat, "Good day")
 
     expect(page.locator("article.operator .body")).to_have_text("Good day")
-    wait_until(lambda: two_workers.dialog(chat)["messages"][-1]["connector_mid"])
+    two_workers.wait_for_confirmation(message)
     two_workers.press("edit", message_id=message, text="Good evening")
     expect(page.locator("article.operator .body")).to_have_text("Good evening")
     expect(page.locator("article.operator .edited")).to_be_visible()
