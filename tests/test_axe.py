@@ -67,6 +67,8 @@ def test_a_conversation_of_all_kinds_its_menu_and_its_end(stage: Stage, page: Pa
     picture = {"name": "scheme.png", "type": "image", "content_base64": PICTURE}
     stage.press("answer", external_chat_id=chat, text="A picture", files=[picture])
     shows(page, ".message.operator", 5)
+    for changed in answers[1:3]:
+        stage.wait_for_confirmation(changed)
     stage.press("edit", message_id=answers[1], text="[b]After[/b]")
     stage.press("delete", message_id=answers[2])
     shows(page, ".deleted, .edited", 2)

@@ -45,6 +45,7 @@ class Stream:
                     self.events.append((int(number), data.replace("data: ", "")))
         except (OSError, HTTPException):
             pass  # the server was killed
+        self.answer.close()
         self.ended = True
 
     def has(self, events: list[tuple[int, str]]) -> bool:
@@ -349,7 +350,7 @@ class Proxy(BaseHTTPRequestHandler):
 
     def _pass_on(self, body: bytes | None) -> None:
         headers = {name: value for name, value in self.headers.items() if name != "Connection"}
-        with requests.request(
+        with requests.Session() as http, http.request(
             self.command, Proxy.target + self.path, data=body, headers=headers, stream=True,
             allow_redirects=False, timeout=60,
         ) as answer:  # fmt: skip
