@@ -1,5 +1,6 @@
 """How gunicorn serves the application: `gunicorn` in the project's root is enough."""
 
+import logging
 import os
 import sys
 import threading
@@ -13,6 +14,10 @@ try:
 except SettingsError as error:
     sys.exit(f"sitechat: {error}")
 
+level = os.environ.get("LOG_LEVEL", "INFO").upper()
+if level not in logging.getLevelNamesMapping():
+    sys.exit(f"sitechat: LOG_LEVEL is unknown; use {', '.join(logging.getLevelNamesMapping())}")
+
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8080"
 worker_class = "gevent"
@@ -22,13 +27,13 @@ graceful_timeout = 5  # seconds; idle connections are waited for, too
 keepalive = 30  # less often cuts off a request that is just under way
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
-loglevel = os.environ.get("LOG_LEVEL", "INFO").lower()
+loglevel = level.lower()
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"level": os.environ.get("LOG_LEVEL", "INFO").upper(), "handlers": ["stderr"]},
+    "root": {"level": level, "handlers": ["stderr"]},
     "loggers": {"urllib3": {"level": "WARNING"}},
 }
 
