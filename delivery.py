@@ -9,8 +9,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from itertools import groupby
 from typing import Literal
+from urllib.parse import quote_plus
 
 from bitrix import (
     Bitrix,
@@ -27,7 +27,7 @@ from lookup import Lookup, can_be_asked
 from pace import EVERYTHING, Pace, Rests
 from recovery import Look
 from settings import Settings
-from storage import Chat, Delivery, Outcome, Store
+from storage import RUN_LIMIT, Chat, Delivery, Outcome, Store
 from wire import wire_confirmation, wire_message
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,12 @@ NOTICE_SECONDS = 1.0  # how often it looks for what they have noted
 CONFIRMATIONS_A_CALL = 50
 ALONE_UP_TO = 3  # so many waiting messages are no backlog: each gets a call of its own
 MESSAGES_A_CALL = 50
-CHAT_MESSAGES_A_CALL = 10
+CALL_BYTES = 500_000  # of a call's texts; proxies take 1 MiB at least
+ITEM_BYTES = 2_000  # of a message's other fields
+TURNS_KEPT = 10_000
+LONG_BACKLOG = 50  # messages
+TRUSTED_CALLS = 3  # with messages, of which nothing was left open
+TRUST_SECONDS = 600.0  # since something was
 CALL_SECONDS = 25.0  # what a call may take by our reckoning; the portal ends it after 60
 SUSPECT_TRIES = 2  # in calls with others
 TRIES = 8  # of what the portal refuses as a whole while it takes others of its kind
@@ -54,6 +59,7 @@ UP_SECONDS = 60.0  # how often we note that we are up
 RECENT_SECONDS = 3600.0  # conversations that are looked after between gaps
 WHOLE_LOOK_SECONDS = 30.0  # between two looks into all, however many events are lost
 FIRST_SETTLES = 3
+UNCONFIRMED_TRIES = 3  # of a message that may have arrived each time, and nobody lets us look
 
 Ended = Literal["delivered", "refused", "postponed", "unknown"]
 Work = Literal["message", "confirmation", "look"]  # each rests for itself
@@ -78,8 +84,13 @@ class Sender:
         self._failing_since: float | None = None  # when calls began to come to nothing
         self._fault: str | None = None  # the work whose fault the admin is told of
         self._alone: set[int] = set()  # deliveries that spoiled a call for others
+        self._clean = 0  # calls with messages since an outcome was left open
+        self._doubted_at = 0.0
+        self._turn = 0
+        self._turns: dict[str, int] = {}  # of chats: when they last had one
         self._passes: Counter[str] = Counter()  # calls that worked, by kind of delivery
         self._refusals: dict[int, tuple[int, int]] = {}  # while others passed; passes at the last
+        self._names_sessions = False  # whether this build of the portal does
         self._line_failures: Counter[int] = Counter()  # rounds in which a line took nothing
         self._check_at = 0.0
         self._recover_at = 0.0
@@ -118,6 +129,7 @@ class Sender:
         """Take over from whoever sent before us: they may have died, and events with them."""
         self._look = None
         self._events_lost(min(now, self._store.note("up_at") or now))
+        self._names_sessions = bool(self._store.note("names_sessions"))
         if self._store.note("fault"):
             self._fault = EVERYTHING
         self._store.make_due(now)
@@ -291,11 +303,10 @@ class Sender:
         return True
 
     def _messages_due(self, now: float) -> bool:
-        waiting = self._store.due_messages(now, MESSAGES_A_CALL, CHAT_MESSAGES_A_CALL)
-        unsure = [one for one in waiting if one.sending_since is not None]
         # A chat waits for its unsettled message, the others do not: they take turns.
-        chats = {one.chat.id for one in unsure}
-        ready = [one for one in waiting if one.chat.id not in chats]
+        waiting = self._store.due_messages(now, MESSAGES_A_CALL, self._run_length(now))
+        unsure = [one for one in waiting if one.sending_since is not None]
+        ready = [one for one in waiting if one.sending_since is None]
         if self._rests.last("look", now):
             unsure = []
         if self._rests.last("message", now):
@@ -307,6 +318,7 @@ class Sender:
         self._settled_last = False
         if not ready:
             return False
+        ready = self._in_turn(ready)
         line = self._line_of(ready[0].chat)
         if line is None:
             self._postpone(ready, "NO_LINE")
@@ -317,16 +329,45 @@ class Sender:
 
     def _fitting(self, waiting: list[Delivery]) -> list[Delivery]:
         """As many as one call shall carry: several while a backlog stands, else the first."""
-        if len(waiting) <= ALONE_UP_TO or self._goes_alone(waiting[0]):
+        if self._store.waiting() <= ALONE_UP_TO or self._goes_alone(waiting[0]):
             return waiting[:1]
         room = max(1, min(self._most, int(CALL_SECONDS / self._item_seconds)))
-        fitting = []
-        for _, run in groupby(waiting, key=lambda one: one.chat.id):
-            for one in run:
-                if self._goes_alone(one):  # and what follows it in its chat waits
-                    break
+        fitting: list[Delivery] = []
+        left_out: set[str] = set()  # chats: what follows a message waits for it
+        size = 0
+        for one in waiting:
+            size += len(quote_plus(one.message.text)) + ITEM_BYTES
+            if fitting and (len(fitting) == room or size > CALL_BYTES):
+                break
+            if self._goes_alone(one):
+                left_out.add(one.chat.id)
+            if one.chat.id not in left_out:
                 fitting.append(one)
-        return fitting[:room]
+        return fitting
+
+    def _run_length(self, now: float) -> int:
+        """How many messages of one chat a call may carry.
+
+        One, because whether the next may go depends on what becomes of it: more only where few
+        chats have much to send, and the portal has left no outcome open for a while.
+        """
+        trusted = now - self._doubted_at > TRUST_SECONDS and self._clean >= TRUSTED_CALLS
+        return RUN_LIMIT if trusted and self._store.waiting() > LONG_BACKLOG else 1
+
+    def _in_turn(self, ready: list[Delivery]) -> list[Delivery]:
+        """First one of each chat, then a second: whoever had a turn lets the others have theirs."""
+        depth: Counter[str] = Counter()
+        places = []
+        for one in ready:
+            places.append((depth[one.chat.id], self._turns.get(one.chat.id, 0), one))
+            depth[one.chat.id] += 1
+        return [one for _, _, one in sorted(places, key=lambda place: place[:2])]
+
+    def _take_turn(self, batch: list[Delivery]) -> None:
+        if len(self._turns) > TURNS_KEPT:
+            self._turns.clear()
+        self._turn += 1
+        self._turns |= {one.chat.id: self._turn for one in batch}
 
     def _goes_alone(self, delivery: Delivery) -> bool:
         """Whether the message may be what the portal stumbles over, or waits for.
@@ -355,29 +396,38 @@ class Sender:
         batch = self._store.begin_sending(batch, line, self._time())
         if not batch:
             return
+        self._take_turn(batch)
         began = time.monotonic()
         self._count_call()
         try:
             results = self._bitrix.send_messages(
                 connector, line, [wire_message(one) for one in batch]
             )
-        except Refused as error:
+        except BitrixError as error:
             if error.code in LINE_FAULTS:
                 self._repair_line(batch, line)
-            else:
+            elif _names_no_cause(error):
                 self._refused(batch, error)
-            return
-        except BitrixError as error:
-            self._put_off(batch, error)
+            else:
+                self._put_off(batch, error)
             return
         self._measure(time.monotonic() - began, len(batch))
         self._most = min(MESSAGES_A_CALL, self._most * 2)
         outcomes = [self._outcome(one, result) for one, result in zip(batch, results, strict=True)]
         if any(result.session_id is not None for result in results):
             self._line_works(line)
+            if not self._names_sessions:
+                self._names_sessions = True
+                self._store.set_note("names_sessions", True)
+        self._clean += 1
+        if any(one.state == "unknown" for one in outcomes):
+            self._doubt()
         self._works("message")
         self._forget(batch)
         self._store.record(outcomes, self._time())
+
+    def _doubt(self) -> None:
+        self._clean, self._doubted_at = 0, self._time()
 
     def _outcome(self, one: Delivery, result: ItemResult) -> Outcome:
         if _lacks_file(one, result):
@@ -418,16 +468,17 @@ class Sender:
             self._bitrix.confirm_delivery(
                 self._settings.connector.id, line, [wire_confirmation(one) for one in batch]
             )
-        except Refused as error:
-            self._refused(batch, error)
         except BitrixError as error:
-            self._put_off(batch, error)
+            if _names_no_cause(error):
+                self._refused(batch, error)
+            else:
+                self._put_off(batch, error)
         else:
             self._works("confirmation")
             self._end(batch, "delivered", None)
 
-    def _refused(self, batch: list[Delivery], error: Refused) -> None:
-        """The portal refuses a call as a whole and names no item of it.
+    def _refused(self, batch: list[Delivery], error: BitrixError) -> None:
+        """The portal, or what stands before it, refuses a call as a whole and names no item of it.
 
         Its own trouble is likelier than a message's: one that is refused alone is given up only
         when it is so again and again while others pass.
@@ -526,7 +577,8 @@ class Sender:
             settle_seconds *= FIRST_SETTLES
         settled = now >= since + settle_seconds
         message_id = delivery.message.id
-        if found or (found is None and delivery.error == "NO_SESSION" and settled):
+        believed = delivery.error == "NO_SESSION" and not self._names_sessions and settled
+        if found or (found is None and believed):
             # Builds that name no session have taken it all the same (bitrix24.md section 4).
             log.info("message %d had arrived, its answer was lost", message_id)
             self._line_works(delivery.line or 0)
@@ -536,7 +588,9 @@ class Sender:
             due = min(now + pause, since + settle_seconds)
             outcome = Outcome(delivery, "unknown", delivery.error, due, tried=False)
             self._store.record([outcome], now)
-        elif found is None and settings.unconfirmed == "keep":
+        elif found is None and (
+            settings.unconfirmed == "keep" or delivery.attempts >= UNCONFIRMED_TRIES
+        ):
             log.warning("message %d may have arrived; it is not sent again", message_id)
             self._end([delivery], "refused", None)
         else:
@@ -565,6 +619,7 @@ class Sender:
         at = self._rest_after(kind, error)
         unknown = isinstance(error, OutcomeUnknown)
         if unknown and kind == "message":
+            self._doubt()
             # Fewer next time: the call may have been too much, or one of them is.
             self._most = max(1, len(batch) // 2)
             pause = self._rests.pause(max(one.attempts for one in batch))
@@ -623,6 +678,14 @@ class Sender:
 
     def _measure(self, seconds: float, items: int) -> None:
         self._item_seconds += (seconds / items - self._item_seconds) * 0.3
+
+
+def _names_no_cause(error: BitrixError) -> bool:
+    """Whether a call was refused for something in it, perhaps: a text that a firewall dislikes, or
+    more than a proxy lets pass, is answered by a page of theirs."""
+    return isinstance(error, Refused) or (
+        isinstance(error, SetupFault) and error.code.startswith("HTTP_4")
+    )
 
 
 def _lacks_file(delivery: Delivery, result: ItemResult) -> bool:

@@ -8,11 +8,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, Refused
 from connector import rendered
-from storage import Chat, OperatorMessage, Store
+from storage import Dialog, OperatorMessage, Store
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Found:
 class _Longer:
     """A dialog whose newest messages do not reach back to where we last were."""
 
-    chat: Chat
+    dialog: Dialog
     messages: list[HistoryMessage]
     pages: int = 1
 
@@ -55,11 +56,11 @@ class Look:
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
-        chats = store.chats_in_conversation(since)
-        self._chats = deque(chats)
+        dialogs = store.dialogs_in_conversation(since)
+        self._dialogs = deque(dialogs)
         self._longer: deque[_Longer] = deque()
-        self._tries: Counter[str] = Counter()  # that failed, by chat
-        self._dialogs, self._recovered, self._failed = len(chats), 0, 0
+        self._tries: Counter[int] = Counter()  # that failed, by dialog
+        self._count, self._recovered, self._failed = len(dialogs), 0, 0
 
     def step(self, now: float) -> Found | None:
         """Make one call; what the look brought, once it is through.
@@ -68,11 +69,11 @@ class Look:
         """
         if self._longer:
             self._read_on(now)
-        elif self._chats:
+        elif self._dialogs:
             self._read_newest(now)
-        if self._longer or self._chats:
+        if self._longer or self._dialogs:
             return None
-        found = Found(self._recovered, self._dialogs, self._failed)
+        found = Found(self._recovered, self._count, self._failed)
         if found.recovered or found.failed:
             log.warning(
                 "recovery: %d answers found, %d dialogs failed", found.recovered, found.failed
@@ -81,19 +82,17 @@ class Look:
         return found
 
     def _read_newest(self, now: float) -> None:
-        part = [self._chats[number] for number in range(min(DIALOGS_A_CALL, len(self._chats)))]
+        part = list(islice(self._dialogs, DIALOGS_A_CALL))
         self._before_call()
-        pages = self._bitrix.newest_messages([one.portal_chat_id or 0 for one in part])
-        for chat, page in zip(part, pages, strict=True):
-            self._chats.popleft()
-            if isinstance(page, BitrixError):
-                self._tries[chat.id] += 1
-                if isinstance(page, Refused) or self._tries[chat.id] >= TRIES:
-                    self._fail(chat, page)
-                else:
-                    self._chats.append(chat)
+        pages = self._bitrix.newest_messages([one.portal_chat_id for one in part])
+        for dialog, page in zip(part, pages, strict=True):
+            self._dialogs.popleft()
+            if not isinstance(page, BitrixError):
+                self._compare(_Longer(dialog, page), page, now)
+            elif self._is_given_up(dialog, page):
+                self._fail(dialog, page)
             else:
-                self._compare(_Longer(chat, page), page, now)
+                self._dialogs.append(dialog)
 
     def _read_on(self, now: float) -> None:
         """The next older page of one dialog."""
@@ -101,12 +100,11 @@ class Look:
         self._before_call()
         try:
             page = self._bitrix.dialog_messages(
-                longer.chat.portal_chat_id or 0, before=longer.messages[0].id
+                longer.dialog.portal_chat_id, before=longer.messages[0].id
             )
         except BitrixError as error:
-            self._tries[longer.chat.id] += 1
-            if isinstance(error, Refused) or self._tries[longer.chat.id] >= TRIES:
-                self._fail(longer.chat, error)
+            if self._is_given_up(longer.dialog, error):
+                self._fail(longer.dialog, error)
                 return
             self._longer.append(longer)
             raise
@@ -114,31 +112,35 @@ class Look:
         longer.pages += 1
         self._compare(longer, page, now)
 
-    def _fail(self, chat: Chat, error: BitrixError) -> None:
+    def _is_given_up(self, dialog: Dialog, error: BitrixError) -> bool:
+        self._tries[dialog.portal_chat_id] += 1
+        return isinstance(error, Refused) or self._tries[dialog.portal_chat_id] >= TRIES
+
+    def _fail(self, dialog: Dialog, error: BitrixError) -> None:
         self._failed += 1
-        log.warning("dialog %s cannot be read: %s", chat.portal_chat_id, error.code)
+        log.warning("dialog %d cannot be read: %s", dialog.portal_chat_id, error.code)
 
     def _compare(self, read: _Longer, page: list[HistoryMessage], now: float) -> None:
         """Store what the chat lacks, once the messages reach back to where we last were."""
-        chat, messages = read.chat, read.messages
-        whole = len(page) < PAGE or page[0].id <= chat.checked_im_id
+        dialog, messages = read.dialog, read.messages
+        whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id
         if not whole and read.pages <= PAGES_A_DIALOG:
             self._longer.append(read)
             return
-        if not messages or messages[-1].id <= chat.checked_im_id:
+        if not messages or messages[-1].id <= dialog.checked_im_id:
             return
         lines = self._store.active_lines()
-        line = chat.dialog_line or chat.line or (lines[0] if lines else None)
+        line = dialog.line or dialog.chat.line or (lines[0] if lines else None)
         if line is None:
             return
-        known = self._store.known_im_message_ids(chat.id)
+        known = self._store.known_im_message_ids(dialog.chat.id)
         missed = [
-            _operator_message(chat, one, line)
+            _operator_message(dialog, one, line)
             for one in messages
             if one.id not in known and was_missed(one)
         ]
         self._recovered += len(self._store.add_operator_messages(missed, now))
-        self._store.note_checked(chat.id, messages[-1].id)
+        self._store.note_checked(dialog, messages[-1].id)
 
 
 def was_missed(message: HistoryMessage) -> bool:
@@ -151,7 +153,7 @@ def was_missed(message: HistoryMessage) -> bool:
     return message.author_id != 0 or "ol-output" in message.classes
 
 
-def _operator_message(chat: Chat, message: HistoryMessage, line: int) -> OperatorMessage:
+def _operator_message(dialog: Dialog, message: HistoryMessage, line: int) -> OperatorMessage:
     """History has no signature, but the author; and no public links of files, but their names."""
     system = message.author_id == 0 or "ol-output" in message.classes
     files: list[dict[str, Any]] = [
@@ -164,9 +166,9 @@ def _operator_message(chat: Chat, message: HistoryMessage, line: int) -> Operato
         for file in message.files
     ]
     return OperatorMessage(
-        chat_id=chat.id,
+        chat_id=dialog.chat.id,
         line=line,
-        im_chat_id=chat.portal_chat_id or 0,
+        im_chat_id=dialog.portal_chat_id,
         im_message_id=message.id,
         author="system" if system else "operator",
         name=None if system else message.author_name,

@@ -17,6 +17,8 @@ from database import Database, transaction
 Author = Literal["visitor", "operator", "system"]
 State = Literal["stored", "delivered", "refused"]
 
+RUN_LIMIT = 10  # messages of one chat that are looked at together
+
 # Each entry takes the schema one version further; entries are never changed once released.
 MIGRATIONS = [
     """
@@ -92,6 +94,15 @@ MIGRATIONS = [
     create table deleted_chats (id text primary key, deleted_at real not null);
     """,
     """
+    create table dialogs (
+        portal_chat_id integer primary key,
+        chat_id text not null references chats on delete cascade, line integer,
+        checked_im_id integer not null default 0
+    );
+    create index dialogs_of_chat on dialogs (chat_id);
+    insert into dialogs select portal_chat_id, id, line, checked_im_id from chats
+        where portal_chat_id is not null;
+    alter table chats drop column checked_im_id;
     alter table chats add column dialog_line integer;
     delete from refusals;
     """,
@@ -122,10 +133,19 @@ class Chat:
     portal_user_id: int | None
     session_id: int | None
     closed_at: float | None
-    checked_im_id: int = 0  # the portal's history was compared with ours up to this id
     consent: str | None = None  # what the visitor agreed to, word for word
     consent_at: float | None = None
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """A dialog of a chat at the portal; each line that the chat used has one."""
+
+    portal_chat_id: int
+    line: int | None
+    checked_im_id: int  # the portal's history was compared with ours up to this id
+    chat: Chat
 
 
 @dataclass(frozen=True)
@@ -588,19 +608,28 @@ class Store(Database):
             " session_id = ?, closed_at = ? where id = ?",
             (line, portal_chat_id, portal_user_id, session_id, closed_at, chat_id),
         )
+        _know_dialog(db, chat_id, portal_chat_id, line)
 
-    def chats_in_conversation(self, since: float) -> list[Chat]:
-        """Chats with a portal dialog in which anything happened since then, the latest first."""
+    def dialogs_in_conversation(self, since: float) -> list[Dialog]:
+        """The dialogs of chats in which anything happened since then, the latest first."""
         rows = self.rows(
-            "select * from chats where active_at >= ? and portal_chat_id is not null"
-            " order by active_at desc",
+            "select d.portal_chat_id as number, d.line as dialog, d.checked_im_id as checked, c.*"
+            " from dialogs d join chats c on c.id = d.chat_id where c.active_at >= ?"
+            " order by c.active_at desc",
             since,
         )
-        return [Chat(**row) for row in rows]
+        found = []
+        for row in map(dict, rows):
+            number, line, checked = (row.pop(key) for key in ("number", "dialog", "checked"))
+            found.append(Dialog(number, line, checked, Chat(**row)))
+        return found
 
     @transaction
-    def note_checked(self, db: sqlite3.Connection, chat_id: str, im_message_id: int) -> None:
-        db.execute("update chats set checked_im_id = ? where id = ?", (im_message_id, chat_id))
+    def note_checked(self, db: sqlite3.Connection, dialog: Dialog, im_message_id: int) -> None:
+        db.execute(
+            "update dialogs set checked_im_id = ? where portal_chat_id = ?",
+            (im_message_id, dialog.portal_chat_id),
+        )
 
     def known_im_message_ids(self, chat_id: str) -> set[int]:
         """The portal's ids of the chat's messages that we have."""
@@ -689,28 +718,29 @@ class Store(Database):
         )  # fmt: skip
         return self._deliveries(rows)
 
-    def due_messages(self, now: float, limit: int, chat_limit: int) -> list[Delivery]:
-        """Visitors' messages that may be sent now, the longest waiting chat first.
+    def due_messages(self, now: float, limit: int, chat_limit: int = 1) -> list[Delivery]:
+        """Visitors' messages of so many chats that may be sent now, the longest waiting first.
 
-        Of a chat only an unbroken run from its oldest undelivered message, `chat_limit` at
-        most: where that one is not due yet, the chat waits and the others do not.
+        Of a chat its oldest undelivered one, or an unbroken run from there: `chat_limit` at most,
+        or all whose outcome is unknown. Where the oldest is not due yet, the chat waits and the
+        others do not.
         """
         heads = self.rows(
-            "select chat_id from deliveries where id in"
+            "select chat_id, sending_since from deliveries where id in"
             " (select min(id) from deliveries where kind = 'message' group by chat_id)"
             " and due <= ? order by id limit ?",
             now, limit,
         )  # fmt: skip
         found: list[Delivery] = []
         for head in heads:
+            unsure = head["sending_since"] is not None
             rows = self.rows(
                 f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
-                head["chat_id"], chat_limit,
+                head["chat_id"], RUN_LIMIT if unsure else chat_limit,
             )  # fmt: skip
-            found += self._deliveries(rows)
-            if len(found) >= limit:
-                break
-        return found[:limit]
+            same = [(row["sending_since"] is not None) == unsure for row in rows]
+            found += self._deliveries(rows[: (*same, False).index(False)])
+        return found
 
     def _deliveries(self, rows: list[sqlite3.Row]) -> list[Delivery]:
         found = []
@@ -788,6 +818,7 @@ class Store(Database):
                     (delivery.line, outcome.portal_chat_id, outcome.session_id,
                      outcome.portal_user_id, delivery.chat.id),
                 )  # fmt: skip
+                _know_dialog(db, delivery.chat.id, outcome.portal_chat_id, delivery.line)
 
     def waiting(self) -> int:
         """How many deliveries are in the queue."""
@@ -814,8 +845,10 @@ def _forget_portals_ids(db: sqlite3.Connection) -> None:
     db.execute("update messages set im_message_id = null, im_chat_id = null")
     db.execute(
         "update chats set line = null, dialog_line = null, portal_chat_id = null,"
-        " portal_user_id = null, session_id = null, checked_im_id = 0"
+        " portal_user_id = null, session_id = null"
     )
+    db.execute("delete from dialogs")
+    db.execute("delete from meta where key = 'note.names_sessions'")
 
 
 def _count_hit(db: sqlite3.Connection, who: str, per_minute: int, now: float) -> None:
@@ -871,6 +904,17 @@ def _touch_chat(db: sqlite3.Connection, message: OperatorMessage, now: float) ->
         " session_id = case when portal_chat_id = ?4 then session_id end,"
         " dialog_line = ?3, portal_chat_id = ?4",
         (message.chat_id, now, message.line, message.im_chat_id),
+    )
+    _know_dialog(db, message.chat_id, message.im_chat_id, message.line)
+
+
+def _know_dialog(
+    db: sqlite3.Connection, chat_id: str, portal_chat_id: int, line: int | None
+) -> None:
+    db.execute(
+        "insert into dialogs (portal_chat_id, chat_id, line) select ?1, id, ?3 from chats"
+        " where id = ?2 on conflict (portal_chat_id) do nothing",
+        (portal_chat_id, chat_id, line),
     )
 
 

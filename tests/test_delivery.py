@@ -1,5 +1,6 @@
 """The sender, a step at a time: a real store, and a portal that answers as told."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,17 +19,18 @@ from bitrix import (
     SetupFault,
     TryLater,
 )
-from delivery import LINE_TRIES, WHOLE_LOOK_SECONDS, Sender
+from delivery import CALL_BYTES, LINE_TRIES, LONG_BACKLOG, WHOLE_LOOK_SECONDS, Sender
 from pace import BURST, Pace, Rests
 from recovery import Found, Look, was_missed
 from settings import Delivery as DeliverySettings
 from settings import Settings
-from storage import Chat, Limits, OperatorMessage, Portal, Store
+from storage import RUN_LIMIT, Chat, Limits, OperatorMessage, Portal, Store
 from wire import portal_name
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
 LINE = 7
+FILE = {"name": "a.pdf", "type": "file", "link": "https://x.example/a", "size": 1}
 LIMITS = Limits("an address", 10_000, 10_000)
 PORTAL = Portal("m", 1, "access", "refresh", NOW + DAY, "application", False, NOW)
 
@@ -46,6 +48,7 @@ class FakeBitrix:
         self.refuse: dict[str, str] = {}  # text → reason
         self.sessions = True
         self.poison = ""  # a text that makes the portal refuse the whole call
+        self.poisoned: BitrixError = Refused("BAD", "imconnector.send.messages")
         self.dialog: list[HistoryMessage] | BitrixError = []
         self.session: list[HistoryMessage] | BitrixError = []
 
@@ -61,7 +64,7 @@ class FakeBitrix:
         self.sent.append(texts)
         self._maybe_fail("send")
         if self.poison in texts:
-            raise Refused("BAD", "imconnector.send.messages")
+            raise self.poisoned
         return [self._result(one["message"]["text"], line) for one in messages]
 
     def _result(self, text: str, line: int) -> ItemResult:
@@ -574,7 +577,7 @@ def test_a_call_in_which_we_died_may_go_on_as_long_as_a_call_may_take(
     write(store, "first")
     run(make_sender(store, bitrix), NOW)
     write(store, "second")
-    store.begin_sending(store.due_messages(NOW, 1, 1), LINE, NOW)  # and the process ends
+    store.begin_sending(store.due_messages(NOW, 1), LINE, NOW)  # and the process ends
 
     run(make_sender(store, bitrix), NOW + 60)
     assert bitrix.sent == [["first"]]
@@ -595,6 +598,99 @@ def test_a_build_that_names_no_session_is_believed_after_a_while(
 
     assert bitrix.sent == [["hello"]]
     assert states(store) == ["delivered"]
+
+
+@pytest.mark.parametrize(("unconfirmed", "sent"), [("repeat", 3), ("keep", 1)])
+def test_a_portal_that_names_sessions_is_not_believed_without_one(
+    store: Store, bitrix: FakeBitrix, unconfirmed: str, sent: int
+) -> None:
+    sender = make_sender(store, bitrix, unconfirmed)
+    write(store, "first")
+    run(sender, NOW)
+    bitrix.dialog = Refused("ACCESS_ERROR", "im.dialog.messages.get")
+    bitrix.session = Refused("ACCESS_DENIED", "imopenlines.session.history.get")
+    bitrix.sessions = False
+    write(store, "second")
+
+    for minute in range(6):
+        run(sender, NOW + 60 * minute)
+
+    assert bitrix.sent == [["first"], *[["second"]] * sent]
+    assert states(store) == ["delivered", "refused"]
+
+
+def test_one_chats_files_let_other_chats_pass(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    """They go one by one, each as long as the portal takes to fetch it."""
+    for number in range(8):
+        write(store, f"file {number}", chat=1)
+    with store.write() as db:
+        db.execute("update messages set extra = ?", (json.dumps({"files": [FILE]}),))
+    for chat in (2, 3):
+        write(store, f"of {chat}", chat)
+
+    run(sender, NOW, steps=3)
+
+    assert bitrix.sent == [["file 0"], ["of 2", "of 3"], ["file 1"]]
+
+
+def test_a_text_that_something_on_the_way_refuses_stops_nobody_else(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.poison = "union select"
+    bitrix.poisoned = SetupFault("HTTP_403", SEND)
+    write(store, "union select", chat=1)
+    for chat in range(2, 8):
+        write(store, "hello", chat)
+
+    run(sender, NOW)
+
+    assert [states(store, chat) for chat in range(1, 8)] == [["stored"], *[["delivered"]] * 6]
+
+
+def test_a_call_is_no_larger_than_proxies_let_pass(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for chat in range(20):
+        write(store, "ы" * 20_000, chat)
+
+    run(sender, NOW, steps=40)
+
+    assert sum(len(call) for call in bitrix.sent) == 20
+    assert max(len(call) for call in bitrix.sent) == CALL_BYTES // (20_000 * len("%D1%8B"))
+
+
+def test_of_a_chat_one_message_is_under_way_at_a_time(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for number in range(6):
+        for chat in range(3):
+            write(store, f"{chat}-{number}", chat)
+
+    run(sender, NOW)
+
+    assert all(len({text[0] for text in call}) == len(call) for call in bitrix.sent)
+
+
+def test_one_chats_long_backlog_goes_out_in_runs_while_no_outcome_is_open(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for number in range(300):
+        write(store, str(number))
+
+    for second in range(40):
+        run(sender, NOW + second, steps=50)
+    assert [text for call in bitrix.sent for text in call] == [str(one) for one in range(300)]
+    assert len(bitrix.sent) < 300 / RUN_LIMIT + LONG_BACKLOG + 10
+
+    bitrix.sent.clear()
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
+    for number in range(100):
+        write(store, str(number), chat=2)
+    run(sender, NOW + 60, steps=5)
+    run(sender, NOW + 200, steps=60)
+    assert {len(call) for call in bitrix.sent[1:]} == {1}
 
 
 def test_one_chats_trouble_holds_up_no_other(
@@ -799,7 +895,7 @@ def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakeBitrix, sender
         write(store, "hello", chat)
     run(sender, NOW, steps=200)
     with store.write() as db:
-        db.execute("update chats set portal_chat_id = 6000 + rowid")
+        db.execute("insert into dialogs select 6000 + rowid, id, 7, 0 from chats")
     bitrix.asked.clear()
     sender.begin(NOW + 60)
     for chat in range(3):

@@ -171,6 +171,29 @@ def a_chat_moves_to_another_line(folder: Path) -> None:
         assert [one["text"] for one in dialogs[1]["messages"]] == [doubtful, last]
 
 
+def an_answer_in_the_line_before_is_lost(folder: Path) -> None:
+    """The chat has moved when we look for it: the dialog of its first line is read, too."""
+    with quick_stage(folder) as stage:
+        stage.install()
+        talk = Talk(stage, "anna")
+        stage.press("connect", line=OTHER_LINE)
+        stage.kill()
+        talk.answer()
+        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        stage.trouble(deny_history=True)
+        stage.start()
+        stage.press("disconnect", line=LINE)
+        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        talk.write()
+        wait_until(lambda: talk.shown()[-1].state == "delivered", 60)
+        assert [one.author for one in talk.shown()] == ["visitor", "visitor"]
+
+        mend(stage)
+
+        wait_until(lambda: "operator" in [one.author for one in talk.shown()], 60, "the answer")
+        assert [one["line"] for one in stage.state()["dialogs"]] == [LINE, OTHER_LINE]
+
+
 def a_doubtful_message_holds_up_nobody(folder: Path) -> None:
     """While one chat's outcome cannot be found out, another chat's messages arrive."""
     with quick_stage(folder, SITECHAT_DELIVERY__SETTLE_SECONDS="8") as stage:
@@ -250,6 +273,7 @@ OUTCOMES: dict[str, Play] = {
     "a renewed token lost": a_renewed_token_is_lost,
     "a line deleted unheard": a_line_is_deleted_unheard,
     "a chat that moves": a_chat_moves_to_another_line,
+    "an answer in the line before": an_answer_in_the_line_before_is_lost,
     "a doubtful message": a_doubtful_message_holds_up_nobody,
     "a first message not stored": a_first_message_is_not_stored,
     "two workers, a slow portal": two_workers_and_a_slow_portal,

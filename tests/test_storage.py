@@ -726,8 +726,20 @@ def test_no_chat_gets_more_than_its_share_of_a_call(store: Store) -> None:
     write(store, "b1", chat=OTHER)
 
     assert texts(due(store, chat_limit=2)) == ["a1", "a2", "b1"]
-    assert texts(due(store, limit=2)) == ["a1", "a2"]
-    assert texts(due(store, limit=1)) == ["a1"]
+    assert texts(due(store, chat_limit=1)) == ["a1", "b1"]
+    assert texts(due(store, limit=1, chat_limit=2)) == ["a1", "a2"]
+
+
+def test_what_is_unsure_of_a_chat_comes_together_and_apart_from_the_rest(store: Store) -> None:
+    for number in range(1, 5):
+        write(store, f"a{number}")
+    store.begin_sending(due(store)[:2], 7, NOW)
+
+    assert texts(due(store, chat_limit=1)) == ["a1", "a2"]
+    (first, second) = due(store, chat_limit=1)
+    store.record([Outcome(first, "postponed", "NO_REPLY", NOW)], NOW)
+    assert texts(due(store)) == ["a1"], "the second is still unsure"
+    assert second.sending_since == NOW
 
 
 def test_nothing_is_due_before_its_time(store: Store) -> None:
