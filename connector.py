@@ -8,7 +8,7 @@ import contextlib
 import hmac
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from bitrix import Bitrix, BitrixError, Grant, OutcomeUnknown, Refused, SetupFau
 from database import LockHeld, StoreUnavailable
 from events import Event, IncomingMessage, Placement
 from settings import Settings, origin_of
-from storage import OperatorMessage, Portal, Store
+from storage import OperatorMessage, Outdated, Portal, Store
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ EVENTS = (
 )
 ICONS = Path(__file__).parent / "static" / "connector"
 LOCK_SECONDS = 60.0
+KEEP_TRIES = 10
 PROOFS = "proofs"  # what failed ones are counted under
 # How a portal says that a token is none of its own.
 FOREIGN_TOKEN = {"INVALID_TOKEN", "EXPIRED_TOKEN", "NO_AUTH_FOUND", "WRONG_AUTH_TYPE"}
@@ -103,6 +104,9 @@ class Connector:
             if claim is not None:
                 with self._explained():
                     self._prove(claim.grant.access_token)
+        except StoreUnavailable as error:
+            raise self._no_store(error) from None
+        try:
             # One at a time: two installs at once would bind an event twice.
             with self._store.lock("install", LOCK_SECONDS), self._explained():
                 if claim is not None:
@@ -119,14 +123,19 @@ class Connector:
         except LockHeld:
             raise Fault("busy", 503) from None
         except StoreUnavailable as error:
-            log.error("the store cannot be used: %s", error)
-            raise Fault("no_store", 500, folder=self._store.path.parent.name, why=error) from None
+            raise self._no_store(error) from None
         except Fault:
             self._forget_success()
             raise
+        if claim is not None:
+            self._store.set_note("fault", None)
         self._mended()
         self._store.set_note("install_works", True)
         log.info("installed: connector %s registered, events bound", settings.connector.id)
+
+    def _no_store(self, error: StoreUnavailable) -> Fault:
+        log.error("the store cannot be used: %s", error)
+        return Fault("no_store", 500, folder=self._store.path.parent.name, why=error)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
@@ -222,6 +231,8 @@ class Connector:
                 return
             self._switch_on(placement.line)
             self._store.connect_line(placement.line, time.time())
+        self._store.set_note("fault", None)
+        self._store.set_note("connected", time.time())
         self._mended()
         log.info("line %d: connector switched on", placement.line)
 
@@ -230,8 +241,7 @@ class Connector:
             self._store.set_note("install_works", None)
 
     def _mended(self) -> None:
-        """Let the sender try again at once."""
-        self._store.set_note("fault", None)
+        """Let the sender try again at once, if it waits for that."""
         self._store.set_note("mended", time.time())
 
     # -- keeping it so
@@ -321,13 +331,40 @@ class Connector:
                     raise
 
 
+def keep_added(store: Store, incoming: list[IncomingMessage], line: int, now: float) -> None:
+    """Store the new messages of an event."""
+    _until_kept(
+        lambda: store.add_operator_messages(
+            [added_message(store, one, line) for one in incoming], now
+        )
+    )
+
+
+def keep_edited(store: Store, incoming: IncomingMessage, line: int, now: float) -> None:
+    """Store an edited message."""
+    _until_kept(lambda: store.edit_message(edited_message(store, incoming, line), now))
+
+
+def _until_kept(keep: Callable[[], object]) -> None:
+    """What is kept is rendered from what is there, which another event may change meanwhile."""
+    for _ in range(KEEP_TRIES):
+        try:
+            keep()
+        except Outdated:
+            continue
+        return
+    raise StoreUnavailable("a message changes all the time")
+
+
 def edited_message(store: Store, incoming: IncomingMessage, line: int) -> OperatorMessage:
     """An update as it is kept: it brings a text only, the files stay."""
     message = operator_message(incoming, line)
     known = store.find_operator_message(message)
     if known is None:  # it overtakes the message itself, which brings the rest
         return replace(message, extra=message.extra | {"incomplete": True})
-    return replace(message, html=rendered(message.text, known.extra.get("files", [])))
+    files = known.extra.get("files", [])
+    extra = message.extra | {"files": files}
+    return replace(message, extra=extra, html=rendered(message.text, files))
 
 
 def added_message(store: Store, incoming: IncomingMessage, line: int) -> OperatorMessage:

@@ -143,6 +143,13 @@ class Database:
         rows = self.rows(sql, *values)
         return rows[0] if rows else None
 
+    def lock_path(self, name: str) -> Path:
+        return self.path.parent / f"{name}.lock"
+
+    def lock_inode(self, name: str) -> int | None:
+        """Which file the lock is now: another than before means that anybody may hold it."""
+        return _inode(self.lock_path(name))
+
     @contextmanager
     def try_lock(self, name: str) -> Iterator[bool]:
         """Hold the lock `name` across all processes; False when another has it now.
@@ -151,7 +158,7 @@ class Database:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(self.path.parent / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            file = os.open(self.lock_path(name), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         try:

@@ -46,7 +46,10 @@ TRUST_SECONDS = 600.0  # since something was
 CALL_SECONDS = 25.0  # what a call may take by our reckoning; the portal ends it after 60
 SUSPECT_TRIES = 2  # in calls with others
 TRIES = 8  # of what the portal refuses as a whole while it takes others of its kind
-TOLERATED = 2  # such refusals in a row, before the kind rests
+TOLERATED = 5  # such refusals in a row, before the kind rests
+REFUSAL_SECONDS = 5.0  # the longest such rest: what was not yet tried may pass
+CHATS_LOOKED_AT = 50
+FIRST_ITEMS = 10  # of the first call, until we know how long a message takes
 LINE_TRIES = 3  # of a message on a line that does not take it
 ITEM_SECONDS = 0.25  # a message's share of a call, until measured
 CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ours
@@ -56,7 +59,9 @@ LOOK_AGAIN_SECONDS = 5.0  # after a look that the portal did not answer
 OVERDUE_SECONDS = 10.0  # so long a look may wait for messages
 GAP_SECONDS = 30.0  # a step so late means that we were stopped, and events were lost
 UP_SECONDS = 60.0  # how often we note that we are up
-RECENT_SECONDS = 3600.0  # conversations that are looked after between gaps
+RECENT_SECONDS = 86_400.0  # conversations that every look reads; all others
+WHOLE_LOOKS_SECONDS = 3600.0  # are read so often, in case an event was lost without our knowing
+FAILED_LOOKS = 5  # whole looks that are repeated soon because some dialogs could not be read
 WHOLE_LOOK_SECONDS = 30.0  # between two looks into all, however many events are lost
 FIRST_SETTLES = 3
 UNCONFIRMED_TRIES = 3  # of a message that may have arrived each time, and nobody lets us look
@@ -80,7 +85,7 @@ class Sender:
         self._pace = Pace()
         self._rests = Rests(settings.delivery)
         self._item_seconds = ITEM_SECONDS
-        self._most = MESSAGES_A_CALL  # halved by a call that came to nothing
+        self._most = FIRST_ITEMS  # doubled by each call that works, halved by one that does not
         self._failing_since: float | None = None  # when calls began to come to nothing
         self._fault: str | None = None  # the work whose fault the admin is told of
         self._alone: set[int] = set()  # deliveries that spoiled a call for others
@@ -95,6 +100,8 @@ class Sender:
         self._check_at = 0.0
         self._recover_at = 0.0
         self._whole_look_at = 0.0  # not again before
+        self._whole_due_at = 0.0  # and then at the latest
+        self._failed_looks = 0  # whole ones in a row that could not read all dialogs
         self._lost_since: float | None = None  # events may be lost since then, of any chat
         self._lost_again = False  # also since the look under way began
         self._look: Look | None = None  # under way
@@ -105,6 +112,7 @@ class Sender:
         self._up_at = 0.0
         self._stepped_at = 0.0
         self._step_began = time.monotonic()
+        self._unrecorded: list[tuple[list[Outcome], float]] = []
         self._wake = threading.Event()
 
     # -- the loop
@@ -113,10 +121,12 @@ class Sender:
         """Send whatever waits until `stop`, whenever no other process does."""
         while not stop.is_set():
             try:
+                self._record_late()
                 with self._store.try_lock("sender") as held:
+                    lock = self._store.lock_inode("sender")
                     if held:
                         self.begin(time.time())
-                    while held and not stop.is_set():
+                    while held and not stop.is_set() and lock == self._store.lock_inode("sender"):
                         if not self.step(time.time()):
                             self._rest(LOOK_SECONDS)
             except StoreUnavailable as error:
@@ -124,6 +134,20 @@ class Sender:
             except Exception:
                 log.exception("the sender failed and goes on")
             self._rest(1.0)
+
+    def _record(self, outcomes: list[Outcome]) -> None:
+        """Note outcomes; when the store cannot be used now, as soon as it can."""
+        now = self._time()
+        try:
+            self._store.record(outcomes, now)
+        except StoreUnavailable:
+            self._unrecorded.append((outcomes, now))
+            raise
+
+    def _record_late(self) -> None:
+        while self._unrecorded:
+            self._store.record(*self._unrecorded[0])
+            self._unrecorded.pop(0)
 
     def begin(self, now: float) -> None:
         """Take over from whoever sent before us: they may have died, and events with them."""
@@ -186,13 +210,16 @@ class Sender:
         if now < self._notices_at:
             return
         self._notices_at = now + NOTICE_SECONDS
-        if self._news("mended"):
+        if self._news("mended") and self._fault is not None:
             self._rests.clear()
+            self._recover_at = 0.0
+        if self._news("connected"):
             self._line_failures.clear()
             self._store.set_note("dead_lines", None)
-            self._recover_at = 0.0
         if lost_at := self._news("events_lost_at"):
             self._events_lost(min(lost_at, now))
+        if now >= self._whole_due_at:
+            self._events_lost(now)
         if now >= self._up_at:
             self._up_at = now + UP_SECONDS
             self._store.set_note("up_at", now)
@@ -262,11 +289,15 @@ class Sender:
             return
         self._look = None
         self._recover_at = self._time() + recovery.seconds
-        if self._lost_again:
-            self._recover_at = min(self._recover_at, now + WHOLE_LOOK_SECONDS)
-        else:
-            self._lost_since = None
+        if self._lost_since is None:
+            return
         self._whole_look_at = now + WHOLE_LOOK_SECONDS
+        self._whole_due_at = now + WHOLE_LOOKS_SECONDS
+        self._failed_looks = self._failed_looks + 1 if found.failed else 0
+        if self._lost_again:
+            self._recover_at = min(self._recover_at, self._whole_look_at)
+        elif not 0 < self._failed_looks <= FAILED_LOOKS:  # else the next one is whole again
+            self._lost_since = None
 
     def _check(self, now: float) -> None:
         self._check_at = now + CHECK_SECONDS
@@ -287,30 +318,33 @@ class Sender:
         waiting = self._store.due_confirmations(now, CONFIRMATIONS_A_CALL)
         if not waiting:
             return False
+        waiting = self._without_refused(waiting, now)
+        if not waiting:
+            return False
         first = waiting[0]
         if first.id in self._alone:
             waiting = [first]
-        self._confirm(
-            [
-                first,
-                *(
-                    one
-                    for one in waiting[1:]
-                    if one.line == first.line and one.id not in self._alone
-                ),
-            ]
-        )
+        same_line = [one for one in waiting if one.line == first.line and one.id not in self._alone]
+        self._confirm(same_line or [first])
         return True
+
+    def _without_refused(self, waiting: list[Delivery], now: float) -> list[Delivery]:
+        """What was not yet refused alone comes first; the refused rest together, tried in turn."""
+        kind = waiting[0].kind if waiting else ""
+        rest = self._rests.last(f"refused {kind}", now)
+        fresh = [one for one in waiting if one.id not in self._refusals]
+        refused = [one for one in waiting if one.id in self._refusals and not rest]
+        return fresh + refused
 
     def _messages_due(self, now: float) -> bool:
         # A chat waits for its unsettled message, the others do not: they take turns.
-        waiting = self._store.due_messages(now, MESSAGES_A_CALL, self._run_length(now))
-        unsure = [one for one in waiting if one.sending_since is not None]
-        ready = [one for one in waiting if one.sending_since is None]
-        if self._rests.last("look", now):
-            unsure = []
-        if self._rests.last("message", now):
-            ready = []
+        unsure: list[Delivery] = []
+        ready: list[Delivery] = []
+        if not self._rests.last("look", now):
+            unsure = self._store.unsure_messages(now, CHATS_LOOKED_AT)
+        if not self._rests.last("message", now):
+            ready = self._store.due_messages(now, MESSAGES_A_CALL, self._run_length(now))
+            ready = self._without_refused(self._in_turn(ready), now)
         if unsure and not (ready and self._settled_last):
             self._settled_last = True
             self._settle(unsure)
@@ -318,13 +352,16 @@ class Sender:
         self._settled_last = False
         if not ready:
             return False
-        ready = self._in_turn(ready)
-        line = self._line_of(ready[0].chat)
-        if line is None:
-            self._postpone(ready, "NO_LINE")
-        else:
-            same_line = [one for one in ready if self._line_of(one.chat) == line]
-            self._send(self._fitting(same_line), line)
+        lines = {one.id: self._line_of(one.chat) for one in ready}
+        if homeless := [one for one in ready if lines[one.id] is None]:
+            self._postpone(homeless, "NO_LINE", tried=False)
+            return True
+        ready = [one for one in ready if not self._rests.last(f"line {lines[one.id]}", now)]
+        if not ready:
+            return False
+        line = lines[ready[0].id]
+        assert line is not None  # noqa: S101  for mypy
+        self._send(self._fitting([one for one in ready if lines[one.id] == line]), line)
         return True
 
     def _fitting(self, waiting: list[Delivery]) -> list[Delivery]:
@@ -409,6 +446,8 @@ class Sender:
             elif _names_no_cause(error):
                 self._refused(batch, error)
             else:
+                if isinstance(error, OutcomeUnknown):
+                    self._measure(time.monotonic() - began, len(batch))
                 self._put_off(batch, error)
             return
         self._measure(time.monotonic() - began, len(batch))
@@ -424,7 +463,7 @@ class Sender:
             self._doubt()
         self._works("message")
         self._forget(batch)
-        self._store.record(outcomes, self._time())
+        self._record(outcomes)
 
     def _doubt(self) -> None:
         self._clean, self._doubted_at = 0, self._time()
@@ -486,9 +525,10 @@ class Sender:
         if len(batch) > 1:  # one of them may be bad; each alone will show which
             self._alone.update(one.id for one in batch)
             outcomes = [Outcome(one, "postponed", error.code) for one in batch]
-            self._store.record(outcomes, self._time())
+            self._record(outcomes)
             return
         one = batch[0]
+        known = one.id in self._refusals
         passes = self._passes[one.kind]
         count, before = self._refusals.get(one.id, (0, passes))
         count += passes > before
@@ -498,8 +538,12 @@ class Sender:
             self._end(batch, "refused", error.code if one.kind == "message" else None)
             return
         self._tell(one.kind, error.method, error.code)
-        # After the rest others have the first turn, and show whether it is the portal's trouble.
-        self._postpone(batch, error.code, self._rests.begin(one.kind, self._time(), 0.0, TOLERATED))
+        now = self._time()
+        if known:
+            self._rests.begin(f"refused {one.kind}", now)
+        else:  # others may be refused, too, or only for a while
+            self._rests.begin(one.kind, now, at_most=REFUSAL_SECONDS, tolerated=TOLERATED)
+        self._postpone(batch, error.code)
 
     def _repair_line(self, batch: list[Delivery], line: int) -> None:
         """Activate a line that the portal calls inactive: its own button does half of it only."""
@@ -509,13 +553,9 @@ class Sender:
             log.warning("line %d was not active and has been activated", line)
         except BitrixError as error:
             log.warning("line %d could not be activated: %s", line, error.code)
-        tries = max(one.attempts for one in batch)
-        self._line_failed(line, tries + 1, "NOT_ACTIVE_LINE")
-        if tries > 0:
-            self._postpone(batch, "NOT_ACTIVE_LINE")
-        else:
-            outcomes = [Outcome(one, "postponed", "NOT_ACTIVE_LINE") for one in batch]
-            self._store.record(outcomes, self._time())
+        self._line_failed(line, self._line_failures[line] + 1, "NOT_ACTIVE_LINE")
+        self._rests.begin(f"line {line}", self._time(), tolerated=1)  # at once, the first time
+        self._record([Outcome(one, "postponed", "NOT_ACTIVE_LINE", tried=False) for one in batch])
 
     def _line_failed(self, line: int, tries: int, code: str) -> None:
         """Count a round in which a message came to nothing on a line, after so many tries of it.
@@ -531,6 +571,7 @@ class Sender:
             )
 
     def _line_works(self, line: int) -> None:
+        self._rests.worked(f"line {line}")
         if self._line_failures.pop(line, 0) >= LINE_TRIES:
             lines = self._store.note("dead_lines") or {}
             self._store.set_note(
@@ -559,7 +600,7 @@ class Sender:
             log.warning("%s: %s (%d to settle)", error.method, error.code, len(left))
             at = self._rest_after("look", error)
             outcomes = [Outcome(one, "unknown", one.error, at, tried=False) for one in left]
-            self._store.record(outcomes, self._time())
+            self._record(outcomes)
         else:
             self._works("look")
 
@@ -587,7 +628,7 @@ class Sender:
             pause = self._rests.pause(delivery.attempts)
             due = min(now + pause, since + settle_seconds)
             outcome = Outcome(delivery, "unknown", delivery.error, due, tried=False)
-            self._store.record([outcome], now)
+            self._record([outcome])
         elif found is None and (
             settings.unconfirmed == "keep" or delivery.attempts >= UNCONFIRMED_TRIES
         ):
@@ -598,13 +639,13 @@ class Sender:
             if delivery.error == "NO_SESSION" and delivery.line is not None:
                 self._line_failed(delivery.line, delivery.attempts, "NO_SESSION")
             outcome = Outcome(delivery, "postponed", "NO_REPLY", tried=False)
-            self._store.record([outcome], now)
+            self._record([outcome])
 
     # -- ends
 
     def _end(self, batch: list[Delivery], state: Ended, error: str | None) -> None:
         self._forget(batch)
-        self._store.record([Outcome(one, state, error) for one in batch], self._time())
+        self._record([Outcome(one, state, error) for one in batch])
 
     def _forget(self, batch: list[Delivery]) -> None:
         """What was against them is settled."""
@@ -626,7 +667,7 @@ class Sender:
             at = max(at, self._time() + pause)
         state: Ended = "unknown" if unknown else "postponed"
         outcomes = [Outcome(one, state, error.code, at, tried=unknown) for one in batch]
-        self._store.record(outcomes, self._time())
+        self._record(outcomes)
 
     def _rest_after(self, work: Work, error: BitrixError) -> float:
         """Leave the portal alone for a while, in all or in what failed.
@@ -653,14 +694,13 @@ class Sender:
         self._fault = work
         self._store.set_note("fault", {"method": method, "code": code})
 
-    def _postpone(self, batch: list[Delivery], code: str, after: float = 0.0) -> None:
+    def _postpone(self, batch: list[Delivery], code: str, tried: bool = True) -> None:
         now = self._time()
-        after = max(now, after)
-        outcomes = [
-            Outcome(one, "postponed", code, after + self._rests.pause(one.attempts + 1))
-            for one in batch
-        ]
-        self._store.record(outcomes, now)
+        outcomes = []
+        for one in batch:
+            due = now + self._rests.pause(one.attempts + 1)
+            outcomes.append(Outcome(one, "postponed", code, due, tried=tried))
+        self._record(outcomes)
 
     def _works(self, work: Work) -> None:
         """A call for this work did what it should."""
@@ -677,7 +717,9 @@ class Sender:
                 self._events_lost(since)
 
     def _measure(self, seconds: float, items: int) -> None:
-        self._item_seconds += (seconds / items - self._item_seconds) * 0.3
+        """Learn from a call how long a message takes: at once when it is longer, else slowly."""
+        took = seconds / items
+        self._item_seconds = max(took, self._item_seconds + (took - self._item_seconds) * 0.3)
 
 
 def _names_no_cause(error: BitrixError) -> bool:

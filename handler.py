@@ -18,7 +18,7 @@ from flask.typing import ResponseReturnValue
 
 import events
 from bitrix import Grant, expiry
-from connector import Claim, Fault, added_message, edited_message, operator_message
+from connector import Claim, Fault, keep_added, keep_edited, operator_message
 from database import StoreUnavailable
 from events import BadRequest, Form, text_of
 from settings import origin_of
@@ -81,18 +81,15 @@ def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
     line = events.number_of(data, "LINE")
     if is_ours(event):
-        store = services().store
-        messages = [added_message(store, one, line) for one in events.read_messages(data)]
-        store.add_operator_messages(messages, time.time())
+        keep_added(services().store, events.read_messages(data), line, time.time())
 
 
 def on_message_update(event: events.Event) -> None:
     data = events.fields_of(event)
     line = events.number_of(data, "LINE")
     if is_ours(event):
-        store = services().store
         for one in events.read_changed_messages(data, with_text=True):
-            store.edit_message(edited_message(store, one, line), time.time())
+            keep_edited(services().store, one, line, time.time())
 
 
 def on_message_delete(event: events.Event) -> None:

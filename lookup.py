@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, Refused, SetupFault
+from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, OutcomeUnknown, Refused, SetupFault
 from recovery import DIALOGS_A_CALL
 from storage import Chat, Delivery
 from wire import wire_id
 
 log = logging.getLogger(__name__)
 
-PAGES_LOOKED_AT = 4  # of 50 messages, newest first
+PAGES_LOOKED_AT = 20  # of 50 messages, newest first
 
 
 class Lookup:
@@ -27,7 +27,7 @@ class Lookup:
         self._before_call = before_call
 
     def find_together(self, deliveries: list[Delivery]) -> dict[int, bool]:
-        """Which have arrived, by delivery id, as far as one call can tell; BitrixError when none.
+        """Which have arrived, by delivery id, as far as one call can tell; TryLater when none may.
 
         A message that is not among a dialog's newest may stand further back.
         """
@@ -39,7 +39,8 @@ class Lookup:
         self._before_call()
         try:
             pages = dict(zip(asked, self._bitrix.newest_messages(asked), strict=True))
-        except (Refused, SetupFault) as error:
+        except (Refused, SetupFault, OutcomeUnknown) as error:
+            # Perhaps one by one. If the portal is away, that will show.
             log.warning("dialogs cannot be read together: %s", error.code)
             return {}
         found = {}
@@ -60,7 +61,7 @@ class Lookup:
         """
         chat, wanted = dialog_of(delivery), wire_id(delivery)
         portal_chat_id, session_id = chat.portal_chat_id, chat.session_id
-        readers: list[Callable[[], bool]] = []
+        readers: list[Callable[[], bool | None]] = []
         if portal_chat_id is None and chat.portal_user_id:
             line = delivery.line or chat.line
             self._before_call()
@@ -83,7 +84,7 @@ class Lookup:
                 log.warning("message %s cannot be looked for: %s", wanted, error.code)
         return None
 
-    def _stands_in_dialog(self, portal_chat_id: int, wanted: str) -> bool:
+    def _stands_in_dialog(self, portal_chat_id: int, wanted: str) -> bool | None:
         before = None
         for _ in range(PAGES_LOOKED_AT):
             self._before_call()
@@ -91,9 +92,9 @@ class Lookup:
             if _holds(page, wanted):
                 return True
             if len(page) < PAGE:
-                break
+                return False
             before = page[0].id
-        return False
+        return None  # it may stand further back
 
     def _stands_in_session(self, session_id: int, wanted: str) -> bool:
         self._before_call()

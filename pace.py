@@ -4,6 +4,7 @@ What failed rests, longer each time, and what works goes on. Knows nothing of th
 is sent; times are Unix seconds.
 """
 
+import math
 import random
 
 from settings import Delivery as DeliverySettings
@@ -55,7 +56,14 @@ class Rests:
     def last(self, work: str, now: float) -> bool:
         return now < self._until.get(work, 0.0)
 
-    def begin(self, work: str, now: float, at_least: float = 0.0, tolerated: int = 0) -> float:
+    def begin(
+        self,
+        work: str,
+        now: float,
+        at_least: float = 0.0,
+        at_most: float = math.inf,
+        tolerated: int = 0,
+    ) -> float:
         """Let a work rest after one failure more; so many in a row are `tolerated`.
 
         Returns when it goes on.
@@ -63,7 +71,8 @@ class Rests:
         failures = self._failures[work] = self._failures.get(work, 0) + 1
         if failures <= tolerated:
             return now
-        self._until[work] = until = now + max(self.pause(failures - tolerated), at_least)
+        pause = min(max(self.pause(failures - tolerated), at_least), at_most)
+        self._until[work] = until = now + pause
         return until
 
     def worked(self, work: str) -> None:

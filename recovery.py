@@ -6,12 +6,12 @@ told from visitors' messages and notices (bitrix24.md section 12), stored once a
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, Refused
+from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, Refused, TryLater
 from connector import rendered
 from storage import Dialog, OperatorMessage, Store
 
@@ -24,7 +24,7 @@ TRIES = 3  # of a dialog that cannot be read now
 
 @dataclass(frozen=True)
 class Found:
-    """What one look brought: answers recovered, dialogs looked into, dialogs closed to us."""
+    """What one look brought: answers recovered, dialogs looked into, and not readable."""
 
     recovered: int
     dialogs: int
@@ -60,6 +60,7 @@ class Look:
         self._dialogs = deque(dialogs)
         self._longer: deque[_Longer] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
+        self._batch_failures = 0
         self._count, self._recovered, self._failed = len(dialogs), 0, 0
 
     def step(self, now: float) -> Found | None:
@@ -82,9 +83,8 @@ class Look:
         return found
 
     def _read_newest(self, now: float) -> None:
-        part = list(islice(self._dialogs, DIALOGS_A_CALL))
-        self._before_call()
-        pages = self._bitrix.newest_messages([one.portal_chat_id for one in part])
+        part = list(islice(self._dialogs, DIALOGS_A_CALL if self._batch_failures < TRIES else 1))
+        pages = self._pages([one.portal_chat_id for one in part])
         for dialog, page in zip(part, pages, strict=True):
             self._dialogs.popleft()
             if not isinstance(page, BitrixError):
@@ -93,6 +93,20 @@ class Look:
                 self._fail(dialog, page)
             else:
                 self._dialogs.append(dialog)
+
+    def _pages(self, portal_chat_ids: list[int]) -> Sequence[list[HistoryMessage] | BitrixError]:
+        """The newest messages of each; of one dialog only where `batch` does not work."""
+        self._before_call()
+        if self._batch_failures >= TRIES:
+            try:
+                return [self._bitrix.dialog_messages(one) for one in portal_chat_ids]
+            except Refused as error:
+                return [error]
+        try:
+            return self._bitrix.newest_messages(portal_chat_ids)
+        except BitrixError as error:
+            self._batch_failures += not isinstance(error, TryLater)
+            raise
 
     def _read_on(self, now: float) -> None:
         """The next older page of one dialog."""

@@ -109,6 +109,10 @@ MIGRATIONS = [
 ]
 
 
+class Outdated(Exception):
+    """The message has changed since it was read to render this one; nothing was kept."""
+
+
 class TooMany(Exception):
     """A limit is reached; nothing was kept. `seconds` until it is worth another try."""
 
@@ -487,7 +491,8 @@ class Store(Database):
         """Store the messages not yet known and queue their confirmations; returns the new ones.
 
         A message is known by its `im_message_id`, which is unique in a portal. A chat that we
-        do not have (our file was restored from a backup, say) is made.
+        do not have (our file was restored from a backup, say) is made. Raises Outdated where the
+        edited text of one that its edit gave first is not that of `messages`.
         """
         ordered = sorted(messages, key=lambda message: message.im_message_id)
         rows = [self._add_operator_message(db, message, now) for message in ordered]
@@ -528,22 +533,28 @@ class Store(Database):
     def _complete(self, db: sqlite3.Connection, message: OperatorMessage) -> None:
         """The event of a message that history or its edit gave first: it alone has all of it.
 
-        An edited text stays: whoever calls brings it, for it is rendered with the files. One that
-        was edited once more meanwhile stays as it is.
+        An edited text stays: whoever calls brings it, for it is rendered with the files.
         """
+        known = db.execute(
+            "select * from messages where im_message_id = ?", (message.im_message_id,)
+        ).fetchone()
+        incomplete = json.loads(known["extra"]).get("incomplete") and not known["deleted"]
+        if not incomplete or message.extra.get("incomplete"):
+            return
+        if known["edited"] and known["text"] != message.text:
+            raise Outdated
         db.execute(
             "update messages set author = ?, name = coalesce(?, name), text = ?, extra = ?,"
-            " html = ?, renderer = ?, revision = ? where im_message_id = ? and not deleted"
-            " and json_extract(extra, '$.incomplete') and (not edited or text = ?) and ?",
+            " html = ?, renderer = ?, revision = ? where id = ?",
             (message.author, message.name, message.text, json.dumps(message.extra), message.html,
-             self.renderer, _next_revision(db), message.im_message_id, message.text,
-             not message.extra.get("incomplete")),
+             self.renderer, _next_revision(db), known["id"]),
         )  # fmt: skip
 
     @transaction
     def edit_message(self, db: sqlite3.Connection, message: OperatorMessage, now: float) -> bool:
         """Give an operator's message its new text; one that is not here yet is stored so.
 
+        `message.extra` names the files it was rendered with: Outdated where they are others now.
         A message that was deleted stays so. Returns whether anything changed.
         """
         known = _find_operator_message(db, message)
@@ -551,6 +562,8 @@ class Store(Database):
             return self._add_operator_message(db, message, now, edited=True) is not None
         changes = not known["deleted"] and known["text"] != message.text
         if changes:
+            if json.loads(known["extra"]).get("files", []) != message.extra.get("files", []):
+                raise Outdated
             db.execute(
                 "update messages set text = ?, name = coalesce(?, name), html = ?, renderer = ?,"
                 " edited = 1, revision = ? where id = ?",
@@ -718,29 +731,44 @@ class Store(Database):
         )  # fmt: skip
         return self._deliveries(rows)
 
-    def due_messages(self, now: float, limit: int, chat_limit: int = 1) -> list[Delivery]:
-        """Visitors' messages of so many chats that may be sent now, the longest waiting first.
+    def due_messages(self, now: float, chats: int, run: int = 1) -> list[Delivery]:
+        """Visitors' messages that may be sent now, of so many chats, the longest waiting first.
 
-        Of a chat its oldest undelivered one, or an unbroken run from there: `chat_limit` at most,
-        or all whose outcome is unknown. Where the oldest is not due yet, the chat waits and the
-        others do not.
+        Of a chat `run` at most, beginning with its oldest undelivered one: where that is not due
+        yet, or its outcome is unknown, the chat waits and the others do not.
         """
-        heads = self.rows(
-            "select chat_id, sending_since from deliveries where id in"
+        return [
+            one
+            for chat_id in self._heads(now, chats, unsure=False)
+            for one in self._run_of(chat_id, run, unsure=False)
+        ]
+
+    def unsure_messages(self, now: float, chats: int) -> list[Delivery]:
+        """Those with which chats wait because nobody knows whether the portal has them."""
+        return [
+            one
+            for chat_id in self._heads(now, chats, unsure=True)
+            for one in self._run_of(chat_id, RUN_LIMIT, unsure=True)
+        ]
+
+    def _heads(self, now: float, limit: int, unsure: bool) -> list[str]:
+        """Chats whose oldest undelivered message is due."""
+        rows = self.rows(
+            "select chat_id from deliveries where id in"
             " (select min(id) from deliveries where kind = 'message' group by chat_id)"
-            " and due <= ? order by id limit ?",
-            now, limit,
+            " and due <= ? and (sending_since is not null) = ? order by id limit ?",
+            now, unsure, limit,
         )  # fmt: skip
-        found: list[Delivery] = []
-        for head in heads:
-            unsure = head["sending_since"] is not None
-            rows = self.rows(
-                f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
-                head["chat_id"], RUN_LIMIT if unsure else chat_limit,
-            )  # fmt: skip
-            same = [(row["sending_since"] is not None) == unsure for row in rows]
-            found += self._deliveries(rows[: (*same, False).index(False)])
-        return found
+        return [row["chat_id"] for row in rows]
+
+    def _run_of(self, chat_id: str, limit: int, unsure: bool) -> list[Delivery]:
+        """A chat's oldest undelivered messages, as far as they are all unsure, or none is."""
+        rows = self.rows(
+            f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
+            chat_id, limit,
+        )  # fmt: skip
+        same = [(row["sending_since"] is not None) == unsure for row in rows]
+        return self._deliveries(rows[: (*same, False).index(False)])
 
     def _deliveries(self, rows: list[sqlite3.Row]) -> list[Delivery]:
         found = []
@@ -761,13 +789,15 @@ class Store(Database):
     ) -> list[Delivery]:
         """Note that a call with these begins: if we die in it, its outcome is unknown.
 
-        Returns them as they are now, without those whose chat was deleted meanwhile.
+        Returns them as they are now, without those whose chat was deleted meanwhile, or with
+        which another process has begun.
         """
         begun = []
         for delivery in deliveries:
             changed = db.execute(
-                "update deliveries set sending_since = ?, line = ?, error = null where id = ?",
-                (now, line, delivery.id),
+                "update deliveries set sending_since = ?, line = ?, error = null"
+                " where id = ? and sending_since is ?",
+                (now, line, delivery.id, delivery.sending_since),
             )
             db.execute(
                 "update chats set line = coalesce(line, ?) where id = ?", (line, delivery.chat.id)
@@ -876,7 +906,21 @@ def _position(db: sqlite3.Connection, message: OperatorMessage, revision: int) -
         "select max(position) from messages where chat_id = ? and position < ?",
         (message.chat_id, following),
     ).fetchone()[0]
-    return float((following - 1 if before is None else before) + following) / 2
+    between = float((following - 1 if before is None else before) + following) / 2
+    if before is None or before < between < following:
+        return between
+    _renumber(db, message.chat_id)  # there is no number left between the two
+    return _position(db, message, revision)
+
+
+def _renumber(db: sqlite3.Connection, chat_id: str) -> None:
+    """Give a chat's messages whole numbers for their positions, in the same order."""
+    rows = db.execute("select id from messages where chat_id = ? order by position", (chat_id,))
+    for number, row in enumerate(rows.fetchall(), start=1):
+        db.execute(
+            "update messages set position = ?, revision = ? where id = ?",
+            (number, _next_revision(db), row["id"]),
+        )
 
 
 def _find_operator_message(db: sqlite3.Connection, message: OperatorMessage) -> sqlite3.Row | None:

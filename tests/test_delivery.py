@@ -1,9 +1,11 @@
 """The sender, a step at a time: a real store, and a portal that answers as told."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,17 @@ from bitrix import (
     SetupFault,
     TryLater,
 )
-from delivery import CALL_BYTES, LINE_TRIES, LONG_BACKLOG, WHOLE_LOOK_SECONDS, Sender
+from database import StoreUnavailable
+from delivery import (
+    CALL_BYTES,
+    CALL_SECONDS,
+    FIRST_ITEMS,
+    LINE_TRIES,
+    LONG_BACKLOG,
+    WHOLE_LOOK_SECONDS,
+    Sender,
+)
+from lookup import Lookup
 from pace import BURST, Pace, Rests
 from recovery import Found, Look, was_missed
 from settings import Delivery as DeliverySettings
@@ -45,6 +57,10 @@ class FakeBitrix:
         self.errors: list[BitrixError | None] = []
         self.broken: dict[str, BitrixError] = {}  # by "send" or "confirm": raised each time
         self.dead_lines: set[int] = set()  # they take nothing, and say SUCCESS
+        self.broken_lines: dict[int, BitrixError] = {}
+        self.bad_confirmations: set[int] = set()
+        self.work: Callable[[int], None] = lambda items: None  # what a call with so many takes
+        self.batch_works = True
         self.refuse: dict[str, str] = {}  # text → reason
         self.sessions = True
         self.poison = ""  # a text that makes the portal refuse the whole call
@@ -62,7 +78,10 @@ class FakeBitrix:
     ) -> list[ItemResult]:
         texts = [one["message"]["text"] for one in messages]
         self.sent.append(texts)
+        self.work(len(texts))
         self._maybe_fail("send")
+        if line in self.broken_lines:
+            raise self.broken_lines[line]
         if self.poison in texts:
             raise self.poisoned
         return [self._result(one["message"]["text"], line) for one in messages]
@@ -75,8 +94,11 @@ class FakeBitrix:
         return ItemResult(True, (), 3301, 5120, 2001) if self.sessions else ItemResult(True)
 
     def confirm_delivery(self, connector: str, line: int, messages: list[dict[str, Any]]) -> None:
-        self.confirmed.append([one["message"]["id"][0] for one in messages])
+        ids = [one["message"]["id"][0] for one in messages]
+        self.confirmed.append(ids)
         self._maybe_fail("confirm")
+        if self.bad_confirmations & set(ids):
+            raise Refused("BAD", "imconnector.send.status.delivery")
 
     def activate(self, connector: str, line: int, active: bool) -> None:
         self.asked.append(f"activate {line}")
@@ -94,6 +116,8 @@ class FakeBitrix:
         return self.session
 
     def newest_messages(self, ids: list[int]) -> list[list[HistoryMessage]]:
+        if not self.batch_works:
+            raise OutcomeUnknown("HTTP_502", "batch")
         return [self.dialog_messages(one) for one in ids]
 
     def find_dialog(self, user_code: str) -> tuple[int, int | None]:
@@ -315,6 +339,76 @@ def test_one_bad_message_of_a_call_spoils_only_itself(
     assert set(states(store, 2)) == {"delivered"}
 
 
+@pytest.mark.parametrize("bad", [1, 2, 3, 10])
+def test_refused_messages_hold_up_no_other(
+    store: Store, bitrix: FakeBitrix, sender: Sender, bad: int
+) -> None:
+    bitrix.poison = "bad"
+    for chat in range(bad):
+        write(store, "bad", 100 + chat)
+    waits = []
+    for minute in range(5):
+        write(store, "good", minute)
+        for second in range(60):
+            run(sender, NOW + 60 * minute + second)
+            if states(store, minute) == ["delivered"]:
+                waits.append(second)
+                break
+    assert len(waits) == 5
+    assert max(waits) <= 12, "as long as it takes to see that the portal works"
+    assert max(waits[1:]) <= 2
+
+
+@pytest.mark.parametrize("bad", [1, 3, 10])
+def test_refused_confirmations_hold_up_no_other(
+    store: Store, bitrix: FakeBitrix, sender: Sender, bad: int
+) -> None:
+    for number in range(bad):
+        answer(store, 1000 + number)
+    bitrix.bad_confirmations = {one.message.id for one in store.due_confirmations(NOW, 50)}
+    for minute in range(90):
+        answer(store, 2000 + minute)
+        for second in range(0, 60, 3):
+            run(sender, NOW + 60 * minute + second)
+        assert store.waiting() <= bad, "the good one is confirmed within the minute"
+
+    assert store.waiting() == 0, "the bad ones are given up, as the others passed"
+
+
+def test_one_lines_refusals_hold_up_no_other_line(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for chat in range(1, 6):
+        write(store, "first", chat)
+    run(sender, NOW)
+    store.connect_line(12, NOW + 1)
+    bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
+    for chat in range(1, 6):
+        write(store, "second", chat)
+    write(store, "of the other line", chat=9)
+
+    run(sender, NOW + 2)
+
+    assert states(store, 9) == ["delivered"]
+    assert len(bitrix.asked) <= 3, "it is activated in turn with pauses, not once a chat"
+
+
+def test_what_waited_for_a_line_is_no_suspect(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    store.disconnect_line(LINE)
+    for chat in range(40):
+        write(store, "hello", chat)
+    for minute in range(5):
+        run(sender, NOW + 120 * minute)
+    store.connect_line(LINE, NOW + 700)
+
+    run(sender, NOW + 700, steps=60)
+
+    assert sum(map(len, bitrix.sent)) == 40
+    assert len(bitrix.sent) <= 4
+
+
 def test_a_portal_that_refuses_every_call_ends_no_message(
     store: Store, bitrix: FakeBitrix, sender: Sender
 ) -> None:
@@ -400,6 +494,71 @@ def test_a_slow_failure_of_one_kind_leaves_the_next_turn_to_the_other(
     sender.step(NOW + 20)
 
     assert bitrix.sent == [["hello"]]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_call_carries_what_the_portal_takes_in_time(
+    store: Store, bitrix: FakeBitrix, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """Also when it took too long and we never heard the answer."""
+    sender = make_sender(store, bitrix)
+    monotonic = time.monotonic()
+    monkeypatch.setattr("delivery.time.monotonic", lambda: monotonic)
+
+    def work(items: int) -> None:
+        nonlocal monotonic
+        monotonic += 2.5 * items
+        if not answered and not bitrix.sent[1:]:
+            raise OutcomeUnknown("NO_REPLY", SEND)
+
+    bitrix.work = work
+    for chat in range(100):
+        write(store, "hello", chat)
+    for step in range(100):
+        sender.step(NOW + 200 * step)
+
+    sizes = [len(call) for call in bitrix.sent]
+    assert sum(sizes) >= 100
+    assert sizes[0] == FIRST_ITEMS
+    assert max(sizes[1:]) <= CALL_SECONDS / 2.5
+    if not answered:
+        assert sizes[1] <= FIRST_ITEMS / 2
+
+
+def test_what_the_store_could_not_note_is_noted_once_it_can(
+    store: Store, bitrix: FakeBitrix, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The portal has taken the message: another sender must not take it for lost."""
+    write(store, "hello")
+
+    def full(*_: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "record", full)
+        with pytest.raises(StoreUnavailable):
+            sender.step(NOW)
+    stop = threading.Event()
+    monkeypatch.setattr(sender, "step", lambda _: stop.set())
+    sender.run(stop)
+
+    assert bitrix.sent == [["hello"]]
+    assert states(store) == ["delivered"]
+
+
+@pytest.mark.parametrize("fault", [True, False])
+def test_a_visit_of_anybody_ends_no_pause_that_the_portal_asked_for(
+    store: Store, bitrix: FakeBitrix, sender: Sender, fault: bool
+) -> None:
+    limit = TryLater("OPERATION_TIME_LIMIT", SEND, seconds=300)
+    bitrix.errors = [SetupFault("INVALID_TOKEN", SEND) if fault else limit]
+    write(store, "hello")
+    run(sender, NOW)
+
+    store.set_note("mended", NOW + 5)
+    run(sender, NOW + 5)
+
+    assert states(store) == ["delivered" if fault else "stored"]
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -558,6 +717,43 @@ def test_where_nobody_lets_us_look_the_setting_decides(
 
     assert bitrix.sent == sent
     assert states(store) == ["delivered", state, "delivered"]
+
+
+def test_where_only_single_dialogs_can_be_read_they_are(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    bitrix.batch_works = False
+    bitrix.dialog = [said(11, "2")]
+
+    run(sender, NOW + 3)
+
+    assert bitrix.sent == [["first"], ["second"], ["third"]]
+    bitrix.dialog = [said(11, "2"), said(12, text="lost")]
+    steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknown):
+            steps.step(NOW)
+    assert steps.step(NOW) == Found(1, 1, 0)
+
+
+def test_a_first_message_of_which_nothing_is_known_is_waited_for_longer(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    """The event that names its dialog may still be on its way."""
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
+    write(store, "hello")
+    run(sender, NOW)
+
+    run(sender, NOW + 12)
+    run(sender, NOW + 25)
+    assert bitrix.sent == [["hello"]]
+    store.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
+    bitrix.dialog = [said(10, "1")]
+    run(sender, NOW + 29)
+
+    assert bitrix.sent == [["hello"]]
+    assert states(store) == ["delivered"]
 
 
 def test_another_process_settles_what_the_dead_one_had_begun(
@@ -866,14 +1062,84 @@ def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
     sender.begin(NOW)
     run(sender, NOW)
     bitrix.dialog = lost
-    for seconds in range(20, 200, 20):
+    for seconds in range(20, 600, 20):
         run(sender, NOW + seconds)
-    assert not recovered(store), "only recent conversations are looked after"
+    assert not recovered(store), "only recent conversations are looked after all the time"
 
-    store.set_note("events_lost_at", NOW + 201)
-    run(sender, NOW + 202)
+    store.set_note("events_lost_at", NOW + 601)
+    run(sender, NOW + 602)
 
     assert recovered(store)
+
+
+def test_an_event_lost_unheard_is_found_within_the_hour(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    conversation(store, bitrix, NOW - 3 * DAY)
+    bitrix.dialog, lost = [], bitrix.dialog
+    sender.begin(NOW)
+    run(sender, NOW)
+    bitrix.dialog = lost
+
+    for seconds in range(20, 3700, 20):
+        run(sender, NOW + seconds)
+
+    assert recovered(store)
+
+
+def test_a_dialog_that_was_closed_to_us_after_the_start_is_read_later(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    conversation(store, bitrix, NOW - 3 * DAY)
+    opened, closed = bitrix.newest_messages, Refused("ACCESS_ERROR", "im.dialog.messages.get")
+    bitrix.newest_messages = lambda ids: [closed for _ in ids]  # type: ignore
+    sender.begin(NOW)
+    run(sender, NOW)
+    bitrix.newest_messages = opened  # type: ignore[method-assign]
+
+    for seconds in range(20, 240, 20):
+        run(sender, NOW + seconds)
+
+    assert recovered(store)
+
+
+def test_every_call_of_a_look_is_counted(store: Store, bitrix: FakeBitrix) -> None:
+    """The portal's limit is one for all calls."""
+    conversation(store, bitrix, NOW)
+    counted: list[int] = []
+    pages = [[said(n) for n in range(61, 111)], [said(n) for n in range(11, 61)], []]
+    bitrix.dialog_messages = lambda *_, **__: pages.pop(0)  # type: ignore[method-assign]
+    steps = Look(store, bitrix, NOW - DAY, lambda: counted.append(1))  # type: ignore[arg-type]
+
+    while steps.step(NOW) is None:
+        pass
+
+    assert (len(counted), pages) == (3, [])
+
+
+def test_every_call_of_a_search_is_counted(store: Store, bitrix: FakeBitrix) -> None:
+    counted: list[int] = []
+    lookup = Lookup(bitrix, "c", lambda: counted.append(1))  # type: ignore[arg-type]
+    write(store, "hello")
+    (delivery,) = store.due_messages(NOW, 1)
+    known = replace(delivery.chat, portal_user_id=2001)
+
+    assert lookup.find(replace(delivery, chat=known)) is False
+    assert len(counted) == 1
+    known = replace(delivery.chat, portal_chat_id=5120, session_id=3301)
+    bitrix.dialog = Refused("ACCESS_ERROR", "im.dialog.messages.get")
+    assert lookup.find(replace(delivery, chat=known)) is False
+    assert len(counted) == 3
+
+
+def test_a_message_far_back_is_not_taken_for_lost(store: Store, bitrix: FakeBitrix) -> None:
+    lookup = Lookup(bitrix, "c", lambda: None)  # type: ignore[arg-type]
+    write(store, "hello")
+    (delivery,) = store.due_messages(NOW, 1)
+    known = replace(delivery.chat, portal_chat_id=5120)
+    bitrix.dialog_messages = lambda *_, **__: [said(n) for n in range(50)]  # type: ignore
+
+    assert lookup.find(replace(delivery, chat=known)) is None
 
 
 def test_a_flood_of_losses_is_no_flood_of_looks(

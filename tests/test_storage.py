@@ -27,6 +27,7 @@ from storage import (
     Message,
     OperatorMessage,
     Outcome,
+    Outdated,
     Portal,
     Store,
     TooMany,
@@ -102,7 +103,8 @@ def answer(
 
 
 def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
-    return store.due_messages(now, limit, chat_limit)
+    """All that is due, whether it may be sent or has to be looked for."""
+    return store.due_messages(now, limit, chat_limit) + store.unsure_messages(now, limit)
 
 
 def texts(deliveries: list[Delivery]) -> list[str]:
@@ -557,9 +559,10 @@ def test_the_event_completes_what_its_edit_gave_first_and_leaves_the_text(store:
     edit = answer(text="Good evening", name=None, author="system", extra={"incomplete": True})
     store.edit_message(edit, NOW)
 
-    store.add_operator_messages([answer(html="stale")], NOW)
+    with pytest.raises(Outdated):
+        store.add_operator_messages([answer(html="stale")], NOW)
     (message,) = store.messages(CHAT, None, 50)
-    assert message.html == "<p>Good evening</p>", "it was edited once more meanwhile"
+    assert message.html == "<p>Good evening</p>"
     store.add_operator_messages([answer(text="Good evening", html="text and file")], NOW)
     store.add_operator_messages([answer(text="Good evening", html="again")], NOW)
 
@@ -567,6 +570,15 @@ def test_the_event_completes_what_its_edit_gave_first_and_leaves_the_text(store:
     assert (message.author, message.name, message.html) == ("operator", "Olga", "text and file")
     assert message.extra == {"files": [{"name": "price.pdf"}]}
     assert message.edited
+
+
+def test_an_edit_rendered_without_a_file_that_came_meanwhile_is_not_kept(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+
+    with pytest.raises(Outdated):
+        store.edit_message(answer(text="Good evening", extra={"incomplete": True}), NOW)
+
+    assert [one.text for one in store.messages(CHAT, None, 50)] == ["Good morning"]
 
 
 def test_a_confirmation_that_ends_hides_no_edit_made_meanwhile(store: Store) -> None:
@@ -735,11 +747,35 @@ def test_what_is_unsure_of_a_chat_comes_together_and_apart_from_the_rest(store: 
         write(store, f"a{number}")
     store.begin_sending(due(store)[:2], 7, NOW)
 
-    assert texts(due(store, chat_limit=1)) == ["a1", "a2"]
-    (first, second) = due(store, chat_limit=1)
+    assert store.due_messages(NOW, 100, 100) == []
+    (first, second) = store.unsure_messages(NOW, 100)
+    assert texts([first, second]) == ["a1", "a2"]
     store.record([Outcome(first, "postponed", "NO_REPLY", NOW)], NOW)
-    assert texts(due(store)) == ["a1"], "the second is still unsure"
-    assert second.sending_since == NOW
+    assert texts(store.due_messages(NOW, 100, 100)) == ["a1"], "the second is still unsure"
+    assert store.unsure_messages(NOW, 100) == []
+
+
+def test_what_another_process_has_begun_is_not_begun_again(store: Store, second: Store) -> None:
+    write(store)
+    both = due(store), due(second)
+
+    assert len(store.begin_sending(both[0], 7, NOW)) == 1
+    assert second.begin_sending(both[1], 7, NOW) == []
+
+
+def test_however_many_answers_come_late_they_stand_in_order(store: Store) -> None:
+    """Each halves the gap before the last one, until no number is left in it."""
+    write(store)
+    store.add_operator_messages([answer(5000)], NOW)
+    write(store)
+
+    for number in range(1000, 1200):
+        store.add_operator_messages([answer(number)], NOW)
+    for number in range(999, 900, -1):
+        store.add_operator_messages([answer(number)], NOW)
+
+    ids = [one.im_message_id for one in store.messages(CHAT, None, 1000)]
+    assert ids == [None, *range(901, 1200), 5000, None]
 
 
 def test_nothing_is_due_before_its_time(store: Store) -> None:
