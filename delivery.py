@@ -36,7 +36,7 @@ LOOK_SECONDS = 0.25  # how often an idle sender looks for work that other proces
 NOTICE_SECONDS = 1.0  # how often it looks for what they have noted
 CONFIRMATIONS_A_CALL = 50
 ALONE_UP_TO = 3  # so many waiting messages are no backlog: each gets a call of its own
-MESSAGES_A_CALL = 50
+MESSAGES_A_CALL = 25  # of 2 s each they still fit, should the portal slow down at once
 CALL_BYTES = 500_000  # of a call's texts; proxies take 1 MiB at least
 ITEM_BYTES = 2_000  # of a message's other fields
 TURNS_KEPT = 10_000
@@ -453,6 +453,8 @@ class Sender:
         self._measure(time.monotonic() - began, len(batch))
         self._most = min(MESSAGES_A_CALL, self._most * 2)
         outcomes = [self._outcome(one, result) for one, result in zip(batch, results, strict=True)]
+        self._forget(batch)
+        self._record(outcomes)  # before all else that the store may not take now
         if any(result.session_id is not None for result in results):
             self._line_works(line)
             if not self._names_sessions:
@@ -462,8 +464,6 @@ class Sender:
         if any(one.state == "unknown" for one in outcomes):
             self._doubt()
         self._works("message")
-        self._forget(batch)
-        self._record(outcomes)
 
     def _doubt(self) -> None:
         self._clean, self._doubted_at = 0, self._time()
@@ -513,8 +513,8 @@ class Sender:
             else:
                 self._put_off(batch, error)
         else:
-            self._works("confirmation")
             self._end(batch, "delivered", None)
+            self._works("confirmation")
 
     def _refused(self, batch: list[Delivery], error: BitrixError) -> None:
         """The portal, or what stands before it, refuses a call as a whole and names no item of it.
@@ -622,8 +622,8 @@ class Sender:
         if found or (found is None and believed):
             # Builds that name no session have taken it all the same (bitrix24.md section 4).
             log.info("message %d had arrived, its answer was lost", message_id)
-            self._line_works(delivery.line or 0)
             self._end([delivery], "delivered", None)
+            self._line_works(delivery.line or 0)
         elif not settled:
             pause = self._rests.pause(delivery.attempts)
             due = min(now + pause, since + settle_seconds)

@@ -536,6 +536,7 @@ def test_what_the_store_could_not_note_is_noted_once_it_can(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "record", full)
+        patch.setattr(store, "set_note", full)
         with pytest.raises(StoreUnavailable):
             sender.step(NOW)
     stop = threading.Event()

@@ -277,6 +277,27 @@ def test_the_settings_page_with_a_wrong_application_token_is_refused(stage: Stag
     assert 12 not in [row[0] for row in kept(stage)["lines"]]
 
 
+def test_an_employee_who_is_no_administrator_teaches_no_application_token(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        stage.trouble(placement_token=False)
+        stage.install()
+        form = {
+            "PLACEMENT": "SETTING_CONNECTOR",
+            "PLACEMENT_OPTIONS": f'{{"LINE":{LINE},"ACTIVE_STATUS":true}}',
+            "AUTH_ID": stage.press("token", user_id=18)["access_token"],
+            "APPLICATION_TOKEN": "9" * 32,
+        }
+        assert requests.post(f"{stage.chat}/handler", data=form, timeout=30).status_code == 200
+
+        forged = event(stage, application_token="9" * 32)
+        assert requests.post(f"{stage.chat}/handler", data=forged, timeout=30).status_code == 403
+        form["AUTH_ID"] = stage.press("token", user_id=1)["access_token"]
+        form["APPLICATION_TOKEN"] = stage.state()["application_token"]
+        assert requests.post(f"{stage.chat}/handler", data=form, timeout=30).status_code == 200
+        real = event(stage, application_token=stage.state()["application_token"])
+        assert requests.post(f"{stage.chat}/handler", data=real, timeout=30).status_code == 200
+
+
 def test_what_was_turned_away_is_shown_to_the_admin(stage: Stage) -> None:
     requests.post(
         f"{stage.chat}/handler", data=event(stage, application_token="1" * 32), timeout=30
