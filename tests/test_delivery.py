@@ -530,6 +530,7 @@ def test_what_the_store_could_not_note_is_noted_once_it_can(
 ) -> None:
     """The portal has taken the message: another sender must not take it for lost."""
     write(store, "hello")
+    sender.step(NOW - 1)  # nothing is due yet
 
     def full(*_: Any) -> None:
         raise StoreUnavailable("the disk is full")
