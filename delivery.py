@@ -40,9 +40,9 @@ MESSAGES_A_CALL = 25  # of 2 s each they still fit, should the portal slow down 
 CALL_BYTES = 500_000  # of a call's texts; proxies take 1 MiB at least
 ITEM_BYTES = 2_000  # of a message's other fields
 TURNS_KEPT = 10_000
-LONG_BACKLOG = 50  # messages
-TRUSTED_CALLS = 3  # with messages, of which nothing was left open
-TRUST_SECONDS = 600.0  # since something was
+LONG_BACKLOG = 30  # messages
+TRUSTED_CALLS = 3  # with messages, of which none was passed over
+TRUST_SECONDS = 10.0  # since one was
 CALL_SECONDS = 25.0  # what a call may take by our reckoning; the portal ends it after 60
 SUSPECT_TRIES = 2  # in calls with others
 TRIES = 8  # of what the portal refuses as a whole while it takes others of its kind
@@ -89,7 +89,7 @@ class Sender:
         self._failing_since: float | None = None  # when calls began to come to nothing
         self._fault: str | None = None  # the work whose fault the admin is told of
         self._alone: set[int] = set()  # deliveries that spoiled a call for others
-        self._clean = 0  # calls with messages since an outcome was left open
+        self._clean = 0  # calls with messages since one was passed over
         self._doubted_at = 0.0
         self._turn = 0
         self._turns: dict[str, int] = {}  # of chats: when they last had one
@@ -385,8 +385,9 @@ class Sender:
     def _run_length(self, now: float) -> int:
         """How many messages of one chat a call may carry.
 
-        One, because whether the next may go depends on what becomes of it: more only where few
-        chats have much to send, and the portal has left no outcome open for a while.
+        One, because whether the next may go depends on what becomes of it: more only while much
+        waits, and the portal has stored one after the other for a while (a lost answer does not
+        disturb their order, a message passed over does).
         """
         trusted = now - self._doubted_at > TRUST_SECONDS and self._clean >= TRUSTED_CALLS
         return RUN_LIMIT if trusted and self._store.waiting() > LONG_BACKLOG else 1
@@ -462,11 +463,8 @@ class Sender:
                 self._store.set_note("names_sessions", True)
         self._clean += 1
         if any(one.state == "unknown" for one in outcomes):
-            self._doubt()
+            self._clean, self._doubted_at = 0, self._time()
         self._works("message")
-
-    def _doubt(self) -> None:
-        self._clean, self._doubted_at = 0, self._time()
 
     def _outcome(self, one: Delivery, result: ItemResult) -> Outcome:
         if _lacks_file(one, result):
@@ -660,7 +658,6 @@ class Sender:
         at = self._rest_after(kind, error)
         unknown = isinstance(error, OutcomeUnknown)
         if unknown and kind == "message":
-            self._doubt()
             # Fewer next time: the call may have been too much, or one of them is.
             self._most = max(1, len(batch) // 2)
             pause = self._rests.pause(max(one.attempts for one in batch))
