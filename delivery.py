@@ -219,6 +219,7 @@ class Sender:
         if lost_at := self._news("events_lost_at"):
             self._events_lost(min(lost_at, now))
         if now >= self._whole_due_at:
+            self._whole_due_at = now + WHOLE_LOOKS_SECONDS
             self._events_lost(now)
         if now >= self._up_at:
             self._up_at = now + UP_SECONDS
@@ -318,22 +319,39 @@ class Sender:
         waiting = self._store.due_confirmations(now, CONFIRMATIONS_A_CALL)
         if not waiting:
             return False
-        waiting = self._without_refused(waiting, now)
-        if not waiting:
-            return False
-        first = waiting[0]
-        if first.id in self._alone:
-            waiting = [first]
-        same_line = [one for one in waiting if one.line == first.line and one.id not in self._alone]
-        self._confirm(same_line or [first])
+        awake = self._awake(waiting, now)
+        if awake:
+            first = awake[0]
+            batch = [one for one in awake if one.line == first.line and not self._suspect(one)]
+            self._confirm([first] if self._suspect(first) else batch)
         return True
 
-    def _without_refused(self, waiting: list[Delivery], now: float) -> list[Delivery]:
-        """What was not yet refused alone comes first; the refused rest together, tried in turn."""
-        kind = waiting[0].kind if waiting else ""
-        rest = self._rests.last(f"refused {kind}", now)
-        fresh = [one for one in waiting if one.id not in self._refusals]
-        refused = [one for one in waiting if one.id in self._refusals and not rest]
+    def _awake(self, waiting: list[Delivery], now: float) -> list[Delivery]:
+        """What does not rest, that first which was not yet refused alone.
+
+        The others are due when their rest ends: they must not take the place of those behind
+        them. What follows a message in its chat rests with it.
+        """
+        fresh, refused, resting = [], [], []
+        held: set[str] = set()
+        for one in waiting:
+            if one.kind == "message" and one.chat.id in held:
+                continue
+            until = (
+                self._rests.until(f"line {self._line_of(one.chat)}") if one.kind == "message" else 0
+            )
+            if one.id in self._refusals:
+                until = max(until, self._rests.until(f"refused {one.kind}"))
+            if until > now:
+                resting.append(Outcome(one, "postponed", one.error, until, tried=False))
+            elif one.id in self._refusals:
+                refused.append(one)
+            else:
+                fresh.append(one)
+                continue
+            held.add(one.chat.id)
+        if resting:
+            self._record(resting)
         return fresh + refused
 
     def _messages_due(self, now: float) -> bool:
@@ -344,7 +362,8 @@ class Sender:
             unsure = self._store.unsure_messages(now, CHATS_LOOKED_AT)
         if not self._rests.last("message", now):
             ready = self._store.due_messages(now, MESSAGES_A_CALL, self._run_length(now))
-            ready = self._without_refused(self._in_turn(ready), now)
+            if ready and not (ready := self._awake(self._in_turn(ready), now)) and not unsure:
+                return True
         if unsure and not (ready and self._settled_last):
             self._settled_last = True
             self._settle(unsure)
@@ -352,16 +371,16 @@ class Sender:
         self._settled_last = False
         if not ready:
             return False
-        lines = {one.id: self._line_of(one.chat) for one in ready}
-        if homeless := [one for one in ready if lines[one.id] is None]:
-            self._postpone(homeless, "NO_LINE", tried=False)
+        line = self._line_of(ready[0].chat)
+        if line is None:  # so there is none for the others either
+            until = self._rests.begin("no line", now)
+            self._record(
+                [Outcome(one, "postponed", "NO_LINE", until, tried=False) for one in ready]
+            )
             return True
-        ready = [one for one in ready if not self._rests.last(f"line {lines[one.id]}", now)]
-        if not ready:
-            return False
-        line = lines[ready[0].id]
-        assert line is not None  # noqa: S101  for mypy
-        self._send(self._fitting([one for one in ready if lines[one.id] == line]), line)
+        self._rests.end("no line")
+        same_line = [one for one in ready if self._line_of(one.chat) == line]
+        self._send(self._fitting(same_line), line)
         return True
 
     def _fitting(self, waiting: list[Delivery]) -> list[Delivery]:
@@ -412,8 +431,11 @@ class Sender:
 
         It fetches files before it answers.
         """
-        suspect = delivery.id in self._alone or delivery.attempts >= SUSPECT_TRIES
+        suspect = self._suspect(delivery) or delivery.attempts >= SUSPECT_TRIES
         return suspect or bool(delivery.message.extra.get("files"))
+
+    def _suspect(self, delivery: Delivery) -> bool:
+        return delivery.id in self._alone or delivery.id in self._refusals
 
     def _line_of(self, chat: Chat) -> int | None:
         """The line the chat began on while it is connected, else the one connected last.
@@ -569,7 +591,7 @@ class Sender:
             )
 
     def _line_works(self, line: int) -> None:
-        self._rests.worked(f"line {line}")
+        self._rests.end(f"line {line}")
         if self._line_failures.pop(line, 0) >= LINE_TRIES:
             lines = self._store.note("dead_lines") or {}
             self._store.set_note(
@@ -691,12 +713,12 @@ class Sender:
         self._fault = work
         self._store.set_note("fault", {"method": method, "code": code})
 
-    def _postpone(self, batch: list[Delivery], code: str, tried: bool = True) -> None:
+    def _postpone(self, batch: list[Delivery], code: str) -> None:
         now = self._time()
         outcomes = []
         for one in batch:
             due = now + self._rests.pause(one.attempts + 1)
-            outcomes.append(Outcome(one, "postponed", code, due, tried=tried))
+            outcomes.append(Outcome(one, "postponed", code, due))
         self._record(outcomes)
 
     def _works(self, work: Work) -> None:

@@ -54,7 +54,11 @@ class Rests:
         self._until: dict[str, float] = {}
 
     def last(self, work: str, now: float) -> bool:
-        return now < self._until.get(work, 0.0)
+        return now < self.until(work)
+
+    def until(self, work: str) -> float:
+        """When a work goes on; in the past where it does not rest."""
+        return self._until.get(work, 0.0)
 
     def begin(
         self,
@@ -76,9 +80,13 @@ class Rests:
         return until
 
     def worked(self, work: str) -> None:
-        for one in (work, EVERYTHING):
-            self._failures.pop(one, None)
-            self._until.pop(one, None)
+        """A call for the work did what it should: the portal as a whole works."""
+        self.end(work)
+        self.end(EVERYTHING)
+
+    def end(self, work: str) -> None:
+        self._failures.pop(work, None)
+        self._until.pop(work, None)
 
     def clear(self) -> None:
         """A cause is gone, or the clock was set back: nothing rests any more."""

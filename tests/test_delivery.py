@@ -409,6 +409,65 @@ def test_what_waited_for_a_line_is_no_suspect(
     assert len(bitrix.sent) <= 4
 
 
+def test_pauses_grow_while_the_portal_is_away(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.broken["send"] = TryLater("NOT_CONNECTED", SEND)
+    write(store, "hello")
+
+    for second in range(600):
+        run(sender, NOW + second)
+
+    assert 10 <= len(bitrix.sent) <= 20, "1, 2, 4 ... 60, 60 s"
+
+
+@pytest.mark.parametrize("many", [60])
+def test_those_that_rest_take_no_place_of_others(
+    store: Store, bitrix: FakeBitrix, sender: Sender, many: int
+) -> None:
+    """More chats on a broken line, and more refused ones, than one look into the queue sees."""
+    for chat in range(many):
+        write(store, "first", chat)
+    run(sender, NOW, steps=200)
+    store.connect_line(12, NOW + 1)
+    bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
+    bitrix.poison = "bad"
+    for chat in range(many):
+        write(store, "second", chat)
+        write(store, "bad", 1000 + chat)
+    for second in range(2, 120):
+        run(sender, NOW + second)
+    write(store, "good", 5000)
+
+    for second in range(120, 131):
+        run(sender, NOW + second)
+
+    assert states(store, 5000) == ["delivered"]
+
+
+def test_what_follows_a_refused_message_waits_also_in_a_long_backlog(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for number in range(5):
+        write(store, f"{number}", 2)
+    run(sender, NOW)
+    bitrix.poison = "bad"
+    write(store, "bad")
+    for number in range(80):
+        write(store, f"after {number}")
+
+    for second in range(0, 300, 5):
+        run(sender, NOW + second)
+    assert set(states(store)) == {"stored"}
+    bitrix.sent.clear()
+    bitrix.poison = ""
+    for second in range(300, 400):
+        run(sender, NOW + second)
+
+    sent = [text for call in bitrix.sent for text in call]
+    assert sent == ["bad", *(f"after {number}" for number in range(80))]
+
+
 def test_a_portal_that_refuses_every_call_ends_no_message(
     store: Store, bitrix: FakeBitrix, sender: Sender
 ) -> None:
