@@ -67,6 +67,7 @@ FIRST_SETTLES = 3
 UNCONFIRMED_TRIES = 3  # of a message that may have arrived each time, and nobody lets us look
 
 Ended = Literal["delivered", "refused", "postponed", "unknown"]
+ENDS = ("delivered", "refused")
 Work = Literal["message", "confirmation", "look"]  # each rests for itself
 LINE_FAULTS = {"NOT_ACTIVE_LINE", "IMCONNECTOR_NOT_ACTIVE_LINE"}
 EVERY_METHOD = {"QUERY_LIMIT_EXCEEDED", "NOT_CONNECTED", "HTTP_429"}  # concern them all
@@ -136,12 +137,16 @@ class Sender:
             self._rest(1.0)
 
     def _record(self, outcomes: list[Outcome]) -> None:
-        """Note outcomes; when the store cannot be used now, as soon as it can."""
+        """Note outcomes; what the portal has ended, when the store cannot be used now, once it can.
+
+        All else is left as it stands in the store: another sender may have begun with it by then.
+        """
         now = self._time()
         try:
             self._store.record(outcomes, now)
         except StoreUnavailable:
-            self._unrecorded.append((outcomes, now))
+            ended = [one for one in outcomes if one.by_link or one.state in ENDS]
+            self._unrecorded.append((ended, now))
             raise
 
     def _record_late(self) -> None:

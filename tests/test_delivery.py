@@ -607,6 +607,27 @@ def test_what_the_store_could_not_note_is_noted_once_it_can(
     assert states(store) == ["delivered"]
 
 
+def test_a_pause_that_the_store_could_not_note_is_not_noted_over_anothers_call(
+    store: Store, bitrix: FakeBitrix, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sender has begun meanwhile: should it die, the outcome must stay unknown."""
+    bitrix.errors = [TryLater("NOT_CONNECTED", SEND)]
+    write(store, "hello")
+
+    def full(*_: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "record", full)
+        with pytest.raises(StoreUnavailable):
+            sender.step(NOW)
+    stop = threading.Event()
+    monkeypatch.setattr(sender, "step", lambda _: stop.set())
+    sender.run(stop)
+
+    assert [one.message.text for one in store.unsure_messages(NOW + DAY, 10)] == ["hello"]
+
+
 @pytest.mark.parametrize("fault", [True, False])
 def test_a_visit_of_anybody_ends_no_pause_that_the_portal_asked_for(
     store: Store, bitrix: FakeBitrix, sender: Sender, fault: bool
