@@ -6,9 +6,9 @@ each process after a commit; without one it looks every second. Knows nothing of
 """
 
 import contextlib
-import itertools
 import logging
 import os
+import secrets
 import socket
 import threading
 from collections import defaultdict
@@ -24,9 +24,8 @@ HEARTBEAT_SECONDS = 20.0
 LOOK_SECONDS = 1.0  # where no hint arrives
 STREAMS_A_CHAT = 10  # in one process; the oldest ends for the next
 EVENTS_A_LOOK = 50
-PATH_LIMIT = 100  # characters of a socket's address, less than any system's
-
-_numbers = itertools.count()
+FOLDER_LIMIT = 64  # bytes of its path: leaves a socket's name room in any system's address
+DESCRIPTORS = Path("/proc/self/fd")  # where Linux knows an open folder by its number
 
 
 class Listener:
@@ -127,19 +126,28 @@ class Hints:
     """Datagrams between the processes of one store: "look now". Any may be lost."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = Path(os.path.relpath(folder))
-        self._path = self._folder / f"live-{os.getpid()}-{next(_numbers)}.sock"
+        self._opened = contextlib.ExitStack()
+        # Not by process number: a container's next process has the number of the one killed.
+        self._path = Path(os.path.relpath(folder)) / f"live-{secrets.token_hex(8)}.sock"
         # Not one for both: while a greenlet waits on a socket, no other may use it.
         self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._outbox.setblocking(False)
         try:
-            if len(str(self._path)) > PATH_LIMIT:
-                raise OSError("its path is too long")
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
+                self._path = self._shortened(folder) / self._path.name
             self._inbox.bind(str(self._path))
         except OSError as error:
             log.warning("replies take a second longer, no socket at %s: %s", self._path, error)
+
+    def _shortened(self, folder: Path) -> Path:
+        """Another way to the folder, however deep it lies; OSError where the system has none."""
+        if not DESCRIPTORS.is_dir():
+            raise OSError("its path is too long")
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._opened.callback(os.close, number)
+        return DESCRIPTORS / str(number)
 
     def wait(self, seconds: float) -> None:
         """Return at the next hint, or after `seconds`; all that have come are taken together."""
@@ -154,7 +162,7 @@ class Hints:
 
     def send(self) -> None:
         """Tell every process, this one too."""
-        for path in self._folder.glob("live-*.sock"):
+        for path in self._path.parent.glob("live-*.sock"):
             try:
                 self._outbox.sendto(b"!", str(path))
             except ConnectionRefusedError:  # its process has died
@@ -166,4 +174,6 @@ class Hints:
     def close(self) -> None:
         self._inbox.close()
         self._outbox.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may not be writable now
+            self._path.unlink(missing_ok=True)
+        self._opened.close()

@@ -1,6 +1,7 @@
 """Live updates: each change once, at once, whoever made it and whatever came between."""
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -15,6 +16,8 @@ import pytest
 import requests
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from stage import HOST, Stage, Visitor, free_port, wait_until
+
+from live import Hints
 
 SOON_SECONDS = 5.0  # on a slow machine; `make bench` measures how soon
 ABSENCE_MINUTES = 30
@@ -195,6 +198,26 @@ def test_the_end_does_not_wait_for_streams_and_leaves_no_socket(tmp_path: Path) 
         for stream in streams:
             stream.close()
         assert not list(tmp_path.glob("chats/live-*"))
+
+
+@pytest.mark.parametrize("depth", [0, 2, 20])
+def test_processes_hear_each_other_however_deep_their_folder_lies(
+    tmp_path: Path, depth: int
+) -> None:
+    folder = tmp_path.joinpath(*["a folder of some length"] * depth)
+    opened = set(os.listdir("/dev/fd"))
+    one, other = Hints(folder), Hints(folder)
+
+    one.send()
+
+    began = time.monotonic()
+    one.wait(30)
+    other.wait(30)
+    assert time.monotonic() - began < 10
+    one.close()
+    other.close()
+    assert not list(folder.iterdir())
+    assert set(os.listdir("/dev/fd")) == opened
 
 
 # -- in the browser
