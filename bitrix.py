@@ -7,6 +7,7 @@ else. Alone imports requests; knows nothing of the store's tables or of Flask.
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -49,6 +50,7 @@ HISTORY_METHODS = {
     "imopenlines.dialog.get",
 }
 CLOSED_CODES = {"ACCESS_DENIED", "INSUFFICIENT_SCOPE", "ERROR_METHOD_NOT_FOUND"}
+CONNECTION_LOST = "CONNECTION_LOST"  # before an answer: the portal may work on to its own end
 ALREADY_BOUND = "already binded"  # its code differs between builds, its text does not
 
 
@@ -407,7 +409,8 @@ class Bitrix:
         except requests.RequestException as error:  # its text may hold tokens
             if _nothing_was_sent(error):
                 raise TryLater("NOT_CONNECTED", method) from None
-            raise OutcomeUnknown("NO_REPLY", method) from None
+            lost = isinstance(error, requests.ConnectionError)
+            raise OutcomeUnknown(CONNECTION_LOST if lost else "NO_REPLY", method) from None
         log.debug("%s: %d in %.3f s", method, response.status_code, time.monotonic() - began)
         try:
             answer = response.json()
@@ -505,10 +508,13 @@ def _seconds_to_reset(times: object) -> float:
 
 def _nothing_was_sent(error: requests.RequestException) -> bool:
     """Whether the request surely never reached the server: no connection came about."""
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
+    if isinstance(error, requests.ConnectTimeout):
         return True
     cause = error.args[0] if error.args else None
     reason = getattr(cause, "reason", None)
+    if isinstance(reason, urllib3.exceptions.SSLError):  # the same ones come in mid-call
+        steps = traceback.walk_tb(reason.args[0].__traceback__)
+        return any(frame.f_code.co_name == "do_handshake" for frame, _ in steps)
     return isinstance(
         reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
     )

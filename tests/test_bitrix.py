@@ -4,12 +4,14 @@ import json
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -773,7 +775,7 @@ def refused(code: str, **other: object) -> dict[str, object]:
         (said({"time": {}}), OutcomeUnknown, "STRANGE_ANSWER"),
         (Reply(b'{"result": tru', 200), OutcomeUnknown, "HTTP_200"),
         (Reply(json.dumps({"result": SENT}).encode(), cut=10), OutcomeUnknown, "NO_REPLY"),
-        (HANG_UP, OutcomeUnknown, "NO_REPLY"),
+        (HANG_UP, OutcomeUnknown, "CONNECTION_LOST"),
         (page(404), SetupFault, "HTTP_404"),
         (page(403), SetupFault, "HTTP_403"),
         (page(301, Location="https://renamed.example/"), SetupFault, "PORTAL_MOVED"),
@@ -853,6 +855,19 @@ def test_a_failed_handshake_is_for_later(portal: Server, oauth: Server, keeper: 
 
     assert type(failure(lambda: send(client(https, oauth.url, keeper)))) is TryLater
     assert portal.heard == []
+
+
+def test_a_connection_that_tls_gives_up_in_mid_call_leaves_the_outcome_unknown(
+    bitrix: Bitrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
+
+    monkeypatch.setattr(HTTPConnection, "getresponse", fail)
+
+    error = failure(lambda: send(bitrix))
+
+    assert (type(error), error.code) == (OutcomeUnknown, "CONNECTION_LOST")
 
 
 def test_a_portal_that_takes_too_long_leaves_the_outcome_unknown(
