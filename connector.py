@@ -20,7 +20,7 @@ from bitrix import Bitrix, BitrixError, Grant, OutcomeUnknown, Refused, SetupFau
 from database import LockHeld, StoreUnavailable
 from events import Event, IncomingMessage, Placement
 from settings import Settings, origin_of
-from storage import OperatorMessage, Outdated, Portal, Store
+from storage import OperatorMessage, Outdated, Portal, Store, TooMany
 
 log = logging.getLogger(__name__)
 
@@ -280,25 +280,29 @@ class Connector:
 
         The first one is learned from an event whose access token the portal confirms to be our
         application's; an event without one (an uninstall, say) can only match what is known.
-        Raises TooMany where that cannot be asked for now.
+        After an install whose page had no token, what we know may be of the installation before,
+        whose uninstall comes late: it is believed in all else until an event has proved it.
+        Raises Fault or TooMany where that cannot be asked for now.
         """
         portal = self._store.portal()
         if portal is None:
             return False
         auth = event.auth
-        if portal.application_token and _same(auth.application_token, portal.application_token):
-            return True
-        if portal.application_token and not portal.token_pending:
+        known = portal.application_token
+        matches = bool(known) and _same(auth.application_token, known)
+        if not portal.token_pending:
+            return matches
+        if event.name == "ONAPPUNINSTALL":
             return False
         if not auth.access_token or auth.member_id != (portal.member_id or auth.member_id):
-            return False
+            return matches
         try:
             with self._explained():
                 self._prove(auth.access_token)
-        except Fault as fault:
-            if fault.status >= 500:
-                raise  # we could not ask; the event is not known to be forged
-            return False
+        except (Fault, TooMany) as error:
+            if matches or (isinstance(error, Fault) and error.status < 500):
+                return matches
+            raise  # we could not ask; the event is not known to be forged
         self._store.learn_application_token(auth.application_token)
         return True
 

@@ -9,10 +9,12 @@ import logging
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Literal
 from urllib.parse import quote_plus
 
 from bitrix import (
+    CONNECTION_LOST,
     Bitrix,
     BitrixError,
     ItemResult,
@@ -23,7 +25,7 @@ from bitrix import (
 )
 from connector import Connector
 from database import StoreUnavailable
-from lookup import Lookup, can_be_asked
+from lookup import Found, Lookup, can_be_asked
 from pace import EVERYTHING, Pace, Rests
 from recovery import Look
 from settings import Settings
@@ -46,11 +48,12 @@ TRUST_SECONDS = 10.0  # since one was
 CALL_SECONDS = 25.0  # what a call may take by our reckoning; the portal ends it after 60
 SUSPECT_TRIES = 2  # in calls with others
 TRIES = 8  # of what the portal refuses as a whole while it takes others of its kind
-TOLERATED = 5  # such refusals in a row, before the kind rests
+TOLERATED = 5  # such refusals in a row, before the line rests
 REFUSAL_SECONDS = 5.0  # the longest such rest: what was not yet tried may pass
 CHATS_LOOKED_AT = 50
 FIRST_ITEMS = 10  # of the first call, until we know how long a message takes
 LINE_TRIES = 3  # of a message on a line that does not take it
+CHATS_FAILED = 2  # so, and the line is left for others by all
 ITEM_SECONDS = 0.25  # a message's share of a call, until measured
 CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ours
 CHECK_CALLS = 2  # and one a line
@@ -64,7 +67,7 @@ WHOLE_LOOKS_SECONDS = 3600.0  # are read so often, in case an event was lost wit
 FAILED_LOOKS = 5  # whole looks that are repeated soon because some dialogs could not be read
 WHOLE_LOOK_SECONDS = 30.0  # between two looks into all, however many events are lost
 FIRST_SETTLES = 3
-UNCONFIRMED_TRIES = 3  # of a message that may have arrived each time, and nobody lets us look
+UNCONFIRMED_REPEATS = 2  # while others pass, of what may have arrived and nobody lets us look
 
 Ended = Literal["delivered", "refused", "postponed", "unknown"]
 ENDS = ("delivered", "refused")
@@ -97,7 +100,8 @@ class Sender:
         self._passes: Counter[str] = Counter()  # calls that worked, by kind of delivery
         self._refusals: dict[int, tuple[int, int]] = {}  # while others passed; passes at the last
         self._names_sessions = False  # whether this build of the portal does
-        self._line_failures: Counter[int] = Counter()  # rounds in which a line took nothing
+        # Rounds in which a line took nothing of a chat; of "", for reasons of its own.
+        self._line_failures: Counter[tuple[int, str]] = Counter()
         self._check_at = 0.0
         self._recover_at = 0.0
         self._whole_look_at = 0.0  # not again before
@@ -108,6 +112,7 @@ class Sender:
         self._look: Look | None = None  # under way
         self._looked_last = False
         self._settled_last = False
+        self._answers = False  # the portal, since the latest look for lost answers began
         self._notices_at = 0.0
         self._heard: dict[str, float | None] = {}  # the latest notes of other processes
         self._up_at = 0.0
@@ -276,7 +281,10 @@ class Sender:
             log.warning("looking after the portal: %s: %s", error.method, error.code)
             if error.code == "QUERY_LIMIT_EXCEEDED":
                 self._pace.overrun(self._time())
-            if isinstance(error, Refused | SetupFault):
+            if isinstance(error, TryLater) and error.seconds:
+                self._recover_at = max(self._recover_at, now + error.seconds)
+                self._check_at = max(self._check_at, now + error.seconds)
+            elif isinstance(error, Refused | SetupFault):
                 self._recover_at = max(self._recover_at, now + self._settings.recovery.seconds)
             else:
                 self._check_at = min(self._check_at, self._time() + LOOK_AGAIN_SECONDS)
@@ -342,9 +350,8 @@ class Sender:
         for one in waiting:
             if one.kind == "message" and one.chat.id in held:
                 continue
-            until = (
-                self._rests.until(f"line {self._line_of(one.chat)}") if one.kind == "message" else 0
-            )
+            line = self._line_of(one.chat) if one.kind == "message" else one.line
+            until = self._rests.until(_on_line(one.kind, line))
             if one.id in self._refusals:
                 until = max(until, self._rests.until(f"refused {one.kind}"))
             if until > now:
@@ -449,10 +456,22 @@ class Sender:
         used only where there is no other.
         """
         lines = self._store.active_lines()
-        lines = [one for one in lines if self._line_failures[one] < LINE_TRIES] or lines
+        lines = [one for one in lines if self._takes(one, chat)] or lines
         if chat.line in lines:
             return chat.line
         return lines[0] if lines else None
+
+    def _takes(self, line: int, chat: Chat) -> bool:
+        """Whether a line may be used for a chat.
+
+        What came to nothing in one chat may be that chat's fault: who has a dialog on the line
+        sees for himself.
+        """
+        failures = self._line_failures.items()
+        failed = {one for (at, one), n in failures if at == line and n >= LINE_TRIES}
+        if failed & {"", chat.id} or len(failed) >= CHATS_FAILED:
+            return False
+        return not failed or chat.dialog_line == line
 
     # -- calls
 
@@ -481,7 +500,7 @@ class Sender:
         self._measure(time.monotonic() - began, len(batch))
         self._most = min(MESSAGES_A_CALL, self._most * 2)
         outcomes = [self._outcome(one, result) for one, result in zip(batch, results, strict=True)]
-        self._forget(batch)
+        self._forget([one.delivery for one in outcomes if one.state != "unknown"])
         self._record(outcomes)  # before all else that the store may not take now
         if any(result.session_id is not None for result in results):
             self._line_works(line)
@@ -492,19 +511,17 @@ class Sender:
         if any(one.state == "unknown" for one in outcomes):
             self._clean, self._doubted_at = 0, self._time()
         self._works("message")
+        self._rests.end(_on_line("message", line))
 
     def _outcome(self, one: Delivery, result: ItemResult) -> Outcome:
         if _lacks_file(one, result):
             # It could not fetch it, or would not. The operator shall have it all the same.
             log.warning("the file of message %d is sent as a link", one.message.id)
-            return Outcome(
-                one,
-                "postponed",
-                "NO_FILE",
+            return replace(
+                _by_link(one),
                 portal_chat_id=result.portal_chat_id,
                 portal_user_id=result.portal_user_id,
                 session_id=result.session_id,
-                by_link=True,
             )
         if not result.accepted:
             reason = "; ".join(result.errors)[:300]
@@ -540,6 +557,7 @@ class Sender:
         else:
             self._end(batch, "delivered", None)
             self._works("confirmation")
+            self._rests.end(_on_line("confirmation", line))
 
     def _refused(self, batch: list[Delivery], error: BitrixError) -> None:
         """The portal, or what stands before it, refuses a call as a whole and names no item of it.
@@ -554,11 +572,7 @@ class Sender:
             return
         one = batch[0]
         known = one.id in self._refusals
-        passes = self._passes[one.kind]
-        count, before = self._refusals.get(one.id, (0, passes))
-        count += passes > before
-        self._refusals[one.id] = count, passes
-        if count >= TRIES:
+        if self._count_refusal(one) >= TRIES:
             log.warning("message %d refused: %s", one.message.id, error.code)
             self._end(batch, "refused", error.code if one.kind == "message" else None)
             return
@@ -567,8 +581,17 @@ class Sender:
         if known:
             self._rests.begin(f"refused {one.kind}", now)
         else:  # others may be refused, too, or only for a while
-            self._rests.begin(one.kind, now, at_most=REFUSAL_SECONDS, tolerated=TOLERATED)
+            work = _on_line(one.kind, one.line)
+            self._rests.begin(work, now, at_most=REFUSAL_SECONDS, tolerated=TOLERATED)
         self._postpone(batch, error.code)
+
+    def _count_refusal(self, one: Delivery) -> int:
+        """How often it came to nothing, but for the first time, while others of its kind passed."""
+        passes = self._passes[one.kind]
+        count, before = self._refusals.get(one.id, (0, passes))
+        count += passes > before
+        self._refusals[one.id] = count, passes
+        return count
 
     def _repair_line(self, batch: list[Delivery], line: int) -> None:
         """Activate a line that the portal calls inactive: its own button does half of it only."""
@@ -578,26 +601,32 @@ class Sender:
             log.warning("line %d was not active and has been activated", line)
         except BitrixError as error:
             log.warning("line %d could not be activated: %s", line, error.code)
-        self._line_failed(line, self._line_failures[line] + 1, "NOT_ACTIVE_LINE")
-        self._rests.begin(f"line {line}", self._time(), tolerated=1)  # at once, the first time
+        self._line_failed(line, "", self._line_failures[line, ""] + 1, "NOT_ACTIVE_LINE")
+        self._rests.begin(
+            _on_line("message", line), self._time(), tolerated=1
+        )  # at once, the first time
         self._record([Outcome(one, "postponed", "NOT_ACTIVE_LINE", tried=False) for one in batch])
 
-    def _line_failed(self, line: int, tries: int, code: str) -> None:
+    def _line_failed(self, line: int, chat_id: str, tries: int, code: str) -> None:
         """Count a round in which a message came to nothing on a line, after so many tries of it.
 
-        Messages that fail side by side are one round.
+        A chat's messages that fail side by side are one round.
         """
-        failures = self._line_failures[line]
-        self._line_failures[line] = max(failures, min(failures + 1, tries))
-        if failures < LINE_TRIES <= self._line_failures[line]:
+        key = line, chat_id
+        failures = self._line_failures[key]
+        self._line_failures[key] = max(failures, min(failures + 1, tries))
+        if failures < LINE_TRIES <= self._line_failures[key]:
             log.error("line %d takes no message (%s)", line, code)
             self._store.set_note(
                 "dead_lines", (self._store.note("dead_lines") or {}) | {line: code}
             )
 
     def _line_works(self, line: int) -> None:
-        self._rests.end(f"line {line}")
-        if self._line_failures.pop(line, 0) >= LINE_TRIES:
+        self._rests.end(_on_line("message", line))
+        failures = [
+            self._line_failures.pop(one) for one in [*self._line_failures] if one[0] == line
+        ]
+        if max(failures, default=0) >= LINE_TRIES:
             lines = self._store.note("dead_lines") or {}
             self._store.set_note(
                 "dead_lines", {one: code for one, code in lines.items() if one != str(line)}
@@ -610,33 +639,54 @@ class Sender:
 
         One look at all their dialogs; then one at a time where that does not tell.
         """
-        looked = False
-        left = list(unsure)
         try:
             found = self._lookup.find_together(unsure)
-            for one in unsure:
-                if one.id in found:
+        except BitrixError as error:
+            self._not_settled(unsure, error, "look")
+            return
+        looked = self._answers = False
+        for one in unsure:
+            try:
+                if found and one.id in found:
                     self._conclude(one, found[one.id])
                 elif not looked or not can_be_asked(one):
                     looked = looked or can_be_asked(one)
                     self._conclude(one, self._lookup.find(one))
-                left.remove(one)
-        except BitrixError as error:
-            log.warning("%s: %s (%d to settle)", error.method, error.code, len(left))
-            at = self._rest_after("look", error)
-            outcomes = [Outcome(one, "unknown", one.error, at, tried=False) for one in left]
-            self._record(outcomes)
-        else:
-            self._works("look")
+                else:
+                    continue
+            except BitrixError as error:
+                # One dialog that cannot be read holds up no other, while others can be.
+                self._not_settled([one], error, "look" if found is None else _look_at(one))
+                if found is None:
+                    return
+            else:
+                self._rests.end(_look_at(one))
+        self._works("look")
 
-    def _conclude(self, delivery: Delivery, found: bool | None) -> None:
+    def _in_vain(self, delivery: Delivery) -> bool:
+        """Whether a repeat that may double the message is of no use, for others pass.
+
+        Raises BitrixError while the portal answers nothing at all: then none is made.
+        """
+        if not self._answers:
+            self._count_call()
+            self._bitrix.is_installed()
+            self._answers = True
+        return self._count_refusal(delivery) >= UNCONFIRMED_REPEATS
+
+    def _not_settled(self, unsure: list[Delivery], error: BitrixError, work: str) -> None:
+        log.warning("%s: %s (%d to settle)", error.method, error.code, len(unsure))
+        at = self._rest_after("look", error, work)
+        self._record([Outcome(one, "unknown", one.error, at, tried=False) for one in unsure])
+
+    def _conclude(self, delivery: Delivery, found: Found) -> None:
         """End or repeat a message, now that we know as much as can be known of it."""
         settings = self._settings.delivery
         now = self._time()
         since = delivery.sending_since or now
         settle_seconds = settings.settle_seconds
-        if delivery.error is None:
-            # We died in the call: the portal works on, as long as it would have let us wait.
+        if delivery.error in (None, CONNECTION_LOST):
+            # It broke, or we died in it: the portal works on as long as it would have let us wait.
             settle_seconds = max(settle_seconds, settings.timeout_seconds)
         if found is None and not can_be_asked(delivery):
             # A chat's first message: the event that names its dialog may still be on its way.
@@ -647,22 +697,23 @@ class Sender:
         if found or (found is None and believed):
             # Builds that name no session have taken it all the same (bitrix24.md section 4).
             log.info("message %d had arrived, its answer was lost", message_id)
-            self._end([delivery], "delivered", None)
+            if found and not found.files and _has_file(delivery):
+                self._record([_by_link(delivery)])
+            else:
+                self._end([delivery], "delivered", None)
             self._line_works(delivery.line or 0)
         elif not settled:
             pause = self._rests.pause(delivery.attempts)
             due = min(now + pause, since + settle_seconds)
             outcome = Outcome(delivery, "unknown", delivery.error, due, tried=False)
             self._record([outcome])
-        elif found is None and (
-            settings.unconfirmed == "keep" or delivery.attempts >= UNCONFIRMED_TRIES
-        ):
+        elif found is None and (settings.unconfirmed == "keep" or self._in_vain(delivery)):
             log.warning("message %d may have arrived; it is not sent again", message_id)
             self._end([delivery], "refused", None)
         else:
             log.info("message %d is sent again, its answer was lost", message_id)
             if delivery.error == "NO_SESSION" and delivery.line is not None:
-                self._line_failed(delivery.line, delivery.attempts, "NO_SESSION")
+                self._line_failed(delivery.line, delivery.chat.id, delivery.attempts, "NO_SESSION")
             outcome = Outcome(delivery, "postponed", "NO_REPLY", tried=False)
             self._record([outcome])
 
@@ -681,8 +732,9 @@ class Sender:
     def _put_off(self, batch: list[Delivery], error: BitrixError) -> None:
         """A call came to nothing: note what that means for each, and give the portal a rest."""
         log.warning("%s: %s (%d waiting)", error.method, error.code, len(batch))
-        kind = batch[0].kind
-        at = self._rest_after(kind, error)
+        first = batch[0]
+        kind = first.kind
+        at = self._rest_after(kind, error, _on_line(kind, first.line))
         unknown = isinstance(error, OutcomeUnknown)
         if unknown and kind == "message":
             # Fewer next time: the call may have been too much, or one of them is.
@@ -693,15 +745,15 @@ class Sender:
         outcomes = [Outcome(one, state, error.code, at, tried=unknown) for one in batch]
         self._record(outcomes)
 
-    def _rest_after(self, work: Work, error: BitrixError) -> float:
-        """Leave the portal alone for a while, in all or in what failed.
+    def _rest_after(self, kind: Work, error: BitrixError, work: str) -> float:
+        """Leave the portal alone for a while: in all, in a kind of work, or in what failed.
 
         Returns when what was asked is due again.
         """
         now = self._time()
         if isinstance(error, SetupFault):
             # It stands still until an install or the next look, so nothing is put off.
-            stopped = work if error.code.upper() in ONE_METHOD else EVERYTHING
+            stopped = kind if error.code.upper() in ONE_METHOD else EVERYTHING
             self._tell(stopped, error.method, error.code)
             pause = self._settings.delivery.retry_limit_seconds
             self._rests.begin(stopped, now, at_least=pause)
@@ -754,12 +806,31 @@ def _names_no_cause(error: BitrixError) -> bool:
     )
 
 
+def _on_line(kind: Work, line: int | None) -> str:
+    """The work of one kind on one line: it rests for itself."""
+    return f"line {line}" if kind == "message" else f"{kind}s of line {line}"
+
+
+def _look_at(delivery: Delivery) -> str:
+    """The look at one chat's dialog, as a work that rests."""
+    return f"look at {delivery.chat.id}"
+
+
+def _has_file(delivery: Delivery) -> bool:
+    return not delivery.by_link and bool(delivery.message.extra.get("files"))
+
+
+def _by_link(delivery: Delivery) -> Outcome:
+    """Its file goes once more, as a link."""
+    return Outcome(delivery, "postponed", "NO_FILE", by_link=True)
+
+
 def _lacks_file(delivery: Delivery, result: ItemResult) -> bool:
     """Whether the message had a file and the portal did not get it (bitrix24.md section 5).
 
     Text with a file that fails is taken without the file; a file alone is refused.
     """
-    if delivery.by_link or not delivery.message.extra.get("files"):
+    if not _has_file(delivery):
         return False
     if result.accepted:
         return result.files == 0 and result.session_id is not None

@@ -47,6 +47,7 @@ def handler() -> ResponseReturnValue:
 def receive_event(form: Form) -> ResponseReturnValue:
     """Store what an event says. There is no second try, so it is stored before we answer."""
     event = events.read_event(form)
+    g.event = event.name  # lost, if we fail
     try:
         genuine = services().connector.is_from_portal(event)
     except Fault as fault:
@@ -67,7 +68,8 @@ def note_loss(response: Response) -> Response:
         response.status_code >= 500 or response.status_code == 429
     ):
         note_refusal("reasons.answered", status=response.status_code)
-        services().lost.set()
+        if "event" in g:
+            services().lost.set()
     return response
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, OutcomeUnknown, Refused, SetupFault
 from recovery import DIALOGS_A_CALL
@@ -15,7 +16,10 @@ from wire import wire_id
 
 log = logging.getLogger(__name__)
 
-PAGES_LOOKED_AT = 20  # of 50 messages, newest first
+PAGES_LOOKED_AT = 100  # of 50 messages, newest first
+CLOCKS_DIFFER_SECONDS = 3600.0  # the portal's from ours, at most
+
+Found = HistoryMessage | Literal[False] | None  # the message, not there, nobody lets us look
 
 
 class Lookup:
@@ -26,10 +30,11 @@ class Lookup:
         self._connector = connector
         self._before_call = before_call
 
-    def find_together(self, deliveries: list[Delivery]) -> dict[int, bool]:
+    def find_together(self, deliveries: list[Delivery]) -> dict[int, Found] | None:
         """Which have arrived, by delivery id, as far as one call can tell; TryLater when none may.
 
-        A message that is not among a dialog's newest may stand further back.
+        A message that is not among a dialog's newest may stand further back. None when the call
+        came to nothing: perhaps the dialogs can be read one by one.
         """
         dialogs = {one.id: dialog_of(one).portal_chat_id for one in deliveries}
         asked = list(dict.fromkeys(one for one in dialogs.values() if one is not None))
@@ -40,28 +45,27 @@ class Lookup:
         try:
             pages = dict(zip(asked, self._bitrix.newest_messages(asked), strict=True))
         except (Refused, SetupFault, OutcomeUnknown) as error:
-            # Perhaps one by one. If the portal is away, that will show.
             log.warning("dialogs cannot be read together: %s", error.code)
-            return {}
-        found = {}
+            return None
+        found: dict[int, Found] = {}
         for one in deliveries:
             page = pages.get(dialogs[one.id] or 0)
             if page is None or isinstance(page, BitrixError):
                 continue
-            if _holds(page, wire_id(one)):
-                found[one.id] = True
-            elif len(page) < PAGE:
+            if message := _holding(page, wire_id(one)):
+                found[one.id] = message
+            elif _reaches_back(page, one):
                 found[one.id] = False
         return found
 
-    def find(self, delivery: Delivery) -> bool | None:
-        """Whether our id stands in the portal's dialog; None when nobody lets us look.
+    def find(self, delivery: Delivery) -> Found:
+        """The message of our id in the portal's dialog; None when nobody lets us look.
 
         The dialog itself, then the session's history: their rights differ (section 12).
         """
         chat, wanted = dialog_of(delivery), wire_id(delivery)
         portal_chat_id, session_id = chat.portal_chat_id, chat.session_id
-        readers: list[Callable[[], bool | None]] = []
+        readers: list[Callable[[], Found]] = []
         if portal_chat_id is None and chat.portal_user_id:
             line = delivery.line or chat.line
             self._before_call()
@@ -74,9 +78,9 @@ class Lookup:
                     return False  # no dialog, no message in it
                 log.warning("the dialog of message %s is not told: %s", wanted, error.code)
         if portal_chat_id is not None:
-            readers.append(partial(self._stands_in_dialog, portal_chat_id, wanted))
+            readers.append(partial(self._find_in_dialog, portal_chat_id, delivery))
         if session_id is not None:
-            readers.append(partial(self._stands_in_session, session_id, wanted))
+            readers.append(partial(self._find_in_session, session_id, wanted))
         for reader in readers:
             try:
                 return reader()
@@ -84,21 +88,21 @@ class Lookup:
                 log.warning("message %s cannot be looked for: %s", wanted, error.code)
         return None
 
-    def _stands_in_dialog(self, portal_chat_id: int, wanted: str) -> bool | None:
+    def _find_in_dialog(self, portal_chat_id: int, delivery: Delivery) -> Found:
         before = None
         for _ in range(PAGES_LOOKED_AT):
             self._before_call()
             page = self._bitrix.dialog_messages(portal_chat_id, before=before)
-            if _holds(page, wanted):
-                return True
-            if len(page) < PAGE:
+            if message := _holding(page, wire_id(delivery)):
+                return message
+            if _reaches_back(page, delivery):
                 return False
             before = page[0].id
         return None  # it may stand further back
 
-    def _stands_in_session(self, session_id: int, wanted: str) -> bool:
+    def _find_in_session(self, session_id: int, wanted: str) -> Found:
         self._before_call()
-        return _holds(self._bitrix.session_messages(session_id), wanted)
+        return _holding(self._bitrix.session_messages(session_id), wanted) or False
 
 
 def dialog_of(delivery: Delivery) -> Chat:
@@ -119,5 +123,11 @@ def can_be_asked(delivery: Delivery) -> bool:
     return any(one is not None for one in told)
 
 
-def _holds(page: list[HistoryMessage], wanted: str) -> bool:
-    return any(wanted in message.connector_mids for message in page)
+def _holding(page: list[HistoryMessage], wanted: str) -> HistoryMessage | None:
+    return next((one for one in page if wanted in one.connector_mids), None)
+
+
+def _reaches_back(page: list[HistoryMessage], delivery: Delivery) -> bool:
+    """Whether no older page can hold the message: it is not there before it is written."""
+    written = delivery.message.sent_at - CLOCKS_DIFFER_SECONDS
+    return len(page) < PAGE or page[0].sent_at < written

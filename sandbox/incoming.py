@@ -7,6 +7,7 @@ waiting and downloading happen without the portal's lock.
 import re
 import threading
 import time
+import unicodedata
 from typing import Any
 
 from .files import Disk, File
@@ -158,6 +159,11 @@ def check_structure(items: list[Any]) -> None:
             raise RestError("ERROR_ARGUMENT", "Each message needs user, message and chat")
 
 
+def is_of_a_name(one: str) -> bool:
+    """A letter, which in many scripts has its marks, or a sign that names have."""
+    return unicodedata.category(one)[0] in "LM" or one in NAME_SIGNS
+
+
 def check_user(user: dict[str, Any], strict_names: bool) -> None:
     if not str(user.get("id") or ""):
         raise ItemError("The user id is empty")
@@ -166,7 +172,7 @@ def check_user(user: dict[str, Any], strict_names: bool) -> None:
         raise ItemError("The e-mail address is wrong")
     for key in ("name", "last_name") if strict_names else ():
         name = str(user.get(key) or "")
-        if len(name) > NAME_LIMIT or not all(c.isalpha() or c in NAME_SIGNS for c in name):
+        if len(name) > NAME_LIMIT or not all(map(is_of_a_name, name)):
             raise ItemError(f"user.{key} is longer than {NAME_LIMIT} or has a forbidden character")
 
 

@@ -1,6 +1,7 @@
 """The sender, a step at a time: a real store, and a portal that answers as told."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage import wait_until
 
 from bitrix import (
+    PAGE,
     BitrixError,
     HistoryMessage,
     ItemResult,
@@ -28,6 +31,7 @@ from delivery import (
     FIRST_ITEMS,
     LINE_TRIES,
     LONG_BACKLOG,
+    LOOK_SECONDS,
     WHOLE_LOOK_SECONDS,
     Sender,
 )
@@ -59,6 +63,8 @@ class FakeBitrix:
         self.dead_lines: set[int] = set()  # they take nothing, and say SUCCESS
         self.broken_lines: dict[int, BitrixError] = {}
         self.bad_confirmations: set[int] = set()
+        self.broken_confirmations: dict[int, BitrixError] = {}  # by line
+        self.broken_dialogs: dict[int, BitrixError] = {}
         self.work: Callable[[int], None] = lambda items: None  # what a call with so many takes
         self.batch_works = True
         self.refuse: dict[str, str] = {}  # text → reason
@@ -97,17 +103,26 @@ class FakeBitrix:
         ids = [one["message"]["id"][0] for one in messages]
         self.confirmed.append(ids)
         self._maybe_fail("confirm")
+        if line in self.broken_confirmations:
+            raise self.broken_confirmations[line]
         if self.bad_confirmations & set(ids):
             raise Refused("BAD", "imconnector.send.status.delivery")
+
+    def is_installed(self) -> bool:
+        if "app.info" in self.broken:
+            raise self.broken["app.info"]
+        return True
 
     def activate(self, connector: str, line: int, active: bool) -> None:
         self.asked.append(f"activate {line}")
 
     def dialog_messages(self, portal_chat_id: int, **bounds: Any) -> list[HistoryMessage]:
         self.asked.append(f"dialog {portal_chat_id}")
+        if portal_chat_id in self.broken_dialogs:
+            raise self.broken_dialogs[portal_chat_id]
         if isinstance(self.dialog, BitrixError):
             raise self.dialog
-        return [] if bounds.get("before") else self.dialog
+        return [one for one in self.dialog if one.id < (bounds.get("before") or math.inf)][-PAGE:]
 
     def session_messages(self, session_id: int) -> list[HistoryMessage]:
         self.asked.append(f"session {session_id}")
@@ -115,10 +130,13 @@ class FakeBitrix:
             raise self.session
         return self.session
 
-    def newest_messages(self, ids: list[int]) -> list[list[HistoryMessage]]:
+    def newest_messages(self, ids: list[int]) -> list[list[HistoryMessage] | BitrixError]:
         if not self.batch_works:
             raise OutcomeUnknown("HTTP_502", "batch")
-        return [self.dialog_messages(one) for one in ids]
+        self.asked.append("batch")
+        if "batch" in self.broken:
+            raise self.broken["batch"]
+        return [self.broken_dialogs.get(one) or self.dialog_messages(one) for one in ids]
 
     def find_dialog(self, user_code: str) -> tuple[int, int | None]:
         self.asked.append(f"find {user_code.replace(chat_id(1), 'chat')}")
@@ -167,9 +185,9 @@ def write(store: Store, text: str, chat: int = 1) -> None:
     store.add_visitor_message(visitor, text, text, None, LIMITS, NOW)
 
 
-def answer(store: Store, im_message_id: int) -> None:
+def answer(store: Store, im_message_id: int, chat: int = 1, line: int = LINE) -> None:
     message = OperatorMessage(
-        chat_id(1), LINE, 5120, im_message_id, "operator", "Olga", "hello", {}, "hello"
+        chat_id(chat), line, 5120, im_message_id, "operator", "Olga", "hello", {}, "hello"
     )
     store.add_operator_messages([message], NOW)
 
@@ -682,6 +700,71 @@ def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
     assert states(store, 2) == ["delivered"], "at once: the line is known now"
 
 
+def test_one_chat_that_a_line_does_not_take_moves_no_conversation(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    store.connect_line(12, NOW - 60)
+    write(store, "hello", chat=2)
+    run(sender, NOW)
+    bitrix.dead_lines = {LINE}
+    write(store, "troublesome")
+    for minute in range(LINE_TRIES + 1):
+        run(sender, NOW + 60 * minute)
+    bitrix.dead_lines = set()
+
+    write(store, "again", chat=2)
+    run(sender, NOW + 600)
+
+    chat = store.find_chat(chat_id(2))
+    assert chat is not None
+    assert (states(store, 2), chat.dialog_line) == (["delivered"] * 2, LINE)
+    assert not store.note("dead_lines"), "the line works"
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("HTTP_502", "m"), TryLater("ANY", "m")])
+def test_a_line_that_fails_holds_up_no_other(
+    store: Store, bitrix: FakeBitrix, sender: Sender, error: BitrixError
+) -> None:
+    for chat in range(2, 62):
+        write(store, "first", chat)
+    run(sender, NOW, steps=100)
+    run(sender, NOW + 30, steps=100)
+    store.connect_line(12, NOW + 60)  # for whoever begins now
+    bitrix.broken_lines[LINE] = error
+    for chat in range(2, 62):
+        write(store, "second", chat)
+    for second in range(100, 220, 10):
+        run(sender, NOW + second)
+
+    write(store, "hello")
+    for second in range(220, 225):
+        run(sender, NOW + second)
+
+    assert states(store) == ["delivered"]
+
+
+@pytest.mark.parametrize(
+    "error", [OutcomeUnknown("HTTP_502", "m"), Refused("NOT_DONE", "m"), TryLater("ANY", "m")]
+)
+def test_confirmations_that_fail_on_one_line_hold_up_no_other(
+    store: Store, bitrix: FakeBitrix, sender: Sender, error: BitrixError
+) -> None:
+    for chat in (1, 2):
+        write(store, "hello", chat)
+    run(sender, NOW)
+    for number in range(60):
+        answer(store, 10 + number)
+    bitrix.broken_confirmations[LINE] = error
+    run(sender, NOW, steps=2)
+
+    answer(store, 100, chat=2, line=12)
+    for second in range(5):
+        run(sender, NOW + second)
+
+    theirs = store.messages(chat_id(2), None, 1)[0].id
+    assert [theirs] in bitrix.confirmed
+
+
 def test_some_messages_that_fail_side_by_side_do_not_condemn_a_line(
     store: Store, bitrix: FakeBitrix, sender: Sender
 ) -> None:
@@ -801,6 +884,58 @@ def test_where_nobody_lets_us_look_the_setting_decides(
     assert states(store) == ["delivered", state, "delivered"]
 
 
+@pytest.mark.parametrize("broken", [("send", "app.info", "batch"), ("send",)])
+def test_no_outage_ends_a_first_message_however_long_it_lasts(
+    store: Store, bitrix: FakeBitrix, sender: Sender, broken: tuple[str, ...]
+) -> None:
+    """Nothing is known by which to look for it, and each call may have stored it."""
+    for method in broken:
+        bitrix.broken[method] = OutcomeUnknown("HTTP_502", method)
+    write(store, "hello")
+
+    for minute in range(60):
+        run(sender, NOW + 60 * minute)
+    assert states(store) == ["stored"]
+    if "app.info" in broken:
+        assert len(bitrix.sent) == 1, "while nothing is answered at all, nothing may be doubled"
+    bitrix.broken.clear()
+    for minute in range(60, 64):
+        run(sender, NOW + 60 * minute)
+
+    assert states(store) == ["delivered"]
+
+
+def test_a_message_that_may_have_arrived_again_and_again_is_given_up_while_others_pass(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    bitrix.poison = "poison"
+    bitrix.poisoned = OutcomeUnknown("HTTP_502", SEND)
+    write(store, "poison")
+
+    for minute in range(10):
+        write(store, f"{minute}", chat=2)
+        run(sender, NOW + 60 * minute)
+
+    assert states(store) == ["refused"]
+    assert bitrix.sent.count(["poison"]) == 3
+    assert set(states(store, 2)) == {"delivered"}
+
+
+def test_a_dialog_is_read_no_further_back_than_the_message_is_old(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    """A dialog of years does not make it look as if nobody let us look."""
+    lose_the_answer(store, bitrix, sender)
+    bitrix.asked.clear()
+    bitrix.dialog = [said(number, "0", sent_at=NOW - DAY) for number in range(1, 1011)]
+
+    run(sender, NOW + 30)
+
+    assert "dialog 5120" in bitrix.asked
+    assert len(bitrix.asked) < 5
+    assert bitrix.sent == [["first"], ["second"], ["second"], ["third"]]
+
+
 def test_where_only_single_dialogs_can_be_read_they_are(
     store: Store, bitrix: FakeBitrix, sender: Sender
 ) -> None:
@@ -862,6 +997,61 @@ def test_a_call_in_which_we_died_may_go_on_as_long_as_a_call_may_take(
     run(make_sender(store, bitrix), NOW + 75)
 
     assert bitrix.sent == [["first"], ["second"]]
+
+
+def test_a_call_whose_connection_broke_may_go_on_as_long_as_a_call_may_take(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    write(store, "first")
+    run(sender, NOW)
+    write(store, "second")
+    bitrix.errors = [OutcomeUnknown("CONNECTION_LOST", SEND)]
+    run(sender, NOW)
+
+    run(sender, NOW + 60)
+    assert bitrix.sent == [["first"], ["second"]]
+    run(sender, NOW + 75)
+
+    assert bitrix.sent == [["first"], ["second"], ["second"]]
+
+
+def test_a_dialog_that_cannot_be_read_holds_up_no_other(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for chat in (1, 2):
+        write(store, "first", chat)
+        run(sender, NOW)
+        store.note_dialog(chat_id(chat), LINE, 5120 + chat, 2001, 3301, None)
+    for chat in (1, 2):
+        write(store, "second", chat)
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND), OutcomeUnknown("NO_REPLY", SEND)]
+    run(sender, NOW)
+    bitrix.broken_dialogs[5121] = OutcomeUnknown("HTTP_502", "im.dialog.messages.get")
+    ids = {chat: store.messages(chat_id(chat), None, 2)[-1].id for chat in (1, 2)}
+    bitrix.dialog = [said(11, str(ids[2]))]
+    bitrix.asked.clear()
+    write(store, "third", chat=2)
+
+    for second in range(1, 6):
+        run(sender, NOW + second)
+
+    assert states(store, 1) == ["delivered", "stored"]
+    assert states(store, 2) == ["delivered"] * 3
+    assert bitrix.asked.count("dialog 5121") <= 4, "it rests longer each time"
+
+
+def test_a_file_that_the_portal_could_not_fetch_follows_also_when_the_answer_was_lost(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    with store.write() as db:
+        db.execute("update messages set extra = ? where id = 2", (json.dumps({"files": [FILE]}),))
+    bitrix.dialog = [said(11, "2")]
+
+    run(sender, NOW + 3)
+
+    link = f"{FILE['name']}\n{FILE['link']}"
+    assert bitrix.sent == [["first"], ["second"], [link], ["third"]]
 
 
 def test_a_build_that_names_no_session_is_believed_after_a_while(
@@ -1027,6 +1217,38 @@ def test_the_pace_leaves_the_portals_limit_alone() -> None:
     assert 0 < pace.wait_seconds(NOW + 60) < 2
 
 
+def test_confirmations_count_too(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+    write(store, "hello")
+    for line in range(100):
+        answer(store, 10 + line, line=line)
+
+    run(sender, NOW, steps=200)
+
+    assert 5 <= len(bitrix.confirmed) <= BURST
+
+
+def test_a_sender_whose_lock_file_is_gone_leaves_the_work_to_the_next(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    write(store, "before")
+    wait_until(lambda: bitrix.sent)
+
+    store.lock_path("sender").unlink()
+    with store.try_lock("sender") as held:
+        assert held
+        time.sleep(3 * LOOK_SECONDS)
+        write(store, "after")
+        time.sleep(6 * LOOK_SECONDS)
+        assert bitrix.sent == [["before"]]
+
+    wait_until(lambda: len(bitrix.sent) == 2)
+    stop.set()
+    thread.join(30)
+
+
 def test_pauses_grow_to_a_limit_and_are_never_all_the_same() -> None:
     rests = Rests(DeliverySettings(retry_seconds=1, retry_limit_seconds=60))
 
@@ -1055,6 +1277,48 @@ def test_the_set_up_is_checked_at_the_start_and_every_hour(
 
 
 # -- recovery
+
+
+def quiet_for_days(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+    """A conversation that only whole looks read, after the first of them."""
+    store.save_portal(replace(PORTAL, installed_at=NOW - DAY))
+    write(store, "hello")
+    run(sender, NOW)
+    with store.write() as db:
+        db.execute("update chats set active_at = ?", (NOW - 3 * DAY,))
+    sender.begin(NOW)
+    for second in range(0, 601, 5):
+        run(sender, NOW + second)
+    assert "batch" in bitrix.asked
+    bitrix.asked.clear()
+
+
+def test_after_a_standstill_all_conversations_are_read(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    quiet_for_days(store, bitrix, sender)
+    for second in range(605, 1000, 5):
+        run(sender, NOW + second)
+    assert "batch" not in bitrix.asked
+
+    run(sender, NOW + 1040)
+
+    assert "batch" in bitrix.asked
+
+
+def test_a_look_waits_as_long_as_the_portal_says(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    quiet_for_days(store, bitrix, sender)
+    bitrix.broken["batch"] = TryLater("OPERATION_TIME_LIMIT", "batch", seconds=60)
+    run(sender, NOW + 640)
+    assert bitrix.asked == ["batch"]
+
+    for second in range(641, 700):
+        run(sender, NOW + second)
+    assert bitrix.asked == ["batch"]
+    run(sender, NOW + 701)
+    assert bitrix.asked == ["batch"] * 2
 
 
 def look(store: Store, bitrix: FakeBitrix) -> Found:

@@ -1,9 +1,11 @@
 """The whole path over real HTTP: install, connect, write, answer, confirm, edit, delete."""
 
+import json
 import re
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -390,3 +392,34 @@ def test_uninstall_forgets_the_tokens_and_keeps_the_chats(fresh_stage: Stage) ->
     )
     assert "before" in visitor.history()
     assert CLIENT_ID not in requests.get(f"{fresh_stage.chat}/install", timeout=30).text
+
+
+def test_a_late_uninstall_ends_no_installation_that_came_after_it(tmp_path: Path) -> None:
+    """Where the install page brings no token, the old one is all we know for a while."""
+    with Stage(tmp_path) as stage:
+        stage.trouble(placement_token=False)
+        stage.install()
+        visitor = stage.visitor()
+        chat = visitor.send("before")["chat"]
+        wait_until(lambda: stage.texts(chat))
+        stage.press("answer", external_chat_id=chat, text="proof of the token")
+        wait_until(lambda: "proof" in visitor.history())
+        old = stage.state()["application_token"]
+        late = {"event": "ONAPPUNINSTALL", "auth[application_token]": old, "ts": "1"}
+        stage.install()
+
+        assert requests.post(f"{stage.chat}/handler", data=late, timeout=30).status_code == 403
+
+        stage.press("answer", external_chat_id=chat, text="all goes on")
+        wait_until(lambda: "all goes on" in visitor.history())
+        token = stage.state()["application_token"]
+        now = late | {"auth[application_token]": token}
+        assert requests.post(f"{stage.chat}/handler", data=now, timeout=30).status_code == 200
+        assert requests.get(f"{stage.chat}/install", timeout=30).status_code == 409
+
+
+@pytest.mark.parametrize("name", ["हिन्दी शर्मा", "ปิยะ", "محمّد", "Ну́рия"])
+def test_names_of_every_script_reach_the_operator(stage: Stage, name: str) -> None:
+    chat = stage.visitor().send("hello", name=name)["chat"]
+
+    assert name in json.dumps(wait_until(lambda: stage.dialog(chat)), ensure_ascii=False)

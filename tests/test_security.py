@@ -15,6 +15,9 @@ import pytest
 import requests
 from stage import LINE, Stage, wait_until
 
+from connector import TokenKeeper
+from storage import Store
+
 CHAT = "chat" + "0" * 64
 PAGES = ("/", "/install", "/static/chat.js")
 
@@ -165,6 +168,42 @@ def test_an_event_of_another_portal_costs_no_call(tmp_path: Path) -> None:
 
         assert answer.status_code == 403
         assert len(stage.calls("app.info")) == known
+
+
+def test_no_flood_makes_us_read_the_portals_history_again_and_again(tmp_path: Path) -> None:
+    """Only an event may bring an answer that is lost when we turn it away."""
+    with Stage(tmp_path, SITECHAT_LIMITS__INSTALLS_PER_MINUTE="3") as stage:
+        stage.install()
+        options = '{"LINE":1,"ACTIVE_STATUS":"1","CONNECTOR":"example_connector_1"}'
+        forged = {"PLACEMENT": "SETTING_CONNECTOR", "PLACEMENT_OPTIONS": options, "AUTH_ID": "x"}
+
+        def post() -> int:
+            return requests.post(f"{stage.chat}/handler", data=forged, timeout=30).status_code
+
+        def noted(what: str, table: str, key: str) -> list[Any]:
+            with closing(sqlite3.connect(stage.folder / "chats" / "chats.db")) as db:
+                query = f"select * from {table} where {key} like '%{what}%'"
+                return db.execute(query).fetchall()
+
+        assert 429 in {post() for _ in range(9)}
+        wait_until(lambda: noted("answered", "refusals", "reason"), why="the refusals noted")
+        assert noted("events_lost_at", "meta", "key") == []
+
+
+def test_an_install_waits_for_a_renewal_under_way(tmp_path: Path) -> None:
+    """The renewal's old pair would replace the new one."""
+    with Stage(tmp_path) as stage, ThreadPoolExecutor(1) as pool:
+        stage.install()
+        before = kept(stage)["portal"]
+        with closing(Store("sqlite:///chats/chats.db", stage.folder, 1)) as store:
+            with TokenKeeper(store).lock():
+                install = pool.submit(stage.install)
+                wait_until(lambda: len(stage.calls("profile")) >= 2)
+                time.sleep(0.5)
+                assert kept(stage)["portal"] == before
+            install.result(60)
+
+        assert kept(stage)["portal"] != before
 
 
 def test_proofs_that_succeed_are_not_counted(tmp_path: Path) -> None:
