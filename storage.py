@@ -106,6 +106,10 @@ MIGRATIONS = [
     alter table chats add column dialog_line integer;
     delete from refusals;
     """,
+    """
+    alter table chats add column owner text;
+    create index chats_of_owner on chats (owner);
+    """,
 ]
 
 
@@ -140,6 +144,7 @@ class Chat:
     consent: str | None = None  # what the visitor agreed to, word for word
     consent_at: float | None = None
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
+    owner: str | None = None  # the customer's chat of which it is a part, once they logged in
 
 
 @dataclass(frozen=True)
@@ -385,37 +390,80 @@ class Store(Database):
         row = self.row("select * from chats where id = ?", chat_id)
         return Chat(**row) if row else None
 
+    def open_chat(self, chat_id: str) -> Chat | None:
+        """Where the visitor of this id writes: the chat itself, else the latest part of it.
+
+        None also for a chat that is a part of another one.
+        """
+        row = self.row(
+            "select * from chats where (id = ?1 and owner is null) or owner = ?1"
+            " order by id = ?1 desc, created_at desc",
+            chat_id,
+        )
+        return Chat(**row) if row else None
+
+    def parts(self, chat_id: str) -> list[str]:
+        """The chat, and those that became parts of it, each with a dialog of its own."""
+        owned = self.rows("select id from chats where owner = ?", chat_id)
+        return [chat_id, *(row["id"] for row in owned)]
+
+    @transaction
+    def make_part(self, db: sqlite3.Connection, chat_id: str, owner: str) -> None:
+        """Let a customer go on in the chat they began before they logged in."""
+        db.execute(
+            "update chats set owner = ? where id = ? and owner is null and id not in"
+            " (select owner from chats where owner is not null)",
+            (owner, chat_id),
+        )
+
     @transaction
     def delete_chat(self, db: sqlite3.Connection, chat_id: str, now: float) -> None:
-        """Remove a chat with its messages and deliveries for good.
+        """Remove a chat with its parts, messages and deliveries for good.
 
         Only its id stays, a digest of a random token: by it what the portal still sends for the
         chat is turned away.
         """
-        db.execute("delete from chats where id = ?", (chat_id,))  # the rest goes with it
-        db.execute("delete from hits where who = ?", (chat_id,))
-        db.execute("insert or ignore into deleted_chats values (?, ?)", (chat_id, now))
+        owned = db.execute("select id from chats where owner = ?", (chat_id,)).fetchall()
+        for one in (chat_id, *(row["id"] for row in owned)):
+            db.execute("delete from chats where id = ?", (one,))  # the rest goes with it
+            db.execute("delete from hits where who = ?", (one,))
+            db.execute("insert or ignore into deleted_chats values (?, ?)", (one, now))
 
     def was_deleted(self, chat_id: str) -> bool:
         return self.row("select 1 from deleted_chats where id = ?", chat_id) is not None
 
+    def is_part(self, chat_id: str) -> bool:
+        chat = self.find_chat(chat_id)
+        return chat is not None and chat.owner is not None
+
     def messages(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
-        """The last `limit` messages (before the message `before`), oldest first."""
-        rows = self.rows(
-            "select * from messages where chat_id = ?1 and (?2 is null or position <"
-            " (select position from messages where id = ?2 and chat_id = ?1))"
-            " order by position desc limit ?3",
-            chat_id, before, limit,
-        )  # fmt: skip
-        return [_message(row) for row in reversed(rows)]
+        """The last `limit` messages (before the message `before`) of all parts, oldest first."""
+        rows = [
+            row
+            for part in self.parts(chat_id)
+            for row in self.rows(
+                "select * from messages where chat_id = ?1 and (?2 is null or position <"
+                " (select position from messages where id = ?2))"
+                " order by position desc limit ?3",
+                part, before, limit,
+            )
+        ]  # fmt: skip
+        rows.sort(key=lambda row: -row["position"])
+        return [_message(row) for row in reversed(rows[:limit])]
 
     def messages_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
-        """The chat's first `limit` messages changed after this revision, in their order."""
-        rows = self.rows(
-            "select * from messages where chat_id = ? and revision > ? order by revision limit ?",
-            chat_id, revision, limit,
-        )  # fmt: skip
-        return [_message(row) for row in rows]
+        """The first `limit` messages of all parts changed after this revision, in their order."""
+        rows = [
+            row
+            for part in self.parts(chat_id)
+            for row in self.rows(
+                "select * from messages where chat_id = ? and revision > ?"
+                " order by revision limit ?",
+                part, revision, limit,
+            )
+        ]  # fmt: skip
+        rows.sort(key=lambda row: row["revision"])
+        return [_message(row) for row in rows[:limit]]
 
     def revision(self) -> int:
         """That of the latest change of any message."""
@@ -423,9 +471,16 @@ class Store(Database):
         return int(row["value"]) if row else 0
 
     def chats_changed_after(self, revision: int) -> tuple[int, set[str]]:
-        """The latest revision, and the chats with messages that changed after the given one."""
+        """The latest revision, and the chats with messages that changed after the given one.
+
+        What is part of a chat is named by that one.
+        """
         # Grouped, SQLite would read the index of all messages ever, and this is asked all the time.
-        rows = self.rows("select chat_id, revision from messages where revision > ?", revision)
+        rows = self.rows(
+            "select coalesce(c.owner, c.id) as chat_id, m.revision"
+            " from messages m join chats c on c.id = m.chat_id where m.revision > ?",
+            revision,
+        )
         latest = max((row["revision"] for row in rows), default=revision)
         return latest, {row["chat_id"] for row in rows}
 

@@ -1387,3 +1387,48 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
             opened = [pool.submit(open_new, folder) for _ in range(together)]
             for one in opened:
                 one.result(20)
+
+
+# -- who logs in
+
+
+def test_what_a_customer_began_before_the_log_in_is_part_of_their_chat(store: Store) -> None:
+    customer = "chat" + "c" * 64
+    before, _ = write(store, "Hello"), write(store, "of another", OTHER)
+    store.make_part(CHAT, customer)
+    store.add_operator_messages([answer()], NOW)
+    revision = store.revision()
+
+    assert history(store, customer) == ["Hello", "Good morning"]
+    assert store.parts(customer) == [customer, CHAT]
+    open_chat = store.open_chat(customer)
+    assert open_chat is not None
+    assert open_chat.id == CHAT, "the dialog with the operator goes on"
+    assert (store.open_chat(CHAT), store.is_part(CHAT), store.is_part(OTHER)) == (None, True, False)
+    assert store.chats_changed_after(before.revision) == (revision, {customer, OTHER})
+    changed = store.messages_after(customer, before.revision, 10)
+    assert [one.text for one in changed] == ["Good morning"]
+
+
+def test_a_customer_who_has_a_chat_writes_there_and_reads_both(store: Store) -> None:
+    write(store, "as customer", OTHER)
+    write(store, "before the log-in")
+    store.make_part(CHAT, OTHER)
+    last = write(store, "again as customer", OTHER)
+    store.add_operator_messages([answer()], NOW)
+
+    open_chat = store.open_chat(OTHER)
+    assert open_chat is not None
+    assert open_chat.id == OTHER
+    all_four = ["as customer", "before the log-in", "again as customer", "Good morning"]
+    assert history(store, OTHER) == all_four
+    assert [one.text for one in store.messages(OTHER, last.id, 1)] == ["before the log-in"]
+    assert [one.text for one in store.messages_after(OTHER, 0, 3)] == all_four[:3]
+    store.make_part(OTHER, "chat" + "d" * 64)
+    assert store.open_chat(OTHER) == open_chat, "a customer's chat is no part of another's"
+
+    store.delete_chat(OTHER, NOW)
+
+    assert history(store, OTHER) == []
+    assert store.was_deleted(CHAT)
+    assert sql(store, "select * from messages") == []
