@@ -67,6 +67,7 @@ WHOLE_LOOKS_SECONDS = 3600.0  # are read so often, in case an event was lost wit
 FAILED_LOOKS = 5  # whole looks that are repeated soon because some dialogs could not be read
 WHOLE_LOOK_SECONDS = 30.0  # between two looks into all, however many events are lost
 FIRST_SETTLES = 3
+LOOKS = 4  # the pause between two is this part of the time since the answer was lost
 UNCONFIRMED_REPEATS = 2  # while others pass, of what may have arrived and nobody lets us look
 
 Ended = Literal["delivered", "refused", "postponed", "unknown"]
@@ -703,7 +704,7 @@ class Sender:
                 self._end([delivery], "delivered", None)
             self._line_works(delivery.line or 0)
         elif not settled:
-            pause = self._rests.pause(delivery.attempts)
+            pause = max(self._rests.pause(delivery.attempts), (now - since) / LOOKS)
             due = min(now + pause, since + settle_seconds)
             outcome = Outcome(delivery, "unknown", delivery.error, due, tried=False)
             self._record([outcome])

@@ -673,6 +673,11 @@ class Store(Database):
             " session_id = ?, closed_at = ? where id = ?",
             (line, portal_chat_id, portal_user_id, session_id, closed_at, chat_id),
         )
+        # What became of a lost answer can be looked for now.
+        db.execute(
+            "update deliveries set due = 0 where chat_id = ? and sending_since is not null",
+            (chat_id,),
+        )
         _know_dialog(db, chat_id, portal_chat_id, line)
 
     def dialogs_in_conversation(self, since: float) -> list[Dialog]:

@@ -1008,8 +1008,10 @@ def test_a_call_whose_connection_broke_may_go_on_as_long_as_a_call_may_take(
     bitrix.errors = [OutcomeUnknown("CONNECTION_LOST", SEND)]
     run(sender, NOW)
 
-    run(sender, NOW + 60)
+    for second in range(61):
+        run(sender, NOW + second)
     assert bitrix.sent == [["first"], ["second"]]
+    assert len(bitrix.asked) < 50, "it is looked for less and less often"
     run(sender, NOW + 75)
 
     assert bitrix.sent == [["first"], ["second"], ["second"]]
