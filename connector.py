@@ -344,9 +344,11 @@ def keep_added(store: Store, incoming: list[IncomingMessage], line: int, now: fl
     )
 
 
-def keep_edited(store: Store, incoming: IncomingMessage, line: int, now: float) -> None:
+def keep_edited(
+    store: Store, incoming: IncomingMessage, line: int, queued_at: int, now: float
+) -> None:
     """Store an edited message."""
-    _until_kept(lambda: store.edit_message(edited_message(store, incoming, line), now))
+    _until_kept(lambda: store.edit_message(edited_message(store, incoming, line), now, queued_at))
 
 
 def _until_kept(keep: Callable[[], object]) -> None:

@@ -56,6 +56,7 @@ class Event:
     name: str  # upper case
     data: Any
     auth: Auth
+    queued_at: int  # Unix seconds, the portal's; 0 where it says nothing
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def read_event(form: Form) -> Event:
             access_token=text_of(auth, "access_token", ""),
             fields=auth,
         ),
+        queued_at=int(ts) if re.fullmatch("[0-9]{1,12}", ts := str(form.get("ts"))) else 0,
     )
 
 

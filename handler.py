@@ -91,7 +91,7 @@ def on_message_update(event: events.Event) -> None:
     line = events.number_of(data, "LINE")
     if is_ours(event):
         for one in events.read_changed_messages(data, with_text=True):
-            keep_edited(services().store, one, line, time.time())
+            keep_edited(services().store, one, line, event.queued_at, time.time())
 
 
 def on_message_delete(event: events.Event) -> None:

@@ -551,7 +551,7 @@ class Store(Database):
         return [_message(row) for row in rows if row is not None]
 
     def _add_operator_message(
-        self, db: sqlite3.Connection, message: OperatorMessage, now: float, edited: bool = False
+        self, db: sqlite3.Connection, message: OperatorMessage, now: float, edited: int = 0
     ) -> sqlite3.Row | None:
         """Insert one message and its confirmation; None when it is known.
 
@@ -603,24 +603,29 @@ class Store(Database):
         )  # fmt: skip
 
     @transaction
-    def edit_message(self, db: sqlite3.Connection, message: OperatorMessage, now: float) -> bool:
+    def edit_message(
+        self, db: sqlite3.Connection, message: OperatorMessage, now: float, queued_at: int = 0
+    ) -> bool:
         """Give an operator's message its new text; one that is not here yet is stored so.
 
         `message.extra` names the files it was rendered with: Outdated where they are others now.
-        A message that was deleted stays so. Returns whether anything changed.
+        Edits come in any order: one that the portal queued before the last changes nothing. A
+        message that was deleted stays so. Returns whether anything changed.
         """
+        edited = max(queued_at, 1)
         known = _find_operator_message(db, message)
         if known is None:
-            return self._add_operator_message(db, message, now, edited=True) is not None
-        changes = not known["deleted"] and known["text"] != message.text
+            return self._add_operator_message(db, message, now, edited) is not None
+        late = 1 < edited < known["edited"]
+        changes = not late and not known["deleted"] and known["text"] != message.text
         if changes:
             if json.loads(known["extra"]).get("files", []) != message.extra.get("files", []):
                 raise Outdated
             db.execute(
                 "update messages set text = ?, name = coalesce(?, name), html = ?, renderer = ?,"
-                " edited = 1, revision = ? where id = ?",
-                (message.text, message.name, message.html, self.renderer, _next_revision(db),
-                 known["id"]),
+                " edited = ?, revision = ? where id = ?",
+                (message.text, message.name, message.html, self.renderer, edited,
+                 _next_revision(db), known["id"]),
             )  # fmt: skip
         return changes
 

@@ -380,6 +380,13 @@ def test_data_may_be_a_bare_value() -> None:
         fields_of(event)
 
 
+@pytest.mark.parametrize(
+    ("ts", "seconds"), [("1790000000", 1_790_000_000), (MISSING, 0), ("soon", 0), ("9" * 30, 0)]
+)
+def test_when_an_event_was_queued_is_no_condition(ts: Any, seconds: int) -> None:
+    assert read_event(changed(posted(UNINSTALL), "ts", ts)).queued_at == seconds
+
+
 def test_data_may_have_vanished_because_it_was_empty() -> None:
     event = read_event(changed(posted(UNINSTALL), "data", MISSING))
 

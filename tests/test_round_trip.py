@@ -154,6 +154,33 @@ def test_a_file_of_the_operator_is_shown_as_a_link(stage: Stage) -> None:
     assert re.search(r'<a [^>]*href="http[^"]+/~', history)
 
 
+def test_an_edit_that_comes_late_does_not_undo_a_later_one(stage: Stage) -> None:
+    visitor = stage.visitor()
+    chat = visitor.send("How much?")["chat"]
+    wait_until(lambda: stage.dialog(chat))
+    answer = stage.press("answer", external_chat_id=chat, text="100")
+    visitor.wait_for("100")
+    sent = next(one for one in stage.dialog(chat)["messages"] if one["text"] == "100")
+    item = "data[MESSAGES][0]"
+    edit = {
+        "event": "ONIMCONNECTORMESSAGEUPDATE",
+        "data[CONNECTOR]": "example_connector_1",
+        "data[LINE]": str(LINE),
+        f"{item}[im][chat_id]": "5120",
+        f"{item}[im][message_id]": str(sent["id"]),
+        f"{item}[chat][id]": chat,
+        "auth[application_token]": stage.state()["application_token"],
+    }
+
+    for ts, text in ((1_790_000_009, "300"), (1_790_000_008, "200")):
+        more = {"ts": str(ts), f"{item}[message][text]": text}
+        requests.post(f"{stage.chat}/handler", data=edit | more, timeout=30).raise_for_status()
+
+    assert answer["message_id"] == sent["id"]
+    assert "300" in visitor.history()
+    assert "200" not in visitor.history()
+
+
 def test_an_edit_keeps_the_file(stage: Stage) -> None:
     visitor = stage.visitor()
     chat = visitor.send("A picture, please")["chat"]

@@ -463,6 +463,22 @@ def test_an_edit_that_changes_nothing_says_so(store: Store, change: OperatorMess
     assert store.messages(CHAT, None, 50) == before
 
 
+def test_edits_may_come_in_any_order(store: Store) -> None:
+    store.add_operator_messages([answer()], NOW)
+
+    for queued_at, text in ((7, "first"), (9, "last"), (8, "late"), (9, "same second"), (0, "old")):
+        store.edit_message(answer(text=text), NOW, queued_at)
+
+    # Without the portal's word, what comes last is the last.
+    assert history(store) == ["old"]
+    store.edit_message(answer(903312, "overtakes"), NOW, 9)
+    store.edit_message(answer(903312, "late"), NOW, 8)
+    assert history(store)[-1] == "overtakes"
+    for queued_at, text in ((7, "first"), (9, "last"), (8, "late")):
+        store.edit_message(answer(text=text), NOW, queued_at)
+    assert history(store)[0] == "last"
+
+
 def test_a_deleted_message_leaves_nothing_of_its_content(store: Store) -> None:
     (message,) = store.add_operator_messages([answer()], NOW)
 
