@@ -2,9 +2,8 @@
 
 const TIMEOUT_MS = 30_000
 
-/** Not now: the same request, repeated, may succeed. `reason` is "network", "server" or "busy". */
+/** Not now: repeated after `seconds`, the same may succeed. `reason` is "network", "server" or "busy". */
 export class Later extends Error {
-  /** @param {string} reason  @param {number} seconds the pause the server asked for, 0 if none */
   constructor(reason, seconds = 0) {
     super(reason)
     this.reason = reason
@@ -18,7 +17,7 @@ export class Refused extends Error {}
 /** What goes with the requests of an embedded chat, who hears the answers' headers and of its end: embed.js says. */
 export const escort = {headers: {}, fields: {}, heard() {}, gone() {}}
 
-/** @param {string} url  @param {AbortSignal} signal ends all requests */
+/** `signal` ends all requests. */
 export function connect(url, signal) {
   async function post(fields, accept) {
     const timeout = AbortSignal.timeout(TIMEOUT_MS)
@@ -76,14 +75,14 @@ export function connect(url, signal) {
   }
 
   return {
-    /** The chat's messages as an HTML fragment, oldest first; with `before`, those older than that id. */
-    async history(options = {}) {
+    /** The chat's messages as HTML; with `before`, those older than that id. */
+    async history(options) {
       const {response, text} = await post({type: "chat_history", ...options}, "text/html")
       if (!response.ok) throw failure(response, {})
       return text
     },
 
-    /** What changed after `revision`, as Server-Sent Events; with `once` the answer ends. Null if there is no chat. */
+    /** What changed after `revision`, as events; with `once` the answer ends. Null if there is no chat. */
     async stream(revision, once, over) {
       const query = new URLSearchParams({type: "chat_stream", ...(once && {once})})
       const response = await fetch(`${url}${url.includes("?") ? "&" : "?"}${query}`, {
@@ -115,18 +114,16 @@ export function connect(url, signal) {
       return result
     },
 
-    /** The whole conversation as an HTML document. */
     async save() {
       const {response, text} = await post({type: "save_conversation"}, "text/html")
       if (!response.ok) throw failure(response, {})
       return text
     },
 
-    /** Deletes the conversation, here and now and for good. */
+    /** Deletes the conversation for good. */
     async forget() {
-      const {response, text} = await post({type: "delete_conversation"}, "application/json")
-      if (!response.ok) throw failure(response, parse(text))
-      if (!("deleted" in parse(text))) throw new Later("server")
+      const result = await this.ask({type: "delete_conversation"})
+      if (!("deleted" in result)) throw new Later("server")
     },
   }
 }

@@ -386,9 +386,6 @@ class LiveChat extends HTMLElement {
     node.dataset.clientId = item.client_id
     node.querySelector(".body").append(...(item.file ? describe(item.file) : lines(item.message)))
     node.querySelector(".meta").prepend(make("time", {dateTime: at.toISOString()}), " ")
-    node.removeAttribute("data-id")
-    node.removeAttribute("data-revision")
-    node.removeAttribute("data-position")
     localise(node)
     const message = {...read(node), text: item.message, cancel: item.cancel}
     this.#messages.push(message)
@@ -578,13 +575,12 @@ function make(tag, properties = {}) {
 function dayName(date) {
   const today = new Date()
   const days = Math.round((new Date(date).setHours(0, 0, 0, 0) - today.setHours(0, 0, 0, 0)) / 86_400_000)
-  if (days === 0 || days === -1) return capitalised(relative.format(days, "day"))
   const year = date.getFullYear() === today.getFullYear() ? undefined : "numeric"
-  return capitalised(date.toLocaleDateString(locale, {weekday: "long", day: "numeric", month: "long", year}))
-}
-
-function capitalised(text) {
-  return text.charAt(0).toLocaleUpperCase(locale) + text.slice(1)
+  const name =
+    days === 0 || days === -1
+      ? relative.format(days, "day")
+      : date.toLocaleDateString(locale, {weekday: "long", day: "numeric", month: "long", year})
+  return name.charAt(0).toLocaleUpperCase(locale) + name.slice(1)
 }
 
 /** crypto.randomUUID exists under HTTPS only. */

@@ -3,17 +3,12 @@
 const TOGETHER_MINUTES = 5
 
 /**
- * @typedef {{id: number | null, position: number | null, revision: string, state: string, clientId: string,
- *   author: string, name: string, at: Date}} Message  `id` is null until the server has it, `position`
- *   until the history brought it: an answer that comes late stands before those written after it
- */
-
-/**
- * Merges what the server holds into what is shown. Nothing shown is dropped, a deletion is a new revision;
- * what comes late, from another tab or a slow answer, changes nothing.
- * @param {Message[]} shown  @param {Message[]} incoming oldest first
- * @returns {{messages: Message[], changes: ({message: Message, instead: Message}
- *   | {message: Message, after: Message | undefined})[]}} changes in the order to apply them
+ * Merges what the server holds into what is shown, both oldest first. Nothing shown is dropped, a deletion is a
+ * new revision; what comes late, from another tab or a slow answer, changes nothing.
+ *
+ * A message's `id` is null until the server has it, its `position` until the history brought it: an answer that
+ * comes late stands before those written after it. Each of `changes`, in their order, stands `instead` of a
+ * message shown, or `after` one.
  */
 export function merge(shown, incoming) {
   const messages = [...shown]
@@ -34,10 +29,7 @@ export function merge(shown, incoming) {
   return {messages, changes}
 }
 
-/**
- * Where a new day begins, and which messages continue the one before.
- * @param {Message[]} messages  @returns {{newDay: boolean, follows: boolean}[]}
- */
+/** Where a new day begins, and which messages continue the one before. */
 export function arrange(messages) {
   return messages.map((message, index) => {
     const before = messages[index - 1]

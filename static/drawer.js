@@ -1,10 +1,8 @@
-/** What this browser keeps for us. Storage may be blocked or full: then things are kept until the page closes. */
+/** What this browser keeps for us. Storage may be blocked or full: then it is kept until the page closes. */
 
-/** `prefix` sets this chat apart from others on the site. */
 export function openDrawer(kind, prefix) {
   const memory = new Map()
   return {
-    /** The value kept under `key`, or `otherwise`. */
     get(key, otherwise) {
       if (memory.has(key)) return memory.get(key)
       try {
@@ -23,7 +21,6 @@ export function openDrawer(kind, prefix) {
         memory.set(key, value)
       }
     },
-    /** Takes everything out. */
     clear() {
       memory.clear()
       try {

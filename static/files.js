@@ -72,7 +72,7 @@ export async function fetchFile(link) {
   return new File([blob], name, {type: blob.type})
 }
 
-/** What a bubble shows of a file that is on its way. @returns {Node[]} */
+/** What a bubble shows of a file that is on its way. */
 export function describe(file) {
   const shown = document.createElement("span")
   shown.className = "bb-file"

@@ -10,8 +10,6 @@ import {Refused} from "./api.js"
 const FIRST_PAUSE_SECONDS = 1
 const LONGEST_PAUSE_SECONDS = 60
 
-/** @typedef {{client_id: string, name: string, message: string, at: number, refused?: string, file?: File}} Unsent */
-
 export class Outbox {
   #drawer
   #turn
@@ -34,7 +32,7 @@ export class Outbox {
     signal.addEventListener("abort", () => this.#wake())
   }
 
-  /** All that is unsent, oldest first. @returns {Unsent[]} */
+  /** All that is unsent, oldest first. */
   get items() {
     return [...this.#items]
   }

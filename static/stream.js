@@ -27,7 +27,7 @@ export function listen({name, open, show, say, signal}) {
 
   const tell = (kind, value) => signal.aborted || channel.postMessage({kind, value})
 
-  /** One tab's turn: stream after stream, until it closes or another takes over. */
+  /** One tab's turn: stream after stream, until another takes over. */
   async function lead() {
     const mine = (turn = {})
     for (let failures = 0; turn === mine && !signal.aborted; ) {
