@@ -48,8 +48,10 @@ def current_visitor() -> Visitor | None:
     Whose chat was deleted, in another tab or on another device, begins anew: everywhere the same.
     """
     token = token_visitor() or session.get("visitor")
-    if not isinstance(token, str):
-        return None
+    return visitor_with(token) if isinstance(token, str) else None
+
+
+def visitor_with(token: str) -> Visitor:
     store, site = services().store, visitors_site()
     while not (chat := store.find_chat(chat_id := chat_id_of(site, token))):
         if not store.was_deleted(chat_id):
@@ -84,8 +86,10 @@ def identify(form: Form) -> ResponseReturnValue:
         note_refusal("reasons.signature")
         raise Problem("errors.signature", 403)
     key = str(current_app.secret_key)
-    token = identity.issue(key, site, identity.customer(key, site, email))
-    return {"chat": None, "post": None, "result": {"token": token}}
+    customer = identity.customer(key, site, email)
+    # By its digest the page knows another customer, even when this one has deleted the chat.
+    result = {"token": identity.issue(key, site, customer), "customer": digest(customer)}
+    return {"chat": visitor_with(customer).chat_id, "post": None, "result": result}
 
 
 def forget(form: Form) -> ResponseReturnValue:

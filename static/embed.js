@@ -7,9 +7,10 @@
  */
 
 import {connect, escort, Later} from "./api.js"
+import {openDrawer} from "./drawer.js"
 
 const LONGEST_PAUSE_SECONDS = 30
-const HEARSAY_MS = 300 // tabs hear from each other within it
+const HEARSAY_MS = 300 // in which tabs hear from each other
 const EMAIL = /^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$/
 const PHONE = /^\+?[0-9 ()./-]{3,30}$/
 
@@ -23,9 +24,10 @@ export let site = ""
 
 let port
 let told = {} // what the site's page said last
-let seen // the last message the visitor has seen, on whatever page of the site
+let seen // the last message that was seen, on whatever page of the site
 let newest = 0
-let proven // the signature that the server found right
+let proven // the signature found right
+let customer // for whom it was
 let audio
 
 /** Starts the chat: at once on its own page; embedded, when its visitor is known and the history is here. */
@@ -64,7 +66,8 @@ async function meet(first) {
   }
   escort.gone = () => {
     told = {...told, token: 0}
-    if (!proven) delete escort.headers["X-Chat-Token"] // a customer stays one
+    if (proven) claimDrawers() // a customer stays one
+    else delete escort.headers["X-Chat-Token"]
     port.postMessage({keep: {token: 0, seen: 0, at: 0}})
   }
   if (first.reset) await forget()
@@ -82,7 +85,7 @@ function attend() {
   port.onmessage = ({data}) => {
     const before = told
     told = data
-    const reload = (really) => really && location.reload() // somebody else writes: all begins anew
+    const reload = (really) => really && leave()
     const {signature} = data.who || {}
     if (data.reset && !before.reset) forget().then(reload)
     else if (signature && signature !== before.who?.signature) identify(data.who).then(reload)
@@ -122,7 +125,7 @@ function introduce() {
   const {color, page = "", sound = false, who} = told
   const {name, email, phone} = !who?.signature || who.signature === proven ? who || {} : {}
   const field = chat.querySelector("#name")
-  if (name && !field.value) {
+  if (name && !field.value && !drawers()[0].get("name")) {
     field.value = name
     field.dispatchEvent(new Event("change"))
   }
@@ -139,7 +142,9 @@ function introduce() {
 /** Becomes the customer for whom the site signs; false if the signature proves nothing: then all stays. */
 async function identify({email, signature}) {
   try {
-    const {token} = await reach(() => api.ask({type: "identify", email, signature}))
+    const {token, customer: named} = await reach(() => api.ask({type: "identify", email, signature}))
+    customer = named
+    claimDrawers()
     if (told.token) port.postMessage({keep: {token}}) // in place of whoever wrote here before
     know(token)
     proven = signature
@@ -154,13 +159,27 @@ async function identify({email, signature}) {
 async function forget() {
   delete escort.headers["X-Chat-Token"]
   await reach(() => api.ask({type: "forget"}))
-  for (const kind of ["localStorage", "sessionStorage"]) {
-    try {
-      for (const key of Object.keys(window[kind])) if (key.startsWith(drawerName())) window[kind].removeItem(key)
-    } catch {} // blocked: nothing is there
-  }
+  for (const drawer of drawers()) drawer.clear()
   port.postMessage({keep: {reset: 0}})
   return true
+}
+
+/** Somebody else writes: all begins anew, and nothing of what is under way goes on meanwhile. */
+function leave() {
+  chat.remove()
+  location.reload()
+}
+
+/** What is kept here is this customer's from now on; what another one left is not for their eyes. */
+function claimDrawers() {
+  for (const drawer of drawers()) {
+    if (drawer.get("owner", customer) !== customer) drawer.clear()
+    drawer.set("owner", customer)
+  }
+}
+
+function drawers() {
+  return ["localStorage", "sessionStorage"].map((kind) => openDrawer(kind, drawerName()))
 }
 
 /** What this browser keeps for the chat is kept under names that begin so: each site has its own. */

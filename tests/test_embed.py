@@ -631,6 +631,89 @@ def test_a_customer_has_the_history_everywhere_until_logging_out(
     expect(chat_in(laptop).locator("article")).to_have_count(0)
 
 
+@pytest.fixture
+def visit(shop: Site, browser: Browser) -> Iterator[Open]:
+    """Opens the shop's page with the chat, in one browser whose requests may fail."""
+    context = browser.new_context(locale="en-GB")
+    context.set_default_timeout(30_000)
+
+    def open_page(who: dict[str, str] | None = None) -> Page:
+        page = context.new_page()
+        queue = [["identify", who], ["open"]] if who else [["open"]]
+        page.add_init_script(f"window.SiteChat ??= {json.dumps(queue)}")
+        page.goto(f"{shop.origin}/")
+        chat_in(page)
+        return page
+
+    yield open_page
+    context.close()
+
+
+def customer(shop: Site, name: str) -> dict[str, str]:
+    email = f"{name.lower()}@example.com"
+    return {"name": name, "email": email, "signature": signed(shop.origin, email)}
+
+
+def leave_unsent(page: Page, text: str) -> None:
+    """A message that does not get through, and one that is not finished."""
+    page.context.route("**/ajax*", lambda route: route.abort())
+    chat = chat_in(page)
+    chat.locator("#message").fill(text)
+    chat.locator("#message").press("Enter")
+    chat.locator(".reason button[name=retry]").wait_for()
+    chat.locator("#message").fill(f"draft of {text}")
+
+
+KEPT = """() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)]
+  .filter((key) => key.startsWith("chat "))"""
+
+
+@pytest.mark.parametrize("way", ["on the same page", "on another", "after a deletion"])
+def test_what_a_customer_left_unsent_is_not_for_the_next(
+    stage: Stage, shop: Site, visit: Open, way: str
+) -> None:
+    fred, gina = (customer(shop, f"{name} {way}".replace(" ", "-")) for name in ("Fred", "Gina"))
+    page = visit(fred)
+    say(page, f"Fred's, {way}")
+    if way == "after a deletion":
+        chat_in(page).locator(".more").click()
+        chat_in(page).get_by_role("button", name="Delete my conversation").click()
+        chat_in(page).locator("dialog").get_by_role("button", name="Delete").click()
+        expect(chat_in(page).locator("article")).to_have_count(0)
+    leave_unsent(page, "Fred's unsent")
+
+    page.context.unroute("**/ajax*")
+    if way == "on the same page":
+        page.evaluate("(who) => SiteChat.identify(who)", gina)
+    else:
+        page.close()
+        page = visit(gina)
+
+    expect(page.frame_locator("iframe").locator(".who b")).to_have_text(gina["name"])
+    expect(chat_in(page).locator("article")).to_have_count(0)
+    expect(chat_in(page).locator("#message")).to_have_value("")
+    say(page, f"Gina's, {way}")
+    chat = dialog_of(stage, f"Gina's, {way}")
+    assert stage.dialog(chat)["user_name"].startswith("Gina")
+    assert "Fred's unsent" not in str(stage.state())
+
+
+def test_who_turns_out_to_be_a_customer_keeps_what_is_unsent(
+    stage: Stage, shop: Site, visit: Open
+) -> None:
+    page = visit()
+    chat_in(page).locator("#name").fill("Heinz")
+    leave_unsent(page, "Not known yet")
+
+    page.context.unroute("**/ajax*")
+    page.evaluate("(who) => SiteChat.identify(who)", customer(shop, "Henry"))
+
+    dialog_of(stage, "Not known yet")
+    expect(chat_in(page).locator("#message")).to_have_value("draft of Not known yet")
+    expect(chat_in(page).locator(".who b")).to_have_text("Heinz")
+    assert "henry@example.com" in str(stage.calls("imconnector.send.messages"))
+
+
 def test_on_a_phone_it_fills_the_screen_and_back_closes_it(
     stage: Stage, shop: Site, opened: Open
 ) -> None:
