@@ -158,7 +158,8 @@ def chat_stream() -> ResponseReturnValue:
     """What changes in the visitor's chat, as Server-Sent Events, each a message's HTML.
 
     `Last-Event-ID` is the revision after which to begin. With `once` the answer ends with what is
-    there: so the same can be asked for where a proxy holds an endless answer back.
+    there: so the same can be asked for where a proxy holds an endless answer back. A header names
+    the chat: another than before means that that one was deleted.
     """
     check_origin()
     visitor = current_visitor()
@@ -175,6 +176,7 @@ def chat_stream() -> ResponseReturnValue:
     response = Response(event_stream(changes), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
+    response.headers["X-Chat-Id"] = visitor.chat_id
     return response
 
 

@@ -47,13 +47,15 @@ class Live:
         self._store = store
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
         self._seen = 0
+        self._deletions = 0
         self._closed = False
 
     def follow(self, chat_id: str, after: int | None) -> Iterator[Message | None]:
         """The chat's messages as they change, in the order of their changes.
 
         Begins after the revision `after`, or with what comes next when that is None. None is a
-        heartbeat: one at once, then every 20 seconds without a message. Ends when the process does.
+        heartbeat: one at once, then every 20 seconds without a message. Ends when the process does,
+        or when the chat is deleted: whoever listens finds its successor by asking anew.
         """
         # Heard before the first look, so that nothing falls between.
         listener = self._add(chat_id)
@@ -66,6 +68,8 @@ class Live:
                     seen = message.revision
                     yield message
                 if not messages:
+                    if self._store.was_deleted(chat_id):
+                        return
                     if not listener.bell.wait(HEARTBEAT_SECONDS):
                         yield None
                     listener.bell.clear()
@@ -117,7 +121,8 @@ class Live:
             changed = set(self._listeners)  # what was written meanwhile
         else:
             self._seen, changed = self._store.chats_changed_after(self._seen)
-        for chat_id in changed & self._listeners.keys():
+        self._deletions, deleted = self._store.chats_deleted_after(self._deletions)
+        for chat_id in (changed | deleted) & self._listeners.keys():
             for listener in self._listeners[chat_id]:
                 listener.bell.set()
 

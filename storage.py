@@ -484,6 +484,12 @@ class Store(Database):
         latest = max((row["revision"] for row in rows), default=revision)
         return latest, {row["chat_id"] for row in rows}
 
+    def chats_deleted_after(self, number: int) -> tuple[int, set[str]]:
+        """The number of the latest deletion, and the chats deleted after the given one."""
+        rows = self.rows("select rowid, id from deleted_chats where rowid > ?", number)
+        latest = max((row["rowid"] for row in rows), default=number)
+        return latest, {row["id"] for row in rows}
+
     @transaction
     def add_visitor_message(
         self,

@@ -31,6 +31,7 @@ class LiveChat extends HTMLElement {
   #kept
   #drafts
   #messages = []
+  #chat
   #end = 0 // the place in the log that last was its end; Infinity when scrolled away from it
 
   connectedCallback() {
@@ -52,8 +53,8 @@ class LiveChat extends HTMLElement {
     this.menuButton = part(".more")
     this.consent = part(".consent")
 
-    this.#kept = openDrawer("localStorage", drawerName())
-    this.#drafts = openDrawer("sessionStorage", drawerName())
+    this.#kept ??= openDrawer("localStorage", drawerName())
+    this.#drafts ??= openDrawer("sessionStorage", drawerName())
     this.#api = connect(ajax, signal)
     this.#outbox = new Outbox({
       drawer: this.#kept,
@@ -71,7 +72,8 @@ class LiveChat extends HTMLElement {
     this.#prepareForm(signal)
     this.#prepareLog(signal)
     this.#prepareMenu(signal)
-    this.#look = listen({name: drawerName(), open: this.#stream, show: this.#changed, say: this.#reached, signal})
+    const on = {open: this.#stream, of: this.#named, show: this.#changed, say: this.#reached}
+    this.#look = listen({name: drawerName(), ...on, signal})
     for (const event of ["online", "offline"]) window.addEventListener(event, this.#connectionChanged, {signal})
     if (!navigator.onLine) this.#say("offline")
     this.#outbox.run()
@@ -311,21 +313,33 @@ class LiveChat extends HTMLElement {
     if (newValue === null && key === `${drawerName()}begun`) this.#deleted()
   }
 
-  /** The conversation is gone at the server: here too, as on the first day. */
+  /** The visitor deleted the conversation: all is as on the first day. */
   #deleted = () => {
-    this.disconnectedCallback() // whatever is under way is of that conversation
-    for (const {node} of this.#messages) node.remove()
     this.#kept.clear()
     this.#drafts.clear()
     escort.gone()
     this.field.value = this.nameField.value = ""
+    this.#chat = null
+    this.#empty()
+    this.field.focus()
+  }
+
+  /** Another chat than before: that one was deleted on another device. What is unsent here goes into this one. */
+  #named = (chat) => {
+    const other = this.#chat && this.#chat !== chat
+    this.#chat = chat
+    if (other) this.#empty()
+  }
+
+  #empty() {
+    this.disconnectedCallback() // whatever is under way is of the deleted conversation
+    for (const {node} of this.#messages) node.remove()
     this.older.hidden = true
     if (this.consent) this.#askConsent(true)
     this.#warn("")
     this.connectedCallback()
     this.#say("ready")
     this.status.textContent = texts.chat_deleted
-    this.field.focus()
   }
 
   #askConsent(ask) {
@@ -335,9 +349,10 @@ class LiveChat extends HTMLElement {
     box.checked = false
   }
 
-  /** Until somebody wrote there is no chat, and nothing to ask for; another tab may have begun it. */
+  /** Until somebody wrote there is no chat, and nothing to ask for; another tab or device may have begun it. */
   #begun() {
-    return this.#messages.some(({id}) => id !== null) || this.#kept.get("begun", false)
+    const known = this.#chat || "X-Chat-Token" in escort.headers
+    return known || this.#messages.some(({id}) => id !== null) || this.#kept.get("begun", false)
   }
 
   /** Asks for what changed since what is shown; null if there is no chat. */

@@ -13,10 +13,10 @@ const JOIN_SECONDS = 0.3
 
 /**
  * `name` is shared by the tabs of this chat; `open` asks for what is new since what is shown, null if there is no
- * chat yet; `show` takes changed messages; `say` is told whether the server can be reached.
+ * chat yet; `of` is told the chat's id, `show` takes changed messages, `say` whether the server can be reached.
  * @returns {() => void} looks at once
  */
-export function listen({name, open, show, say, signal}) {
+export function listen({name, open, of, show, say, signal}) {
   const channel = openChannel(name)
   let turn = null // while this tab holds the stream
   let heardAt = 0
@@ -32,7 +32,7 @@ export function listen({name, open, show, say, signal}) {
     const mine = (turn = {})
     for (let failures = 0; turn === mine && !signal.aborted; ) {
       const heard = await stream()
-      if (turn !== mine) return
+      if (turn !== mine || signal.aborted) return
       if (heard === false) works(false)
       failures = heard ? 1 : failures + 1
       const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)
@@ -91,6 +91,9 @@ export function listen({name, open, show, say, signal}) {
     try {
       const response = await open(once, over)
       if (!response) return null
+      const id = response.headers.get("X-Chat-Id")
+      tell("chat", id)
+      of(id)
       let text = ""
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
       for (let part; !(part = await reader.read()).done; ) {
@@ -102,7 +105,9 @@ export function listen({name, open, show, say, signal}) {
         const html = events.map(dataOf).join("\n")
         if (!html.trim()) continue
         show(html)
-        if (turn) tell("changed", html)
+        if (!turn) continue
+        tell("chat", id) // also to whom no answer has told it yet
+        tell("changed", html)
       }
       return heard
     } catch {
@@ -143,6 +148,7 @@ export function listen({name, open, show, say, signal}) {
 
   channel.onmessage = ({data: {kind, value}}) => {
     if (kind === "changed") show(value)
+    else if (kind === "chat") of(value)
     else if (kind === "works") say(value)
     else if (kind === "here") answered()
     else if (kind === "look" && turn) {

@@ -633,12 +633,17 @@ def test_a_customer_has_the_history_everywhere_until_logging_out(
 
 @pytest.fixture
 def visit(shop: Site, browser: Browser) -> Iterator[Open]:
-    """Opens the shop's page with the chat, in one browser whose requests may fail."""
-    context = browser.new_context(locale="en-GB")
-    context.set_default_timeout(30_000)
+    """Opens the shop's page with the chat: on a device of its own, or beside another page.
 
-    def open_page(who: dict[str, str] | None = None) -> Page:
-        page = context.new_page()
+    Its requests may fail.
+    """
+    contexts: list[BrowserContext] = []
+
+    def open_page(who: dict[str, str] | None = None, beside: Page | None = None) -> Page:
+        if beside is None:
+            contexts.append(browser.new_context(locale="en-GB"))
+            contexts[-1].set_default_timeout(30_000)
+        page = (beside.context if beside else contexts[-1]).new_page()
         queue = [["identify", who], ["open"]] if who else [["open"]]
         page.add_init_script(f"window.SiteChat ??= {json.dumps(queue)}")
         page.goto(f"{shop.origin}/")
@@ -646,12 +651,21 @@ def visit(shop: Site, browser: Browser) -> Iterator[Open]:
         return page
 
     yield open_page
-    context.close()
+    for context in contexts:
+        context.close()
 
 
 def customer(shop: Site, name: str) -> dict[str, str]:
     email = f"{name.lower()}@example.com"
     return {"name": name, "email": email, "signature": signed(shop.origin, email)}
+
+
+def delete_conversation(page: Page) -> None:
+    chat = chat_in(page)
+    chat.locator(".more").click()
+    chat.get_by_role("button", name="Delete my conversation").click()
+    chat.locator("dialog").get_by_role("button", name="Delete").click()
+    expect(chat.locator("article")).to_have_count(0)
 
 
 def leave_unsent(page: Page, text: str) -> None:
@@ -676,18 +690,14 @@ def test_what_a_customer_left_unsent_is_not_for_the_next(
     page = visit(fred)
     say(page, f"Fred's, {way}")
     if way == "after a deletion":
-        chat_in(page).locator(".more").click()
-        chat_in(page).get_by_role("button", name="Delete my conversation").click()
-        chat_in(page).locator("dialog").get_by_role("button", name="Delete").click()
-        expect(chat_in(page).locator("article")).to_have_count(0)
+        delete_conversation(page)
     leave_unsent(page, "Fred's unsent")
 
     page.context.unroute("**/ajax*")
     if way == "on the same page":
         page.evaluate("(who) => SiteChat.identify(who)", gina)
     else:
-        page.close()
-        page = visit(gina)
+        page = visit(gina, beside=page)
 
     expect(page.frame_locator("iframe").locator(".who b")).to_have_text(gina["name"])
     expect(chat_in(page).locator("article")).to_have_count(0)
@@ -712,6 +722,57 @@ def test_who_turns_out_to_be_a_customer_keeps_what_is_unsent(
     expect(chat_in(page).locator("#message")).to_have_value("draft of Not known yet")
     expect(chat_in(page).locator(".who b")).to_have_text("Heinz")
     assert "henry@example.com" in str(stage.calls("imconnector.send.messages"))
+
+
+def test_a_customer_without_history_is_live_on_every_device(
+    stage: Stage, shop: Site, visit: Open
+) -> None:
+    who = customer(shop, "Emil")
+    phone, laptop = visit(who), visit(who)
+
+    say(laptop, "from the laptop")
+    stage.press("answer", external_chat_id=dialog_of(stage, "from the laptop"), text="to both")
+
+    for page in (laptop, phone):
+        expect(chat_in(page).locator("article .body")).to_have_text(["from the laptop", "to both"])
+
+
+@pytest.mark.parametrize("state", ["listening", "offline"])
+def test_what_is_deleted_on_one_device_goes_from_the_others_too(
+    stage: Stage, shop: Site, visit: Open, state: str
+) -> None:
+    who = customer(shop, f"Ida-{state}")
+    phone, laptop = visit(who), visit(who)
+    tab = visit(who, beside=laptop)
+    say(phone, "to be deleted")
+    for page in (laptop, tab):
+        expect(chat_in(page).locator("article .body")).to_have_text("to be deleted")
+    chat_in(laptop).locator("#message").fill("not finished")
+    if state == "offline":
+        laptop.context.set_offline(True)
+
+    delete_conversation(phone)
+    say(phone, "a new one")
+
+    if state == "offline":
+        laptop.context.set_offline(False)
+    for page in (laptop, tab, phone):
+        expect(chat_in(page).locator("article .body")).to_have_text("a new one")
+    expect(chat_in(laptop).locator("#message")).to_have_value("not finished")
+    say(laptop, "and here")
+    expect(chat_in(phone).locator("article .body")).to_have_text(["a new one", "and here"])
+
+
+def test_a_page_that_another_device_emptied_says_so(stage: Stage, shop: Site, visit: Open) -> None:
+    who = customer(shop, "Jan")
+    phone, laptop = visit(who), visit(who)
+    say(phone, "to be deleted")
+    expect(chat_in(laptop).locator("article")).to_have_count(1)
+
+    delete_conversation(phone)
+
+    expect(chat_in(laptop).locator(".welcome")).to_be_visible()
+    expect(chat_in(laptop).locator(".status")).to_have_text("Your conversation is deleted")
 
 
 def test_on_a_phone_it_fills_the_screen_and_back_closes_it(

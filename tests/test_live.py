@@ -152,6 +152,28 @@ def test_a_stream_shows_nobody_elses_chat(two_workers: Stage) -> None:
     stream.close()
 
 
+def test_a_deletion_ends_the_chats_streams_in_all_workers(two_workers: Stage) -> None:
+    visitor, chat = begin(two_workers)
+    other, _ = begin(two_workers)
+    elsewhere = two_workers.visitor()  # the same visitor on another device
+    elsewhere.http.cookies.update(visitor.http.cookies)
+    streams = [Stream(elsewhere) for _ in range(8)]
+    others = Stream(other)
+    wait_until(lambda: all(stream.words for stream in [*streams, others]))
+    assert {stream.answer.headers["X-Chat-Id"] for stream in streams} == {chat}
+
+    visitor.post(type="delete_conversation")
+
+    wait_until(lambda: all(stream.ended for stream in streams), SOON_SECONDS)
+    assert not others.ended
+    after = Stream(elsewhere)
+    assert after.answer.headers["X-Chat-Id"] not in (None, chat)
+    assert elsewhere.send("anew")["chat"] == after.answer.headers["X-Chat-Id"]
+    wait_until(lambda: after.texts()[:1] == ["anew"], SOON_SECONDS)
+    for stream in (*streams, others, after):
+        stream.close()
+
+
 def test_the_headers_keep_proxies_from_holding_it_back(two_workers: Stage) -> None:
     visitor, _ = begin(two_workers)
 
