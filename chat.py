@@ -93,7 +93,7 @@ def chat_page(
         script_texts=all_texts(language())["chat"],
         lang=language(),
         title=settings.title,
-        name=name or (visitor.name if visitor else ""),
+        name=name or (visitor.chat.name if visitor and visitor.chat else ""),
         messages_html=bubbles(shown_messages),
         older=shown_messages[0].id if len(messages) > HISTORY else None,
         before=before,
@@ -412,9 +412,8 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
     visitor = current_visitor()
     if wants_page() and form.get("sure") != "yes":
         return chat_page(deleting=visitor is not None)
-    if visitor:
-        services().store.delete_chat(visitor.chat_id, time.time())
-        services().files.remove_chat(visitor.chat_id)
+    for part in services().store.delete_chat(visitor.chat_id, time.time()) if visitor else ():
+        services().files.remove_chat(part)
     session.clear()
     if wants_page():
         return back_to_page()
@@ -448,8 +447,9 @@ def read_message(form: Form, with_file: bool = False) -> tuple[Chat, str, str | 
     consent = consent_of(form, visitor)
     visitor = visitor or begin_session(form, client_id)
     remember(visitor)
-    known = services().store.find_chat(visitor.chat_id)
-    chat = known or Chat(visitor.chat_id, name, "", "", "", None, now, now, None, None, None, None)
+    chat = visitor.chat or Chat(
+        visitor.chat_id, name, "", "", "", None, now, now, None, None, None, None
+    )
     chat = replace(
         chat,
         name=name if "name" in form else chat.name,
@@ -473,8 +473,7 @@ def consent_of(form: Form, visitor: Visitor | None) -> str | None:
 
 
 def has_consented(visitor: Visitor | None) -> bool:
-    chat = services().store.find_chat(visitor.chat_id) if visitor else None
-    return chat is not None and chat.consent is not None
+    return bool(visitor and visitor.chat and visitor.chat.consent)
 
 
 def canonical_uuid(value: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 SALT = "sitechat token"
+CUSTOMER = "customer "  # before what names one; an anonymous visitor's is hexadecimal
 
 
 class Signer(TimestampSigner):
@@ -52,9 +53,18 @@ def signature(secret: str, site: str, email: str) -> str:
 
 def successor(key: str, visitor: str) -> str:
     """Who a visitor is once their conversation was deleted, on every device that knows them."""
-    return hmac.new(key.encode(), f"after {visitor}".encode(), "sha256").hexdigest()[:32]
+    return _made_of(key, f"after {visitor}", CUSTOMER if is_customer(visitor) else "")
 
 
 def customer(key: str, site: str, email: str) -> str:
     """The same visitor wherever this customer of the site signs in."""
-    return hmac.new(key.encode(), f"customer {site} {email}".encode(), "sha256").hexdigest()[:32]
+    return _made_of(key, f"customer {site} {email}", CUSTOMER)
+
+
+def is_customer(visitor: str) -> bool:
+    """Whether the site has signed for who the visitor is."""
+    return visitor.startswith(CUSTOMER)
+
+
+def _made_of(key: str, text: str, kind: str) -> str:
+    return kind + hmac.new(key.encode(), text.encode(), "sha256").hexdigest()[:32]

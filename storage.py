@@ -417,17 +417,19 @@ class Store(Database):
         )
 
     @transaction
-    def delete_chat(self, db: sqlite3.Connection, chat_id: str, now: float) -> None:
-        """Remove a chat with its parts, messages and deliveries for good.
+    def delete_chat(self, db: sqlite3.Connection, chat_id: str, now: float) -> list[str]:
+        """Remove a chat with its parts, messages and deliveries for good; returns their ids.
 
         Only its id stays, a digest of a random token: by it what the portal still sends for the
         chat is turned away.
         """
         owned = db.execute("select id from chats where owner = ?", (chat_id,)).fetchall()
-        for one in (chat_id, *(row["id"] for row in owned)):
+        parts = [chat_id, *(row["id"] for row in owned)]
+        for one in parts:
             db.execute("delete from chats where id = ?", (one,))  # the rest goes with it
             db.execute("delete from hits where who = ?", (one,))
             db.execute("insert or ignore into deleted_chats values (?, ?)", (one, now))
+        return parts
 
     def was_deleted(self, chat_id: str) -> bool:
         return self.row("select 1 from deleted_chats where id = ?", chat_id) is not None

@@ -21,6 +21,7 @@ from flask.typing import ResponseReturnValue
 
 import identity
 from events import Form, text_of
+from storage import Chat
 from web import (
     Problem,
     address,
@@ -38,14 +39,15 @@ class Visitor:
     """Whoever holds the session's cookie; there is none before the first message."""
 
     chat_id: str
-    name: str
-    token: str = field(default="", repr=False)  # what the cookie holds and the chat's id is made of
+    chat: Chat | None  # where they write: their own, or what they began before they logged in
+    token: str = field(repr=False)  # what the cookie holds and the chat's id is made of
 
 
 def current_visitor() -> Visitor | None:
     """Whoever the token of the site's page names, or else the session's cookie.
 
     Whose chat was deleted, in another tab or on another device, begins anew: everywhere the same.
+    So does who holds an anonymous token of what is a customer's now.
     """
     token = token_visitor() or session.get("visitor")
     return visitor_with(token) if isinstance(token, str) else None
@@ -53,11 +55,11 @@ def current_visitor() -> Visitor | None:
 
 def visitor_with(token: str) -> Visitor:
     store, site = services().store, visitors_site()
-    while not (chat := store.find_chat(chat_id := chat_id_of(site, token))):
-        if not store.was_deleted(chat_id):
+    while not (chat := store.open_chat(chat_id := chat_id_of(site, token))):
+        if not (store.was_deleted(chat_id) or store.is_part(chat_id)):
             break
         token = identity.successor(str(current_app.secret_key), token)
-    return Visitor(chat_id, chat.name if chat else "", token)
+    return Visitor(chat_id, chat, token)
 
 
 def visitors_site() -> str:
@@ -74,7 +76,8 @@ def token_visitor() -> str | None:
 def identify(form: Form) -> ResponseReturnValue:
     """Take the site's word, signed, for who its customer is; the answer's token is the customer's.
 
-    Nothing is kept until the customer writes.
+    What they wrote in this browser before they logged in is theirs from now on, on every device.
+    Else nothing is kept until the customer writes.
     """
     site, email = visitors_site(), text_of(form, "email", "")
     secret = services().settings.chat.identity_secret.get_secret_value()
@@ -86,10 +89,14 @@ def identify(form: Form) -> ResponseReturnValue:
         note_refusal("reasons.signature")
         raise Problem("errors.signature", 403)
     key = str(current_app.secret_key)
+    before = current_visitor()
     customer = identity.customer(key, site, email)
+    visitor = visitor_with(customer)
+    if before and before.chat and not identity.is_customer(before.token):
+        services().store.make_part(before.chat.id, visitor.chat_id)
     # By its digest the page knows another customer, even when this one has deleted the chat.
     result = {"token": identity.issue(key, site, customer), "customer": digest(customer)}
-    return {"chat": visitor_with(customer).chat_id, "post": None, "result": result}
+    return {"chat": visitor.chat_id, "post": None, "result": result}
 
 
 def forget(form: Form) -> ResponseReturnValue:
@@ -115,7 +122,7 @@ def begin_session(form: Form, client_id: str) -> Visitor:
         ]
         key = str(current_app.secret_key).encode()
         token = hmac.new(key, json.dumps(parts).encode(), "sha256").hexdigest()[:32]
-    visitor = Visitor(chat_id_of(visitors_site(), token), "", token)
+    visitor = visitor_with(token)  # another one, if the conversation was deleted meanwhile
     remember(visitor)
     return visitor
 

@@ -4,6 +4,7 @@ import gzip
 import hmac
 import json
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -202,6 +203,92 @@ def test_a_customer_who_deletes_goes_on_in_one_chat_on_every_device(
 
     for text in ("from the phone", "from the laptop"):
         assert text in history(application(), SHOP, token)
+
+
+def identified(client: FlaskClient, email: str, token: str = "") -> tuple[str, str]:
+    """The token of a customer of the shop, and the id of their chat."""
+    fields = {"type": "identify", "email": email, "signature": signed(SHOP, email)}
+    answer = ask(client, SHOP, token, **fields).json
+    assert answer is not None
+    return str(answer["result"]["token"]), str(answer["chat"])
+
+
+def test_what_a_customer_began_before_the_log_in_goes_on(
+    application: Callable[[], FlaskClient],
+) -> None:
+    laptop, phone = application(), application()
+    anonymous = write(laptop, SHOP, text="before I logged in")
+
+    token, _ = identified(laptop, "anna@example.com", anonymous)
+
+    began = ask(laptop, SHOP, anonymous, type="send_message", message="not hers").json
+    went_on = ask(laptop, SHOP, token, type="send_message", message="and after").json
+    assert began is not None
+    assert went_on is not None
+    on_phone, _ = identified(phone, "anna@example.com")
+    for client, hers in ((laptop, token), (phone, on_phone)):
+        assert "before I logged in" in history(client, SHOP, hers)
+        assert "and after" in history(client, SHOP, hers)
+        assert "not hers" not in history(client, SHOP, hers)
+    # Whoever still holds the anonymous token is somebody else now.
+    assert history(application(), SHOP, anonymous).count("<article") == 1
+    assert began["chat"] != went_on["chat"]
+
+    ask(phone, SHOP, on_phone, type="delete_conversation")
+
+    assert history(laptop, SHOP, token) == ""
+
+
+def test_a_customer_with_a_history_goes_on_there_and_keeps_what_they_began_before(
+    application: Callable[[], FlaskClient],
+) -> None:
+    client = application()
+    hers, _ = identified(client, "anna@example.com")
+    write(client, SHOP, hers, "first")
+    fresh = application()
+    anonymous = write(fresh, SHOP, text="second")
+
+    token, chat = identified(fresh, "anna@example.com", anonymous)
+
+    assert ask(fresh, SHOP, token, type="send_message", message="third").json["chat"] == chat  # type: ignore[index]
+    assert re.findall("first|second|third", history(client, SHOP, hers)) == [
+        "first",
+        "second",
+        "third",
+    ]
+
+
+def test_one_customers_chat_never_becomes_anothers(
+    application: Callable[[], FlaskClient],
+) -> None:
+    client = application()
+    annas, _ = identified(client, "anna@example.com")
+    write(client, SHOP, annas, "Anna's")
+    ask(client, SHOP, annas, type="delete_conversation")
+    write(client, SHOP, annas, "Anna's again")  # by the token's successor
+
+    boriss, _ = identified(client, "boris@example.com", annas)
+
+    assert history(client, SHOP, boriss) == ""
+    assert "Anna's again" in history(client, SHOP, annas)
+
+
+def test_a_first_message_that_is_repeated_after_the_deletion_begins_anew(
+    application: Callable[[], FlaskClient],
+) -> None:
+    """Its answer, and the cookie with it, was lost; what was deleted takes no answers."""
+    fields = {"type": "send_message", "message": "hello", "client_id": str(uuid.uuid4())}
+    first = application()
+    deleted = ask(first, **fields).json
+    ask(first, type="delete_conversation")
+
+    again = application()
+    repeated = ask(again, **fields).json
+
+    assert deleted is not None
+    assert repeated is not None
+    assert repeated["chat"] != deleted["chat"]
+    assert history(again).count("<article") == 1
 
 
 @pytest.mark.parametrize(
@@ -620,7 +707,9 @@ def test_a_customer_has_the_history_everywhere_until_logging_out(
     laptop.evaluate("(who) => SiteChat.identify(who)", who)
 
     laptop.wait_for_function("() => told.some(([name]) => name === 'identify')")
-    expect(chat_in(laptop).locator("article .body")).to_have_text("from my phone")
+    expect(chat_in(laptop).locator("article .body")).to_have_text(
+        ["from my phone", "not known yet"]
+    )
     expect(chat_in(laptop).locator(".who")).to_contain_text("Olga")
 
     say(laptop, "and from here")
