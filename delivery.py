@@ -100,6 +100,7 @@ class Sender:
         self._turns: dict[str, int] = {}  # of chats: when they last had one
         self._passes: Counter[str] = Counter()  # calls that worked, by kind of delivery
         self._refusals: dict[int, tuple[int, int]] = {}  # while others passed; passes at the last
+        self._repeats: dict[int, tuple[int, int]] = {}  # the same of what may have arrived
         self._names_sessions = False  # whether this build of the portal does
         # Rounds in which a line took nothing of a chat; of "", for reasons of its own.
         self._line_failures: Counter[tuple[int, str]] = Counter()
@@ -573,7 +574,7 @@ class Sender:
             return
         one = batch[0]
         known = one.id in self._refusals
-        if self._count_refusal(one) >= TRIES:
+        if self._count(self._refusals, one) >= TRIES:
             log.warning("message %d refused: %s", one.message.id, error.code)
             self._end(batch, "refused", error.code if one.kind == "message" else None)
             return
@@ -586,12 +587,12 @@ class Sender:
             self._rests.begin(work, now, at_most=REFUSAL_SECONDS, tolerated=TOLERATED)
         self._postpone(batch, error.code)
 
-    def _count_refusal(self, one: Delivery) -> int:
+    def _count(self, failures: dict[int, tuple[int, int]], one: Delivery) -> int:
         """How often it came to nothing, but for the first time, while others of its kind passed."""
         passes = self._passes[one.kind]
-        count, before = self._refusals.get(one.id, (0, passes))
+        count, before = failures.get(one.id, (0, passes))
         count += passes > before
-        self._refusals[one.id] = count, passes
+        failures[one.id] = count, passes
         return count
 
     def _repair_line(self, batch: list[Delivery], line: int) -> None:
@@ -673,7 +674,7 @@ class Sender:
             self._count_call()
             self._bitrix.is_installed()
             self._answers = True
-        return self._count_refusal(delivery) >= UNCONFIRMED_REPEATS
+        return self._count(self._repeats, delivery) >= UNCONFIRMED_REPEATS
 
     def _not_settled(self, unsure: list[Delivery], error: BitrixError, work: str) -> None:
         log.warning("%s: %s (%d to settle)", error.method, error.code, len(unsure))
@@ -729,6 +730,7 @@ class Sender:
         for one in batch:
             self._alone.discard(one.id)
             self._refusals.pop(one.id, None)
+            self._repeats.pop(one.id, None)
 
     def _put_off(self, batch: list[Delivery], error: BitrixError) -> None:
         """A call came to nothing: note what that means for each, and give the portal a rest."""
