@@ -85,11 +85,13 @@ function attend() {
   port.onmessage = ({data}) => {
     const before = told
     told = data
-    const reload = (really) => really && leave()
     const {signature} = data.who || {}
-    if (data.reset && !before.reset) forget().then(reload)
-    else if (signature && signature !== before.who?.signature) identify(data.who).then(reload)
-    else if (data.token ? !escort.headers["X-Chat-Token"] : before.token) reload(true) // so in another tab
+    if (data.reset && !before.reset) {
+      for (const drawer of drawers()) drawer.clear()
+      leave() // at once: the server learns of it at the next meeting
+    } else if (signature && signature !== before.who?.signature) {
+      identify(data.who).then((really) => really && leave())
+    } else if (data.token ? !escort.headers["X-Chat-Token"] : before.token) leave() // so in another tab
     else introduce()
     seen = Math.max(seen, data.seen ?? 0)
     if (data.open && !before.open) takeFocus()
@@ -157,15 +159,15 @@ async function identify({email, signature}) {
 
 /** Nobody's chat any more: no token, no cookie, nothing of it in this browser. */
 async function forget() {
-  delete escort.headers["X-Chat-Token"]
-  await reach(() => api.ask({type: "forget"}))
   for (const drawer of drawers()) drawer.clear()
+  await reach(() => api.ask({type: "forget"}))
   port.postMessage({keep: {reset: 0}})
-  return true
 }
 
 /** Somebody else writes: all begins anew, and nothing of what is under way goes on meanwhile. */
 function leave() {
+  port.postMessage({gone: true}) // what comes instead may be the browser's own page of an error
+  port.close()
   chat.remove()
   location.reload()
 }

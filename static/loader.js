@@ -1,4 +1,4 @@
-// A site's launcher; its other side is embed.js
+// The launcher; its other side is embed.js
 (() => {
   const {src, dataset} = document.currentScript
   const base = new URL("..", src)
@@ -6,7 +6,7 @@
   const state = {open: false, ...dataset}
   const [name, wait] = /^ru/.test(state.lang || navigator.language) ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
   let [kept, unread, prefix] = [{}, 0, ""]
-  let covered, label, blocked, alive, frame, port, was, pushed, late
+  let covered, label, blocked, alive, frame, port, was, pushed, going, late
 
   function read() {
     try {
@@ -36,25 +36,23 @@
   const sheet = new CSSStyleSheet()
   sheet.replaceSync(`
     :host{all:initial!important;color-scheme:light dark!important;color:#fff!important}
-    aside>*{position:fixed;z-index:2147483000;inset-inline-end:20px;bottom:20px;box-sizing:border-box}
+    aside>*{position:fixed;z-index:2147483000;inset-inline-end:20px;bottom:20px;box-sizing:border-box;text-align:center}
     .left>*{left:20px;right:auto}.right>*{right:20px;left:auto}
     button,section{background:var(--c);color:lab(from var(--c) calc((49.5 - l)*99) 0 0)}
     button{width:60px;height:60px;border:1px solid #fff6;border-radius:50%;cursor:pointer;box-shadow:0 4px 16px #0005}
     button:focus-visible{outline:3px solid #fff;box-shadow:0 0 0 6px var(--c)}
     i{display:block;width:28px;height:28px;margin:auto;background:currentColor;
-      clip-path:path(evenodd,"M6 3h16q5 0 5 5v8q0 5-5 5h-7l-6 5v-5h-3q-5 0-5-5v-8q0-5 5-5zM7 10v4h3v-4zM12.5 10v4h3v-4zM18 10v4h3v-4z")}
+      clip-path:path(evenodd,"M6 3h16q5 0 5 5v8q0 5-5 5h-7l-6 5v-5h-3q-5 0-5-5v-8q0-5 5-5zM7 10v4h3v-4zm5.5 0v4h3v-4zm5.5 0v4h3v-4z")}
     .open i{clip-path:path("M5 9l2-2 7 7 7-7 2 2-9 9z")}
-    b{bottom:62px;min-width:24px;border-radius:12px;background:#c4221b;font:600 14px/24px system-ui;text-align:center}
+    b{bottom:62px;min-width:24px;border-radius:12px;background:#c4221b;font:600 14px/24px system-ui}
     section{z-index:2147482999;bottom:92px;width:400px;height:min(680px,100dvh - 112px);border-radius:20px;overflow:hidden;
-      font:16px/60px system-ui;text-align:center;
-      box-shadow:0 4px 48px #0005,0 0 0 1px #8884;visibility:hidden;opacity:0;translate:0 1pc;
-      transition:.2s,visibility 0s .2s}
-    .open section{visibility:visible;opacity:1;translate:0;transition-delay:0s}
+      font:16px/60px system-ui;box-shadow:0 4px 48px #0005,0 0 0 1px #8884;transition:.2s}
+    :not(.open)>section{visibility:hidden;opacity:0;translate:0 1pc}
     iframe{display:block;width:100%;height:100%;margin-top:-60px;border:0;opacity:0}
     .live iframe{opacity:1}
     @media ${small.media}{
       .live.open button{visibility:hidden}
-      section{inset:0!important;width:auto;height:100dvh;border-radius:0;padding:env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left)}
+      section{inset:0!important;width:100%;height:100dvh;border-radius:0;padding:env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left)}
     }
     @media (prefers-reduced-motion){*{transition:none!important}}
     @media (forced-colors:active){i{background:ButtonText}section{border:1px solid}}
@@ -62,8 +60,8 @@
 
   function draw() {
     box.className = [state.side, state.open && "open", alive && "live"].join(" ")
-    button.ariaExpanded = state.open
     button.ariaLabel = label || name
+    button.ariaExpanded = state.open
     badge.textContent = unread || ""
     root.style.setProperty("--c", state.color || "#0d4a57")
   }
@@ -71,7 +69,7 @@
   function load() {
     if (!frame)
       panel.replaceChildren(wait, (frame = make("iframe", {
-        title: name, allow: "clipboard-write; autoplay", onload: greet, src: `${base}?embed=1&lang=${state.lang || ""}`,
+        title: name, allow: "clipboard-write; autoplay", onload: greet, src: base + "?embed=1&lang=" + (state.lang || ""),
       })))
     return frame
   }
@@ -81,13 +79,14 @@
     port = port1
     alive = 0
     port.onmessage = ({data}) => {
-      alive = 1
+      alive = !data.gone
       if (data.keep) keep(data.keep)
       if (data.set) api.set(data.set)
       if (data.close) show(false)
       if ("unread" in data && data.unread != unread) {
         ;({unread, label} = data)
-        document.title = document.title.replace(prefix, (prefix = unread ? `(${unread}) ` : ""))
+        const title = document.title.replace(prefix, "")
+        document.title = (prefix = unread ? `(${unread}) ` : "") + title
         fire("unread", unread)
       }
       draw()
@@ -119,7 +118,7 @@
 
   function fill() {
     const full = state.open && small.matches
-    if (full === covered) return
+    if (going || full === covered) return
     covered = full
     const {style} = document.documentElement
     document.body.inert = full
@@ -127,7 +126,7 @@
       was = style.overflow
       history.pushState(history.state, "")
       pushed = true
-    } else if (pushed) history.back()
+    } else if (pushed) history.back((going = true))
     style.overflow = full ? "hidden" : was
   }
 
@@ -136,7 +135,11 @@
   addEventListener("storage", ({key, newValue}) => {
     if (key === place) tell((kept = JSON.parse(newValue) || {}))
   })
-  addEventListener("popstate", () => covered && show((pushed = false)))
+  addEventListener("popstate", () => {
+    pushed = false
+    if (going) fill((going = false))
+    else if (covered) show(false)
+  })
 
   const api = {
     open: () => show(true),

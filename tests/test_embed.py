@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, Route, expect
 from stage import ROOT, Stage, wait_until
 from test_browser import dialog_of
 from werkzeug.test import TestResponse
@@ -771,6 +771,52 @@ KEPT = """() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)]
   .filter((key) => key.startsWith("chat "))"""
 
 
+@pytest.mark.parametrize("frame", ["open", "not loaded yet"])
+def test_after_a_reset_nothing_is_left_in_the_frame(
+    stage: Stage, shop: Site, visit: Open, frame: str
+) -> None:
+    page = visit()
+    chat_in(page).locator("#name").fill("Klara")
+    say(page, "Klara's")
+    leave_unsent(page, "Klara's unsent")
+    assert len(chat_in(page).evaluate(KEPT)) == 4  # name, what is unsent, draft, that it has begun
+
+    page.context.unroute("**/ajax*")
+    if frame == "open":
+        page.evaluate("() => SiteChat.reset()")
+    else:
+        page.add_init_script("window.SiteChat = [['reset'], ['open']]")
+        page.reload()
+
+    page.wait_for_function("() => localStorage.length === 0")
+    expect(chat_in(page).locator(".welcome")).to_be_visible()
+    expect(chat_in(page).locator("#message")).to_have_value("")
+    expect(chat_in(page).locator("#name")).to_have_value("")
+    assert chat_in(page).evaluate(KEPT) == []
+    assert "Klara's unsent" not in str(stage.state())
+
+
+@pytest.mark.parametrize("server", ["refuses", "hangs"])
+def test_a_reset_takes_the_conversation_away_though_the_server_is_down(
+    stage: Stage, shop: Site, visit: Open, server: str
+) -> None:
+    page = visit()
+    say(page, f"not for everyone, {server}")
+    frame = page.frame_locator("iframe")
+    hang: Callable[[Route], None] = lambda route: None  # noqa: E731
+    handler = (lambda route: route.abort()) if server == "refuses" else hang
+    page.context.route(f"{stage.chat}/**", handler)
+
+    page.evaluate("() => SiteChat.reset()")
+
+    expect(frame.locator("article")).to_have_count(0, timeout=5_000)
+    expect(page.locator("iframe")).to_have_css("opacity", "0")
+    page.context.unroute(f"{stage.chat}/**")
+    expect(chat_in(page).locator(".welcome")).to_be_visible()
+    page.wait_for_function("() => localStorage.length === 0")
+    expect(frame.locator("article")).to_have_count(0)
+
+
 @pytest.mark.parametrize("way", ["on the same page", "on another", "after a deletion"])
 def test_what_a_customer_left_unsent_is_not_for_the_next(
     stage: Stage, shop: Site, visit: Open, way: str
@@ -889,6 +935,50 @@ def test_on_a_phone_it_fills_the_screen_and_back_closes_it(
             "",
         ]
         assert page.url == f"{shop.origin}/"
+
+
+def test_a_phones_chat_that_is_closed_and_opened_at_once_is_open(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    page = opened(f"{shop.origin}/", viewport={"width": 375, "height": 667}, has_touch=True)
+    page.evaluate("() => SiteChat.open()")
+    chat_in(page)
+    entries = page.evaluate("() => history.length")
+    late = "() => new Promise((end) => addEventListener('popstate', () => setTimeout(end, 50)))"
+    for again in ("", "; SiteChat.close(); SiteChat.open()"):
+        page.evaluate(f"() => {{ window.late = ({late})() }}")
+
+        page.evaluate(f"() => {{ SiteChat.close(); SiteChat.open(){again} }}")
+
+        page.evaluate("() => late")
+        page.wait_for_function(FILLED)
+        expect(page.locator("iframe")).to_be_visible()
+        assert page.evaluate("() => document.body.inert")
+        assert page.evaluate("() => history.length") == entries
+
+    page.go_back()
+    expect(page.locator("iframe")).to_be_hidden()
+    assert page.url == f"{shop.origin}/"
+    assert not page.evaluate("() => document.body.inert")
+
+
+def test_the_count_of_answers_stays_before_a_title_that_the_site_changes(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    page = opened(f"{shop.origin}/")
+    page.evaluate("() => SiteChat.open()")
+    say(page, "Count them")
+    page.evaluate("() => SiteChat.close()")
+    chat = dialog_of(stage, "Count them")
+    stage.press("answer", external_chat_id=chat, text="one")
+    page.wait_for_function("() => document.title === '(1) Shop'")
+
+    page.evaluate("() => { document.title = 'Lamps' }")
+    stage.press("answer", external_chat_id=chat, text="two")
+
+    page.wait_for_function("() => document.title === '(2) Lamps'")
+    page.evaluate("() => SiteChat.open()")
+    page.wait_for_function("() => document.title === 'Lamps'")
 
 
 def test_back_closes_it_after_a_reload_too(stage: Stage, shop: Site, opened: Open) -> None:
