@@ -48,6 +48,7 @@ from visitor import (
     forget,
     identify,
     remember,
+    renew,
 )
 from web import (
     Problem,
@@ -70,6 +71,7 @@ PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
 
 def index() -> ResponseReturnValue:
     """The chat page, with the conversation so far, so that it works without JavaScript."""
+    renew()
     return chat_page(before=message_id(request.args, "before"))
 
 
@@ -150,6 +152,7 @@ def chat_history(form: Form) -> ResponseReturnValue:
     before = message_id(form, "before")
     limit = min(events.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
+    renew()
     messages = services().store.messages(visitor.chat_id, before, limit) if visitor else []
     return Response(bubbles(messages), mimetype="text/html")
 
@@ -366,7 +369,7 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     texts = chat_texts()
     html = render(
         "saved.html",
-        messages=[shown(one, texts) for one in messages],
+        messages=told(messages, texts),
         texts=texts,
         lang=language(),
         title=services().settings.chat.title,

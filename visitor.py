@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import secrets
+import time
 import uuid
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ from web import (
     services,
 )
 
+RENEW_SECONDS = 3600.0  # writing the cookie costs more than reading it: not with every request
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 
@@ -132,8 +134,16 @@ def remember(visitor: Visitor) -> None:
     if session.get("visitor") != visitor.token:
         session.permanent = True
         session["visitor"] = visitor.token
+    renew()
     if "X-Chat-Site" in request.headers:
         g.token = identity.issue(str(current_app.secret_key), visitors_site(), visitor.token)
+
+
+def renew() -> None:
+    """Let the cookie live on from now: it ends `session_days` after the visitor was last here."""
+    age = time.time() - session.get("renewed", 0)
+    if "visitor" in session and not 0 <= age < RENEW_SECONDS:
+        session["renewed"] = time.time()
 
 
 def hand_token(response: Response) -> Response:

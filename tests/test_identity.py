@@ -6,7 +6,7 @@ import pytest
 
 import identity
 from app import create_app
-from settings import Settings, Storage
+from settings import Chat, Settings, Storage
 
 KEY, SITE, DAYS = "k" * 32, "https://shop.example", 365
 NOW = 1_790_000_000
@@ -76,3 +76,45 @@ def test_a_clock_set_back_makes_no_second_chat(
     assert first.json
     assert second.json
     assert first.json["chat"] == second.json["chat"]
+
+
+def test_a_visitor_who_keeps_coming_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(session_days=10)
+    app = create_app(Settings(chat=chat, storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    client = app.test_client()
+    at(monkeypatch, NOW)
+    first = client.post("/ajax", data={"type": "send_message", "message": "remember me"}).json
+    assert first is not None
+    chat_id = first["chat"]
+
+    def comes(day: int, way: str) -> bool:
+        at(monkeypatch, NOW + day * DAY)
+        if way == "page":
+            return "remember me" in client.get("/").text
+        if way == "history":
+            return "remember me" in client.post("/ajax", data={"type": "chat_history"}).text
+        answer = client.post("/ajax", data={"type": "send_message", "message": "again"})
+        return answer.json is not None and answer.json["chat"] == chat_id
+
+    for day, way in ((8, "page"), (16, "history"), (24, "message"), (32, "page")):
+        assert comes(day, way), day
+    assert not comes(43, "page")
+
+
+def test_the_cookie_is_not_written_with_every_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(Settings(storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    client = app.test_client()
+    at(monkeypatch, NOW)
+    client.post("/ajax", data={"type": "send_message", "message": "hello"})
+
+    for minutes, written in ((1, False), (59, False), (61, True), (100, False), (122, True)):
+        at(monkeypatch, NOW + minutes * 60)
+        answers = [
+            client.post("/ajax", data={"type": "send_message", "message": "more"}),
+            client.post("/ajax", data={"type": "chat_history"}),
+        ]
+        assert ["Set-Cookie" in one.headers for one in answers] == [written, False], minutes

@@ -200,6 +200,24 @@ def test_a_vote_is_cast_by_keyboard_and_shown_as_one(stage: Stage, page: Page) -
     expect(page.locator(".vote:visible")).to_have_count(0)
 
 
+def test_a_vote_is_saved_as_one(stage: Stage) -> None:
+    visitor = stage.visitor()
+    chat = visitor.send("1")["chat"]  # nobody has asked yet
+    wait_until(lambda: stage.dialog(chat))
+    for vote in "10":
+        stage.press("vote", external_chat_id=chat)
+        wait_until(lambda: visitor.history().count('class="vote"') == 2 - int(vote))  # noqa: B023
+        visitor.send(vote)
+
+    saved = re.findall(r"<div[^>]*>(.*?)</div>", visitor.post(type="save_conversation").text)
+
+    assert saved[0] == "1"
+    assert [one for one in saved if one in ("Good", "Not good", "0", "1")][1:] == [
+        "Good",
+        "Not good",
+    ]
+
+
 def test_a_vote_without_javascript_keeps_the_name(stage: Stage, plain: Page) -> None:
     plain.goto(f"{stage.chat}/")
     plain.locator("#name").fill("Berta")
