@@ -14,7 +14,7 @@ export class Later extends Error {
 /** Repeating will not help. The message is for the visitor, in their language; it may be empty. */
 export class Refused extends Error {}
 
-/** What goes with the requests of an embedded chat, who hears the answers' headers and of its end: embed.js says. */
+/** What goes with an embedded chat's requests, who hears the answers' headers and of its end: embed.js says. */
 export const escort = {headers: {}, fields: {}, heard() {}, gone() {}}
 
 /** `signal` ends all requests. */
@@ -70,7 +70,7 @@ export function connect(url, signal) {
   function stored({response, text}) {
     const result = parse(text)
     if (!response.ok) throw failure(response, result)
-    if (!result.id) throw new Later("server") // not our server's answer: a proxy's page, for instance
+    if (!result.id) throw new Later("server") // not our answer: a proxy's page, perhaps
     return result
   }
 
@@ -94,13 +94,13 @@ export function connect(url, signal) {
       return response.status === 204 ? null : response
     },
 
-    /** Sends one message; repeating it with the same `client_id` is safe. Returns its `id` and `state`. */
+    /** Sends one message, once however often it is repeated. Returns its `id` and `state`. */
     async send({client_id, name, message, consent}) {
       const fields = {...escort.fields, type: "send_message", client_id, name, message, ...(consent && {consent})}
       return stored(await post(fields, "application/json"))
     },
 
-    /** Sends one file as `send` does; `ended` cancels, `onProgress` is told a part of 1. */
+    /** The same with a file; `ended` cancels, `onProgress` is told a part of 1. */
     async upload({client_id, name, message, consent, file}, onProgress, ended) {
       const fields = {...escort.fields, type: "upload_file", client_id, name, message, ...(consent && {consent}), file}
       return stored(await postLarge(fields, onProgress, ended))

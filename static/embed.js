@@ -2,8 +2,8 @@
  * The frame's side of an embedded chat: shakes hands with loader.js on the site's page, and knows the visitor by
  * the token that page keeps. Cookies may be blocked in frames, storage too: the token goes with every request.
  *
- * Only a page of an allowed site is heard, and only it is answered: over the channel it opened to our very origin.
- * The page says all it knows whenever something changes there; this side says what happened.
+ * Only a page of an allowed site is heard and answered: over the channel it opened to our very origin. It says all
+ * it knows whenever something changes; this side says what happened.
  */
 
 import {connect, escort, Later} from "./api.js"
@@ -30,11 +30,11 @@ let proven // the signature found right
 let customer // for whom it was
 let audio
 
-/** Starts the chat: at once on its own page; embedded, when its visitor is known and the history is here. */
+/** Starts the chat; embedded, when its visitor is known and the history is here. */
 export function begin(start) {
   if (window.parent === window) return start()
   if (!sites) {
-    // Framed by hand, without the loader: cookies may be blocked, so this page remembers while it is open.
+    // Framed without the loader: cookies may be blocked, so this page remembers while it is open.
     escort.headers = {"X-Chat-Site": location.origin}
     escort.heard = (headers) => headers.has("X-Chat-Token") && know(headers.get("X-Chat-Token"))
     escort.gone = () => delete escort.headers["X-Chat-Token"]
@@ -122,7 +122,7 @@ function know(token) {
   return (escort.headers["X-Chat-Token"] = token)
 }
 
-/** What the site says of its visitor: the operator sees it, and the page where they are. */
+/** What the site says of its visitor, for the operator. */
 function introduce() {
   const {color, page = "", sound = false, who} = told
   const {name, email, phone} = !who?.signature || who.signature === proven ? who || {} : {}
@@ -141,7 +141,7 @@ function introduce() {
   chat.style.setProperty("--brand", color)
 }
 
-/** Becomes the customer for whom the site signs; false if the signature proves nothing: then all stays. */
+/** Becomes the customer for whom the site signs; false, and all stays, if the signature proves nothing. */
 async function identify({email, signature}) {
   try {
     const {token, customer: named} = await reach(() => api.ask({type: "identify", email, signature}))
@@ -157,22 +157,22 @@ async function identify({email, signature}) {
   }
 }
 
-/** Nobody's chat any more: no token, no cookie, nothing of it in this browser. */
+/** Nobody's chat any more: no cookie, nothing of it in this browser. */
 async function forget() {
   for (const drawer of drawers()) drawer.clear()
   await reach(() => api.ask({type: "forget"}))
   port.postMessage({keep: {reset: 0}})
 }
 
-/** Somebody else writes: all begins anew, and nothing of what is under way goes on meanwhile. */
+/** Somebody else writes: all begins anew, and nothing goes on meanwhile. */
 function leave() {
-  port.postMessage({gone: true}) // what comes instead may be the browser's own page of an error
+  port.postMessage({gone: true}) // what comes may be the browser's own error page
   port.close()
   chat.remove()
   location.reload()
 }
 
-/** What is kept here is this customer's from now on; what another one left is not for their eyes. */
+/** What is kept here is this customer's from now on, and nothing of another's. */
 function claimDrawers() {
   for (const drawer of drawers()) {
     if (drawer.get("owner", customer) !== customer) drawer.clear()
@@ -184,7 +184,7 @@ function drawers() {
   return ["localStorage", "sessionStorage"].map((kind) => openDrawer(kind, drawerName()))
 }
 
-/** What this browser keeps for the chat is kept under names that begin so: each site has its own. */
+/** The names begin so under which this browser keeps what is of this chat: each site has its own. */
 export function drawerName() {
   return `chat ${ajax.split("?")[0]} ${site && `${site} `}`
 }

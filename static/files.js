@@ -5,7 +5,6 @@ const HEAVY_BYTES = 4 << 20 // and heavier ones
 const QUALITY = 0.85
 const SHRINKABLE = /^image\/(jpeg|png|webp)$/ // a GIF may move
 
-/** Calls `onFile` for each file the visitor hands to the chat. */
 export function takeFiles({root, input, onFile, signal}) {
   const all = (files) => [...files].forEach(onFile)
   // Beside the chat, too: there a browser would leave the page for the dropped file.
@@ -59,7 +58,7 @@ export async function shrink(file) {
     if (smaller.size >= file.size) return file
     return new File([smaller], file.name.replace(/\.\w+$/, ".jpg"), {type: smaller.type})
   } catch {
-    return file // no picture after all, or too large for this browser
+    return file // no picture, or too large for this browser
   }
 }
 
@@ -77,7 +76,7 @@ export function describe(file) {
   const shown = document.createElement("span")
   shown.className = "bb-file"
   let {name, size} = file
-  let unit = 0 // as the server will say it
+  let unit = 0
   for (; size >= 1000; unit++) size = Math.round(size / 1024)
   shown.textContent = `${name} (${size} ${["B", "KB", "MB", "GB"][unit]})`
   if (!/^image\/(png|jpeg|gif|webp)$/.test(file.type)) return [shown]

@@ -1,4 +1,4 @@
-/** The menu's two promises: to save the conversation, and to delete it. The browser itself opens and closes both. */
+/** The menu: to save the conversation, and to delete it. The browser itself opens and closes both. */
 
 export function prepareMenu({root, api, texts, signal, failed, deleted}) {
   const menu = root.querySelector(".menu")

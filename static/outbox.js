@@ -54,7 +54,6 @@ export class Outbox {
     this.run()
   }
 
-  /** Takes a message out unsent. */
   take(clientId) {
     if (!this.#items.some(({client_id}) => client_id === clientId)) return
     const others = ({client_id}) => client_id !== clientId

@@ -14,7 +14,7 @@ const JOIN_SECONDS = 0.3
 /**
  * `name` is shared by the tabs of this chat; `open` asks for what is new since what is shown, null if there is no
  * chat yet; `of` is told the chat's id, `show` takes changed messages, `say` whether the server can be reached.
- * @returns {() => void} looks at once
+ * What is returned looks at once.
  */
 export function listen({name, open, of, show, say, signal}) {
   const channel = openChannel(name)
@@ -54,7 +54,7 @@ export function listen({name, open, of, show, say, signal}) {
     }
   }
 
-  /** Holds one stream to its end. Resolves to whether the server was heard; null if there is no chat. */
+  /** Holds one stream to its end. Resolves to whether the server was heard, or null. */
   async function stream() {
     attempt = new AbortController()
     const {signal: over} = attempt
