@@ -325,12 +325,16 @@ def told_file_rules() -> dict[str, Any] | None:
     if not rules.enabled:
         return None
     values = {"megabytes": rules.megabytes, "types": ", ".join(rules.types)}
+    accept = ",".join(f".{one}" for one in rules.types)
     return {
-        "accept": ",".join(f".{one}" for one in rules.types),
-        "bytes": rules.largest_bytes,
+        "accept": accept,
         "limits": text(language(), "page.file_limits", **values),
-        "large": text(language(), "errors.file_large", **values),
-        "type": text(language(), "errors.file_type", **values),
+        "rules": {  # for the script
+            "accept": accept,
+            "bytes": rules.largest_bytes,
+            "large": text(language(), "errors.file_large", **values),
+            "type": text(language(), "errors.file_type", **values),
+        },
     }
 
 

@@ -32,7 +32,7 @@ class LiveChat extends HTMLElement {
   #drafts
   #messages = []
   #chat
-  #end = 0 // the place in the log that last was its end; Infinity when scrolled away from it
+  #end = 0 // the place that last was the log's end; Infinity when scrolled away from it
 
   connectedCallback() {
     this.#life = new AbortController()
@@ -74,10 +74,11 @@ class LiveChat extends HTMLElement {
     this.#prepareMenu(signal)
     const on = {open: this.#stream, of: this.#named, show: this.#changed, say: this.#reached}
     this.#look = listen({name: drawerName(), ...on, signal})
+    window.addEventListener("beforeunload", this.#unloading, {signal})
     for (const event of ["online", "offline"]) window.addEventListener(event, this.#connectionChanged, {signal})
     if (!navigator.onLine) this.#say("offline")
     this.#outbox.run()
-    setTimeout(() => [clock.format(), moment.format(), dayName(new Date())]) // first use is slow: not at the first send
+    setTimeout(() => [clock.format(), moment.format(), dayName(new Date())]) // the first use is slow
     this.dataset.ready = ""
   }
 
@@ -89,7 +90,7 @@ class LiveChat extends HTMLElement {
 
   #prepareForm(signal) {
     this.form.noValidate = true
-    this.field.removeAttribute("maxlength") // it would cut a pasted text without a word; we say so instead
+    this.field.removeAttribute("maxlength") // it would cut a pasted text without a word
     this.field.value ||= this.#drafts.get("draft", "")
     this.nameField.value ||= this.#kept.get("name", "")
     this.#fieldChanged()
@@ -100,7 +101,10 @@ class LiveChat extends HTMLElement {
     this.nameField.addEventListener("keydown", this.#keyInName, {signal})
     this.nameField.addEventListener("change", this.#nameChanged, {signal})
     this.who.addEventListener("toggle", this.#whoToggled, {signal})
-    const onFile = (file) => this.#agreed() && this.#post("", file)
+    const onFile = (file) => {
+      if (this.#agreed()) this.#post("", file)
+      else this.#consentBox.addEventListener("change", () => onFile(file), {once: true, signal})
+    }
     if (files) takeFiles({root: this, input: this.querySelector(".clip input"), onFile, signal})
   }
 
@@ -135,8 +139,8 @@ class LiveChat extends HTMLElement {
     if (alert) alert.textContent = text
   }
 
-  #post(message, file) {
-    const item = {client_id: uuid(), name: this.nameField.value.trim(), message, at: Date.now()}
+  #post(message, file, client_id = uuid()) {
+    const item = {client_id, name: this.nameField.value.trim(), message, at: Date.now()}
     if (file) Object.assign(item, {file, cancel: new AbortController()})
     const fault = file && faultOf(file, files)
     if (fault) item.refused = files[fault]
@@ -156,6 +160,11 @@ class LiveChat extends HTMLElement {
     item.cancel.signal.throwIfAborted()
     if (item.file.size > files.bytes) throw new Refused(files.large)
     return this.#api.upload(item, (part) => (progress.value = part), item.cancel.signal)
+  }
+
+  /** Texts are kept and sent later; a file is not. */
+  #unloading = (event) => {
+    if (this.#messages.some(({cancel, state}) => cancel && state === "waiting")) event.preventDefault()
   }
 
   #keyInField = (event) => {
@@ -224,7 +233,7 @@ class LiveChat extends HTMLElement {
     this.jump.addEventListener("click", this.#jumped, {signal})
   }
 
-  /** Whether what is new shall be scrolled to. A scroll is told of a frame late, so its place counts, not the event. */
+  /** Whether to scroll to what is new. A scroll is told of a frame late, so its place counts, not the event. */
   get #follows() {
     const {scrollHeight, scrollTop, clientHeight} = this.log
     return scrollTop >= this.#end || scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX
@@ -267,19 +276,19 @@ class LiveChat extends HTMLElement {
       this.#outbox.retry(message.clientId)
       this.field.focus()
     } else {
-      this.#sendAgain(node, text, button)
+      this.#sendAgain(message, text, button)
     }
   }
 
-  /** The portal refused it for good: it goes again as a new message, with the file that the server has. */
-  async #sendAgain(node, text, button) {
+  /** The portal refused it for good: it goes again, as a new message, with the file that the server has. */
+  async #sendAgain({node, clientId}, text, button) {
     const link = node.querySelector(OWN_FILE)
+    button.remove()
     try {
       const file = link && (await fetchFile(link))
-      this.#post(link ? text.replace(link.innerText, "").trim() : text, file)
-      button.remove()
+      this.#post(link ? text.replace(link.innerText, "").trim() : text, file, next(clientId))
     } catch {
-      this.#warn(texts.error_menu)
+      explain(node, texts.error_menu, "retry")
     }
     this.field.focus()
   }
@@ -290,7 +299,7 @@ class LiveChat extends HTMLElement {
     this.log.focus({preventScroll: true})
   }
 
-  /** Shows the page of messages before the oldest shown, without a jump. */
+  /** Shows the messages before the oldest shown, without a jump. */
   #more = async () => {
     const html = await this.#api.history({before: this.#messages.find(({id}) => id !== null).id})
     const {messages, changes} = merge(this.#messages, parse(html))
@@ -355,7 +364,6 @@ class LiveChat extends HTMLElement {
     return known || this.#messages.some(({id}) => id !== null) || this.#kept.get("begun", false)
   }
 
-  /** Asks for what changed since what is shown; null if there is no chat. */
   #stream = async (once, signal) => {
     if (!this.#begun()) return null
     const revision = () => Math.max(0, ...this.#messages.map((message) => Number(message.revision)))
@@ -399,7 +407,7 @@ class LiveChat extends HTMLElement {
     const node = this.bubble.cloneNode(true)
     const at = new Date(item.at)
     node.dataset.clientId = item.client_id
-    node.querySelector(".body").append(...(item.file ? describe(item.file) : lines(item.message)))
+    node.querySelector(".body").append(...(item.file ? describe(item.file) : [item.message]))
     node.querySelector(".meta").prepend(make("time", {dateTime: at.toISOString()}), " ")
     localise(node)
     const message = {...read(node), text: item.message, cancel: item.cancel}
@@ -423,15 +431,18 @@ class LiveChat extends HTMLElement {
     this.#arrange()
   }
 
-  /** Day lines, grouping, and the welcome when there is nothing else. */
+  /** Day lines, grouping, what was sent again, and the welcome when there is nothing else. */
   #arrange() {
     this.welcome.hidden = this.#messages.length > 0
     this.menuButton.hidden = !this.#messages.length
     this.#markVotes()
     const days = new Map([...this.list.querySelectorAll(".day")].map((day) => [day.nextElementSibling, day]))
     arrange(this.#messages).forEach(({newDay, follows}, index) => {
-      const {node, at} = this.#messages[index]
+      const {node, at, state, clientId} = this.#messages[index]
       node.classList.toggle("follows", follows)
+      if (state === "refused" && this.#unsent({client_id: next(clientId)})) {
+        node.querySelector("[name=retry]")?.remove()
+      }
       if (!newDay) return
       const label = dayName(at)
       const day = days.get(node) ?? make("h2", {className: "day"})
@@ -532,7 +543,7 @@ function parse(html) {
   return [...template.content.querySelectorAll(".message")].map(read)
 }
 
-/** A bubble as data, its time made local and, if it can be tried again, its button added. */
+/** A bubble as data, its time made local and its button added. */
 function read(node) {
   localise(node)
   const {id, position, revision = "", author, state = "", clientId = ""} = node.dataset
@@ -579,10 +590,6 @@ function explain(node, text, ...buttons) {
   )
 }
 
-function lines(text) {
-  return text.split("\n").flatMap((line, index) => (index ? [make("br"), line] : [line]))
-}
-
 function make(tag, properties = {}) {
   return Object.assign(document.createElement(tag), properties)
 }
@@ -605,6 +612,11 @@ function uuid() {
   bytes[8] = (bytes[8] & 0x3f) | 0x80
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-")
+}
+
+/** By this id a refused message goes again: once, from whatever tab, before or after a reload. */
+function next(clientId) {
+  return clientId.replace(/(.)(.{11})$/, "$2$1") || uuid()
 }
 
 begin(() => customElements.define("live-chat", LiveChat))

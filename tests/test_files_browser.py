@@ -1,6 +1,7 @@
 """Files in a real browser: chosen, dropped, pasted, shrunk, cancelled, sent again, received."""
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import requests
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    Dialog,
     FilePayload,
     Page,
     expect,
@@ -207,6 +209,110 @@ def test_what_may_not_be_sent_says_so_at_once_and_nothing_is_uploaded(page: Page
     reasons.nth(0).get_by_role("button", name="Remove").click()
     expect(page.locator(OWN)).to_have_count(0)
     assert "POST" not in posts
+
+
+def test_on_touch_the_limits_are_seen_before_the_choice(stage: Stage, browser: Browser) -> None:
+    for touch in (True, False):
+        context = browser.new_context(
+            locale="en-GB", viewport={"width": 375, "height": 667}, has_touch=touch, is_mobile=touch
+        )
+        page = context.new_page()
+        page.goto(f"{stage.chat}/")
+        limits = page.locator(".limits")
+        expect(limits).to_have_text(re.compile("^Files up to 20 MB: png, jpg, .*webm.$"))
+        if touch:
+            for text in ("before the first message", "and after"):
+                box, clip = limits.bounding_box(), page.locator(".clip").bounding_box()
+                assert box, text
+                assert clip, text
+                assert 12 < box["height"] < 24  # one line
+                assert box["width"] > 200
+                assert box["y"] + box["height"] <= clip["y"] + 1
+                page.locator("#message").fill(text)
+                page.locator(".send").click()
+                page.locator(f"{OWN}[data-id]", has_text=text).wait_for()
+        else:
+            expect(limits).to_be_hidden()  # there the clip says it to whoever points at it
+        context.close()
+
+
+def test_leaving_is_asked_about_while_a_file_is_on_its_way(page: Page) -> None:
+    asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", answer)
+    slow_down(page, 100_000)
+    choose(page, ("film.mp4", "video/mp4", b"x" * (4 << 20)))
+    page.locator("progress").wait_for()
+    page.locator(".log").click()  # browsers ask only whoever has touched the page
+
+    page.evaluate("() => { setTimeout(() => location.reload()) }")
+    wait_until(lambda: page.wait_for_timeout(50) or asked == ["beforeunload"])
+    expect(page.locator("progress")).to_be_visible()
+
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("#message").fill("Texts are kept")
+    page.context.set_offline(True)
+    page.locator("#message").press("Enter")
+    page.context.set_offline(False)
+    page.reload()
+    expect(page.locator(OWN)).to_have_text(re.compile("Texts are kept"))
+    assert asked == ["beforeunload"]
+
+
+def test_what_was_sent_again_is_not_offered_again(
+    stage: Stage, page: Page, context: BrowserContext
+) -> None:
+    stage.trouble(fail_items="twice?")
+    page.locator("#message").fill("twice?")
+    page.locator("#message").press("Enter")
+    again = page.get_by_role("button", name="Try again")
+    expect(again).to_be_visible()
+    other = context.new_page()
+    other.goto(f"{stage.chat}/")
+    other_again = other.get_by_role("button", name="Try again")
+    expect(other_again).to_be_visible()
+
+    # Pressed in two tabs before either hears of the other, it goes once.
+    for tab in (page, other):
+        tab.route("**/ajax", lambda route: route.abort())
+    again.click()
+    expect(page.locator(OWN)).to_have_count(2)
+    other_again.click()
+    expect(other.locator(OWN)).to_have_count(2)
+    requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
+    for tab in (page, other):
+        tab.unroute("**/ajax")
+        tab.evaluate("() => { dispatchEvent(new Event('online')) }")
+
+    for tab in (page, other):
+        expect(tab.locator(f'{OWN}[data-state="delivered"]')).to_have_count(1)
+        expect(tab.locator(OWN)).to_have_count(2)
+    page.reload()
+    page.locator("live-chat[data-ready]").wait_for()
+    expect(page.locator(OWN)).to_have_count(2)
+    expect(again).to_have_count(0)
+
+
+def test_what_is_refused_twice_can_be_sent_a_third_time(stage: Stage, page: Page) -> None:
+    stage.trouble(fail_items="thrice")
+    page.locator("#message").fill("thrice")
+    page.locator("#message").press("Enter")
+    for count in (1, 2):
+        expect(page.locator(f'{OWN}[data-state="refused"]')).to_have_count(count)
+        expect(page.get_by_role("button", name="Try again")).to_have_count(1)
+        page.reload()
+        expect(page.get_by_role("button", name="Try again")).to_have_count(1)
+        if count == 2:
+            requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
+        page.get_by_role("button", name="Try again").click()
+
+    expect(page.locator(f'{OWN}[data-state="delivered"]')).to_have_count(1)
+    expect(page.locator(OWN)).to_have_count(3)
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 
 def test_a_file_that_bitrix24_refused_can_be_sent_again(stage: Stage, page: Page) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from pages import chat_of, close_chat, open_page, page_of, shows, write
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 from stage import ROOT, Stage, Visitor, wait_until
 
 expect.set_options(timeout=30_000)
@@ -427,6 +427,24 @@ def test_consent_is_asked_once_and_kept(careful: Stage, page: Page) -> None:
     expect(page.locator(".consent")).to_be_hidden()
 
 
+def test_files_wait_for_the_consent(careful: Stage, page: Page) -> None:
+    open_page(page, careful)
+    files = [
+        FilePayload(name=f"{name}.txt", mimeType="text/plain", buffer=b"x")
+        for name in ("one", "two")
+    ]
+    page.set_input_files(".clip input", files)
+    expect(page.get_by_role("alert")).to_have_text("Please tick the box first.")
+    expect(page.locator(".message")).to_have_count(0)
+
+    page.get_by_role("checkbox").check()
+
+    expect(page.locator('.message[data-state="stored"] .body')).to_have_text(
+        ["one.txt (1 B)", "two.txt (1 B)"]
+    )
+    expect(page.locator(".composer .alert")).to_be_hidden()
+
+
 def test_the_server_asks_for_consent_itself(careful: Stage) -> None:
     visitor = careful.visitor()
     visitor.http.headers["Accept-Language"] = "ru"
@@ -455,6 +473,21 @@ def test_consent_without_javascript(careful: Stage, plain: Page) -> None:
 
 
 # -- for everyone
+
+
+def test_the_ring_of_the_status_is_not_cut_off(stage: Stage, page: Page) -> None:
+    open_page(page, stage)
+
+    room, ring = page.locator(".status").evaluate("""(status) => {
+      const dot = getComputedStyle(status, "::before")
+      const {overflowX, paddingInlineStart} = getComputedStyle(status)
+      const room = parseFloat(dot.marginInlineStart) + parseFloat(paddingInlineStart)
+      const ring = parseFloat(dot.boxShadow.split(" ").at(-1))
+      return [overflowX === "hidden" ? room : ring, ring]
+    }""")
+
+    assert ring > 0
+    assert room >= ring
 
 
 def test_the_site_around_the_chat_chooses_the_language(stage: Stage, page: Page) -> None:
