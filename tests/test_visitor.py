@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from pages import chat_of, open_page, page_of
+from pages import chat_of, open_page, page_of, write
 from playwright.sync_api import Browser, FilePayload, Frame, Page, Route, expect
 from stage import ROOT, Stage, Visitor, wait_until
 from test_embed import Site, chat_in
@@ -102,6 +102,50 @@ def test_a_page_that_wakes_up_asks_at_once_for_what_it_missed(stage: Stage, page
 
         # Long before the page would find out by itself that the server is silent.
         expect(page.locator("article.operator"), event).to_have_count(number, timeout=15_000)
+
+
+# What the tabs tell each other comes in here.
+TABS = """
+  window.BroadcastChannel = class extends BroadcastChannel {
+    constructor(name) { super(name); window.tabs = this }
+  }
+"""
+
+
+def test_a_tab_that_sleeps_while_it_holds_the_stream_is_replaced(stage: Stage, page: Page) -> None:
+    for script in (SLEEPER, TABS):
+        page.add_init_script(script)
+    visitor, chat = begin(stage)
+    continue_as(page, stage, visitor)
+    page.wait_for_function("() => words")
+    other = page.context.new_page()
+    open_page(other, stage)
+    page.evaluate("() => { tabs.onmessage = null; sleep() }")
+
+    with other.expect_request(lambda one: one.url.endswith("type=chat_stream")):
+        other.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+
+    answer(stage, chat, "Who is awake?")
+    expect(other.locator("article.operator .body")).to_have_text("Who is awake?")
+
+
+def test_what_comes_late_does_not_undo_a_later_change(stage: Stage, page: Page) -> None:
+    page.add_init_script(TABS)
+    open_page(page, stage)
+    write(page, "as it is")
+    body = page.locator(f"{OWN} .body")
+
+    for change, text in ((-1, "as it is"), (0, "as it is"), (1, "as it was")):
+        page.evaluate(
+            """(change) => {
+              const late = document.querySelector("article.visitor").cloneNode(true)
+              late.dataset.revision = Number(late.dataset.revision) + change
+              late.querySelector(".body").textContent = "as it was"
+              tabs.onmessage({data: {kind: "changed", value: late.outerHTML}})
+            }""",
+            change,
+        )
+        expect(body, str(change)).to_have_text(text)
 
 
 # When it asked for a stream, by its own clock; there is none to be had.
@@ -224,6 +268,67 @@ def test_a_message_whose_answer_was_lost_is_shown_once_after_a_reload(
     write_in_a_tunnel(page, "heard all the same")
 
     assert page.locator(OWN).count() == 1
+
+
+def test_tabs_send_what_is_unsent_one_after_the_other(stage: Stage, page: Page) -> None:
+    open_page(page, stage)
+    tabs = (page, page.context.new_page())
+    for tab in tabs:
+        tab.route("**/ajax*", lambda route: route.abort())
+    page.locator("#message").fill("in one tab's turn")
+    page.locator("#message").press("Enter")
+    open_page(tabs[1], stage)
+    for tab in tabs:
+        tab.locator(f"{OWN} .reason button").first.wait_for()
+    held: list[Route] = []
+    waiting = True
+
+    def hold(route: Route) -> None:
+        sends = "send_message" in (route.request.post_data or "")
+        held.append(route) if sends and waiting else route.continue_()
+
+    page.context.route("**/ajax*", hold)
+    for tab in tabs:
+        tab.unroute("**/ajax*")
+        tab.evaluate("() => dispatchEvent(new Event('online'))")
+    wait_until(lambda: page.wait_for_timeout(50) or held)
+    page.wait_for_timeout(1_000)
+    assert len(held) == 1
+
+    waiting = False  # a tab may learn late that another has sent it; then it sends the same again
+    held[0].continue_()
+
+    for tab in tabs:
+        expect(tab.locator(f'{OWN}[data-state="delivered"]')).to_have_count(1)
+        expect(tab.locator(OWN)).to_have_count(1)
+    assert stage.texts(chat_of(stage, "in one tab's turn")) == ["in one tab's turn"]
+
+
+def test_the_pause_that_the_server_asks_for_is_kept(stage: Stage, page: Page) -> None:
+    page.clock.install()
+    open_page(page, stage)
+    sent: list[str] = []
+
+    def be_busy(route: Route) -> None:
+        if "send_message" not in (route.request.post_data or ""):
+            return route.continue_()
+        sent.append(route.request.url)
+        if len(sent) > 1:
+            return route.continue_()
+        return route.fulfill(status=429, headers={"Retry-After": "20"}, json={"result": {}})
+
+    page.route("**/ajax*", be_busy)
+    page.locator("#message").fill("in a while")
+    page.locator("#message").press("Enter")
+    expect(page.locator(f"{OWN} .reason")).to_contain_text("in a moment")
+
+    page.clock.run_for(19_000)
+    page.wait_for_timeout(300)
+    assert len(sent) == 1
+    page.clock.run_for(2_000)
+
+    expect(page.locator(f"{OWN}[data-id]")).to_have_count(1)
+    assert len(sent) == 2
 
 
 # -- in another site
