@@ -94,10 +94,15 @@ def identify(form: Form) -> ResponseReturnValue:
     before = current_visitor()
     customer = identity.customer(key, site, email)
     visitor = visitor_with(customer)
+    another = before and identity.is_customer(before.token) and before.chat_id != visitor.chat_id
     if before and before.chat and not identity.is_customer(before.token):
         services().store.make_part(before.chat.id, visitor.chat_id)
     # By its digest the page knows another customer, even when this one has deleted the chat.
-    result = {"token": identity.issue(key, site, customer), "customer": digest(customer)}
+    result = {
+        "token": identity.issue(key, site, customer),
+        "customer": digest(customer),
+        "goes_on": not another,  # what the browser keeps without a name is this customer's
+    }
     return {"chat": visitor.chat_id, "post": None, "result": result}
 
 

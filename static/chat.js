@@ -5,8 +5,7 @@ import {arrange, merge} from "./conversation.js"
 import {openDrawer} from "./drawer.js"
 import {begin, drawerName, site} from "./embed.js"
 import {describe, faultOf, fetchFile, keepPicture, shrink, takeFiles} from "./files.js"
-import {prepareMenu} from "./menu.js"
-import {loadOlder} from "./older.js"
+import {loadOlder, prepareMenu} from "./history.js"
 import {Outbox} from "./outbox.js"
 import {listen} from "./stream.js"
 
@@ -326,8 +325,8 @@ class LiveChat extends HTMLElement {
   #deleted = () => {
     this.#kept.clear()
     this.#drafts.clear()
-    escort.gone()
     this.field.value = this.nameField.value = ""
+    escort.gone()
     this.#chat = null
     this.#empty()
     this.field.focus()

@@ -27,7 +27,7 @@ let told = {} // what the site's page said last
 let seen // the last message that was seen, on whatever page of the site
 let newest = 0
 let proven // the signature found right
-let customer // for whom it was
+let customer = "" // for whom it was
 let audio
 
 /** Starts the chat; embedded, when its visitor is known and the history is here. */
@@ -66,7 +66,7 @@ async function meet(first) {
   }
   escort.gone = () => {
     told = {...told, token: 0}
-    if (proven) claimDrawers() // a customer stays one
+    if (proven) introduce() // a customer stays one
     else delete escort.headers["X-Chat-Token"]
     port.postMessage({keep: {token: 0, seen: 0, at: 0}})
   }
@@ -86,12 +86,13 @@ function attend() {
     const before = told
     told = data
     const {signature} = data.who || {}
+    const elsewhere = !proven && visitorOf(data.token) !== visitorOf(escort.headers["X-Chat-Token"])
     if (data.reset && !before.reset) {
-      for (const drawer of drawers()) drawer.clear()
+      clearDrawers()
       leave() // at once: the server learns of it at the next meeting
     } else if (signature && signature !== before.who?.signature) {
       identify(data.who).then((really) => really && leave())
-    } else if (data.token ? !escort.headers["X-Chat-Token"] : before.token) leave() // so in another tab
+    } else if (data.token ? elsewhere : before.token) leave() // so in another tab
     else introduce()
     seen = Math.max(seen, data.seen ?? 0)
     if (data.open && !before.open) takeFocus()
@@ -117,12 +118,11 @@ function attend() {
 
 // The visitor
 
-/** Sends this token from now on. */
 function know(token) {
   return (escort.headers["X-Chat-Token"] = token)
 }
 
-/** What the site says of its visitor, for the operator. */
+/** For the operator. */
 function introduce() {
   const {color, page = "", sound = false, who} = told
   const {name, email, phone} = !who?.signature || who.signature === proven ? who || {} : {}
@@ -144,9 +144,10 @@ function introduce() {
 /** Becomes the customer for whom the site signs; false, and all stays, if the signature proves nothing. */
 async function identify({email, signature}) {
   try {
-    const {token, customer: named} = await reach(() => api.ask({type: "identify", email, signature}))
+    const {token, goes_on, customer: named} = await reach(() => api.ask({type: "identify", email, signature}))
+    const anonymous = customer ? [] : drawers()
     customer = named
-    claimDrawers()
+    anonymous.forEach((drawer, kind) => empty(drawer, goes_on && drawers()[kind]))
     if (told.token) port.postMessage({keep: {token}}) // in place of whoever wrote here before
     know(token)
     proven = signature
@@ -159,7 +160,7 @@ async function identify({email, signature}) {
 
 /** Nobody's chat any more: no cookie, nothing of it in this browser. */
 async function forget() {
-  for (const drawer of drawers()) drawer.clear()
+  clearDrawers()
   await reach(() => api.ask({type: "forget"}))
   port.postMessage({keep: {reset: 0}})
 }
@@ -172,21 +173,33 @@ function leave() {
   location.reload()
 }
 
-/** What is kept here is this customer's from now on, and nothing of another's. */
-function claimDrawers() {
-  for (const drawer of drawers()) {
-    if (drawer.get("owner", customer) !== customer) drawer.clear()
-    drawer.set("owner", customer)
+function drawers(name = drawerName()) {
+  return ["localStorage", "sessionStorage"].map((kind) => openDrawer(kind, name))
+}
+
+/** Who logs in takes along what they had begun; what another customer left is not for them. */
+function empty(drawer, into) {
+  for (const key of ["name", "draft", "outbox"]) {
+    const value = drawer.get(key)
+    drawer.set(key, "")
+    if (into && value) into.set(key, value.push ? [...into.get(key, []), ...value] : into.get(key, value))
   }
 }
 
-function drawers() {
-  return ["localStorage", "sessionStorage"].map((kind) => openDrawer(kind, drawerName()))
+function clearDrawers() {
+  for (const drawer of drawers(siteName())) drawer.clear()
 }
 
-/** The names begin so under which this browser keeps what is of this chat: each site has its own. */
+/** How the names begin of what the browser keeps: for each site and customer. */
 export function drawerName() {
-  return `chat ${ajax.split("?")[0]} ${site && `${site} `}`
+  return siteName() + (site && `${customer} `)
+}
+
+const siteName = () => `chat ${ajax.split("?")[0]} ${site && `${site} `}`
+
+// A token's last parts are its time and signature.
+function visitorOf(token = "") {
+  return String(token).split(".").slice(0, -2).join()
 }
 
 /** Asks until the server can be reached. */

@@ -1,4 +1,4 @@
-/** The visitor's files: chosen, dropped or pasted; checked, shown and made smaller. Sends nothing. */
+/** The visitor's files: taken, checked, shown and made smaller. Sends nothing. */
 
 const LONGEST_SIDE = 2560 // pixels of a picture; larger ones are shrunk
 const HEAVY_BYTES = 4 << 20 // and heavier ones

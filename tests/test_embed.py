@@ -840,7 +840,10 @@ def test_what_a_customer_left_unsent_is_not_for_the_next(
     say(page, f"Gina's, {way}")
     chat = dialog_of(stage, f"Gina's, {way}")
     assert stage.dialog(chat)["user_name"].startswith("Gina")
-    assert "Fred's unsent" not in str(stage.state())
+    assert stage.texts(chat) == [f"Gina's, {way}"]
+    for dialog in stage.state()["dialogs"]:  # his own tab may still send it, in his own chat
+        if "Fred's unsent" in str(dialog):
+            assert dialog["user_name"].startswith("Fred")
 
 
 def test_who_turns_out_to_be_a_customer_keeps_what_is_unsent(
@@ -857,6 +860,29 @@ def test_who_turns_out_to_be_a_customer_keeps_what_is_unsent(
     expect(chat_in(page).locator("#message")).to_have_value("draft of Not known yet")
     expect(chat_in(page).locator(".who b")).to_have_text("Heinz")
     assert "henry@example.com" in str(stage.calls("imconnector.send.messages"))
+
+
+def test_who_logs_in_goes_on_with_the_same_operator_in_every_tab(
+    stage: Stage, shop: Site, visit: Open
+) -> None:
+    page = visit()
+    say(page, "before I logged in")
+    chat = dialog_of(stage, "before I logged in")
+    tab = visit(beside=page)
+    bodies = [chat_in(one).locator("article .body") for one in (tab, page)]
+    expect(bodies[0]).to_have_text(["before I logged in"])
+
+    page.evaluate("(who) => SiteChat.identify(who)", customer(shop, "Iris"))
+    stage.press("answer", external_chat_id=chat, text="Welcome")
+
+    for one in (tab, page):
+        expect(chat_in(one).locator("article .body")).to_have_text(
+            ["before I logged in", "Welcome"]
+        )
+    say(page, "and after")
+    wait_until(lambda: stage.texts(chat) == ["before I logged in", "and after"])
+    phone = visit(customer(shop, "Iris"))
+    expect(chat_in(phone).locator("article")).to_have_count(3)
 
 
 def test_a_customer_without_history_is_live_on_every_device(
