@@ -318,7 +318,9 @@ class LiveChat extends HTMLElement {
   }
 
   #keptElsewhere = ({key, newValue}) => {
-    if (newValue === null && key === `${drawerName()}begun`) this.#deleted()
+    if (key !== `${drawerName()}begun`) return
+    if (newValue === null) this.#deleted()
+    else this.#look()
   }
 
   /** The visitor deleted the conversation: all is as on the first day. */
