@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -162,7 +162,8 @@ class Server:
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(reply.content[: len(reply.content) - reply.cut])
+                with suppress(BrokenPipeError):  # the client gave up, as it should
+                    self.wfile.write(reply.content[: len(reply.content) - reply.cut])
 
             do_GET = do_POST  # noqa: N815
 
