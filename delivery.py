@@ -766,6 +766,8 @@ class Sender:
         if error.code == "QUERY_LIMIT_EXCEEDED":
             self._pace.overrun(now)
         at_least = error.seconds if isinstance(error, TryLater) else 0.0
+        if at_least:  # a limit of the method, whatever it is called for
+            work = kind
         return self._rests.begin(EVERYTHING if everything else work, now, at_least)
 
     def _tell(self, work: str, method: str, code: str) -> None:

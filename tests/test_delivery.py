@@ -743,6 +743,23 @@ def test_a_line_that_fails_holds_up_no_other(
     assert states(store) == ["delivered"]
 
 
+def test_a_limit_of_the_method_holds_on_all_lines(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    for line, chat in ((LINE, 1), (12, 2)):
+        store.connect_line(line, NOW + line)
+        write(store, "first", chat)
+        run(sender, NOW + line)
+        write(store, "second", chat)
+    bitrix.sent.clear()
+    bitrix.broken["send"] = TryLater("OPERATION_TIME_LIMIT", SEND, seconds=60)
+
+    for second in range(20, 70):
+        run(sender, NOW + second)
+
+    assert len(bitrix.sent) == 1
+
+
 @pytest.mark.parametrize(
     "error", [OutcomeUnknown("HTTP_502", "m"), Refused("NOT_DONE", "m"), TryLater("ANY", "m")]
 )
