@@ -71,7 +71,7 @@ PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
 
 def index() -> ResponseReturnValue:
     """The chat page, with the conversation so far, so that it works without JavaScript."""
-    renew()
+    renew(None)
     return chat_page(before=message_id(request.args, "before"))
 
 
@@ -152,7 +152,7 @@ def chat_history(form: Form) -> ResponseReturnValue:
     before = message_id(form, "before")
     limit = min(events.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
-    renew()
+    renew(visitor)
     messages = services().store.messages(visitor.chat_id, before, limit) if visitor else []
     return Response(bubbles(messages), mimetype="text/html")
 

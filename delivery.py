@@ -648,22 +648,23 @@ class Sender:
             return
         looked = self._answers = False
         for one in unsure:
+            known = one.id in (found or {})
+            asks = not known and can_be_asked(one)
+            if asks and looked:
+                continue
+            looked = looked or asks
             try:
-                if found and one.id in found:
-                    self._conclude(one, found[one.id])
-                elif not looked or not can_be_asked(one):
-                    looked = looked or can_be_asked(one)
-                    self._conclude(one, self._lookup.find(one))
-                else:
-                    continue
+                self._conclude(one, found[one.id] if found and known else self._lookup.find(one))
             except BitrixError as error:
                 # One dialog that cannot be read holds up no other, while others can be.
-                self._not_settled([one], error, "look" if found is None else _look_at(one))
-                if found is None:
+                alone = asks and found is not None and isinstance(error, OutcomeUnknown)
+                self._not_settled([one], error, _look_at(one) if alone else "look")
+                if not alone:
                     return
             else:
                 self._rests.end(_look_at(one))
-        self._works("look")
+        if found is not None or looked or self._answers:
+            self._works("look")
 
     def _in_vain(self, delivery: Delivery) -> bool:
         """Whether a repeat that may double the message is of no use, for others pass.

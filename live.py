@@ -55,7 +55,7 @@ class Live:
 
         Begins after the revision `after`, or with what comes next when that is None. None is a
         heartbeat: one at once, then every 20 seconds without a message. Ends when the process does,
-        or when the chat is deleted: whoever listens finds its successor by asking anew.
+        or when the chat is over: whoever listens finds its successor by asking anew.
         """
         # Heard before the first look, so that nothing falls between.
         listener = self._add(chat_id)
@@ -64,12 +64,12 @@ class Live:
             yield None
             while listener.open:
                 messages = self._store.messages_after(chat_id, seen, EVENTS_A_LOOK)
+                if self._store.is_over(chat_id):
+                    return
                 for message in messages:
                     seen = message.revision
                     yield message
                 if not messages:
-                    if self._store.was_deleted(chat_id):
-                        return
                     if not listener.bell.wait(HEARTBEAT_SECONDS):
                         yield None
                     listener.bell.clear()

@@ -16,7 +16,7 @@ from wire import wire_id
 
 log = logging.getLogger(__name__)
 
-PAGES_LOOKED_AT = 100  # of 50 messages, newest first
+PAGES_LOOKED_AT = 20  # of 50 messages, newest first
 CLOCKS_DIFFER_SECONDS = 3600.0  # the portal's from ours, at most
 
 Found = HistoryMessage | Literal[False] | None  # the message, not there, nobody lets us look
@@ -33,14 +33,14 @@ class Lookup:
     def find_together(self, deliveries: list[Delivery]) -> dict[int, Found] | None:
         """Which have arrived, by delivery id, as far as one call can tell; TryLater when none may.
 
-        A message that is not among a dialog's newest may stand further back. None when the call
-        came to nothing: perhaps the dialogs can be read one by one.
+        A message that is not among a dialog's newest may stand further back. None where there
+        was nothing to ask, or the call came to nothing: perhaps they can be read one by one.
         """
         dialogs = {one.id: dialog_of(one).portal_chat_id for one in deliveries}
         asked = list(dict.fromkeys(one for one in dialogs.values() if one is not None))
         asked = asked[:DIALOGS_A_CALL]
         if not asked:
-            return {}
+            return None
         self._before_call()
         try:
             pages = dict(zip(asked, self._bitrix.newest_messages(asked), strict=True))

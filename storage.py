@@ -411,10 +411,16 @@ class Store(Database):
     def make_part(self, db: sqlite3.Connection, chat_id: str, owner: str) -> None:
         """Let a customer go on in the chat they began before they logged in."""
         db.execute(
-            "update chats set owner = ? where id = ? and owner is null and id not in"
-            " (select owner from chats where owner is not null)",
+            "update chats set owner = ?1 where id = ?2 and owner is null"
+            " and not exists (select 1 from chats where owner = ?2)"
+            " and not exists (select 1 from deleted_chats where id = ?1)",
             (owner, chat_id),
         )
+        # Whoever follows either chat shall hear of it.
+        for row in db.execute("select id from messages where chat_id = ?", (chat_id,)).fetchall():
+            db.execute(
+                "update messages set revision = ? where id = ?", (_next_revision(db), row["id"])
+            )
 
     @transaction
     def delete_chat(self, db: sqlite3.Connection, chat_id: str, now: float) -> list[str]:
@@ -434,9 +440,10 @@ class Store(Database):
     def was_deleted(self, chat_id: str) -> bool:
         return self.row("select 1 from deleted_chats where id = ?", chat_id) is not None
 
-    def is_part(self, chat_id: str) -> bool:
-        chat = self.find_chat(chat_id)
-        return chat is not None and chat.owner is not None
+    def is_over(self, chat_id: str) -> bool:
+        """Whether the chat was deleted, or is a part of a customer's: its visitor begins anew."""
+        row = self.row("select owner from chats where id = ?", chat_id)
+        return row["owner"] is not None if row else self.was_deleted(chat_id)
 
     def messages(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
         """The last `limit` messages (before the message `before`) of all parts, oldest first."""
@@ -475,16 +482,16 @@ class Store(Database):
     def chats_changed_after(self, revision: int) -> tuple[int, set[str]]:
         """The latest revision, and the chats with messages that changed after the given one.
 
-        What is part of a chat is named by that one.
+        What is part of a chat is named with that one.
         """
         # Grouped, SQLite would read the index of all messages ever, and this is asked all the time.
         rows = self.rows(
-            "select coalesce(c.owner, c.id) as chat_id, m.revision"
+            "select c.id, c.owner, m.revision"
             " from messages m join chats c on c.id = m.chat_id where m.revision > ?",
             revision,
         )
         latest = max((row["revision"] for row in rows), default=revision)
-        return latest, {row["chat_id"] for row in rows}
+        return latest, {chat for row in rows for chat in (row["id"], row["owner"]) if chat}
 
     def chats_deleted_after(self, number: int) -> tuple[int, set[str]]:
         """The number of the latest deletion, and the chats deleted after the given one."""
@@ -507,12 +514,14 @@ class Store(Database):
         """Store a message and queue it for Bitrix24: both or neither.
 
         `chat` brings the visitor's latest name, email, phone and page. A `client_id` that
-        the chat already has changes nothing: the message stored first is returned. Raises
+        the chat or a part already has changes nothing: the message stored first is returned. Raises
         TooMany; the limits are counted here, so that all processes count together.
         """
         if client_id is not None:
             row = db.execute(
-                "select * from messages where chat_id = ? and client_id = ?", (chat.id, client_id)
+                "select * from messages where client_id = ?3 and (chat_id = ?1 or chat_id in"
+                " (select id from chats where owner in (?1, ?2)))",
+                (chat.id, chat.owner, client_id),
             ).fetchone()
             if row is not None:
                 return _message(row)
@@ -626,6 +635,8 @@ class Store(Database):
             return self._add_operator_message(db, message, now, edited) is not None
         late = 1 < edited < known["edited"]
         changes = not late and not known["deleted"] and known["text"] != message.text
+        if queued_at > known["edited"] and not known["deleted"]:
+            db.execute("update messages set edited = ? where id = ?", (edited, known["id"]))
         if changes:
             if json.loads(known["extra"]).get("files", []) != message.extra.get("files", []):
                 raise Outdated

@@ -58,7 +58,7 @@ def current_visitor() -> Visitor | None:
 def visitor_with(token: str) -> Visitor:
     store, site = services().store, visitors_site()
     while not (chat := store.open_chat(chat_id := chat_id_of(site, token))):
-        if not (store.was_deleted(chat_id) or store.is_part(chat_id)):
+        if not store.is_over(chat_id):
             break
         token = identity.successor(str(current_app.secret_key), token)
     return Visitor(chat_id, chat, token)
@@ -139,13 +139,15 @@ def remember(visitor: Visitor) -> None:
     if session.get("visitor") != visitor.token:
         session.permanent = True
         session["visitor"] = visitor.token
-    renew()
+    renew(None)
     if "X-Chat-Site" in request.headers:
         g.token = identity.issue(str(current_app.secret_key), visitors_site(), visitor.token)
 
 
-def renew() -> None:
-    """Let the cookie live on from now: it ends `session_days` after the visitor was last here."""
+def renew(reader: Visitor | None) -> None:
+    """Let cookie and token live on from now: they end `session_days` after the last visit."""
+    if reader and reader.chat and "X-Chat-Token" in request.headers:
+        g.token = identity.issue(str(current_app.secret_key), visitors_site(), reader.token)
     age = time.time() - session.get("renewed", 0)
     if "visitor" in session and not 0 <= age < RENEW_SECONDS:
         session["renewed"] = time.time()

@@ -2,11 +2,10 @@
 
 import {connect, escort, Refused} from "./api.js"
 import {arrange, merge} from "./conversation.js"
-import {openDrawer} from "./drawer.js"
-import {begin, drawerName, site} from "./embed.js"
+import {apart, begin, drawerName, site} from "./embed.js"
 import {describe, faultOf, fetchFile, keepPicture, shrink, takeFiles} from "./files.js"
 import {loadOlder, prepareMenu} from "./history.js"
-import {Outbox} from "./outbox.js"
+import {openDrawer, Outbox} from "./kept.js"
 import {listen} from "./stream.js"
 
 const COUNT_LAST = 500 // characters left when the counter appears
@@ -57,7 +56,7 @@ class LiveChat extends HTMLElement {
     this.#api = connect(ajax, signal)
     this.#outbox = new Outbox({
       drawer: this.#kept,
-      turn: drawerName(),
+      turn: drawerName() + apart,
       send: (item) => (item.file ? this.#upload(item) : this.#api.send(item)),
       signal,
       on: {sent: this.#sent, gone: this.#gone, later: this.#later, refused: this.#refused},
@@ -72,7 +71,7 @@ class LiveChat extends HTMLElement {
     this.#prepareLog(signal)
     this.#prepareMenu(signal)
     const on = {open: this.#stream, of: this.#named, show: this.#changed, say: this.#reached}
-    this.#look = listen({name: drawerName(), ...on, signal})
+    this.#look = listen({name: drawerName() + apart, ...on, signal})
     window.addEventListener("beforeunload", this.#unloading, {signal})
     for (const event of ["online", "offline"]) window.addEventListener(event, this.#connectionChanged, {signal})
     if (!navigator.onLine) this.#say("offline")

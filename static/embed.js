@@ -7,7 +7,7 @@
  */
 
 import {connect, escort, Later} from "./api.js"
-import {openDrawer} from "./drawer.js"
+import {openDrawer} from "./kept.js"
 
 const LONGEST_PAUSE_SECONDS = 30
 const HEARSAY_MS = 300 // in which tabs hear from each other
@@ -22,6 +22,9 @@ const api = connect(ajax, new AbortController().signal)
 /** The site that embeds this page; "" where nobody does. */
 export let site = ""
 
+/** Not empty where each tab remembers a visitor of its own, and must not hear of the others'. */
+export let apart = ""
+
 let port
 let told = {} // what the site's page said last
 let seen // the last message that was seen, on whatever page of the site
@@ -35,6 +38,7 @@ export function begin(start) {
   if (window.parent === window) return start()
   if (!sites) {
     // Framed without the loader: cookies may be blocked, so this page remembers while it is open.
+    apart = Math.random()
     escort.headers = {"X-Chat-Site": location.origin}
     escort.heard = (headers) => headers.has("X-Chat-Token") && know(headers.get("X-Chat-Token"))
     escort.gone = () => delete escort.headers["X-Chat-Token"]
@@ -61,8 +65,10 @@ async function meet(first) {
   told = first
   escort.headers = {"X-Chat-Site": site, "X-Chat-Language": lang}
   escort.heard = (headers) => {
-    const token = headers.get("X-Chat-Token") // the visitor has written
-    if (token) port.postMessage({keep: {token: know(token), seen, at: Date.now()}})
+    const token = headers.get("X-Chat-Token")
+    const wrote = seen !== undefined // or has only read
+    if (!token || !(wrote || told.token)) return
+    port.postMessage({keep: {token: know(token), ...(wrote && {seen, at: Date.now()})}})
   }
   escort.gone = () => {
     told = {...told, token: 0}

@@ -40,7 +40,7 @@ from pace import BURST, Pace, Rests
 from recovery import Found, Look, was_missed
 from settings import Delivery as DeliverySettings
 from settings import Settings
-from storage import RUN_LIMIT, Chat, Limits, OperatorMessage, Portal, Store
+from storage import RUN_LIMIT, Chat, Limits, OperatorMessage, Outcome, Portal, Store
 from wire import portal_name
 
 NOW = 1_790_000_000.0
@@ -936,6 +936,35 @@ def test_a_message_that_may_have_arrived_again_and_again_is_given_up_while_other
     assert states(store) == ["refused"]
     assert bitrix.sent.count(["poison"]) == 3
     assert set(states(store, 2)) == {"delivered"}
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (OutcomeUnknown("HTTP_502", "app.info"), 20),
+        (TryLater("NOT_CONNECTED", "app.info"), 20),
+        (SetupFault("PORTAL_DELETED", "app.info"), 20),
+    ],
+)
+def test_an_outage_is_not_made_worse_by_first_messages_that_wait(
+    store: Store, bitrix: FakeBitrix, sender: Sender, error: BitrixError, calls: int
+) -> None:
+    for chat in range(30):
+        write(store, "hello", chat)
+    begun = store.begin_sending(store.due_messages(NOW, 30), LINE, NOW)
+    store.record([Outcome(one, "unknown", "HTTP_502", NOW + 1) for one in begun], NOW)
+    asked: list[float] = []
+
+    def fail() -> bool:
+        asked.append(1)
+        raise error
+
+    bitrix.is_installed = fail  # type: ignore[method-assign]
+    for second in range(31, 331):
+        run(sender, NOW + second)
+
+    assert 2 <= len(asked) <= calls
+    assert bool(store.note("fault")) is isinstance(error, SetupFault)
 
 
 def test_a_dialog_is_read_no_further_back_than_the_message_is_old(

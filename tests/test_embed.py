@@ -4,6 +4,7 @@ import gzip
 import hmac
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -893,6 +894,30 @@ def test_who_logs_in_goes_on_with_the_same_operator_in_every_tab(
     expect(chat_in(phone).locator("article")).to_have_count(3)
 
 
+def test_reading_lets_the_sites_token_live_on_and_counts_nothing_as_seen(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    page = opened(f"{shop.origin}/")
+    page.evaluate("() => SiteChat.open()")
+    say(page, "from a reader")
+    chat = dialog_of(stage, "from a reader")
+    kept = "() => JSON.parse(Object.values(localStorage)[0])"
+    stage.press("answer", external_chat_id=chat, text="seen")
+    page.wait_for_function(f"() => ({kept})().seen > 0")
+    before = page.evaluate(kept)
+    page.goto("about:blank")
+    stage.press("answer", external_chat_id=chat, text="unread")
+    wait_until(lambda: stage.dialog(chat)["messages"][-1]["delivered"])
+    time.sleep(1)  # a token's date has seconds
+
+    page.goto(f"{shop.origin}/")
+
+    page.wait_for_function("() => document.title === '(1) Shop'")
+    page.wait_for_function(f"(token) => ({kept})().token !== token", arg=before["token"])
+    after = page.evaluate(kept)
+    assert {**after, "token": ""} == {**before, "token": ""}
+
+
 def test_a_customer_without_history_is_live_on_every_device(
     stage: Stage, shop: Site, visit: Open
 ) -> None:
@@ -1132,6 +1157,29 @@ def test_language_side_and_colour_are_the_sites(stage: Stage, shop: Site, opened
     }""")
     assert dark == [0, 0, 0, 255]
     expect(chat_in(page).locator(".welcome h2")).to_contain_text("Здравствуйте")
+
+
+def test_tabs_without_the_loader_leave_each_other_alone(
+    stage: Stage, shop: Site, opened: Open
+) -> None:
+    """Without cookies each remembers a visitor of its own."""
+    page = opened(f"{shop.origin}/")
+    tab = page.context.new_page()
+    tab.goto(f"{shop.origin}/")
+    frame = f"() => {{ const it = document.createElement('iframe'); it.src = '{stage.chat}/';"
+    for one, text in ((page, "from one tab"), (tab, "from the other")):
+        one.evaluate(f"{frame} document.body.append(it) }}")
+        say(one, text)
+    for text in ("from one tab", "from the other"):
+        stage.press("answer", external_chat_id=dialog_of(stage, text), text=f"heard {text}")
+
+    for one, text in ((page, "from one tab"), (tab, "from the other")):
+        bodies = chat_in(one).locator("article .body")
+        expect(bodies).to_have_text([text, f"heard {text}"])
+    page.wait_for_timeout(2_000)
+    for one, text in ((page, "from one tab"), (tab, "from the other")):
+        bodies = chat_in(one).locator("article .body")
+        expect(bodies).to_have_text([text, f"heard {text}"])
 
 
 def test_a_frame_without_the_loader_remembers_while_it_is_open(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from werkzeug.test import TestResponse
 
 import identity
 from app import create_app
@@ -101,6 +102,30 @@ def test_a_visitor_who_keeps_coming_is_not_forgotten(
     for day, way in ((8, "page"), (16, "history"), (24, "message"), (32, "page")):
         assert comes(day, way), day
     assert not comes(43, "page")
+
+
+def test_an_embedded_visitor_who_only_reads_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Chat(session_days=10, sites=("https://shop.example",))
+    app = create_app(Settings(chat=chat, storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    headers = {"X-Chat-Site": "https://shop.example"}
+
+    def post(token: str, **form: str) -> TestResponse:
+        more = {"X-Chat-Token": token} if token else {}
+        return app.test_client().post("/ajax", data=form, headers=headers | more)
+
+    at(monkeypatch, NOW)
+    token = post("", type="send_message", message="remember me").headers["X-Chat-Token"]
+    for day in (8, 16, 24):
+        at(monkeypatch, NOW + day * DAY)
+        answer = post(token, type="chat_history")
+        assert "remember me" in answer.text
+        assert "Set-Cookie" not in answer.headers
+        token = answer.headers["X-Chat-Token"]
+    at(monkeypatch, NOW + 35 * DAY)
+    assert post(token, type="chat_history").text == ""
+    assert "X-Chat-Token" not in post("nobody's", type="chat_history").headers
 
 
 def test_the_cookie_is_not_written_with_every_request(

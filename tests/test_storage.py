@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from database import StoreUnavailable
+from live import Live
 from storage import (
     Chat,
     Delivery,
@@ -477,6 +478,10 @@ def test_edits_may_come_in_any_order(store: Store) -> None:
     for queued_at, text in ((7, "first"), (9, "last"), (8, "late")):
         store.edit_message(answer(text=text), NOW, queued_at)
     assert history(store)[0] == "last"
+    store.edit_message(answer(text="first"), NOW, 10)
+    store.edit_message(answer(text="first"), NOW, 20)  # as it is, but later
+    store.edit_message(answer(text="between"), NOW, 15)
+    assert history(store)[0] == "first"
 
 
 def test_a_deleted_message_leaves_nothing_of_its_content(store: Store) -> None:
@@ -1420,10 +1425,10 @@ def test_what_a_customer_began_before_the_log_in_is_part_of_their_chat(store: St
     open_chat = store.open_chat(customer)
     assert open_chat is not None
     assert open_chat.id == CHAT, "the dialog with the operator goes on"
-    assert (store.open_chat(CHAT), store.is_part(CHAT), store.is_part(OTHER)) == (None, True, False)
-    assert store.chats_changed_after(before.revision) == (revision, {customer, OTHER})
+    assert (store.open_chat(CHAT), store.is_over(CHAT), store.is_over(OTHER)) == (None, True, False)
+    assert store.chats_changed_after(before.revision) == (revision, {customer, CHAT, OTHER})
     changed = store.messages_after(customer, before.revision, 10)
-    assert [one.text for one in changed] == ["Good morning"]
+    assert [one.text for one in changed] == ["Hello", "Good morning"], "live on other devices"
 
 
 def test_a_customer_who_has_a_chat_writes_there_and_reads_both(store: Store) -> None:
@@ -1448,3 +1453,44 @@ def test_a_customer_who_has_a_chat_writes_there_and_reads_both(store: Store) -> 
     assert history(store, OTHER) == []
     assert store.was_deleted(CHAT)
     assert sql(store, "select * from messages") == []
+
+
+def test_a_stream_from_before_the_log_in_ends_with_it(store: Store) -> None:
+    """Whoever holds the anonymous token must not hear what the customer goes on to say."""
+    write(store, "Hello")
+    stream = Live(store).follow(CHAT, 0)
+    assert next(stream) is None
+    first = next(stream)
+    assert first is not None
+    store.make_part(CHAT, OTHER)
+    open_chat = store.open_chat(OTHER)
+    assert open_chat is not None
+    store.add_visitor_message(open_chat, "the customer's", "", None, LIMITS, NOW)
+
+    assert list(stream) == []
+
+
+def test_nothing_becomes_part_of_what_was_deleted(store: Store) -> None:
+    write(store, "Hello")
+    store.delete_chat(OTHER, NOW)
+
+    store.make_part(CHAT, OTHER)
+
+    assert store.parts(OTHER) == [OTHER]
+    assert history(store) == ["Hello"]
+
+
+def test_a_message_repeated_after_the_log_in_is_one(store: Store) -> None:
+    customer = write(store, "mine", OTHER)
+    before = write(store, "unanswered", client_id="6c1f0c1e-0000-4000-8000-000000000001")
+    store.make_part(CHAT, OTHER)
+    open_chat = store.open_chat(OTHER)
+    assert open_chat is not None
+
+    again = store.add_visitor_message(
+        open_chat, "unanswered", "", "6c1f0c1e-0000-4000-8000-000000000001", LIMITS, NOW
+    )
+
+    assert (again.id, again.chat_id) == (before.id, CHAT)
+    assert customer.chat_id == OTHER
+    assert history(store, OTHER) == ["mine", "unanswered"]

@@ -1,15 +1,14 @@
-/**
- * Keeps what is unsent and sends it, in order, one at a time: the first answer brings the session's cookie.
- *
- * A message leaves the outbox once the server has it or the visitor takes it back. Tabs share what is kept
- * and take turns. Knows nothing of the page.
- */
+/** What this browser keeps for us, and the outbox that sends what is unsent. Knows nothing of the page. */
 
 import {Refused} from "./api.js"
 
 const FIRST_PAUSE_SECONDS = 1
 const LONGEST_PAUSE_SECONDS = 60
 
+/**
+ * Sends in order, one at a time: the first answer brings the session's cookie. A message leaves once the server has
+ * it or the visitor takes it back. Tabs share what is kept and take turns.
+ */
 export class Outbox {
   #drawer
   #turn
@@ -126,5 +125,38 @@ export class Outbox {
 
   #isKept(item) {
     return item.file || this.#kept().some(({client_id}) => client_id === item.client_id)
+  }
+}
+
+/** Storage may be blocked or full: then all is kept until the page closes. */
+export function openDrawer(kind, prefix) {
+  const memory = new Map()
+  return {
+    get(key, otherwise) {
+      if (memory.has(key)) return memory.get(key)
+      try {
+        return JSON.parse(window[kind].getItem(prefix + key)) ?? otherwise
+      } catch {
+        return otherwise
+      }
+    },
+    /** An empty text or list leaves nothing behind. */
+    set(key, value) {
+      try {
+        if (value.length === 0) window[kind].removeItem(prefix + key)
+        else window[kind].setItem(prefix + key, JSON.stringify(value))
+        memory.delete(key)
+      } catch {
+        memory.set(key, value)
+      }
+    },
+    clear() {
+      memory.clear()
+      try {
+        for (const key of Object.keys(window[kind])) if (key.startsWith(prefix)) window[kind].removeItem(key)
+      } catch {
+        // Nothing was ever kept there.
+      }
+    },
   }
 }
