@@ -1167,8 +1167,9 @@ def test_tabs_without_the_loader_leave_each_other_alone(
     tab = page.context.new_page()
     tab.goto(f"{shop.origin}/")
     frame = f"() => {{ const it = document.createElement('iframe'); it.src = '{stage.chat}/';"
-    for one, text in ((page, "from one tab"), (tab, "from the other")):
+    for one in (page, tab):
         one.evaluate(f"{frame} document.body.append(it) }}")
+    for one, text in ((page, "from one tab"), (tab, "from the other")):
         say(one, text)
     for text in ("from one tab", "from the other"):
         stage.press("answer", external_chat_id=dialog_of(stage, text), text=f"heard {text}")
@@ -1176,10 +1177,9 @@ def test_tabs_without_the_loader_leave_each_other_alone(
     for one, text in ((page, "from one tab"), (tab, "from the other")):
         bodies = chat_in(one).locator("article .body")
         expect(bodies).to_have_text([text, f"heard {text}"])
-    page.wait_for_timeout(2_000)
-    for one, text in ((page, "from one tab"), (tab, "from the other")):
-        bodies = chat_in(one).locator("article .body")
-        expect(bodies).to_have_text([text, f"heard {text}"])
+        for _ in range(30):  # and so it stays
+            page.wait_for_timeout(100)
+            assert bodies.all_inner_texts() == [text, f"heard {text}"]
 
 
 def test_a_frame_without_the_loader_remembers_while_it_is_open(
