@@ -35,7 +35,7 @@ serve: .venv/installed
 
 test: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py
-	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: .venv/installed-dev
 	@$(BIN)/python tests/soak.py $(ARGS)

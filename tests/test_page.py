@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import statistics
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -69,12 +70,13 @@ def numbers(page: Page) -> list[int]:
 # -- the own bubble
 
 
-def test_the_own_bubble_stands_within_50_ms(stage: Stage, page: Page) -> None:
+def first_bubble_ms(stage: Stage, page: Page) -> float:
+    """From Enter to the laid out bubble, on a fresh page."""
     open_page(page, stage)
     page.wait_for_timeout(300)  # a person takes longer to type
     page.locator("#message").fill("How fast?")
 
-    took = page.evaluate("""() => new Promise((end) => {
+    took: float = page.evaluate("""() => new Promise((end) => {
       const field = document.querySelector("#message")
       const key = new KeyboardEvent("keydown", {key: "Enter", bubbles: true, cancelable: true})
       const began = performance.now()
@@ -84,7 +86,13 @@ def test_the_own_bubble_stands_within_50_ms(stage: Stage, page: Page) -> None:
       end(performance.now() - began)  // laid out: only painting is left
     })""")
 
-    assert took < 50
+    return took
+
+
+def test_the_own_bubble_stands_within_50_ms(stage: Stage, page: Page) -> None:
+    took = [first_bubble_ms(stage, page) for _ in range(3)]
+
+    assert statistics.median(took) < 50, took
 
 
 # -- older messages
