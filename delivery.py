@@ -604,9 +604,8 @@ class Sender:
         except BitrixError as error:
             log.warning("line %d could not be activated: %s", line, error.code)
         self._line_failed(line, "", self._line_failures[line, ""] + 1, "NOT_ACTIVE_LINE")
-        self._rests.begin(
-            _on_line("message", line), self._time(), tolerated=1
-        )  # at once, the first time
+        work = _on_line("message", line)
+        self._rests.begin(work, self._time(), tolerated=1)  # at once, the first time
         self._record([Outcome(one, "postponed", "NOT_ACTIVE_LINE", tried=False) for one in batch])
 
     def _line_failed(self, line: int, chat_id: str, tries: int, code: str) -> None:

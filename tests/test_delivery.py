@@ -1450,14 +1450,19 @@ def test_after_a_restart_we_look_back_from_when_we_were_last_up(
     assert recovered(store)
 
 
-def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
-    store: Store, bitrix: FakeBitrix, sender: Sender
-) -> None:
+def lose_an_event_after_the_start(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+    """The answer in a quiet conversation comes when the first whole look is over."""
     conversation(store, bitrix, NOW - 3 * DAY)
     bitrix.dialog, lost = [], bitrix.dialog
     sender.begin(NOW)
     run(sender, NOW)
     bitrix.dialog = lost
+
+
+def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
+    store: Store, bitrix: FakeBitrix, sender: Sender
+) -> None:
+    lose_an_event_after_the_start(store, bitrix, sender)
     for seconds in range(20, 600, 20):
         run(sender, NOW + seconds)
     assert not recovered(store), "only recent conversations are looked after all the time"
@@ -1471,11 +1476,7 @@ def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
 def test_an_event_lost_unheard_is_found_within_the_hour(
     store: Store, bitrix: FakeBitrix, sender: Sender
 ) -> None:
-    conversation(store, bitrix, NOW - 3 * DAY)
-    bitrix.dialog, lost = [], bitrix.dialog
-    sender.begin(NOW)
-    run(sender, NOW)
-    bitrix.dialog = lost
+    lose_an_event_after_the_start(store, bitrix, sender)
 
     for seconds in range(20, 3700, 20):
         run(sender, NOW + seconds)
