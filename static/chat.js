@@ -3,7 +3,7 @@
 import {connect, escort, Refused} from "./api.js"
 import {arrange, merge} from "./conversation.js"
 import {apart, begin, drawerName, site} from "./embed.js"
-import {describe, faultOf, fetchFile, keepPicture, shrink, takeFiles} from "./files.js"
+import {describe, faultOf, keepPicture, shrink, takeFiles} from "./files.js"
 import {loadOlder, prepareMenu} from "./history.js"
 import {openDrawer, Outbox} from "./kept.js"
 import {listen} from "./stream.js"
@@ -283,7 +283,7 @@ class LiveChat extends HTMLElement {
     const link = node.querySelector(OWN_FILE)
     button.remove()
     try {
-      const file = link && (await fetchFile(link))
+      const file = link && (await (await import("./upload.js")).fetchFile(link))
       this.#post(link ? text.replace(link.innerText, "").trim() : text, file, next(clientId))
     } catch {
       explain(node, texts.error_menu, "retry")

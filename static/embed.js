@@ -8,8 +8,8 @@
 
 import {connect, escort, Later} from "./api.js"
 import {openDrawer} from "./kept.js"
+import {Backoff} from "./retry.js"
 
-const LONGEST_PAUSE_SECONDS = 30
 const HEARSAY_MS = 300 // in which tabs hear from each other
 const EMAIL = /^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$/
 const PHONE = /^\+?[0-9 ()./-]{3,30}$/
@@ -210,13 +210,13 @@ function visitorOf(token = "") {
 
 /** Asks until the server can be reached. */
 async function reach(ask) {
-  for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_SECONDS)) {
+  for (const backoff = new Backoff(); ; ) {
     try {
       return await ask()
     } catch (error) {
       if (!(error instanceof Later)) throw error
       say("reconnecting")
-      await new Promise((resolve) => setTimeout(resolve, pause * 1000))
+      await backoff.pause(error.seconds)
     }
   }
 }

@@ -1,8 +1,5 @@
-/** The visitor's files: taken, checked, shown and made smaller. Sends nothing. */
+/** The visitor's files: taken, checked and shown. Sends nothing. */
 
-const LONGEST_SIDE = 2560 // pixels of a picture; larger ones are shrunk
-const HEAVY_BYTES = 4 << 20 // and heavier ones
-const QUALITY = 0.85
 const SHRINKABLE = /^image\/(jpeg|png|webp)$/ // a GIF may move
 
 export function takeFiles({root, input, onFile, signal}) {
@@ -40,35 +37,15 @@ export function faultOf({name, size, type}, {accept, bytes}) {
   return size > bytes && !SHRINKABLE.test(type) ? "large" : ""
 }
 
-/** The picture small enough to travel; any other file as it is. */
+/** The picture small enough to travel; any other file as it is. The code for it is loaded when it is needed. */
 export async function shrink(file) {
   if (!SHRINKABLE.test(file.type)) return file
   try {
-    const picture = await createImageBitmap(file) // turned as its camera was held
-    const scale = Math.min(1, LONGEST_SIDE / Math.max(picture.width, picture.height))
-    if (scale === 1 && file.size <= HEAVY_BYTES) return file
-    const canvas = document.createElement("canvas")
-    canvas.width = Math.round(picture.width * scale)
-    canvas.height = Math.round(picture.height * scale)
-    const pen = canvas.getContext("2d")
-    pen.fillStyle = "#fff" // a JPEG is not transparent
-    pen.fillRect(0, 0, canvas.width, canvas.height)
-    pen.drawImage(picture, 0, 0, canvas.width, canvas.height)
-    const smaller = await new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY))
-    if (smaller.size >= file.size) return file
-    return new File([smaller], file.name.replace(/\.\w+$/, ".jpg"), {type: smaller.type})
+    const {shrinkPicture} = await import("./upload.js")
+    return await shrinkPicture(file)
   } catch {
-    return file // no picture, or too large for this browser
+    return file // no picture, too large for this browser, or the code could not be loaded
   }
-}
-
-/** A file that the server has, from its link in a bubble. */
-export async function fetchFile(link) {
-  const response = await fetch(link.href)
-  if (!response.ok) throw Error(response.status)
-  const name = (link.querySelector("img")?.alt ?? link.textContent).replace(/ \([^(]*\)$/, "")
-  const blob = await response.blob()
-  return new File([blob], name, {type: blob.type})
 }
 
 /** What a bubble shows of a file that is on its way. */

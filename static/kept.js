@@ -1,9 +1,7 @@
 /** What this browser keeps for us, and the outbox that sends what is unsent. Knows nothing of the page. */
 
 import {Refused} from "./api.js"
-
-const FIRST_PAUSE_SECONDS = 1
-const LONGEST_PAUSE_SECONDS = 60
+import {Backoff, inTurn} from "./retry.js"
 
 /**
  * Sends in order, one at a time: the first answer brings the session's cookie. A message leaves once the server has
@@ -17,8 +15,7 @@ export class Outbox {
   #signal
   #items
   #running = false
-  #failures = 0
-  #wake = () => {}
+  #backoff = new Backoff()
 
   /** `turn` names the lock that tabs of this chat share. A message with a file is kept in this page only. */
   constructor({drawer, turn, send, signal, on}) {
@@ -28,7 +25,7 @@ export class Outbox {
     this.#signal = signal
     this.#on = on
     this.#items = this.#kept()
-    signal.addEventListener("abort", () => this.#wake())
+    signal.addEventListener("abort", () => this.#backoff.wake())
   }
 
   /** All that is unsent, oldest first. */
@@ -62,7 +59,7 @@ export class Outbox {
 
   /** Sends what waits. If it is pausing after a failure, the pause ends. */
   async run() {
-    this.#wake()
+    this.#backoff.wake()
     if (this.#running) return
     this.#running = true
     for (let item; (item = this.#next()) && !this.#signal.aborted; ) await this.#step(item)
@@ -71,8 +68,9 @@ export class Outbox {
 
   async #step(item) {
     try {
-      const result = await this.#inTurn(() => this.#isKept(item) && this.#send(item))
-      this.#failures = 0
+      const send = () => this.#isKept(item) && this.#send(item)
+      const result = await inTurn(this.#turn, {signal: this.#signal}, send)
+      this.#backoff.reset()
       this.take(item.client_id)
       if (result) this.#on.sent(item, result)
       else this.#on.gone(item) // another tab sent it or took it back
@@ -83,36 +81,14 @@ export class Outbox {
         this.#keep(this.#kept().map((kept) => (kept.client_id === item.client_id ? item : kept)))
         this.#on.refused(item)
       } else {
-        this.#on.later(item, error.reason)
-        await this.#pause(error.seconds)
+        this.#on.later(item, error.reason ?? "server")
+        await this.#backoff.pause(error.seconds)
       }
     }
   }
 
   #next() {
     return this.#items.find((item) => !("refused" in item))
-  }
-
-  #pause(seconds = 0) {
-    const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
-    const jittered = Math.max(seconds, grown * (0.5 + Math.random() / 2))
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, jittered * 1000)
-      this.#wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-  }
-
-  async #inTurn(work) {
-    if (!navigator.locks) return work()
-    try {
-      return await navigator.locks.request(this.#turn, {signal: this.#signal}, work)
-    } catch (error) {
-      if (error.name === "SecurityError") return work() // storage is blocked, and tabs share nothing
-      throw error
-    }
   }
 
   #kept() {

@@ -3,11 +3,12 @@
  * gets through, the same is asked for again and again. Knows nothing of the page.
  */
 
+import {Backoff, inTurn} from "./retry.js"
+
 const SILENCE_SECONDS = 45 // the server is heard every 20
 const FIRST_WORD_SECONDS = 5 // it speaks at once, unless a proxy holds its words back
 const POLL_SECONDS = 5
-const FIRST_PAUSE_SECONDS = 1
-const LONGEST_PAUSE_SECONDS = 30
+const NO_CHAT_SECONDS = 30 // until we ask again whether there is one
 const ANSWER_SECONDS = 2 // of the tab that holds the stream, when another asks for it
 const JOIN_SECONDS = 0.3
 
@@ -21,8 +22,9 @@ export function listen({name, open, of, show, say, signal}) {
   let turn = null // while this tab holds the stream
   let heardAt = 0
   let attempt = new AbortController()
-  let soon = false // the next pause is not taken
-  let wake = () => {}
+  let soon = false // the next stream follows without a pause
+  const backoff = new Backoff()
+  const turns = new Backoff()
   let answered = () => {}
 
   const tell = (kind, value) => signal.aborted || channel.postMessage({kind, value})
@@ -30,26 +32,28 @@ export function listen({name, open, of, show, say, signal}) {
   /** One tab's turn: stream after stream, until another takes over. */
   async function lead() {
     const mine = (turn = {})
-    for (let failures = 0; turn === mine && !signal.aborted; ) {
+    while (turn === mine && !signal.aborted) {
+      soon = false
       const heard = await stream()
       if (turn !== mine || signal.aborted) return
       if (heard === false) works(false)
-      failures = heard ? 1 : failures + 1
-      const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)
-      await pause(heard === null ? LONGEST_PAUSE_SECONDS : grown * (0.5 + Math.random() / 2))
+      if (heard) {
+        backoff.reset()
+        turns.reset()
+      }
+      if (!soon) await backoff.pause(heard === null ? NO_CHAT_SECONDS : 0)
     }
   }
 
   async function queue(options = {signal}) {
-    if (!navigator.locks) return lead()
     try {
-      await navigator.locks.request(`${name} stream`, options, lead)
-    } catch (error) {
+      await inTurn(`${name} stream`, options, lead)
+    } catch {
       if (signal.aborted) return
-      if (error.name === "SecurityError") return lead() // storage is blocked, and tabs share nothing
       turn = null // another tab took over while this one slept
       attempt.abort()
-      wake()
+      backoff.wake()
+      await turns.pause()
       queue()
     }
   }
@@ -120,23 +124,12 @@ export function listen({name, open, of, show, say, signal}) {
     tell("works", whether)
   }
 
-  function pause(seconds) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, soon ? 0 : seconds * 1000)
-      soon = false
-      wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-  }
-
   function look() {
     if (signal.aborted) return
     if (turn) {
       soon = Date.now() - heardAt > SILENCE_SECONDS * 1000
       if (soon) attempt.abort() // we slept
-      wake()
+      backoff.wake()
     } else if (!document.hidden) {
       read(true, signal)
       tell("look")
@@ -144,6 +137,12 @@ export function listen({name, open, of, show, say, signal}) {
       const timer = setTimeout(() => queue({steal: true}), ANSWER_SECONDS * 1000) // sleepers keep their lock
       answered = () => clearTimeout(timer)
     }
+  }
+
+  function restored({persisted}) {
+    if (!persisted) return
+    read(true, signal) // the stream of before is gone
+    look()
   }
 
   channel.onmessage = ({data: {kind, value}}) => {
@@ -157,12 +156,12 @@ export function listen({name, open, of, show, say, signal}) {
     }
   }
   document.addEventListener("visibilitychange", look, {signal})
-  window.addEventListener("pageshow", ({persisted}) => persisted && look(), {signal})
+  window.addEventListener("pageshow", restored, {signal})
   window.addEventListener("online", look, {signal})
   signal.addEventListener("abort", () => {
     channel.close()
     answered()
-    wake()
+    backoff.wake()
   })
   queue()
   setTimeout(() => turn || read(true, signal), JOIN_SECONDS * 1000) // what came while this page was on its way

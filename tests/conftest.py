@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from install_browser import find_firefox
+from install_browser import find_firefox, find_webkit
 from pages import chromium, firefox
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from stage import Stage
@@ -19,7 +19,7 @@ os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
 # These take longest; begun last, one of them would keep the whole run waiting.
 FIRST = [
     *("xss", "page", "round_trip", "crash", "embed", "faults", "security", "backlog", "browser"),
-    *("live", "axe", "files"),
+    *("live", "webkit", "axe", "files", "retries"),
 ]
 
 
@@ -46,8 +46,16 @@ def fresh_stage(tmp_path: Path) -> Iterator[Stage]:
 expect.set_options(timeout=30_000)
 
 
-def pytest_report_header() -> str:
-    return f"Firefox, for the tests marked so: {find_firefox() or 'none on this machine'}"
+# WebKit is driven by selenium, which Playwright's pages do not fit: its tests stand apart.
+collect_ignore = [] if find_webkit() else ["test_webkit.py"]
+
+
+def pytest_report_header() -> list[str]:
+    nothing = "none on this machine, its tests are left out"
+    return [
+        f"Firefox, for the tests marked so: {find_firefox() or nothing}",
+        f"WebKit, for test_webkit.py: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,8 @@
 """Make sure that there is a Chromium for the browser tests, or say why there is none.
 
 One that is installed is used; else Debian's package where we may install it, else Playwright's.
+WebKit, the engine of Safari, is installed where Debian's packages may be; elsewhere its tests are
+left out, and the head of the run says so.
 """
 
 import os
@@ -15,6 +17,8 @@ NAMES = (
     *("google-chrome", "google-chrome-stable"),
 )
 PACKAGES = ("chromium-headless-shell", "chromium")
+WEBKIT_PROGRAMS = ("WebKitWebDriver", "Xvfb")  # WebKitGTK has no headless mode
+WEBKIT_PACKAGES = ("webkit2gtk-driver", "xvfb")
 
 
 def find_chromium() -> str | None:
@@ -38,14 +42,29 @@ def find_firefox() -> str | None:
     return named or next(filter(None, map(shutil.which, FIREFOXES)), None)
 
 
-def install() -> None:
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+def find_webkit() -> str | None:
+    """The WebDriver of a WebKitGTK to test with as well, where a screen for it can be had, too."""
+    return shutil.which(WEBKIT_PROGRAMS[0]) if all(map(shutil.which, WEBKIT_PROGRAMS)) else None
+
+
+def may_use_apt() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install_chromium() -> None:
+    if may_use_apt():
         print("installing Chromium with apt-get ...")
         apt_get("update", "-qq")
         any(apt_get("install", "-y", "-qq", package) for package in PACKAGES)
     if find_chromium() is None:
         print("installing Playwright's Chromium ...")
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
+
+
+def install_webkit() -> None:
+    print("installing WebKitGTK with apt-get ...")
+    apt_get("update", "-qq")
+    apt_get("install", "-y", "-qq", "--no-install-recommends", *WEBKIT_PACKAGES)
 
 
 def apt_get(*command: str) -> bool:
@@ -60,7 +79,9 @@ def apt_get(*command: str) -> bool:
 
 if __name__ == "__main__":
     if find_chromium() is None:
-        install()
+        install_chromium()
+    if find_webkit() is None and may_use_apt():
+        install_webkit()
     if find_chromium() is None:
         sys.exit(
             "The browser tests need Chromium and it could not be installed (see above).\n"

@@ -1,0 +1,48 @@
+/** Repeats what failed, never without a pause. Knows neither the page nor the server. */
+
+const FIRST_PAUSE_SECONDS = 1
+const LONGEST_PAUSE_SECONDS = 30
+const LOCK_TRIES = 3
+
+/** Pauses between the tries of one thing, each about twice as long as the one before. */
+export class Backoff {
+  #failures = 0
+
+  /** Waits `seconds` at least, unless `wake` ends it. */
+  pause(seconds = 0) {
+    const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
+    const jittered = Math.max(seconds, grown * (0.5 + Math.random() / 2))
+    return new Promise((resolve) => {
+      this.wake = resolve
+      setTimeout(resolve, jittered * 1000)
+    })
+  }
+
+  wake() {}
+
+  /** It worked: the next pause is a short one again. */
+  reset() {
+    this.#failures = 0
+  }
+}
+
+/**
+ * Does `work` while no other tab does work of this `name`. Rejects if `work` does, if another tab steals the lock, or
+ * if `options.signal` ends it. Without a lock `work` is done all the same after a few tries. WebKit refuses locks while
+ * it suspends a page: a try without a pause would keep it there for ever.
+ */
+export async function inTurn(name, options, work) {
+  let begun
+  const begin = () => work((begun = true))
+  const backoff = new Backoff()
+  for (let tries = 0; navigator.locks && tries < LOCK_TRIES; tries++) {
+    try {
+      return await navigator.locks.request(name, options, begin)
+    } catch (error) {
+      if (begun || options.signal?.aborted) throw error
+      if (error.name === "SecurityError") break // storage is blocked
+      await backoff.pause()
+    }
+  }
+  return work()
+}

@@ -1,0 +1,31 @@
+/** Prepares a visitor's file for its way to the server. Loaded when the first one needs it. */
+
+const LONGEST_SIDE = 2560 // pixels of a picture; larger ones are shrunk
+const HEAVY_BYTES = 4 << 20 // and heavier ones
+const QUALITY = 0.85
+
+/** The picture as a JPEG, or `file` itself where that is no smaller. Rejects if the browser cannot read it. */
+export async function shrinkPicture(file) {
+  const picture = await createImageBitmap(file) // turned as its camera was held
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(picture.width, picture.height))
+  if (scale === 1 && file.size <= HEAVY_BYTES) return file
+  const canvas = document.createElement("canvas")
+  canvas.width = Math.round(picture.width * scale)
+  canvas.height = Math.round(picture.height * scale)
+  const pen = canvas.getContext("2d")
+  pen.fillStyle = "#fff" // a JPEG is not transparent
+  pen.fillRect(0, 0, canvas.width, canvas.height)
+  pen.drawImage(picture, 0, 0, canvas.width, canvas.height)
+  const smaller = await new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY))
+  if (smaller.size >= file.size) return file
+  return new File([smaller], file.name.replace(/\.\w+$/, ".jpg"), {type: smaller.type})
+}
+
+/** A file that the server has, from its link in a bubble. */
+export async function fetchFile(link) {
+  const response = await fetch(link.href)
+  if (!response.ok) throw Error(response.status)
+  const name = (link.querySelector("img")?.alt ?? link.textContent).replace(/ \([^(]*\)$/, "")
+  const blob = await response.blob()
+  return new File([blob], name, {type: blob.type})
+}
