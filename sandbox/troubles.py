@@ -22,7 +22,7 @@ class Troubles:
 
     slow_seconds: float = 0.0  # each call: slept after the work, before the answer
     slow_method: str = ""  # only this method is slow; empty: all
-    item_seconds: float = 0.0  # each send.messages item: slept before it is stored
+    item_seconds: float = 0.0  # each send.messages item: waits so long before it is stored
     down: bool = False  # connections close, nothing is done
     http_500: bool = False  # a 502 page of a proxy, nothing is done
     drop_answers: int = 0  # done, then the connection closes

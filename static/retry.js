@@ -1,16 +1,15 @@
 /** Repeats what failed, never without a pause. Knows neither the page nor the server. */
 
-const FIRST_PAUSE_SECONDS = 1
 const LONGEST_PAUSE_SECONDS = 30
 const LOCK_TRIES = 3
 
-/** Pauses between the tries of one thing, each about twice as long as the one before. */
+/** Pauses between the tries of one thing: up to 1 s, 2 s, 4 s and so on. */
 export class Backoff {
   #failures = 0
 
   /** Waits `seconds` at least, unless `wake` ends it. */
   pause(seconds = 0) {
-    const grown = Math.min(FIRST_PAUSE_SECONDS * 2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
+    const grown = Math.min(2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
     const jittered = Math.max(seconds, grown * (0.5 + Math.random() / 2))
     return new Promise((resolve) => {
       this.wake = resolve

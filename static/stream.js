@@ -52,7 +52,6 @@ export function listen({name, open, of, show, say, signal}) {
       if (signal.aborted) return
       turn = null // another tab took over while this one slept
       attempt.abort()
-      backoff.wake()
       await turns.pause()
       queue()
     }
@@ -69,6 +68,7 @@ export function listen({name, open, of, show, say, signal}) {
     let silence = setTimeout(end, SILENCE_SECONDS * 1000)
     const polling = setTimeout(poll, FIRST_WORD_SECONDS * 1000)
     const heard = await read(false, over, () => {
+      heardAt = Date.now()
       clearTimeout(silence)
       clearTimeout(polling)
       silence = setTimeout(end, SILENCE_SECONDS * 1000)
@@ -102,7 +102,6 @@ export function listen({name, open, of, show, say, signal}) {
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
       for (let part; !(part = await reader.read()).done; ) {
         heard = true
-        heardAt = Date.now()
         onWord()
         const events = (text + part.value).split("\n\n")
         text = events.pop()
@@ -110,7 +109,7 @@ export function listen({name, open, of, show, say, signal}) {
         if (!html.trim()) continue
         show(html)
         if (!turn) continue
-        tell("chat", id) // also to whom no answer has told it yet
+        tell("chat", id) // some tabs do not know it yet
         tell("changed", html)
       }
       return heard

@@ -79,15 +79,16 @@ def before_a_message_is_stored(folder: Path) -> None:
         stage.install()
         talk = Talk(stage, "anna")
         calls = len(stage.calls(SEND))
-        stage.trouble(item_seconds=11)
+        begun = stage.state()["counts"]["calls"]
+        stage.trouble(item_seconds=600)
         text = talk.write()
-        time.sleep(0.6)  # the sender has begun its call
+        wait_until(lambda: stage.state()["counts"]["calls"] > begun)  # the call is under way
 
         stage.kill()
         assert text not in stage.texts(talk.chat_id)
         stage.start()
         assert text not in stage.texts(talk.chat_id)
-        stage.trouble(item_seconds=0)
+        stage.trouble(item_seconds=0)  # ends the wait
 
         wait_until(lambda: text in stage.texts(talk.chat_id), 60)
         talk.write()
