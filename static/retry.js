@@ -31,8 +31,11 @@ export class Backoff {
  * it suspends a page: a try without a pause would keep it there for ever.
  */
 export async function inTurn(name, options, work) {
-  let begun
-  const begin = () => work((begun = true))
+  let begun = false
+  const begin = () => {
+    begun = true
+    return work()
+  }
   const backoff = new Backoff()
   for (let tries = 0; navigator.locks && tries < LOCK_TRIES; tries++) {
     try {
