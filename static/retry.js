@@ -27,8 +27,8 @@ export class Backoff {
 
 /**
  * Does `work` while no other tab does work of this `name`. Rejects if `work` does, if another tab steals the lock, or
- * if `options.signal` ends it. Without a lock `work` is done all the same after a few tries. WebKit refuses locks while
- * it suspends a page: a try without a pause would keep it there for ever.
+ * if `options.signal` ends it. After a few tries `work` is done without a lock. WebKit refuses locks while it suspends
+ * a page: tries without a pause would keep it there for ever.
  */
 export async function inTurn(name, options, work) {
   let begun = false

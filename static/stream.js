@@ -8,7 +8,7 @@ import {Backoff, inTurn} from "./retry.js"
 const SILENCE_SECONDS = 45 // the server is heard every 20
 const FIRST_WORD_SECONDS = 5 // it speaks at once, unless a proxy holds its words back
 const POLL_SECONDS = 5
-const NO_CHAT_SECONDS = 30 // until we ask again whether there is one
+const NO_CHAT_SECONDS = 30 // then it is asked for again
 const ANSWER_SECONDS = 2 // of the tab that holds the stream, when another asks for it
 const JOIN_SECONDS = 0.3
 
