@@ -9,6 +9,7 @@ export function takeFiles({root, input, onFile, signal}) {
   const dragged = (listener) => (event) => event.dataTransfer.types.includes("Files") && listener(event)
   const drop = (over) => root.classList.toggle("drop", over)
 
+  import("./upload.js").catch(() => {}) // it must be here when a file is chosen offline
   on("change", () => {
     all(input.files)
     input.value = ""
@@ -37,14 +38,14 @@ export function faultOf({name, size, type}, {accept, bytes}) {
   return size > bytes && !SHRINKABLE.test(type) ? "large" : ""
 }
 
-/** The picture small enough to travel; any other file as it is. The code for it is loaded when it is needed. */
+/** The picture small enough to travel; any other file as it is. */
 export async function shrink(file) {
   if (!SHRINKABLE.test(file.type)) return file
   try {
     const {shrinkPicture} = await import("./upload.js")
     return await shrinkPicture(file)
   } catch {
-    return file // no picture, too large for this browser, or the code could not be loaded
+    return file // no picture, or too large for this browser
   }
 }
 

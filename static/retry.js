@@ -37,12 +37,12 @@ export async function inTurn(name, options, work) {
     return work()
   }
   const backoff = new Backoff()
-  for (let tries = 0; navigator.locks && tries < LOCK_TRIES; tries++) {
+  for (let tries = 1; navigator.locks; tries++) {
     try {
       return await navigator.locks.request(name, options, begin)
     } catch (error) {
       if (begun || options.signal?.aborted) throw error
-      if (error.name === "SecurityError") break // storage is blocked
+      if (tries === LOCK_TRIES || error.name === "SecurityError") break // it says that storage is blocked
       await backoff.pause()
     }
   }

@@ -140,7 +140,7 @@ export function listen({name, open, of, show, say, signal}) {
 
   function restored({persisted}) {
     if (!persisted) return
-    read(true, signal) // the stream of before is gone
+    if (turn) read(true, signal) // the stream of before is gone
     look()
   }
 

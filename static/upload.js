@@ -1,4 +1,4 @@
-/** Prepares a visitor's file for its way to the server. Loaded when the first one needs it. */
+/** Prepares a visitor's file for its way to the server. Loaded after the chat is shown. */
 
 const LONGEST_SIDE = 2560 // pixels of a picture; larger ones are shrunk
 const HEAVY_BYTES = 4 << 20 // and heavier ones

@@ -36,6 +36,11 @@ DRAW = """
     window.drawn = new File(parts, `drawn.${type.slice(6)}`, {type})
   }
 """
+# What follows a PNG's end is passed over by whoever reads it.
+MAKE_HEAVY = """
+  (bytes) => { drawn = new File([drawn, new Uint8Array(bytes)], drawn.name, {type: drawn.type}) }
+"""
+LIMIT_BYTES = 20 << 20
 HAND_OVER = """
   ({event, text}) => {
     const dataTransfer = new DataTransfer()
@@ -187,6 +192,21 @@ def test_a_huge_picture_is_shrunk_and_stays_upright(
     sent = wait_until(lambda: files_at_portal(stage, past))[-1]
     assert sent["name"].startswith("drawn.jp")
     assert sent["size"] < before
+
+
+def test_a_picture_over_the_limit_chosen_in_a_tunnel_is_shrunk_and_sent(
+    stage: Stage, context: BrowserContext, page: Page
+) -> None:
+    draw(page, width=5120, height=2560, type="image/png")
+    page.evaluate(MAKE_HEAVY, LIMIT_BYTES)
+    context.set_offline(True)
+    hand_over(page, "drop")
+    page.locator(f"{OWN} .reason").get_by_text("No connection").wait_for()
+
+    context.set_offline(False)
+
+    page.locator(f'{OWN}[data-state="delivered"]').wait_for()
+    assert shown_size(page) == [2560, 1280]
 
 
 @pytest.mark.firefox

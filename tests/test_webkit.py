@@ -97,6 +97,13 @@ def shows(safari: WebDriver, *texts: str) -> None:
     )
 
 
+def holds(safari: WebDriver, *locks: int) -> None:
+    """Wait until so many locks are held, and so many waited for, by all tabs of the chat."""
+    WebDriverWait(safari, SEEN_SECONDS, 0.1).until(
+        lambda _: safari.execute_async_script(LOCKS) == [*locks], f"{locks}"
+    )
+
+
 def open_page(safari: WebDriver, stage: Stage) -> None:
     safari.get(f"{stage.chat}/")
     find(safari, READY)
@@ -131,7 +138,7 @@ def test_a_conversation_goes_on_through_reloads(stage: Stage, safari: WebDriver)
     expected = ["From Safari"]
 
     for number in range(RELOADS):
-        assert safari.execute_async_script(LOCKS) == [1, 0]
+        holds(safari, 1, 0)
         safari.refresh()
         find(safari, READY)
         answer(stage, chat, f"answer {number}")
@@ -171,7 +178,7 @@ def test_of_two_tabs_each_may_be_reloaded_and_closed(stage: Stage, safari: WebDr
     safari.switch_to.new_window("tab")
     second = safari.current_window_handle
     open_page(safari, stage)
-    assert safari.execute_async_script(LOCKS) == [1, 1]
+    holds(safari, 1, 1)
 
     expected = ["In two tabs"]
     for number, tab in enumerate([second, first] * 2):
@@ -188,6 +195,20 @@ def test_of_two_tabs_each_may_be_reloaded_and_closed(stage: Stage, safari: WebDr
     safari.switch_to.window(first)
     answer(stage, chat, "to the one left")
     shows(safari, *expected, "to the one left")
+
+
+def test_a_killed_server_is_found_again(stage: Stage, safari: WebDriver) -> None:
+    open_page(safari, stage)
+    chat = write(safari, stage, "Are you there?")
+
+    stage.kill()
+    find(safari, "#message").send_keys("While you were away" + Keys.ENTER)
+    find(safari, 'article.visitor[data-state="waiting"] .reason button')
+    stage.start()
+    find(safari, '.status[data-connection="ready"]')
+    answer(stage, chat, "Here again")
+
+    shows(safari, "Are you there?", "While you were away", "Here again")
 
 
 def test_an_embedded_chat_goes_on_when_its_host_is_reloaded(
