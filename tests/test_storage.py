@@ -1,6 +1,7 @@
 """The store: what it promises of transactions, order, locks and its file, on a real file."""
 
 import ast
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -689,6 +690,21 @@ def test_an_address_above_the_limit_is_told_to_wait(store: Store, second: Store)
         store.add_visitor_message(visitor(), "three", "", None, limits, NOW)
     elsewhere = replace(limits, address="another address")
     store.add_visitor_message(visitor(), "from elsewhere", "", None, elsewhere, NOW)
+
+
+def test_requests_that_cross_a_minutes_end_in_any_order_are_all_counted(store: Store) -> None:
+    """Two workers write their requests in another order than they came."""
+    ends = NOW + MINUTE - NOW % MINUTE
+    passed = 0
+    for _ in range(10):
+        for now in (ends - 0.01, ends + 0.01):
+            with contextlib.suppress(TooMany):
+                store.count_hit("a flood", 2, now)
+                passed += 1
+
+    assert passed == 4
+    store.count_hit("another", 2, ends + 10 * MINUTE)
+    assert len(store.rows("select * from hits")) == 1
 
 
 def test_refusals_are_counted_by_reason(store: Store, second: Store) -> None:
