@@ -26,7 +26,7 @@ from bitrix import Bitrix
 from chat import MAX_BODY_BYTES, PLAIN_FORMS, ajax, chat_page, index, wants_page
 from connector import Connector, TokenKeeper
 from database import StoreUnavailable
-from delivery import Sender
+from delivery.worker import Worker
 from events import BadRequest
 from files import Files
 from handler import handler, install, note_loss
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     store = Store(settings.storage.url, ROOT, RENDERER)
     bitrix = Bitrix(settings.bitrix24, TokenKeeper(store), settings.delivery.timeout_seconds)
     connector = Connector(settings, store, bitrix)
-    sender = Sender(settings, store, bitrix, connector)
+    sender = Worker(settings, store, bitrix, connector)
 
     app = Flask(__name__)
     app.request_class = FileRequest

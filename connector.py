@@ -16,9 +16,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bbcode import file_html, take_signature, to_html
-from bitrix import Bitrix, BitrixError, Grant, OutcomeUnknown, Refused, SetupFault, TryLater
+from bitrix import Bitrix
 from database import LockHeld, StoreUnavailable
 from events import Event, IncomingMessage, Placement
+from rest.errors import BitrixError, Cause, SetupFault
+from rest.replies import Grant
 from settings import Settings, origin_of
 from storage import OperatorMessage, Outdated, Portal, Store, TooMany
 
@@ -38,8 +40,16 @@ ICONS = Path(__file__).parent / "static" / "connector"
 LOCK_SECONDS = 60.0
 KEEP_TRIES = 10
 PROOFS = "proofs"  # what failed ones are counted under
-# How a portal says that a token is none of its own.
-FOREIGN_TOKEN = {"INVALID_TOKEN", "EXPIRED_TOKEN", "NO_AUTH_FOUND", "WRONG_AUTH_TYPE"}
+# The text that explains each cause, and the HTTP status of the page that says it.
+EXPLAINED: dict[Cause, tuple[str, int]] = {
+    Cause.BUSY: ("portal_busy", 503),
+    Cause.UNREACHABLE: ("unreachable", 503),
+    Cause.NOT_A_PORTAL: ("not_a_portal", 502),
+    Cause.BLOCKED: ("portal_blocked", 502),
+    Cause.ENDED: ("portal_ended", 502),
+    Cause.TOKEN: ("setup", 502),
+    Cause.SETUP: ("setup", 502),
+}
 
 
 class Fault(Exception):
@@ -178,7 +188,7 @@ class Connector:
         try:
             code = self._bitrix.app_of_token(access_token)
         except SetupFault as error:
-            if error.code.upper() not in FOREIGN_TOKEN:
+            if error.cause is not Cause.TOKEN:
                 raise
             log.warning("a token was not accepted by the portal: %s", error.code)
             raise Fault("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
@@ -314,25 +324,15 @@ class Connector:
             yield
         except BitrixError as error:
             log.warning("%s failed: %s", error.method, error.code)
-            what: dict[str, Any] = {"method": error.method, "code": error.code, "portal": portal}
-            match error:
-                case TryLater(code="QUERY_LIMIT_EXCEEDED" | "OPERATION_TIME_LIMIT" | "HTTP_429"):
-                    raise Fault("portal_busy", 503, **what) from None
-                case TryLater() | OutcomeUnknown():
-                    raise Fault("unreachable", 503, **what) from None
-                case SetupFault(code="PORTAL_MOVED" | "HTTP_404" | "HTTP_403" | "HTTP_400"):
-                    raise Fault("not_a_portal", 502, **what) from None
-                case SetupFault(code="OVERLOAD_LIMIT"):
-                    raise Fault("portal_blocked", 502, **what) from None
-                case SetupFault(code="PAYMENT_REQUIRED" | "PORTAL_DELETED"):
-                    raise Fault("portal_ended", 502, **what) from None
-                case SetupFault():
-                    raise Fault("setup", 502, **what) from None
-                case Refused():
-                    what["description"] = error.description[:300]
-                    raise Fault("refused", 502, **what) from None
-                case _:
-                    raise
+            key, status = EXPLAINED.get(error.cause, ("refused", 502))
+            raise Fault(
+                key,
+                status,
+                method=error.method,
+                code=error.code,
+                portal=portal,
+                description=error.description[:300],
+            ) from None
 
 
 def keep_added(store: Store, incoming: list[IncomingMessage], line: int, now: float) -> None:

@@ -17,10 +17,10 @@ from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
 import events
-from bitrix import Grant, expiry
 from connector import Claim, Fault, keep_added, keep_edited, operator_message
 from database import StoreUnavailable
 from events import BadRequest, Form, text_of
+from rest.replies import Grant, expiry
 from settings import origin_of
 from storage import TooMany
 from texts import text

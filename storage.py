@@ -16,6 +16,7 @@ from database import Database, transaction
 
 Author = Literal["visitor", "operator", "system"]
 State = Literal["stored", "delivered", "refused"]
+DeliveryState = Literal["queued", "sending", "in doubt"]  # what is delivered or failed is gone
 
 RUN_LIMIT = 10  # messages of one chat that are looked at together
 
@@ -110,6 +111,15 @@ MIGRATIONS = [
     alter table chats add column owner text;
     create index chats_of_owner on chats (owner);
     """,
+    """
+    alter table deliveries rename column sending_since to called_at;
+    alter table deliveries rename column by_link to file_as_link;
+    alter table deliveries add column state text not null default 'queued';
+    update deliveries set state = case when error is null then 'sending' else 'in doubt' end
+        where called_at is not null;
+    alter table chats add column turn integer not null default 0;
+    create index chats_by_turn on chats (turn);
+    """,
 ]
 
 
@@ -145,6 +155,7 @@ class Chat:
     consent_at: float | None = None
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
     owner: str | None = None  # the customer's chat of which it is a part, once they logged in
+    turn: int = 0  # rises with each call that brings one of its messages: the lowest is next
 
 
 @dataclass(frozen=True)
@@ -180,17 +191,18 @@ class Message:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Work for the sender: a visitor's message, or the confirmation of an operator's."""
+    """Work for the engine: a visitor's message, or the confirmation of an operator's."""
 
     id: int
     kind: Literal["message", "confirmation"]
     line: int | None
-    attempts: int
-    sending_since: float | None  # when a call with it began, or ended without an answer
-    error: str | None  # of the last try
+    attempts: int  # calls that may have brought it to the portal
+    called_at: float | None  # when a call with it began, or ended without an answer
+    error: str | None  # of the last call
     message: Message
     chat: Chat
-    by_link: bool = False  # the portal did not take the file: it goes as a text with its address
+    state: DeliveryState = "queued"
+    file_as_link: bool = False  # the portal did not take the file: its address goes as a text
 
 
 @dataclass(frozen=True)
@@ -259,18 +271,30 @@ class Refusals:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one try of a delivery ended; `store.record` notes it."""
+class PortalDialog:
+    """The portal's ids of a chat's dialog, as far as an answer names them."""
 
-    delivery: Delivery
-    state: Literal["delivered", "refused", "postponed", "unknown"]
-    error: str | None = None
-    due: float = 0.0  # when to look at a postponed or unknown one again
     portal_chat_id: int | None = None
     portal_user_id: int | None = None
     session_id: int | None = None
-    tried: bool = True  # whether it counts as a try of this delivery
-    by_link: bool = False  # the next try brings the file's address only
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a delivery in one call, or in one look for it; `store.record` notes it."""
+
+    delivery: Delivery
+    state: Literal["delivered", "failed", "queued", "in doubt"]
+    error: str | None = None
+    due: float = 0.0  # when a queued one may be sent, one in doubt be looked for
+    attempted: bool = True  # whether a call may have brought it to the portal
+    file_as_link: bool = False  # the next call brings the file's address only
+    dialog: PortalDialog = PortalDialog()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the portal has this message or this file, or will never have it."""
+        return self.state in ("delivered", "failed") or self.file_as_link
 
 
 class Store(Database):
@@ -371,9 +395,7 @@ class Store(Database):
     def connect_line(self, db: sqlite3.Connection, line: int, now: float) -> None:
         db.execute("insert or replace into lines values (?, 1, ?)", (line, now))
         # What waited for a line need not wait longer.
-        db.execute(
-            "update deliveries set due = ? where due > ? and sending_since is null", (now, now)
-        )
+        db.execute("update deliveries set due = ? where due > ? and state = 'queued'", (now, now))
 
     @transaction
     def disconnect_line(self, db: sqlite3.Connection, line: int) -> None:
@@ -699,7 +721,7 @@ class Store(Database):
         )
         # What became of a lost answer can be looked for now.
         db.execute(
-            "update deliveries set due = 0 where chat_id = ? and sending_since is not null",
+            "update deliveries set due = 0 where chat_id = ? and state = 'in doubt'",
             (chat_id,),
         )
         _know_dialog(db, chat_id, portal_chat_id, line)
@@ -813,42 +835,42 @@ class Store(Database):
         return self._deliveries(rows)
 
     def due_messages(self, now: float, chats: int, run: int = 1) -> list[Delivery]:
-        """Visitors' messages that may be sent now, of so many chats, the longest waiting first.
+        """Visitors' messages that may be sent now, of so many chats: whose turn was longest ago.
 
-        Of a chat `run` at most, beginning with its oldest undelivered one: where that is not due
-        yet, or its outcome is unknown, the chat waits and the others do not.
+        Of a chat `run` at most, beginning with its oldest unfinished one: where that is not due
+        yet, or in doubt, the chat waits and the others do not.
         """
         return [
             one
-            for chat_id in self._heads(now, chats, unsure=False)
-            for one in self._run_of(chat_id, run, unsure=False)
+            for chat_id in self._heads(now, chats, "queued")
+            for one in self._run_of(chat_id, run, "queued")
         ]
 
-    def unsure_messages(self, now: float, chats: int) -> list[Delivery]:
+    def messages_in_doubt(self, now: float, chats: int) -> list[Delivery]:
         """Those with which chats wait because nobody knows whether the portal has them."""
         return [
             one
-            for chat_id in self._heads(now, chats, unsure=True)
-            for one in self._run_of(chat_id, RUN_LIMIT, unsure=True)
+            for chat_id in self._heads(now, chats, "in doubt")
+            for one in self._run_of(chat_id, RUN_LIMIT, "in doubt")
         ]
 
-    def _heads(self, now: float, limit: int, unsure: bool) -> list[str]:
-        """Chats whose oldest undelivered message is due."""
+    def _heads(self, now: float, limit: int, state: DeliveryState) -> list[str]:
+        """Chats whose oldest unfinished message is due in this state."""
         rows = self.rows(
-            "select chat_id from deliveries where id in"
+            "select d.chat_id from deliveries d join chats c on c.id = d.chat_id where d.id in"
             " (select min(id) from deliveries where kind = 'message' group by chat_id)"
-            " and due <= ? and (sending_since is not null) = ? order by id limit ?",
-            now, unsure, limit,
+            " and d.due <= ? and d.state = ? order by c.turn, d.id limit ?",
+            now, state, limit,
         )  # fmt: skip
         return [row["chat_id"] for row in rows]
 
-    def _run_of(self, chat_id: str, limit: int, unsure: bool) -> list[Delivery]:
-        """A chat's oldest undelivered messages, as far as they are all unsure, or none is."""
+    def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Delivery]:
+        """A chat's oldest unfinished messages, as far as all are in this state."""
         rows = self.rows(
             f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
             chat_id, limit,
         )  # fmt: skip
-        same = [(row["sending_since"] is not None) == unsure for row in rows]
+        same = [row["state"] == state for row in rows]
         return self._deliveries(rows[: (*same, False).index(False)])
 
     def _deliveries(self, rows: list[sqlite3.Row]) -> list[Delivery]:
@@ -859,77 +881,98 @@ class Store(Database):
             if message is None or chat is None:  # the visitor has just deleted it
                 continue
             found.append(Delivery(
-                row["id"], row["kind"], row["line"], row["attempts"], row["sending_since"],
-                row["error"], _message(message), chat, bool(row["by_link"]),
+                row["id"], row["kind"], row["line"], row["attempts"], row["called_at"],
+                row["error"], _message(message), chat, row["state"], bool(row["file_as_link"]),
             ))  # fmt: skip
         return found
 
     @transaction
-    def begin_sending(
+    def claim(
         self, db: sqlite3.Connection, deliveries: list[Delivery], line: int, now: float
     ) -> list[Delivery]:
-        """Note that a call with these begins: if we die in it, its outcome is unknown.
+        """Note that a call with these messages begins: if we die in it, they are in doubt.
 
-        Returns them as they are now, without those whose chat was deleted meanwhile, or with
-        which another process has begun.
+        Returns them as they are now, without those whose chat was deleted meanwhile, or which
+        another process has claimed. Each chat keeps the line of its first call.
         """
-        begun = []
+        turn = db.execute("select coalesce(max(turn), 0) + 1 as next from chats").fetchone()["next"]
+        claimed = []
         for delivery in deliveries:
             changed = db.execute(
-                "update deliveries set sending_since = ?, line = ?, error = null"
-                " where id = ? and sending_since is ?",
-                (now, line, delivery.id, delivery.sending_since),
-            )
-            db.execute(
-                "update chats set line = coalesce(line, ?) where id = ?", (line, delivery.chat.id)
+                "update deliveries set state = 'sending', called_at = ?, line = ?, error = null"
+                " where id = ? and state = 'queued'",
+                (now, line, delivery.id),
             )
             if changed.rowcount:
-                begun.append(replace(delivery, line=line, sending_since=now, error=None))
-        return begun
+                db.execute(
+                    "update chats set line = coalesce(line, ?), turn = ? where id = ?",
+                    (line, turn, delivery.chat.id),
+                )
+                claimed.append(
+                    replace(delivery, state="sending", line=line, called_at=now, error=None)
+                )
+        return claimed
+
+    @transaction
+    def doubt_interrupted(self, db: sqlite3.Connection, error: str) -> None:
+        """What a process was sending when it died may have arrived."""
+        db.execute(
+            "update deliveries set state = 'in doubt', error = ? where state = 'sending'", (error,)
+        )
 
     @transaction
     def make_due(self, db: sqlite3.Connection, now: float) -> None:
         """Let nothing wait for a later time: after a restart, or when the clock was set back."""
         db.execute("update deliveries set due = ? where due > ?", (now, now))
-        db.execute("update deliveries set sending_since = ? where sending_since > ?", (now, now))
+        db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))
 
     @transaction
     def record(self, db: sqlite3.Connection, outcomes: list[Outcome], now: float) -> None:
-        """Note how tries ended: delivered and refused ones leave the queue."""
+        """Note what became of deliveries: delivered and failed ones leave the queue."""
         for outcome in outcomes:
             delivery = outcome.delivery
-            if outcome.state in ("delivered", "refused"):
-                db.execute("delete from deliveries where id = ?", (delivery.id,))
-                db.execute(
-                    "update messages set state = ?, error = ? where id = ?",
-                    (outcome.state, outcome.error, delivery.message.id),
-                )
-                if delivery.kind == "message":  # of a confirmation the visitor sees nothing
-                    db.execute(
-                        "update messages set revision = ? where id = ?",
-                        (_next_revision(db), delivery.message.id),
-                    )
+            if outcome.state in ("delivered", "failed"):
+                self._finish(db, outcome)
             else:
+                in_doubt = outcome.state == "in doubt"
+                ended_now = now if outcome.attempted else None  # else as noted before
                 db.execute(
-                    "update deliveries set due = ?, error = ?, sending_since ="
-                    " case when not ? then null when ? then ? else coalesce(sending_since, ?) end,"
-                    " attempts = attempts + ?, by_link = max(by_link, ?) where id = ?",
-                    (outcome.due, outcome.error, outcome.state == "unknown", outcome.tried, now,
-                     now, outcome.tried, outcome.by_link, delivery.id),
+                    "update deliveries set state = ?, due = ?, error = ?,"
+                    " called_at = case when ? then coalesce(?, called_at, ?) end,"
+                    " attempts = attempts + ?, file_as_link = max(file_as_link, ?) where id = ?",
+                    (outcome.state, outcome.due, outcome.error, in_doubt, ended_now, now,
+                     outcome.attempted, outcome.file_as_link, delivery.id),
                 )  # fmt: skip
-            if outcome.portal_user_id is not None:
-                db.execute(
-                    "update chats set portal_user_id = ? where id = ?",
-                    (outcome.portal_user_id, delivery.chat.id),
-                )
-            if outcome.portal_chat_id is not None:
-                db.execute(
-                    "update chats set dialog_line = ?, portal_chat_id = ?, session_id = ?,"
-                    " portal_user_id = coalesce(?, portal_user_id) where id = ?",
-                    (delivery.line, outcome.portal_chat_id, outcome.session_id,
-                     outcome.portal_user_id, delivery.chat.id),
-                )  # fmt: skip
-                _know_dialog(db, delivery.chat.id, outcome.portal_chat_id, delivery.line)
+            self._know_dialog_of(db, outcome)
+
+    def _finish(self, db: sqlite3.Connection, outcome: Outcome) -> None:
+        delivery = outcome.delivery
+        db.execute("delete from deliveries where id = ?", (delivery.id,))
+        # "refused" is the visitor's word for what failed: pages and stores of before know it.
+        state = "delivered" if outcome.state == "delivered" else "refused"
+        db.execute(
+            "update messages set state = ?, error = ? where id = ?",
+            (state, outcome.error, delivery.message.id),
+        )
+        if delivery.kind == "message":  # of a confirmation the visitor sees nothing
+            db.execute(
+                "update messages set revision = ? where id = ?",
+                (_next_revision(db), delivery.message.id),
+            )
+
+    def _know_dialog_of(self, db: sqlite3.Connection, outcome: Outcome) -> None:
+        dialog, delivery = outcome.dialog, outcome.delivery
+        if dialog.portal_user_id is not None:
+            db.execute(
+                "update chats set portal_user_id = ? where id = ?",
+                (dialog.portal_user_id, delivery.chat.id),
+            )
+        if dialog.portal_chat_id is not None:
+            db.execute(
+                "update chats set dialog_line = ?, portal_chat_id = ?, session_id = ? where id = ?",
+                (delivery.line, dialog.portal_chat_id, dialog.session_id, delivery.chat.id),
+            )
+            _know_dialog(db, delivery.chat.id, dialog.portal_chat_id, delivery.line)
 
     def waiting(self) -> int:
         """How many deliveries are in the queue."""
@@ -952,7 +995,9 @@ def _forget_portals_ids(db: sqlite3.Connection) -> None:
     """Of another portal: texts stay, and visitors' messages that wait go to the new one."""
     db.execute("update lines set active = 0")
     db.execute("delete from deliveries where kind = 'confirmation'")
-    db.execute("update deliveries set sending_since = null, line = null, attempts = 0")
+    db.execute(
+        "update deliveries set state = 'queued', called_at = null, line = null, attempts = 0"
+    )
     db.execute("update messages set im_message_id = null, im_chat_id = null")
     db.execute(
         "update chats set line = null, dialog_line = null, portal_chat_id = null,"

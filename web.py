@@ -30,7 +30,7 @@ import identity
 from bitrix import Bitrix
 from connector import Connector, render_outdated
 from database import StoreUnavailable
-from delivery import Sender
+from delivery.worker import Worker
 from events import BadRequest, Form
 from files import Files
 from live import Live
@@ -53,7 +53,7 @@ class Services:
     store: Store
     bitrix: Bitrix
     connector: Connector
-    sender: Sender
+    sender: Worker
     live: Live
     files: Files
     refused: Counter[str] = field(default_factory=Counter)  # since the last note

@@ -19,7 +19,7 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
     user = {"id": chat.id, "name": portal_name(chat.name), "email": chat.email, "phone": chat.phone}
     told = {"id": wire_id(delivery), "date": int(message.sent_at), "text": message.text}
     files = message.extra.get("files", [])
-    if delivery.by_link:  # the text, if there is one, has arrived
+    if delivery.file_as_link:  # the text, if there is one, has arrived
         told["text"] = "\n".join(f"{file['name']}\n{file['link']}" for file in files)
     elif files:
         told["files"] = [
@@ -35,7 +35,7 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
 
 def wire_id(delivery: Delivery) -> str:
     """By what the portal knows the message; a file's link is a message of its own."""
-    return f"{delivery.message.id}-link" if delivery.by_link else str(delivery.message.id)
+    return f"{delivery.message.id}-link" if delivery.file_as_link else str(delivery.message.id)
 
 
 def wire_confirmation(delivery: Delivery) -> dict[str, object]:

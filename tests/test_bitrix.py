@@ -20,20 +20,16 @@ from urllib.parse import parse_qsl
 import pytest
 from pydantic import SecretStr
 
-from bitrix import (
+from bitrix import Bitrix
+from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
+from rest.php import php_form
+from rest.replies import (
     LONGEST_TOKEN_SECONDS,
-    Bitrix,
-    BitrixError,
     Grant,
     HistoryMessage,
     ItemResult,
-    OutcomeUnknown,
-    Refused,
-    SetupFault,
-    TryLater,
     expiry,
     grant_from,
-    php_form,
 )
 from settings import Bitrix24
 
@@ -743,11 +739,11 @@ def refused(code: str, **other: object) -> dict[str, object]:
         (said(refused("QUERY_LIMIT_EXCEEDED"), 503), TryLater, "QUERY_LIMIT_EXCEEDED"),
         (said(refused("OPERATION_TIME_LIMIT"), 429), TryLater, "OPERATION_TIME_LIMIT"),
         (said(refused("OVERLOAD_LIMIT"), 503), SetupFault, "OVERLOAD_LIMIT"),
-        (said(refused("invalid_token"), 401), SetupFault, "invalid_token"),
+        (said(refused("invalid_token"), 401), SetupFault, "INVALID_TOKEN"),
         (said(refused("NO_AUTH_FOUND"), 401), SetupFault, "NO_AUTH_FOUND"),
         (said(refused("WRONG_AUTH_TYPE"), 403), SetupFault, "WRONG_AUTH_TYPE"),
-        (said(refused("insufficient_scope"), 403), SetupFault, "insufficient_scope"),
-        (said(refused("user_access_error"), 403), SetupFault, "user_access_error"),
+        (said(refused("insufficient_scope"), 403), SetupFault, "INSUFFICIENT_SCOPE"),
+        (said(refused("user_access_error"), 403), SetupFault, "USER_ACCESS_ERROR"),
         (said(refused("PORTAL_DELETED"), 403), SetupFault, "PORTAL_DELETED"),
         (said(refused("PAYMENT_REQUIRED"), 402), SetupFault, "PAYMENT_REQUIRED"),
         (
@@ -777,8 +773,8 @@ def refused(code: str, **other: object) -> dict[str, object]:
         (Reply(b'{"result": tru', 200), OutcomeUnknown, "HTTP_200"),
         (Reply(json.dumps({"result": SENT}).encode(), cut=10), OutcomeUnknown, "NO_REPLY"),
         (HANG_UP, OutcomeUnknown, "CONNECTION_LOST"),
-        (page(404), SetupFault, "HTTP_404"),
-        (page(403), SetupFault, "HTTP_403"),
+        (page(404), Refused, "HTTP_404"),
+        (page(403), Refused, "HTTP_403"),
         (page(301, Location="https://renamed.example/"), SetupFault, "PORTAL_MOVED"),
         (page(302, Location="https://renamed.example/"), SetupFault, "PORTAL_MOVED"),
         (page(307, Location="https://renamed.example/"), SetupFault, "PORTAL_MOVED"),

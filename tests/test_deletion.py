@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from test_storage import (
@@ -21,7 +22,7 @@ from test_storage import (
     write,
 )
 
-from storage import Outcome, Store
+from storage import Outcome, PortalDialog, Store
 
 
 @pytest.fixture
@@ -61,16 +62,18 @@ def test_what_was_not_yet_sent_is_not_sent_any_more(store: Store) -> None:
 
     store.delete_chat(CHAT, NOW)
 
-    assert [one.chat.id for one in store.begin_sending(deliveries, 7, NOW)] == [OTHER]
+    assert [one.chat.id for one in store.claim(deliveries, 7, NOW)] == [OTHER]
 
 
 def test_the_end_of_a_try_that_was_under_way_changes_nothing(store: Store) -> None:
     write(store, "Hello")
-    (delivery,) = store.begin_sending(due(store), 7, NOW)
+    (delivery,) = store.claim(due(store), 7, NOW)
     store.delete_chat(CHAT, NOW)
 
-    for state in ("unknown", "postponed", "refused", "delivered"):
-        store.record([Outcome(delivery, state, portal_chat_id=5, session_id=3)], NOW)
+    states: tuple[Literal["in doubt", "queued", "failed", "delivered"], ...]
+    states = ("in doubt", "queued", "failed", "delivered")
+    for state in states:
+        store.record([Outcome(delivery, state, dialog=PortalDialog(5, None, 3))], NOW)
 
     assert store.find_chat(CHAT) is None
     assert store.waiting() == 0

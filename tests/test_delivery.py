@@ -14,30 +14,18 @@ from typing import Any
 import pytest
 from stage import wait_until
 
-from bitrix import (
-    PAGE,
-    BitrixError,
-    HistoryMessage,
-    ItemResult,
-    OutcomeUnknown,
-    Refused,
-    SetupFault,
-    TryLater,
-)
+from bitrix import PAGE
 from database import StoreUnavailable
-from delivery import (
-    CALL_BYTES,
-    CALL_SECONDS,
-    FIRST_ITEMS,
-    LINE_TRIES,
-    LONG_BACKLOG,
-    LOOK_SECONDS,
-    WHOLE_LOOK_SECONDS,
-    Sender,
-)
-from lookup import Lookup
-from pace import BURST, Pace, Rests
-from recovery import Found, Look, was_missed
+from delivery.batch import CALL_BYTES, CALL_SECONDS, FIRST_ITEMS, LONG_BACKLOG
+from delivery.bucket import BURST, Bucket
+from delivery.circuits import Circuits
+from delivery.lines import ROUNDS
+from delivery.lookup import Lookup
+from delivery.recovery import Look, Recovered, was_missed
+from delivery.upkeep import WHOLE_LOOK_SECONDS
+from delivery.worker import LOOK_SECONDS, Worker
+from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
+from rest.replies import HistoryMessage, ItemResult
 from settings import Delivery as DeliverySettings
 from settings import Settings
 from storage import RUN_LIMIT, Chat, Limits, OperatorMessage, Outcome, Portal, Store
@@ -165,15 +153,15 @@ def bitrix() -> FakeBitrix:
 
 
 @pytest.fixture
-def sender(store: Store, bitrix: FakeBitrix) -> Sender:
+def sender(store: Store, bitrix: FakeBitrix) -> Worker:
     return make_sender(store, bitrix)
 
 
-def make_sender(store: Store, bitrix: FakeBitrix, unconfirmed: str = "repeat") -> Sender:
+def make_sender(store: Store, bitrix: FakeBitrix, unconfirmed: str = "repeat") -> Worker:
     settings = Settings(
         delivery=DeliverySettings(retry_seconds=1, unconfirmed=unconfirmed)  # type: ignore[arg-type]
     )
-    return Sender(settings, store, bitrix, FakeConnector())  # type: ignore[arg-type]
+    return Worker(settings, store, bitrix, FakeConnector())  # type: ignore[arg-type]
 
 
 def chat_id(number: int) -> str:
@@ -208,7 +196,7 @@ def said(im_message_id: int, *mids: str, **other: Any) -> HistoryMessage:
     return HistoryMessage(**values | other)
 
 
-def run(sender: Sender, now: float, steps: int = 20) -> None:
+def run(sender: Worker, now: float, steps: int = 20) -> None:
     for _ in range(steps):
         if not sender.step(now):
             break
@@ -219,7 +207,7 @@ def states(store: Store, chat: int = 1) -> list[str]:
 
 
 def test_messages_go_out_in_order_and_each_alone_while_there_are_few(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for text in ("one", "two", "three"):
         write(store, text)
@@ -232,7 +220,7 @@ def test_messages_go_out_in_order_and_each_alone_while_there_are_few(
 
 
 def test_a_backlog_of_many_chats_goes_out_together(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for number in range(40):
         for chat in range(10):
@@ -250,7 +238,7 @@ def test_a_backlog_of_many_chats_goes_out_together(
 
 
 def test_confirmations_go_ahead_of_messages_and_together(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "hello")
     answer(store, 10)
@@ -263,7 +251,7 @@ def test_confirmations_go_ahead_of_messages_and_together(
 
 
 def test_a_refused_item_says_why_and_holds_nobody_up(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.refuse["bad"] = "no such user"
     write(store, "bad")
@@ -278,7 +266,7 @@ def test_a_refused_item_says_why_and_holds_nobody_up(
 
 
 def test_a_call_that_was_not_made_is_repeated_later(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "hello")
     bitrix.errors = [TryLater("NOT_CONNECTED", "imconnector.send.messages")]
@@ -292,7 +280,7 @@ def test_a_call_that_was_not_made_is_repeated_later(
 
 
 def test_the_portal_says_when_to_come_back(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "hello")
     bitrix.errors = [TryLater("OPERATION_TIME_LIMIT", "m", seconds=300)]
@@ -306,7 +294,7 @@ def test_the_portal_says_when_to_come_back(
 
 
 def test_a_broken_set_up_stops_everything_until_it_is_mended(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "hello")
     bitrix.errors = [SetupFault("OVERLOAD_LIMIT", "imconnector.send.messages")]
@@ -325,7 +313,7 @@ def test_a_broken_set_up_stops_everything_until_it_is_mended(
 
 
 def test_an_inactive_line_is_activated_and_tried_again(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "hello")
     bitrix.errors = [Refused("NOT_ACTIVE_LINE", "imconnector.send.messages")]
@@ -337,7 +325,7 @@ def test_an_inactive_line_is_activated_and_tried_again(
 
 
 def test_one_bad_message_of_a_call_spoils_only_itself(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.poison = "of 1"
     for chat in range(6):
@@ -359,7 +347,7 @@ def test_one_bad_message_of_a_call_spoils_only_itself(
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 10])
 def test_refused_messages_hold_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Sender, bad: int
+    store: Store, bitrix: FakeBitrix, sender: Worker, bad: int
 ) -> None:
     bitrix.poison = "bad"
     for chat in range(bad):
@@ -379,7 +367,7 @@ def test_refused_messages_hold_up_no_other(
 
 @pytest.mark.parametrize("bad", [1, 3, 10])
 def test_refused_confirmations_hold_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Sender, bad: int
+    store: Store, bitrix: FakeBitrix, sender: Worker, bad: int
 ) -> None:
     for number in range(bad):
         answer(store, 1000 + number)
@@ -394,7 +382,7 @@ def test_refused_confirmations_hold_up_no_other(
 
 
 def test_one_lines_refusals_hold_up_no_other_line(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for chat in range(1, 6):
         write(store, "first", chat)
@@ -412,7 +400,7 @@ def test_one_lines_refusals_hold_up_no_other_line(
 
 
 def test_what_waited_for_a_line_is_no_suspect(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     store.disconnect_line(LINE)
     for chat in range(40):
@@ -428,7 +416,7 @@ def test_what_waited_for_a_line_is_no_suspect(
 
 
 def test_pauses_grow_while_the_portal_is_away(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.broken["send"] = TryLater("NOT_CONNECTED", SEND)
     write(store, "hello")
@@ -441,7 +429,7 @@ def test_pauses_grow_while_the_portal_is_away(
 
 @pytest.mark.parametrize("many", [60])
 def test_those_that_rest_take_no_place_of_others(
-    store: Store, bitrix: FakeBitrix, sender: Sender, many: int
+    store: Store, bitrix: FakeBitrix, sender: Worker, many: int
 ) -> None:
     """More chats on a broken line, and more refused ones, than one look into the queue sees."""
     for chat in range(many):
@@ -464,7 +452,7 @@ def test_those_that_rest_take_no_place_of_others(
 
 
 def test_what_follows_a_refused_message_waits_also_in_a_long_backlog(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for number in range(5):
         write(store, f"{number}", 2)
@@ -487,7 +475,7 @@ def test_what_follows_a_refused_message_waits_also_in_a_long_backlog(
 
 
 def test_a_portal_that_refuses_every_call_ends_no_message(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.broken["send"] = Refused("ERROR_CORE", "imconnector.send.messages")
     for chat in range(6):
@@ -519,7 +507,7 @@ FAILURES = [
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_failing_confirmations_hold_up_no_message(
-    store: Store, bitrix: FakeBitrix, sender: Sender, failure: Callable[..., BitrixError]
+    store: Store, bitrix: FakeBitrix, sender: Worker, failure: Callable[..., BitrixError]
 ) -> None:
     bitrix.broken["confirm"] = failure(method=CONFIRM)
     answer(store, 10)
@@ -536,7 +524,7 @@ def test_failing_confirmations_hold_up_no_message(
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_failing_messages_hold_up_no_confirmation(
-    store: Store, bitrix: FakeBitrix, sender: Sender, failure: Callable[..., BitrixError]
+    store: Store, bitrix: FakeBitrix, sender: Worker, failure: Callable[..., BitrixError]
 ) -> None:
     bitrix.broken["send"] = failure(method=SEND)
     write(store, "hello")
@@ -556,7 +544,7 @@ def test_a_slow_failure_of_one_kind_leaves_the_next_turn_to_the_other(
     """A confirmation's call ends after 20 s, in which its pause must not have passed."""
     sender = make_sender(store, bitrix)
     monotonic = time.monotonic()
-    monkeypatch.setattr("delivery.time.monotonic", lambda: monotonic)
+    monkeypatch.setattr("time.monotonic", lambda: monotonic)
 
     def slowly(*_: Any) -> None:
         nonlocal monotonic
@@ -580,7 +568,7 @@ def test_a_call_carries_what_the_portal_takes_in_time(
     """Also when it took too long and we never heard the answer."""
     sender = make_sender(store, bitrix)
     monotonic = time.monotonic()
-    monkeypatch.setattr("delivery.time.monotonic", lambda: monotonic)
+    monkeypatch.setattr("time.monotonic", lambda: monotonic)
 
     def work(items: int) -> None:
         nonlocal monotonic
@@ -603,7 +591,7 @@ def test_a_call_carries_what_the_portal_takes_in_time(
 
 
 def test_what_the_store_could_not_note_is_noted_once_it_can(
-    store: Store, bitrix: FakeBitrix, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    store: Store, bitrix: FakeBitrix, sender: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The portal has taken the message: another sender must not take it for lost."""
     write(store, "hello")
@@ -626,7 +614,7 @@ def test_what_the_store_could_not_note_is_noted_once_it_can(
 
 
 def test_a_pause_that_the_store_could_not_note_is_not_noted_over_anothers_call(
-    store: Store, bitrix: FakeBitrix, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    store: Store, bitrix: FakeBitrix, sender: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another sender has begun meanwhile: should it die, the outcome must stay unknown."""
     bitrix.errors = [TryLater("NOT_CONNECTED", SEND)]
@@ -643,12 +631,12 @@ def test_a_pause_that_the_store_could_not_note_is_not_noted_over_anothers_call(
     monkeypatch.setattr(sender, "step", lambda _: stop.set())
     sender.run(stop)
 
-    assert [one.message.text for one in store.unsure_messages(NOW + DAY, 10)] == ["hello"]
+    assert [one.message.text for one in store.messages_in_doubt(NOW + DAY, 10)] == ["hello"]
 
 
 @pytest.mark.parametrize("fault", [True, False])
 def test_a_visit_of_anybody_ends_no_pause_that_the_portal_asked_for(
-    store: Store, bitrix: FakeBitrix, sender: Sender, fault: bool
+    store: Store, bitrix: FakeBitrix, sender: Worker, fault: bool
 ) -> None:
     limit = TryLater("OPERATION_TIME_LIMIT", SEND, seconds=300)
     bitrix.errors = [SetupFault("INVALID_TOKEN", SEND) if fault else limit]
@@ -663,7 +651,7 @@ def test_a_visit_of_anybody_ends_no_pause_that_the_portal_asked_for(
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_clock_set_back_stops_nothing(
-    store: Store, bitrix: FakeBitrix, sender: Sender, restarted: bool
+    store: Store, bitrix: FakeBitrix, sender: Worker, restarted: bool
 ) -> None:
     bitrix.errors = [TryLater("NOT_CONNECTED", SEND), OutcomeUnknown("NO_REPLY", SEND)]
     write(store, "one")
@@ -682,18 +670,18 @@ def test_a_clock_set_back_stops_nothing(
 
 
 def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     """It was deleted while we were down: SUCCESS without a session, for ever."""
     store.connect_line(12, NOW - 60)
     bitrix.dead_lines = {LINE}
     write(store, "hello")
 
-    for minute in range(LINE_TRIES + 1):
+    for minute in range(ROUNDS + 1):
         run(sender, NOW + 60 * minute)
-        assert (states(store) == ["delivered"]) is (minute == LINE_TRIES)
+        assert (states(store) == ["delivered"]) is (minute == ROUNDS)
 
-    assert len(bitrix.sent) == LINE_TRIES + 1
+    assert len(bitrix.sent) == ROUNDS + 1
     assert store.note("dead_lines") == {str(LINE): "NO_SESSION"}
     write(store, "of another", chat=2)
     run(sender, NOW + 600)
@@ -701,14 +689,14 @@ def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
 
 
 def test_one_chat_that_a_line_does_not_take_moves_no_conversation(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     store.connect_line(12, NOW - 60)
     write(store, "hello", chat=2)
     run(sender, NOW)
     bitrix.dead_lines = {LINE}
     write(store, "troublesome")
-    for minute in range(LINE_TRIES + 1):
+    for minute in range(ROUNDS + 1):
         run(sender, NOW + 60 * minute)
     bitrix.dead_lines = set()
 
@@ -723,7 +711,7 @@ def test_one_chat_that_a_line_does_not_take_moves_no_conversation(
 
 @pytest.mark.parametrize("error", [OutcomeUnknown("HTTP_502", "m"), TryLater("ANY", "m")])
 def test_a_line_that_fails_holds_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Sender, error: BitrixError
+    store: Store, bitrix: FakeBitrix, sender: Worker, error: BitrixError
 ) -> None:
     for chat in range(2, 62):
         write(store, "first", chat)
@@ -744,7 +732,7 @@ def test_a_line_that_fails_holds_up_no_other(
 
 
 def test_a_limit_of_the_method_holds_on_all_lines(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for line, chat in ((LINE, 1), (12, 2)):
         store.connect_line(line, NOW + line)
@@ -764,7 +752,7 @@ def test_a_limit_of_the_method_holds_on_all_lines(
     "error", [OutcomeUnknown("HTTP_502", "m"), Refused("NOT_DONE", "m"), TryLater("ANY", "m")]
 )
 def test_confirmations_that_fail_on_one_line_hold_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Sender, error: BitrixError
+    store: Store, bitrix: FakeBitrix, sender: Worker, error: BitrixError
 ) -> None:
     for chat in (1, 2):
         write(store, "hello", chat)
@@ -783,7 +771,7 @@ def test_confirmations_that_fail_on_one_line_hold_up_no_other(
 
 
 def test_some_messages_that_fail_side_by_side_do_not_condemn_a_line(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     store.connect_line(12, NOW - 60)
     bitrix.dead_lines = {LINE}
@@ -801,7 +789,7 @@ def test_some_messages_that_fail_side_by_side_do_not_condemn_a_line(
 
 
 def test_a_message_is_looked_for_in_the_dialog_of_the_line_it_was_sent_to(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "first")
     run(sender, NOW)
@@ -819,7 +807,7 @@ def test_a_message_is_looked_for_in_the_dialog_of_the_line_it_was_sent_to(
 
 
 def test_a_plan_that_lapsed_loses_no_message(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "hello")
     bitrix.errors = [SetupFault("ACCESS_DENIED", "imconnector.send.messages")] * 20
@@ -832,7 +820,7 @@ def test_a_plan_that_lapsed_loses_no_message(
     assert states(store) == ["delivered"]
 
 
-def lose_the_answer(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+def lose_the_answer(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     """A first message arrives, so that the dialog is known; the answer of the second is lost."""
     write(store, "first")
     run(sender, NOW)
@@ -844,7 +832,7 @@ def lose_the_answer(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
 
 
 def test_a_message_whose_answer_was_lost_is_looked_for_and_not_repeated(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     bitrix.dialog = [said(10, "1"), said(11, "2", from_connector=True)]
@@ -856,7 +844,7 @@ def test_a_message_whose_answer_was_lost_is_looked_for_and_not_repeated(
 
 
 def test_a_message_that_did_not_arrive_is_repeated_before_its_followers(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
 
@@ -868,7 +856,7 @@ def test_a_message_that_did_not_arrive_is_repeated_before_its_followers(
 
 
 def test_where_the_dialog_is_closed_to_us_the_session_is_read(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     bitrix.dialog = Refused("ACCESS_ERROR", "im.dialog.messages.get")
@@ -903,7 +891,7 @@ def test_where_nobody_lets_us_look_the_setting_decides(
 
 @pytest.mark.parametrize("broken", [("send", "app.info", "batch"), ("send",)])
 def test_no_outage_ends_a_first_message_however_long_it_lasts(
-    store: Store, bitrix: FakeBitrix, sender: Sender, broken: tuple[str, ...]
+    store: Store, bitrix: FakeBitrix, sender: Worker, broken: tuple[str, ...]
 ) -> None:
     """Nothing is known by which to look for it, and each call may have stored it."""
     for method in broken:
@@ -923,7 +911,7 @@ def test_no_outage_ends_a_first_message_however_long_it_lasts(
 
 
 def test_a_message_that_may_have_arrived_again_and_again_is_given_up_while_others_pass(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.poison = "poison"
     bitrix.poisoned = OutcomeUnknown("HTTP_502", SEND)
@@ -947,12 +935,12 @@ def test_a_message_that_may_have_arrived_again_and_again_is_given_up_while_other
     ],
 )
 def test_an_outage_is_not_made_worse_by_first_messages_that_wait(
-    store: Store, bitrix: FakeBitrix, sender: Sender, error: BitrixError, calls: int
+    store: Store, bitrix: FakeBitrix, sender: Worker, error: BitrixError, calls: int
 ) -> None:
     for chat in range(30):
         write(store, "hello", chat)
-    begun = store.begin_sending(store.due_messages(NOW, 30), LINE, NOW)
-    store.record([Outcome(one, "unknown", "HTTP_502", NOW + 1) for one in begun], NOW)
+    begun = store.claim(store.due_messages(NOW, 30), LINE, NOW)
+    store.record([Outcome(one, "in doubt", "HTTP_502", NOW + 1) for one in begun], NOW)
     asked: list[float] = []
 
     def fail() -> bool:
@@ -968,7 +956,7 @@ def test_an_outage_is_not_made_worse_by_first_messages_that_wait(
 
 
 def test_a_dialog_is_read_no_further_back_than_the_message_is_old(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     """A dialog of years does not make it look as if nobody let us look."""
     lose_the_answer(store, bitrix, sender)
@@ -983,7 +971,7 @@ def test_a_dialog_is_read_no_further_back_than_the_message_is_old(
 
 
 def test_where_only_single_dialogs_can_be_read_they_are(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     bitrix.batch_works = False
@@ -997,11 +985,11 @@ def test_where_only_single_dialogs_can_be_read_they_are(
     for _ in range(3):
         with pytest.raises(OutcomeUnknown):
             steps.step(NOW)
-    assert steps.step(NOW) == Found(1, 1, 0)
+    assert steps.step(NOW) == Recovered(1, 1)
 
 
 def test_a_first_message_of_which_nothing_is_known_is_waited_for_longer(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     """The event that names its dialog may still be on its way."""
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
@@ -1020,7 +1008,7 @@ def test_a_first_message_of_which_nothing_is_known_is_waited_for_longer(
 
 
 def test_another_process_settles_what_the_dead_one_had_begun(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     bitrix.dialog = [said(11, "2")]
@@ -1036,17 +1024,19 @@ def test_a_call_in_which_we_died_may_go_on_as_long_as_a_call_may_take(
     write(store, "first")
     run(make_sender(store, bitrix), NOW)
     write(store, "second")
-    store.begin_sending(store.due_messages(NOW, 1), LINE, NOW)  # and the process ends
+    store.claim(store.due_messages(NOW, 1), LINE, NOW)  # and the process ends
 
-    run(make_sender(store, bitrix), NOW + 60)
+    next_one = make_sender(store, bitrix)
+    next_one.begin(NOW + 1)
+    run(next_one, NOW + 60)
     assert bitrix.sent == [["first"]]
-    run(make_sender(store, bitrix), NOW + 75)
+    run(next_one, NOW + 75)
 
     assert bitrix.sent == [["first"], ["second"]]
 
 
 def test_a_call_whose_connection_broke_may_go_on_as_long_as_a_call_may_take(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "first")
     run(sender, NOW)
@@ -1064,7 +1054,7 @@ def test_a_call_whose_connection_broke_may_go_on_as_long_as_a_call_may_take(
 
 
 def test_a_dialog_that_cannot_be_read_holds_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for chat in (1, 2):
         write(store, "first", chat)
@@ -1089,7 +1079,7 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
 
 
 def test_a_file_that_the_portal_could_not_fetch_follows_also_when_the_answer_was_lost(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     with store.write() as db:
@@ -1103,7 +1093,7 @@ def test_a_file_that_the_portal_could_not_fetch_follows_also_when_the_answer_was
 
 
 def test_a_build_that_names_no_session_is_believed_after_a_while(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.sessions = False
     write(store, "hello")
@@ -1136,7 +1126,7 @@ def test_a_portal_that_names_sessions_is_not_believed_without_one(
 
 
 def test_one_chats_files_let_other_chats_pass(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     """They go one by one, each as long as the portal takes to fetch it."""
     for number in range(8):
@@ -1152,10 +1142,10 @@ def test_one_chats_files_let_other_chats_pass(
 
 
 def test_a_text_that_something_on_the_way_refuses_stops_nobody_else(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     bitrix.poison = "union select"
-    bitrix.poisoned = SetupFault("HTTP_403", SEND)
+    bitrix.poisoned = Refused("HTTP_403", SEND)
     write(store, "union select", chat=1)
     for chat in range(2, 8):
         write(store, "hello", chat)
@@ -1166,7 +1156,7 @@ def test_a_text_that_something_on_the_way_refuses_stops_nobody_else(
 
 
 def test_a_call_is_no_larger_than_proxies_let_pass(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for chat in range(20):
         write(store, "ы" * 20_000, chat)
@@ -1178,7 +1168,7 @@ def test_a_call_is_no_larger_than_proxies_let_pass(
 
 
 def test_of_a_chat_one_message_is_under_way_at_a_time(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for number in range(6):
         for chat in range(3):
@@ -1190,7 +1180,7 @@ def test_of_a_chat_one_message_is_under_way_at_a_time(
 
 
 def test_one_chats_long_backlog_goes_out_in_runs_while_none_is_passed_over(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for number in range(300):
         write(store, str(number))
@@ -1212,7 +1202,7 @@ def test_one_chats_long_backlog_goes_out_in_runs_while_none_is_passed_over(
 
 
 def test_one_chats_trouble_holds_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     write(store, "of another visitor", chat=2)
@@ -1224,7 +1214,7 @@ def test_one_chats_trouble_holds_up_no_other(
 
 
 def test_without_a_line_messages_wait_for_one(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     store.disconnect_line(LINE)
     write(store, "hello")
@@ -1238,7 +1228,7 @@ def test_without_a_line_messages_wait_for_one(
 
 
 def test_a_chat_keeps_its_line_and_a_new_one_takes_the_line_connected_last(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     write(store, "one", 1)
     run(sender, NOW)
@@ -1252,7 +1242,7 @@ def test_a_chat_keeps_its_line_and_a_new_one_takes_the_line_connected_last(
 
 
 def test_the_pace_leaves_the_portals_limit_alone() -> None:
-    pace = Pace()
+    pace = Bucket()
     calls = 0
     while pace.wait_seconds(NOW) == 0 and calls < 1000:
         pace.count_call(NOW)
@@ -1265,7 +1255,7 @@ def test_the_pace_leaves_the_portals_limit_alone() -> None:
     assert 0 < pace.wait_seconds(NOW + 60) < 2
 
 
-def test_confirmations_count_too(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+def test_confirmations_count_too(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     write(store, "hello")
     for line in range(100):
         answer(store, 10 + line, line=line)
@@ -1276,7 +1266,7 @@ def test_confirmations_count_too(store: Store, bitrix: FakeBitrix, sender: Sende
 
 
 def test_a_sender_whose_lock_file_is_gone_leaves_the_work_to_the_next(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=sender.run, args=(stop,))
@@ -1298,7 +1288,7 @@ def test_a_sender_whose_lock_file_is_gone_leaves_the_work_to_the_next(
 
 
 def test_pauses_grow_to_a_limit_and_are_never_all_the_same() -> None:
-    rests = Rests(DeliverySettings(retry_seconds=1, retry_limit_seconds=60))
+    rests = Circuits(DeliverySettings(retry_seconds=1, retry_limit_seconds=60))
 
     pauses = [[rests.pause(failures) for _ in range(50)] for failures in (1, 2, 3, 20)]
 
@@ -1312,7 +1302,7 @@ def test_the_set_up_is_checked_at_the_start_and_every_hour(
 ) -> None:
     store.save_portal(PORTAL)
     connector = FakeConnector()
-    sender = Sender(Settings(), store, bitrix, connector)  # type: ignore[arg-type]
+    sender = Worker(Settings(), store, bitrix, connector)  # type: ignore[arg-type]
 
     run(sender, NOW + 30)
     assert connector.checks == 0, "the install may not be finished"
@@ -1327,7 +1317,7 @@ def test_the_set_up_is_checked_at_the_start_and_every_hour(
 # -- recovery
 
 
-def quiet_for_days(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+def quiet_for_days(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     """A conversation that only whole looks read, after the first of them."""
     store.save_portal(replace(PORTAL, installed_at=NOW - DAY))
     write(store, "hello")
@@ -1342,7 +1332,7 @@ def quiet_for_days(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
 
 
 def test_after_a_standstill_all_conversations_are_read(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
     for second in range(605, 1000, 5):
@@ -1355,7 +1345,7 @@ def test_after_a_standstill_all_conversations_are_read(
 
 
 def test_a_look_waits_as_long_as_the_portal_says(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
     bitrix.broken["batch"] = TryLater("OPERATION_TIME_LIMIT", "batch", seconds=60)
@@ -1369,7 +1359,7 @@ def test_a_look_waits_as_long_as_the_portal_says(
     assert bitrix.asked == ["batch"] * 2
 
 
-def look(store: Store, bitrix: FakeBitrix) -> Found:
+def look(store: Store, bitrix: FakeBitrix) -> Recovered:
     """A whole look, all its steps."""
     steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
     while (found := steps.step(NOW)) is None:
@@ -1393,7 +1383,7 @@ def test_only_answers_of_operators_are_missed(message: HistoryMessage, missed: b
 
 
 def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     store.save_portal(PORTAL)
     write(store, "hello")
@@ -1401,15 +1391,15 @@ def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
     answer(store, 12)
     bitrix.dialog = [said(10, "1", from_connector=True), said(11, text="lost"), said(12)]
 
-    assert look(store, bitrix).recovered == 1
-    assert look(store, bitrix).recovered == 0
+    assert look(store, bitrix).answers == 1
+    assert look(store, bitrix).answers == 0
 
     assert [one.text for one in store.messages(chat_id(1), None, 9)] == ["hello", "lost", "hello"]
     run(sender, NOW + 1)
     assert sorted(one for call in bitrix.confirmed for one in call) == [2, 3]
 
 
-def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     write(store, "hello")
     run(sender, NOW)
 
@@ -1419,7 +1409,7 @@ def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, send
 
     found = look(store, Closed())
 
-    assert (found.recovered, found.failed) == (0, 1)
+    assert (found.answers, len(found.unread)) == (0, 1)
     assert store.note("recovery")["failed"] == 1
 
 
@@ -1450,7 +1440,7 @@ def test_after_a_restart_we_look_back_from_when_we_were_last_up(
     assert recovered(store)
 
 
-def lose_an_event_after_the_start(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+def lose_an_event_after_the_start(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     """The answer in a quiet conversation comes when the first whole look is over."""
     conversation(store, bitrix, NOW - 3 * DAY)
     bitrix.dialog, lost = [], bitrix.dialog
@@ -1460,7 +1450,7 @@ def lose_an_event_after_the_start(store: Store, bitrix: FakeBitrix, sender: Send
 
 
 def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_an_event_after_the_start(store, bitrix, sender)
     for seconds in range(20, 600, 20):
@@ -1474,7 +1464,7 @@ def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
 
 
 def test_an_event_lost_unheard_is_found_within_the_hour(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_an_event_after_the_start(store, bitrix, sender)
 
@@ -1485,7 +1475,7 @@ def test_an_event_lost_unheard_is_found_within_the_hour(
 
 
 def test_a_dialog_that_was_closed_to_us_after_the_start_is_read_later(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     conversation(store, bitrix, NOW - 3 * DAY)
     opened, closed = bitrix.newest_messages, Refused("ACCESS_ERROR", "im.dialog.messages.get")
@@ -1521,11 +1511,13 @@ def test_every_call_of_a_search_is_counted(store: Store, bitrix: FakeBitrix) -> 
     (delivery,) = store.due_messages(NOW, 1)
     known = replace(delivery.chat, portal_user_id=2001)
 
-    assert lookup.find(replace(delivery, chat=known)) is False
+    run = [replace(delivery, chat=known)]
+    assert lookup.search(run, run) == {delivery.id: "absent"}
     assert len(counted) == 1
     known = replace(delivery.chat, portal_chat_id=5120, session_id=3301)
     bitrix.dialog = Refused("ACCESS_ERROR", "im.dialog.messages.get")
-    assert lookup.find(replace(delivery, chat=known)) is False
+    run = [replace(delivery, chat=known)]
+    assert lookup.search(run, run) == {delivery.id: "absent"}
     assert len(counted) == 3
 
 
@@ -1536,11 +1528,12 @@ def test_a_message_far_back_is_not_taken_for_lost(store: Store, bitrix: FakeBitr
     known = replace(delivery.chat, portal_chat_id=5120)
     bitrix.dialog_messages = lambda *_, **__: [said(n) for n in range(50)]  # type: ignore
 
-    assert lookup.find(replace(delivery, chat=known)) is None
+    run = [replace(delivery, chat=known)]
+    assert lookup.search(run, run) == {delivery.id: "hidden"}
 
 
 def test_a_flood_of_losses_is_no_flood_of_looks(
-    store: Store, bitrix: FakeBitrix, sender: Sender
+    store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     conversation(store, bitrix, NOW)
     sender.begin(NOW)
@@ -1552,7 +1545,7 @@ def test_a_flood_of_losses_is_no_flood_of_looks(
     assert 300 / WHOLE_LOOK_SECONDS / 2 <= looks <= 300 / WHOLE_LOOK_SECONDS + 2
 
 
-def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakeBitrix, sender: Sender) -> None:
+def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     store.save_portal(PORTAL)
     for chat in range(120):
         write(store, "hello", chat)
@@ -1600,7 +1593,7 @@ def test_a_dialog_that_cannot_be_read_now_is_read_on_later(
     with pytest.raises(OutcomeUnknown):
         steps.step(NOW)
     assert steps.step(NOW) is None
-    assert steps.step(NOW) == Found(100, 1, 0)
+    assert steps.step(NOW) == Recovered(100, 1)
     texts = [one.text for one in store.messages(chat_id(1), None, 200)][1:]
     assert texts == [str(number) for number in range(11, 111)]
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitrix import php_form
 from events import (
     LARGEST_ID,
     MAX_DEPTH,
@@ -29,6 +28,7 @@ from events import (
     read_messages,
     read_placement,
 )
+from rest.php import php_form
 
 CHAT = "chat" + "0123456789abcdef" * 4
 ACCESS_TOKEN = "11aa22bb-access"

@@ -31,6 +31,7 @@ from storage import (
     Outcome,
     Outdated,
     Portal,
+    PortalDialog,
     Store,
     TooMany,
 )
@@ -106,7 +107,7 @@ def answer(
 
 def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
     """All that is due, whether it may be sent or has to be looked for."""
-    return store.due_messages(now, limit, chat_limit) + store.unsure_messages(now, limit)
+    return store.due_messages(now, limit, chat_limit) + store.messages_in_doubt(now, limit)
 
 
 def texts(deliveries: list[Delivery]) -> list[str]:
@@ -620,11 +621,11 @@ def test_another_portal_knows_nothing_of_the_first_ones_ids(store: Store) -> Non
     store.connect_line(7, NOW)
     write(store, "sent")
     (delivery,) = due(store)
-    (delivery,) = store.begin_sending([delivery], 7, NOW)
-    store.record([Outcome(delivery, "delivered", None, 0, 5120, 2001, 3301)], NOW)
+    (delivery,) = store.claim([delivery], 7, NOW)
+    store.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2001, 3301))], NOW)
     store.add_operator_messages([answer(903311)], NOW)
     write(store, "doubtful")
-    store.begin_sending(due(store), 7, NOW)
+    store.claim(due(store), 7, NOW)
 
     store.save_portal(granted(member_id="first"))
     assert store.active_lines() == [7], "a reinstall changes nothing"
@@ -634,7 +635,7 @@ def test_another_portal_knows_nothing_of_the_first_ones_ids(store: Store) -> Non
 
     assert store.due_confirmations(NOW, 50) == []
     (delivery,) = due(store)
-    assert (delivery.message.text, delivery.sending_since) == ("doubtful", None)
+    assert (delivery.message.text, delivery.called_at) == ("doubtful", None)
     chat = store.find_chat(CHAT)
     assert chat
     assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (None, None, None)
@@ -644,8 +645,8 @@ def test_another_portal_knows_nothing_of_the_first_ones_ids(store: Store) -> Non
 
 def test_the_portals_ids_name_the_dialog_of_one_line(store: Store) -> None:
     write(store)
-    (delivery,) = store.begin_sending(due(store), 7, NOW)
-    store.record([Outcome(delivery, "delivered", None, 0, 5120, 2001, 3301)], NOW)
+    (delivery,) = store.claim(due(store), 7, NOW)
+    store.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2001, 3301))], NOW)
 
     store.add_operator_messages([answer(line=12, im_chat_id=5121)], NOW)
 
@@ -659,12 +660,13 @@ def test_nothing_waits_for_a_time_that_a_clock_showed_by_mistake(store: Store) -
     write(store, "later", OTHER)
     write(store, "doubtful")
     doubtful, later = sorted(due(store), key=lambda one: one.message.text)
-    store.begin_sending([doubtful], 7, NOW + 900)
-    store.record([Outcome(later, "postponed", "NOT_CONNECTED", NOW + 900)], NOW)
+    store.claim([doubtful], 7, NOW + 900)
+    store.record([Outcome(later, "queued", "NOT_CONNECTED", NOW + 900)], NOW)
+    store.doubt_interrupted("DIED")
 
     store.make_due(NOW)
 
-    assert [one.sending_since for one in due(store)] == [None, NOW]
+    assert [one.called_at for one in due(store)] == [None, NOW]
 
 
 def test_a_visitor_above_the_limit_is_told_to_wait_and_nothing_is_kept(store: Store) -> None:
@@ -782,22 +784,24 @@ def test_no_chat_gets_more_than_its_share_of_a_call(store: Store) -> None:
 def test_what_is_unsure_of_a_chat_comes_together_and_apart_from_the_rest(store: Store) -> None:
     for number in range(1, 5):
         write(store, f"a{number}")
-    store.begin_sending(due(store)[:2], 7, NOW)
+    store.claim(due(store)[:2], 7, NOW)
+    assert store.messages_in_doubt(NOW, 100) == [], "their call is under way"
+    store.doubt_interrupted("DIED")
 
     assert store.due_messages(NOW, 100, 100) == []
-    (first, second) = store.unsure_messages(NOW, 100)
+    (first, second) = store.messages_in_doubt(NOW, 100)
     assert texts([first, second]) == ["a1", "a2"]
-    store.record([Outcome(first, "postponed", "NO_REPLY", NOW)], NOW)
+    store.record([Outcome(first, "queued", "NO_REPLY", NOW)], NOW)
     assert texts(store.due_messages(NOW, 100, 100)) == ["a1"], "the second is still unsure"
-    assert store.unsure_messages(NOW, 100) == []
+    assert store.messages_in_doubt(NOW, 100) == []
 
 
 def test_what_another_process_has_begun_is_not_begun_again(store: Store, second: Store) -> None:
     write(store)
     both = due(store), due(second)
 
-    assert len(store.begin_sending(both[0], 7, NOW)) == 1
-    assert second.begin_sending(both[1], 7, NOW) == []
+    assert len(store.claim(both[0], 7, NOW)) == 1
+    assert second.claim(both[1], 7, NOW) == []
 
 
 def test_however_many_answers_come_late_they_stand_in_order(store: Store) -> None:
@@ -828,7 +832,7 @@ def test_a_postponed_message_holds_its_own_chat_only(store: Store) -> None:
     write(store, "b1", chat=OTHER)
     (head, *_) = due(store)
 
-    store.record([Outcome(head, "postponed", "NOT_CONNECTED", NOW + MINUTE)], NOW)
+    store.record([Outcome(head, "queued", "NOT_CONNECTED", NOW + MINUTE)], NOW)
     write(store, "a3")
 
     assert texts(due(store)) == ["b1"]
@@ -839,7 +843,7 @@ def test_confirmations_and_messages_do_not_hold_each_other(store: Store) -> None
     store.add_operator_messages([answer()], NOW)
     write(store, "a1")
     (confirmation,) = store.due_confirmations(NOW, 10)
-    store.record([Outcome(confirmation, "postponed", "NO_REPLY", NOW + MINUTE)], NOW)
+    store.record([Outcome(confirmation, "queued", "NO_REPLY", NOW + MINUTE)], NOW)
 
     assert texts(due(store)) == ["a1"]
     assert store.due_confirmations(NOW, 10) == []
@@ -860,7 +864,7 @@ def test_a_delivery_carries_its_message_and_chat(store: Store) -> None:
 
     assert delivery.message == message
     assert delivery.chat == store.find_chat(CHAT)
-    assert (delivery.kind, delivery.attempts, delivery.sending_since) == ("message", 0, None)
+    assert (delivery.kind, delivery.attempts, delivery.called_at) == ("message", 0, None)
 
 
 # -- sending
@@ -868,12 +872,15 @@ def test_a_delivery_carries_its_message_and_chat(store: Store) -> None:
 
 def test_a_begun_sending_is_remembered_by_the_next_process(store: Store, second: Store) -> None:
     write(store)
-    store.begin_sending(due(store), 7, NOW + 1)
+    store.claim(due(store), 7, NOW + 1)
     store.close()
 
+    assert due(second, now=NOW + 2) == []
+    second.doubt_interrupted("DIED")
     (delivery,) = due(second, now=NOW + 2)
 
-    assert delivery.sending_since == NOW + 1
+    assert (delivery.state, delivery.error) == ("in doubt", "DIED")
+    assert (delivery.called_at, delivery.attempts) == (NOW + 1, 0)
     assert (delivery.line, delivery.chat.line) == (7, 7)
 
 
@@ -882,26 +889,15 @@ def test_tries_are_counted(store: Store) -> None:
     for number in range(3):
         (delivery,) = due(store)
         assert delivery.attempts == number
-        store.record([Outcome(delivery, "postponed", "A_TRY", NOW)], NOW)
-        store.record([Outcome(delivery, "postponed", "NO_TRY", NOW, tried=False)], NOW)
+        store.record([Outcome(delivery, "queued", "A_TRY", NOW)], NOW)
+        store.record([Outcome(delivery, "queued", "NO_TRY", NOW, attempted=False)], NOW)
 
 
 def test_a_delivered_message_leaves_the_queue_and_brings_the_portals_ids(store: Store) -> None:
     message = write(store)
-    store.begin_sending(due(store), 7, NOW)
+    (delivery,) = store.claim(due(store), 7, NOW)
 
-    store.record(
-        [
-            Outcome(
-                due(store)[0],
-                "delivered",
-                portal_chat_id=5120,
-                portal_user_id=2114,
-                session_id=3301,
-            )
-        ],
-        NOW,
-    )
+    store.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2114, 3301))], NOW)
 
     (delivered,) = store.messages(CHAT, None, 50)
     assert (delivered.state, delivered.error) == ("delivered", None)
@@ -927,7 +923,7 @@ def test_a_portal_chat_without_a_user_leaves_the_user_known_alone(store: Store) 
     write(store)
     store.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
 
-    store.record([Outcome(due(store)[0], "delivered", portal_chat_id=5121, session_id=3302)], NOW)
+    store.record([Outcome(due(store)[0], "delivered", dialog=PortalDialog(5121, None, 3302))], NOW)
 
     chat = store.find_chat(CHAT)
     assert chat is not None
@@ -937,7 +933,7 @@ def test_a_portal_chat_without_a_user_leaves_the_user_known_alone(store: Store) 
 def test_a_refused_message_leaves_the_queue_and_says_why(store: Store) -> None:
     message = write(store)
 
-    store.record([Outcome(due(store)[0], "refused", "EMAIL_INVALID")], NOW)
+    store.record([Outcome(due(store)[0], "failed", "EMAIL_INVALID")], NOW)
 
     (refused,) = store.messages(CHAT, None, 50)
     assert (refused.state, refused.error) == ("refused", "EMAIL_INVALID")
@@ -947,40 +943,40 @@ def test_a_refused_message_leaves_the_queue_and_says_why(store: Store) -> None:
 
 def test_a_postponed_message_was_surely_not_sent(store: Store) -> None:
     message = write(store)
-    store.begin_sending(due(store), 7, NOW)
+    (delivery,) = store.claim(due(store), 7, NOW)
 
-    store.record([Outcome(due(store)[0], "postponed", "NOT_CONNECTED", NOW + 5)], NOW)
+    store.record([Outcome(delivery, "queued", "NOT_CONNECTED", NOW + 5)], NOW)
 
     assert due(store, NOW + 4) == []
     (delivery,) = due(store, NOW + 5)
-    assert (delivery.sending_since, delivery.error) == (None, "NOT_CONNECTED")
+    assert (delivery.called_at, delivery.error) == (None, "NOT_CONNECTED")
     assert delivery.attempts == 1
     assert delivery.message == message
 
 
 def test_an_unknown_outcome_is_dated_when_the_call_ended(store: Store) -> None:
     write(store)
-    store.begin_sending(due(store), 7, NOW)
+    (delivery,) = store.claim(due(store), 7, NOW)
 
-    store.record([Outcome(due(store)[0], "unknown", "NO_REPLY", NOW + 5)], NOW + 1)
+    store.record([Outcome(delivery, "in doubt", "NO_REPLY", NOW + 5)], NOW + 1)
 
     assert due(store, NOW + 4) == []
     (delivery,) = due(store, NOW + 5)
-    assert (delivery.sending_since, delivery.error) == (NOW + 1, "NO_REPLY")
+    assert (delivery.called_at, delivery.error) == (NOW + 1, "NO_REPLY")
 
-    store.record([Outcome(delivery, "unknown", "NO_REPLY", NOW + 9, tried=False)], NOW + 8)
+    store.record([Outcome(delivery, "in doubt", "NO_REPLY", NOW + 9, attempted=False)], NOW + 8)
     (looked_for,) = due(store, NOW + 9)
-    assert looked_for.sending_since == NOW + 1
+    assert looked_for.called_at == NOW + 1
 
 
 def test_an_unknown_outcome_is_noted_with_a_delivery_read_before_the_sending(store: Store) -> None:
     write(store)
     read_before = due(store)
-    store.begin_sending(read_before, 7, NOW)
+    store.claim(read_before, 7, NOW)
 
-    store.record([Outcome(read_before[0], "unknown", "NO_REPLY", NOW)], NOW)
+    store.record([Outcome(read_before[0], "in doubt", "NO_REPLY", NOW)], NOW)
 
-    assert due(store)[0].sending_since == NOW
+    assert due(store)[0].called_at == NOW
 
 
 def test_a_confirmation_leaves_the_queue_without_a_new_revision(store: Store) -> None:
@@ -1151,10 +1147,10 @@ def test_the_line_connected_last_comes_first(store: Store) -> None:
 
 def test_what_waited_for_a_line_is_due_once_one_is_connected(store: Store) -> None:
     write(store, "waits")
-    write(store, "unknown", chat=OTHER)
+    write(store, "in doubt", chat=OTHER)
     waits, unknown = due(store)
-    store.record([Outcome(waits, "postponed", "NO_LINE", NOW + MINUTE)], NOW)
-    store.record([Outcome(unknown, "unknown", "NO_REPLY", NOW + MINUTE)], NOW)
+    store.record([Outcome(waits, "queued", "NO_LINE", NOW + MINUTE)], NOW)
+    store.record([Outcome(unknown, "in doubt", "NO_REPLY", NOW + MINUTE)], NOW)
 
     store.connect_line(7, NOW + 1)
 

@@ -7,28 +7,30 @@ told from visitors' messages and notices (bitrix24.md section 12), stored once a
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from bitrix import PAGE, Bitrix, BitrixError, HistoryMessage, Refused, TryLater
+from bitrix import PAGE, Bitrix
 from connector import rendered
+from rest.errors import BitrixError, Refused, TryLater
+from rest.replies import HistoryMessage
 from storage import Dialog, OperatorMessage, Store
 
 log = logging.getLogger(__name__)
 
-DIALOGS_A_CALL = 50  # of a batch
+DIALOGS_A_CALL = 50  # what one `batch` may hold
 PAGES_A_DIALOG = 10  # of 50 messages
 TRIES = 3  # of a dialog that cannot be read now
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one look brought: answers recovered, dialogs looked into, and not readable."""
+class Recovered:
+    """What one look brought: how many answers of how many dialogs, and which it could not read."""
 
-    recovered: int
+    answers: int
     dialogs: int
-    failed: int
+    unread: tuple[Dialog, ...] = ()
 
 
 @dataclass
@@ -52,18 +54,22 @@ class Look:
         bitrix: Bitrix,
         since: float,
         before_call: Callable[[], None] = lambda: None,
+        unread: Sequence[Dialog] = (),
     ) -> None:
+        """`unread`: what earlier looks could not read, to be read again whatever its age."""
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
-        dialogs = store.dialogs_in_conversation(since)
-        self._dialogs = deque(dialogs)
+        dialogs = {one.portal_chat_id: one for one in unread}
+        dialogs |= {one.portal_chat_id: one for one in store.dialogs_in_conversation(since)}
+        self._dialogs = deque(dialogs.values())
         self._longer: deque[_Longer] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
         self._batch_failures = 0
-        self._count, self._recovered, self._failed = len(dialogs), 0, 0
+        self._count, self._answers = len(dialogs), 0
+        self._unread: list[Dialog] = []
 
-    def step(self, now: float) -> Found | None:
+    def step(self, now: float) -> Recovered | None:
         """Make one call; what the look brought, once it is through.
 
         Raises BitrixError when the portal cannot be asked now: the next step asks again.
@@ -74,13 +80,14 @@ class Look:
             self._read_newest(now)
         if self._longer or self._dialogs:
             return None
-        found = Found(self._recovered, self._count, self._failed)
-        if found.recovered or found.failed:
-            log.warning(
-                "recovery: %d answers found, %d dialogs failed", found.recovered, found.failed
-            )
-        self._store.set_note("recovery", asdict(found) | {"at": now})
-        return found
+        failed = len(self._unread)
+        if self._answers or failed:
+            log.warning("recovery: %d answers found, %d dialogs failed", self._answers, failed)
+        self._store.set_note(
+            "recovery",
+            {"recovered": self._answers, "dialogs": self._count, "failed": failed, "at": now},
+        )
+        return Recovered(self._answers, self._count, tuple(self._unread))
 
     def _read_newest(self, now: float) -> None:
         part = list(islice(self._dialogs, DIALOGS_A_CALL if self._batch_failures < TRIES else 1))
@@ -131,7 +138,7 @@ class Look:
         return isinstance(error, Refused) or self._tries[dialog.portal_chat_id] >= TRIES
 
     def _fail(self, dialog: Dialog, error: BitrixError) -> None:
-        self._failed += 1
+        self._unread.append(dialog)
         log.warning("dialog %d cannot be read: %s", dialog.portal_chat_id, error.code)
 
     def _compare(self, read: _Longer, page: list[HistoryMessage], now: float) -> None:
@@ -153,7 +160,7 @@ class Look:
             for one in messages
             if one.id not in known and was_missed(one)
         ]
-        self._recovered += len(self._store.add_operator_messages(missed, now))
+        self._answers += len(self._store.add_operator_messages(missed, now))
         self._store.note_checked(dialog, messages[-1].id)
 
 

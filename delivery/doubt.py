@@ -1,0 +1,168 @@
+"""Finds out what became of messages whose call was never answered, before any is sent again."""
+
+import logging
+from itertools import groupby
+
+from delivery.circuits import Scope
+from delivery.health import reached
+from delivery.lookup import Findings, Lookup, Run, can_be_asked
+from delivery.parts import Parts
+from delivery.reaction import (
+    NO_FILE,
+    NO_REPLY,
+    SETTLES_OF_A_FIRST_MESSAGE,
+    Finding,
+    look_again_at,
+    to_finding,
+)
+from rest.errors import NO_SESSION, BitrixError, Cause, OutcomeUnknown, may_go_on
+from storage import Delivery, Outcome
+
+log = logging.getLogger(__name__)
+
+CHATS_A_LOOK = 50
+NAMES_SESSIONS = "names_sessions"  # the note: this build of the portal names a message's session
+LOOK = Scope("look")
+
+
+class Doubt:
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings.delivery
+        self._store = parts.store
+        self._bitrix = parts.bitrix
+        self._clock = parts.clock
+        self._health = parts.health
+        self._quarantine = parts.quarantine
+        self._lines = parts.lines
+        self._recorder = parts.recorder
+        self._lookup = Lookup(parts.bitrix, parts.settings.connector.id, parts.health.count_call)
+        self._answers = False  # the portal has answered since the latest settling began
+
+    def due(self, now: float) -> list[Delivery]:
+        """Messages in doubt, each chat's from its oldest on, of which to ask now."""
+        if self._health.circuits.is_open(LOOK, now):
+            return []
+        return self._store.messages_in_doubt(now, CHATS_A_LOOK)
+
+    def settle(self, in_doubt: list[Delivery]) -> None:
+        """Look at the newest messages of all their dialogs, then search one dialog further back.
+
+        Only one: other work waits for its turn, and the next call searches the next dialog.
+        """
+        runs = [list(run) for _, run in groupby(in_doubt, key=lambda one: (one.chat.id, one.line))]
+        self._answers = False
+        try:
+            newest = self._lookup.look_at_newest(runs)
+        except BitrixError as error:
+            self._not_settled(in_doubt, error, LOOK)
+            return
+        self._answers = newest is not None
+        may_search = True
+        for run in runs:
+            found = {one.id: newest[one.id] for one in run if newest and one.id in newest}
+            missing = [one for one in run if one.id not in found]
+            if missing and can_be_asked(run[0]):
+                if not may_search:
+                    continue
+                may_search = False
+                try:
+                    found |= self._search(run, missing)
+                except BitrixError as error:
+                    # A dialog that cannot be read holds up no other while others can be.
+                    alone = newest is not None and isinstance(error, OutcomeUnknown)
+                    self._not_settled(missing, error, _look_at(run) if alone else LOOK)
+                    if not alone:
+                        return
+                    continue
+            if not self._conclude_all(run, found):
+                return
+        if self._answers:
+            self._quarantine.passed("look")
+            self._health.works("look")
+
+    def _search(self, run: Run, missing: list[Delivery]) -> Findings:
+        findings = self._lookup.search(run, missing)
+        self._answers = True
+        self._health.circuits.close(_look_at(run))
+        return findings
+
+    def _not_settled(self, deliveries: list[Delivery], error: BitrixError, scope: Scope) -> None:
+        log.warning("%s: %s (%d to settle)", error.method, error.code, len(deliveries))
+        due = self._health.failed(error, scope)
+        if error.cause is Cause.NOT_A_PORTAL:
+            self._health.tell(reached(error, scope), error)
+        self._recorder.record(
+            [Outcome(one, "in doubt", one.error, due, attempted=False) for one in deliveries]
+        )
+
+    def _conclude_all(self, run: Run, found: Findings) -> bool:
+        """End, repeat or put off each, now that as much is known of it as can be known.
+
+        False where the portal answers nothing at all now.
+        """
+        for delivery in run:
+            try:
+                self._conclude(delivery, found.get(delivery.id, "hidden"))
+            except BitrixError as error:
+                self._not_settled([delivery], error, LOOK)
+                return False
+        return True
+
+    def _conclude(self, delivery: Delivery, found: Finding) -> None:
+        now = self._clock.now()
+        since = delivery.called_at or now
+        settled_at = since + self._settle_seconds(delivery, found)
+        names_sessions = bool(self._store.note(NAMES_SESSIONS))
+        message_id = delivery.message.id
+        outcome = Outcome(delivery, "queued", NO_REPLY, attempted=False)  # to be sent again
+        match to_finding(delivery, found, now >= settled_at, names_sessions):
+            case "arrived":
+                log.info("message %d had arrived, its answer was lost", message_id)
+                outcome = Outcome(delivery, "delivered")
+                self._lines.works(delivery.line or 0)
+            case "arrived without its file":
+                log.info("message %d had arrived without its file", message_id)
+                outcome = Outcome(delivery, "queued", NO_FILE, file_as_link=True)
+                self._lines.works(delivery.line or 0)
+            case "not known yet":
+                pause = self._health.circuits.pause(delivery.attempts)
+                due = look_again_at(now, since, settled_at, pause)
+                outcome = Outcome(delivery, "in doubt", delivery.error, due, attempted=False)
+            case "nobody can tell" if self._is_given_up(delivery):
+                log.warning("message %d may have arrived; it is not sent again", message_id)
+                outcome = Outcome(delivery, "failed")
+            case _:
+                log.info("message %d is sent again, its answer was lost", message_id)
+                if delivery.error == NO_SESSION and delivery.line is not None:
+                    attempts = delivery.attempts
+                    self._lines.took_nothing(delivery.line, delivery.chat.id, attempts, NO_SESSION)
+        if outcome.is_final:
+            self._quarantine.release([delivery])
+        self._recorder.record([outcome])
+
+    def _settle_seconds(self, delivery: Delivery, found: Finding) -> float:
+        """How long after the call the portal may still store the message, or name its dialog."""
+        seconds = self._settings.settle_seconds
+        if may_go_on(delivery.error):
+            seconds = max(seconds, self._settings.timeout_seconds)
+        if found == "hidden" and not can_be_asked(delivery):
+            seconds *= SETTLES_OF_A_FIRST_MESSAGE
+        return seconds
+
+    def _is_given_up(self, delivery: Delivery) -> bool:
+        """Whether a message of which nobody can tell is not sent again: a repeat may double it.
+
+        Raises BitrixError while the portal answers nothing at all: then none is repeated.
+        """
+        if self._settings.unconfirmed == "keep":
+            return True
+        if not self._answers:
+            self._health.count_call()
+            self._bitrix.is_installed()
+            self._answers = True
+        return self._quarantine.repeated_in_vain(delivery)
+
+
+def _look_at(run: Run) -> Scope:
+    """The look at one chat's dialog."""
+    return Scope("look", chat=run[0].chat.id)

@@ -1,0 +1,109 @@
+"""Whether the portal may be called now, and what the admin is told while it may not.
+
+Every call is counted in the bucket; every failure opens the circuit that its error reaches; every
+success closes the circuits above it. Knows nothing of what is sent.
+"""
+
+import logging
+
+from delivery.bucket import Bucket
+from delivery.circuits import PORTAL, Circuits, Kind, Scope
+from delivery.clock import STOPPED_SECONDS, Clock
+from rest.errors import BitrixError, OutcomeUnknown, Reach, Refused, SetupFault, TryLater
+from settings import Delivery as DeliverySettings
+from storage import Store
+
+log = logging.getLogger(__name__)
+
+FAULT = "fault"  # the note for the admin's page: method and code of what stands still
+
+
+class Health:
+    def __init__(self, settings: DeliverySettings, store: Store, clock: Clock) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self.circuits = Circuits(settings)
+        self._bucket = Bucket()
+        self._told: Scope | None = None  # whose standstill the admin is told of
+        self._failing_since: float | None = None
+        self._events_lost_since: float | None = None
+        self._is_back = False
+
+    def begin(self) -> None:
+        """A fault that whoever sent before us has told the admin ends with our first success."""
+        if self._store.note(FAULT):
+            self._told = PORTAL
+
+    def may_call(self, now: float) -> bool:
+        return not self.circuits.is_open(PORTAL, now) and self._bucket.wait_seconds(now) <= 0
+
+    def count_call(self) -> None:
+        """Before each call, whoever makes it."""
+        self._bucket.count_call(self._clock.now())
+
+    def failed(self, error: BitrixError, line_scope: Scope) -> float:
+        """Open the circuit that the error reaches, at the narrowest the one of `line_scope`.
+
+        Returns when what failed is due again: at once behind a fault of the set-up, for its
+        circuit is closed as soon as somebody mends it.
+        """
+        now = self._clock.now()
+        self.note_limit(error)
+        scope = reached(error, line_scope)
+        if isinstance(error, SetupFault):
+            self.tell(scope, error)
+            self.circuits.failed(scope, now, at_least=self._settings.retry_limit_seconds)
+            return now
+        if isinstance(error, TryLater | OutcomeUnknown) and self._failing_since is None:
+            self._failing_since = now
+        return self.circuits.failed(scope, now, at_least=error.seconds)
+
+    def note_limit(self, error: BitrixError) -> None:
+        if error.fills_the_bucket:
+            self._bucket.overrun(self._clock.now())
+
+    def works(self, kind: Kind, *scopes: Scope) -> None:
+        """A call of this kind, and of these scopes, did what it should."""
+        self.circuits.close(PORTAL, Scope(kind), *scopes)
+        if self._told in (PORTAL, Scope(kind)) or (self._told and self._told in scopes):
+            self._told = None
+            self._store.set_note(FAULT, None)
+        since, self._failing_since = self._failing_since, None
+        if since is not None:
+            self._is_back = True
+            if self._clock.now() - since > STOPPED_SECONDS:
+                self._events_lost_since = since
+
+    def tell(self, scope: Scope, error: BitrixError) -> None:
+        """Let the admin know what stands still, until it works again."""
+        self._told = scope
+        self._store.set_note(FAULT, {"method": error.method, "code": error.code})
+
+    def mended(self) -> bool:
+        """Somebody has mended the set-up: try everything at once. Whether anything stood still."""
+        if self._told is None:
+            return False
+        self.circuits.close_all()
+        return True
+
+    def comes_back(self) -> tuple[bool, float | None]:
+        """Whether the portal has come back since we last asked; since when its events are lost.
+
+        While it could not be reached from here, we may not have been reachable from there.
+        """
+        back, since = self._is_back, self._events_lost_since
+        self._is_back, self._events_lost_since = False, None
+        return back, since
+
+
+def reached(error: BitrixError, line_scope: Scope) -> Scope:
+    """The scope that an error concerns, of a call that was made for `line_scope`."""
+    if error.reach is Reach.PORTAL:
+        return PORTAL
+    return Scope(line_scope.kind) if error.reach is Reach.METHOD else line_scope
+
+
+def names_no_cause(error: BitrixError) -> bool:
+    """Whether the call was refused as a whole, and one of its items may be the reason."""
+    return isinstance(error, Refused) and error.reach is Reach.ITEM

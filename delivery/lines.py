@@ -1,0 +1,96 @@
+"""Which line a chat's messages take, and which lines are avoided because they take none.
+
+A chat keeps the line it began on while that line is connected; a new chat takes the line connected
+last. A line that is connected and takes nothing all the same, as one that was deleted at the
+portal, is used only where there is no other (docs/bitrix24.md, section 4).
+"""
+
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from storage import Chat, Store
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 3  # of one chat in which a line took nothing, before the chat avoids the line
+CHATS_FAILED = 2  # chats that avoid a line, before all others avoid it too
+DEAD_LINES = "dead_lines"  # the note for the admin's page: error code by line
+
+
+@dataclass
+class Failures:
+    """Rounds in which a line took nothing: said by the portal of the line, or seen in a chat."""
+
+    of_the_line: int = 0
+    of_chats: Counter[str] = field(default_factory=Counter)
+
+    def dead(self) -> bool:
+        return self.of_the_line >= ROUNDS or any(n >= ROUNDS for n in self.of_chats.values())
+
+
+class Lines:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._failures: defaultdict[int, Failures] = defaultdict(Failures)
+        self._told: dict[str, str] = {}  # what the note says
+
+    def begin(self) -> None:
+        """Read what whoever sent before us has told the admin."""
+        self._told = self._store.note(DEAD_LINES) or {}
+
+    def line_for(self, chat: Chat) -> int | None:
+        """The line for the chat's next message; None while no line is connected."""
+        connected = self._store.active_lines()
+        lines = [line for line in connected if self._may_take(line, chat)] or connected
+        if chat.line in lines:
+            return chat.line
+        return lines[0] if lines else None
+
+    def _may_take(self, line: int, chat: Chat) -> bool:
+        """Whether the line has not failed, for this chat or for everybody.
+
+        What came to nothing in one other chat may be that chat's fault, so a chat with a dialog on
+        the line stays until its own messages fail.
+        """
+        failures = self._failures.get(line)
+        if failures is None:
+            return True
+        failed = {chat_id for chat_id, rounds in failures.of_chats.items() if rounds >= ROUNDS}
+        if failures.of_the_line >= ROUNDS or chat.id in failed or len(failed) >= CHATS_FAILED:
+            return False
+        return not failed or chat.dialog_line == line
+
+    def not_active(self, line: int, code: str) -> None:
+        """The portal calls the line inactive."""
+        self._failures[line].of_the_line += 1
+        self._tell(line, code)
+
+    def took_nothing(self, line: int, chat_id: str, attempts: int, code: str) -> None:
+        """A message came to nothing on the line, at its so many-th attempt.
+
+        Messages of one chat that fail side by side are one round: rounds never exceed attempts.
+        """
+        failures = self._failures[line]
+        rounds = failures.of_chats[chat_id]
+        failures.of_chats[chat_id] = max(rounds, min(rounds + 1, attempts))
+        self._tell(line, code)
+
+    def works(self, line: int) -> None:
+        """The line took a message and named a session."""
+        self._failures.pop(line, None)
+        if str(line) in self._told:
+            del self._told[str(line)]
+            self._store.set_note(DEAD_LINES, self._told)
+
+    def connected(self) -> None:
+        """An operator connected a line: whatever was wrong with any may be mended."""
+        self._failures.clear()
+        self._told = {}
+        self._store.set_note(DEAD_LINES, None)
+
+    def _tell(self, line: int, code: str) -> None:
+        if self._failures[line].dead() and str(line) not in self._told:
+            log.error("line %d takes no message (%s)", line, code)
+            self._told[str(line)] = code
+            self._store.set_note(DEAD_LINES, self._told)

@@ -1,0 +1,161 @@
+"""Looks for our messages at the portal: which of them arrived, whose call was never answered.
+
+Each carries our id there, as CONNECTOR_MID (docs/bitrix24.md, section 3).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from bitrix import PAGE, Bitrix
+from delivery.reaction import Finding
+from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
+from rest.replies import HistoryMessage
+from storage import Chat, Delivery
+from wire import wire_id
+
+log = logging.getLogger(__name__)
+
+DIALOGS_A_CALL = 50  # what one `batch` may hold
+PAGES = 20  # of 50 messages, newest first; a message that stands further back counts as hidden
+CLOCKS_DIFFER_SECONDS = 3600.0  # the portal's clock from ours, at most
+
+Run = list[Delivery]  # of one chat on one line, oldest first, from its oldest unfinished one on
+Findings = dict[int, Finding]  # by delivery id; without those of which nothing is known yet
+
+
+class Lookup:
+    """Asks the portal; `before_call` counts the calls for whoever keeps their pace."""
+
+    def __init__(self, bitrix: Bitrix, connector: str, before_call: Callable[[], None]) -> None:
+        self._bitrix = bitrix
+        self._connector = connector
+        self._before_call = before_call
+
+    def look_at_newest(self, runs: list[Run]) -> Findings | None:
+        """What the newest messages of all dialogs tell, in one call.
+
+        None where there was nothing to ask, or the dialogs cannot be read together: perhaps they
+        can be read one by one. Raises TryLater.
+        """
+        dialogs = [dialog_of(run[0]).portal_chat_id for run in runs]
+        asked = list(dict.fromkeys(one for one in dialogs if one is not None))[:DIALOGS_A_CALL]
+        if not asked:
+            return None
+        self._before_call()
+        try:
+            pages = dict(zip(asked, self._bitrix.newest_messages(asked), strict=True))
+        except (Refused, SetupFault, OutcomeUnknown) as error:
+            log.warning("dialogs cannot be read together: %s", error.code)
+            return None
+        findings: Findings = {}
+        for run, dialog in zip(runs, dialogs, strict=True):
+            page = pages.get(dialog or 0)
+            if page is not None and not isinstance(page, BitrixError):
+                findings |= read(page, run, run)
+        return findings
+
+    def search(self, run: Run, missing: list[Delivery]) -> Findings:
+        """Find those of the run that are still missing, wherever in the dialog they stand.
+
+        The dialog itself is read, else the session's history: their rights differ (section 12).
+        Raises BitrixError where that cannot be known now.
+        """
+        chat = dialog_of(run[0])
+        portal_chat_id, session_id = chat.portal_chat_id, chat.session_id
+        if portal_chat_id is None and chat.portal_user_id:
+            try:
+                portal_chat_id, session_id = self._find_dialog(chat, run[0].line)
+            except Refused as error:
+                if error.cause is Cause.NOT_THERE:  # no dialog, no message in it
+                    return {one.id: "absent" for one in missing}
+                _raise_unless_closed(error)
+        if portal_chat_id is not None:
+            try:
+                return self._search_dialog(portal_chat_id, run, missing)
+            except Refused as error:
+                _raise_unless_closed(error)
+        if session_id is not None:
+            try:
+                return self._search_session(session_id, missing)
+            except Refused as error:
+                _raise_unless_closed(error)
+        return {one.id: "hidden" for one in missing}
+
+    def _find_dialog(self, chat: Chat, line: int | None) -> tuple[int, int | None]:
+        self._before_call()
+        code = f"{self._connector}|{line or chat.line}|{chat.id}|{chat.portal_user_id}"
+        return self._bitrix.find_dialog(code)
+
+    def _search_dialog(self, portal_chat_id: int, run: Run, missing: list[Delivery]) -> Findings:
+        findings: Findings = {}
+        before = None
+        for _ in range(PAGES):
+            self._before_call()
+            page = self._bitrix.dialog_messages(portal_chat_id, before=before)
+            findings |= read(page, run, missing)
+            missing = [one for one in missing if one.id not in findings]
+            if not missing:
+                return findings
+            before = page[0].id
+        return findings | {one.id: "hidden" for one in missing}
+
+    def _search_session(self, session_id: int, missing: list[Delivery]) -> Findings:
+        self._before_call()
+        history = self._bitrix.session_messages(session_id)
+        return {one.id: _holding(history, wire_id(one)) or "absent" for one in missing}
+
+
+def dialog_of(delivery: Delivery) -> Chat:
+    """The chat with what the portal has told of its dialog on the line the message went to.
+
+    Each line has a dialog of its own for the chat (section 5).
+    """
+    chat = delivery.chat
+    if delivery.line is None or chat.dialog_line in (None, delivery.line):
+        return chat
+    return replace(chat, portal_chat_id=None, session_id=None)
+
+
+def can_be_asked(delivery: Delivery) -> bool:
+    """Whether the portal has told us anything by which to find the message's dialog."""
+    chat = dialog_of(delivery)
+    told = (chat.portal_chat_id, chat.portal_user_id, chat.session_id)
+    return any(one is not None for one in told)
+
+
+def read(page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findings:
+    """What a page of the dialog tells of the wanted deliveries of this run."""
+    oldest = min(one.message.id for one in run)
+    findings: Findings = {}
+    for delivery in wanted:
+        message = _holding(page, wire_id(delivery))
+        if message is not None:
+            findings[delivery.id] = message
+        elif _goes_back_enough(page, oldest, delivery.message.sent_at):
+            findings[delivery.id] = "absent"
+    return findings
+
+
+def _holding(page: list[HistoryMessage], wanted: str) -> HistoryMessage | None:
+    return next((one for one in page if wanted in one.connector_mids), None)
+
+
+def _goes_back_enough(page: list[HistoryMessage], oldest: int, written_at: float) -> bool:
+    """Whether no earlier page of the dialog can hold one of the run.
+
+    The run begins with the chat's oldest unfinished message. Whatever the chat sent before was
+    finished before this one's first call: so this one stands behind all of it. And no message is
+    at the portal before it was written.
+    """
+    if len(page) < PAGE or page[0].sent_at < written_at - CLOCKS_DIFFER_SECONDS:
+        return True
+    ours = (int(mid) for one in page for mid in one.connector_mids if mid.isdecimal())
+    return any(mid < oldest for mid in ours)
+
+
+def _raise_unless_closed(error: Refused) -> None:
+    """The portal itself says that we may not read there; anybody else's page says nothing."""
+    if error.cause is Cause.NOT_A_PORTAL:
+        raise error
+    log.warning("a dialog is closed to us: %s: %s", error.method, error.code)

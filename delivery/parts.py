@@ -1,0 +1,31 @@
+"""What the jobs of one worker share: the portal's health, suspects, lines, and the notes' way."""
+
+from dataclasses import dataclass
+
+from bitrix import Bitrix
+from delivery.clock import Clock
+from delivery.health import Health
+from delivery.lines import Lines
+from delivery.quarantine import Quarantine
+from delivery.recorder import Recorder
+from settings import Settings
+from storage import Store
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: Settings
+    store: Store
+    bitrix: Bitrix
+    clock: Clock
+    health: Health
+    quarantine: Quarantine
+    lines: Lines
+    recorder: Recorder
+
+    @classmethod
+    def of(cls, settings: Settings, store: Store, bitrix: Bitrix) -> "Parts":
+        clock = Clock()
+        health = Health(settings.delivery, store, clock)
+        recorder = Recorder(store, clock)
+        return cls(settings, store, bitrix, clock, health, Quarantine(), Lines(store), recorder)

@@ -1,0 +1,79 @@
+"""Deliveries that the portal may stumble over: each goes alone, after all others.
+
+A call that is refused as a whole says nothing of its items. The portal's own trouble is likelier
+than a bad message: so a delivery is given up only after it has failed again and again while other
+deliveries of its kind succeeded. Kept in memory: after a restart each has to fail anew.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from delivery.circuits import Kind
+from storage import Delivery
+
+STRIKES = 8  # failures of one delivery, alone, while others succeed; then the call is its fault
+REPEATS = 2  # the same of what may have arrived: each repeat may double it
+
+
+@dataclass
+class Strikes:
+    """Failures of one delivery that count against it, and how many others had passed by then."""
+
+    count: int = 0
+    passed: int | None = None  # None until it has failed once
+
+    def add(self, passed: int) -> int:
+        """Count a failure if others have passed since the last one; the first never counts."""
+        if self.passed is not None and passed > self.passed:
+            self.count += 1
+        self.passed = passed
+        return self.count
+
+
+@dataclass
+class Suspect:
+    refused_alone: Strikes = field(default_factory=Strikes)
+    repeated: Strikes = field(default_factory=Strikes)  # without knowing whether it has arrived
+    goes_alone: bool = False
+
+
+class Quarantine:
+    def __init__(self) -> None:
+        self._suspects: dict[int, Suspect] = {}  # by delivery id
+        self._passed: Counter[Kind] = Counter()  # calls that succeeded
+
+    def passed(self, kind: Kind) -> None:
+        """A call of this kind succeeded."""
+        self._passed[kind] += 1
+
+    def isolate(self, deliveries: Iterable[Delivery]) -> None:
+        """One of these spoiled a call for the others: from now on each goes alone."""
+        for delivery in deliveries:
+            self._suspect(delivery).goes_alone = True
+
+    def refused_alone(self, delivery: Delivery) -> bool:
+        """Note that a call with this one alone was refused; whether it is to be given up."""
+        suspect = self._suspect(delivery)
+        suspect.goes_alone = True
+        return suspect.refused_alone.add(self._passed[delivery.kind]) >= STRIKES
+
+    def repeated_in_vain(self, delivery: Delivery) -> bool:
+        """Note a repeat of what may have arrived; whether no further one shall be made."""
+        return self._suspect(delivery).repeated.add(self._passed[delivery.kind]) >= REPEATS
+
+    def goes_alone(self, delivery: Delivery) -> bool:
+        suspect = self._suspects.get(delivery.id)
+        return suspect is not None and suspect.goes_alone
+
+    def was_refused_alone(self, delivery: Delivery) -> bool:
+        suspect = self._suspects.get(delivery.id)
+        return suspect is not None and suspect.refused_alone.passed is not None
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Whatever became of these, it is settled."""
+        for delivery in deliveries:
+            self._suspects.pop(delivery.id, None)
+
+    def _suspect(self, delivery: Delivery) -> Suspect:
+        return self._suspects.setdefault(delivery.id, Suspect())

@@ -1,0 +1,91 @@
+"""What the portal's word makes of one delivery: the state table of the engine, as pure functions.
+
+`docs/architecture.md` shows the same table. Nothing here calls or stores anything.
+"""
+
+from typing import Literal
+
+from rest.errors import NO_SESSION, BitrixError, OutcomeUnknown
+from rest.replies import HistoryMessage, ItemResult
+from storage import Delivery, Outcome, PortalDialog
+
+NO_FILE = "NO_FILE"  # the portal did not take the file
+NO_REPLY = "NO_REPLY"  # a call was never answered, and did not happen
+SETTLES_OF_A_FIRST_MESSAGE = 3  # its dialog is named by an event, which may come late
+LOOK_AGAIN_SHARE = 1 / 4  # look again after a quarter of the time since the answer was lost
+
+Absent = Literal["absent"]  # the portal's history does not have it
+Hidden = Literal["hidden"]  # nobody lets us read where it would be
+Finding = HistoryMessage | Absent | Hidden
+Verdict = Literal["arrived", "arrived without its file", "not known yet", "lost", "nobody can tell"]
+
+
+def to_result(delivery: Delivery, result: ItemResult, retry_at: float) -> Outcome:
+    """A call was answered, with this result for the message (docs/bitrix24.md, section 4)."""
+    dialog = PortalDialog(result.portal_chat_id, result.portal_user_id, result.session_id)
+    if lacks_file(delivery, result):
+        return Outcome(delivery, "queued", NO_FILE, file_as_link=True, dialog=dialog)
+    if not result.accepted:
+        return Outcome(delivery, "failed", "; ".join(result.errors)[:300])
+    if result.session_id is None:
+        known = PortalDialog(None, result.portal_user_id, None)
+        return Outcome(delivery, "in doubt", NO_SESSION, retry_at, dialog=known)
+    return Outcome(delivery, "delivered", dialog=dialog)
+
+
+def to_error(delivery: Delivery, error: BitrixError, due: float) -> Outcome:
+    """A call came to nothing, or its answer was lost; only then the message was attempted.
+
+    A confirmation is simply repeated: the portal takes the first and ignores the others.
+    """
+    lost = isinstance(error, OutcomeUnknown)
+    state: Literal["in doubt", "queued"] = (
+        "in doubt" if lost and delivery.kind == "message" else "queued"
+    )
+    return Outcome(delivery, state, error.code, due, attempted=lost)
+
+
+def to_finding(
+    delivery: Delivery,
+    found: Finding,
+    settled: bool,
+    names_sessions: bool,
+) -> Verdict:
+    """What a look says of a message whose outcome was unknown.
+
+    `settled`: the portal has had all the time that it may need to store and show it.
+    `names_sessions`: this build of the portal does; builds that never do have taken a message all
+    the same (docs/bitrix24.md, section 4).
+    """
+    if isinstance(found, HistoryMessage):
+        missing = has_file(delivery) and not found.files
+        return "arrived without its file" if missing else "arrived"
+    if not settled:
+        return "not known yet"
+    if found == "absent":
+        return "lost"
+    if delivery.error == NO_SESSION and not names_sessions:
+        return "arrived"
+    return "nobody can tell"
+
+
+def look_again_at(now: float, since: float, settled_at: float, pause: float) -> float:
+    """When to look again for a message of which nothing is known yet."""
+    return min(now + max(pause, (now - since) * LOOK_AGAIN_SHARE), settled_at)
+
+
+def has_file(delivery: Delivery) -> bool:
+    """Whether the next call, or the last one, brings the message's file itself."""
+    return not delivery.file_as_link and bool(delivery.message.extra.get("files"))
+
+
+def lacks_file(delivery: Delivery, result: ItemResult) -> bool:
+    """Whether the message had a file that the portal did not get (docs/bitrix24.md, section 5).
+
+    A text whose file fails is taken without the file; a file alone is refused.
+    """
+    if not has_file(delivery):
+        return False
+    if result.accepted:
+        return result.files == 0 and result.session_id is not None
+    return not delivery.message.text.strip()

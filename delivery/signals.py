@@ -1,0 +1,51 @@
+"""What other processes have noted for the worker; and the note that the worker is up.
+
+A signal is a moment in the store. One that was noted while no worker ran is heard by the next.
+"""
+
+from dataclasses import dataclass
+
+from storage import Store
+
+HEAR_SECONDS = 1.0  # how often the notes are read
+UP_SECONDS = 60.0  # how often we note that we are up; a restart looks back so much too far at most
+
+
+@dataclass(frozen=True)
+class Heard:
+    mended: bool = False  # an administrator has mended the set-up, or installed anew
+    connected: bool = False  # an operator has connected a line
+    events_lost_since: float | None = None  # an event was turned away that may have been real
+
+
+class Signals:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._hear_at = 0.0
+        self._up_at = 0.0
+        self._known: dict[str, float | None] = {}
+
+    def hear(self, now: float) -> Heard:
+        """What is new since the last call; nothing where that was less than a second ago."""
+        if now < self._hear_at:
+            return Heard()
+        self._hear_at = now + HEAR_SECONDS
+        if now >= self._up_at:
+            self._up_at = now + UP_SECONDS
+            self._store.set_note("up_at", now)
+        return Heard(
+            mended=self._news("mended") is not None,
+            connected=self._news("connected") is not None,
+            events_lost_since=self._news("events_lost_at"),
+        )
+
+    def set_back(self, now: float) -> None:
+        """The clock was set back to `now`."""
+        self._hear_at = self._up_at = now
+
+    def _news(self, key: str) -> float | None:
+        noted: float | None = self._store.note(key)
+        if noted == self._known.get(key):
+            return None
+        self._known[key] = noted
+        return noted

@@ -1,0 +1,222 @@
+"""What an error of Bitrix24 means: what became of the call, whom else it concerns, and why.
+
+Four classes say what the caller may do next. One table gives class, reach and cause of each code;
+codes are compared here, in upper case, and nowhere else. Sources: docs/bitrix24.md, sections 8, 9.
+"""
+
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+from rest.php import number
+
+LONGEST_LIMIT_SECONDS = 3600.0  # to wait for OPERATION_TIME_LIMIT: the portal counts ten minutes
+# Dialogs may be closed to us, one or all of them; that stops nothing but the look at them.
+HISTORY_METHODS = {
+    "im.dialog.messages.get",
+    "imopenlines.session.history.get",
+    "imopenlines.dialog.get",
+}
+OAUTH = "oauth/token"  # the method's name in the errors of a token renewal
+ALREADY_BOUND = "already binded"  # the code of this error differs between builds, its text does not
+EVENT_IS_BOUND = "ERROR_EVENT_BINDING_EXISTS"
+NO_DIALOG = "DIALOG_NOT_FOUND"
+DIED = "DIED"  # our own code: we stopped between a call and the note of its answer
+CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
+NO_SESSION = "NO_SESSION"  # our own code: a message was accepted and no session was named
+
+
+class Reach(Enum):
+    """Who else need not try while the error lasts."""
+
+    ITEM = "item"  # perhaps nobody: something in this very call may be the reason
+    LINE = "line"  # whoever calls the same method for the same line
+    METHOD = "method"  # whoever calls the same method
+    PORTAL = "portal"  # everybody
+
+
+class Cause(Enum):
+    """What an administrator can be told of an error."""
+
+    BUSY = "busy"  # a limit of the portal is reached
+    UNREACHABLE = "unreachable"  # no answer, or none that can be understood
+    NOT_A_PORTAL = "not a portal"  # whoever answered is not the portal: a proxy, another site
+    BLOCKED = "blocked"  # Bitrix24 has blocked the portal's REST interface
+    ENDED = "ended"  # the portal's plan has lapsed, or the portal is gone
+    TOKEN = "token"  # the portal does not take the token  # noqa: S105
+    SETUP = "setup"  # rights, scope or registration are missing
+    LINE_NOT_ACTIVE = "line not active"
+    NOT_THERE = "not there"  # what was asked for does not exist
+    IS_THERE = "is there"  # what was to be made exists already
+    REFUSED = "refused"  # anything else that the portal does not want
+
+
+class BitrixError(Exception):
+    """Bitrix24 did not do what we asked.
+
+    `code` is its own error code or ours, in upper case; `description` the portal's words, for the
+    admin's page only. The classes below say what became of the call.
+    """
+
+    usual_reach: ClassVar[Reach] = Reach.LINE
+    usual_cause: ClassVar[Cause] = Cause.UNREACHABLE
+
+    def __init__(self, code: str, method: str, description: str = "", seconds: float = 0.0) -> None:
+        super().__init__(f"{method}: {code.upper()}")
+        self.code = code.upper()
+        self.method = method
+        self.description = description
+        self.seconds = seconds  # to wait at least, where the portal says so
+
+    @property
+    def reach(self) -> Reach:
+        """Who else need not try: whoever needs the same as this call did."""
+        if self.method == OAUTH:
+            return Reach.PORTAL
+        if self.seconds:
+            return Reach.METHOD
+        known = MEANINGS.get(self.code)
+        return known.reach if known and isinstance(self, known.kind) else self.usual_reach
+
+    @property
+    def wants_a_new_token(self) -> bool:
+        """Whether the same call may succeed at once with a renewed access token."""
+        return self.code == "EXPIRED_TOKEN"
+
+    @property
+    def fills_the_bucket(self) -> bool:
+        """Whether the portal takes no call at all for now, because there were too many."""
+        return self.cause is Cause.BUSY and self.reach is Reach.PORTAL
+
+    @property
+    def cause(self) -> Cause:
+        if self.code.startswith("HTTP_4") and isinstance(self, Refused | SetupFault):
+            return Cause.NOT_A_PORTAL
+        known = MEANINGS.get(self.code)
+        return known.cause if known and isinstance(self, known.kind) else self.usual_cause
+
+
+class TryLater(BitrixError):
+    """Nothing was done; the same call may succeed later, after `seconds` at the earliest."""
+
+
+class Refused(BitrixError):
+    """Nothing was done, and repeating the same call will not help."""
+
+    usual_reach = Reach.ITEM
+    usual_cause = Cause.REFUSED
+
+
+class OutcomeUnknown(BitrixError):
+    """The reply was lost: the call may have been carried out."""
+
+
+class SetupFault(BitrixError):
+    """Nothing was done, and nothing will be until a person mends the set-up."""
+
+    usual_reach = Reach.PORTAL
+    usual_cause = Cause.SETUP
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a code means, unless the method that was called gives it another meaning."""
+
+    kind: type[BitrixError]
+    reach: Reach
+    cause: Cause
+
+
+MEANINGS: dict[str, Meaning] = {
+    "QUERY_LIMIT_EXCEEDED": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
+    "HTTP_429": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
+    "OPERATION_TIME_LIMIT": Meaning(TryLater, Reach.METHOD, Cause.BUSY),
+    "NOT_CONNECTED": Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
+    "OVERLOAD_LIMIT": Meaning(SetupFault, Reach.PORTAL, Cause.BLOCKED),
+    "PAYMENT_REQUIRED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
+    "PORTAL_DELETED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
+    "PORTAL_MOVED": Meaning(SetupFault, Reach.PORTAL, Cause.NOT_A_PORTAL),
+    "NO_AUTH_FOUND": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
+    "WRONG_AUTH_TYPE": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
+    "INVALID_TOKEN": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
+    "EXPIRED_TOKEN": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
+    "INVALID_GRANT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "WRONG_CLIENT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "INVALID_CLIENT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "INVALID_CREDENTIALS": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "INVALID_REQUEST": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "NOT_INSTALLED": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
+    "ACCESS_DENIED": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
+    "INSUFFICIENT_SCOPE": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
+    "ERROR_METHOD_NOT_FOUND": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
+    "USER_ACCESS_ERROR": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
+    "NOT_ACTIVE_LINE": Meaning(Refused, Reach.LINE, Cause.LINE_NOT_ACTIVE),
+    "IMCONNECTOR_NOT_ACTIVE_LINE": Meaning(Refused, Reach.LINE, Cause.LINE_NOT_ACTIVE),
+    NO_DIALOG: Meaning(Refused, Reach.ITEM, Cause.NOT_THERE),
+    EVENT_IS_BOUND: Meaning(Refused, Reach.ITEM, Cause.IS_THERE),
+}
+CLOSED_TO_US = {"ACCESS_DENIED", "INSUFFICIENT_SCOPE", "ERROR_METHOD_NOT_FOUND"}
+
+
+def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixError:
+    """The error that a JSON answer of this HTTP status means.
+
+    The code decides: HTTP 503 may mean a full bucket or a blocked portal (section 9). A server
+    error (5xx) of an unknown code came after the call had begun, whatever its body says.
+    """
+    code = answer["error"]
+    if isinstance(code, dict):  # some methods nest it
+        code = code.get("error", status)
+    code = str(code).upper() or f"HTTP_{status}"
+    description = str(answer.get("error_description") or answer.get("error_msg") or "")
+    if ALREADY_BOUND in description.lower():
+        code = EVENT_IS_BOUND
+    if method in HISTORY_METHODS:
+        if code in CLOSED_TO_US or (status in (401, 403) and code not in MEANINGS):
+            return Refused(code, method, description)
+        if method == "imopenlines.dialog.get" and code.endswith("NOT_FOUND"):
+            return Refused(NO_DIALOG, method, description)
+    kind = MEANINGS[code].kind if code in MEANINGS else Refused
+    if kind is Refused and status >= 500:
+        kind = OutcomeUnknown
+    elif code not in MEANINGS and status in (401, 403):
+        kind = SetupFault
+    # The field stands in every answer, and is minutes ahead: it means this one limit only.
+    times = answer.get("time") if code == "OPERATION_TIME_LIMIT" else None
+    return kind(code, method, description, _seconds_to_reset(times))
+
+
+def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
+    """The error that an answer without the portal's JSON means.
+
+    A 4xx page is somebody's who stands before the portal, and may be meant for one message only: a
+    firewall may dislike a text, a proxy a length.
+    """
+    if redirects:
+        return SetupFault("PORTAL_MOVED", method)
+    if status == 429:
+        return TryLater("HTTP_429", method)
+    if 400 <= status < 500:
+        return Refused(f"HTTP_{status}", method)
+    return OutcomeUnknown(f"HTTP_{status}", method)
+
+
+def may_go_on(code: str | None) -> bool:
+    """Whether the portal may still work on the call whose outcome became unknown by this code.
+
+    It works as long as the call's own time limit, however early the connection or we broke off.
+    """
+    return code in (DIED, CONNECTION_LOST)
+
+
+def _seconds_to_reset(times: object) -> float:
+    """From the end of the call to `operating_reset_at`, by the portal's own clock."""
+    if not isinstance(times, dict):
+        return 0.0
+    reset_at, finish = number(times.get("operating_reset_at")), number(times.get("finish"))
+    if reset_at is None:
+        return 0.0
+    now = time.time() if finish is None else finish
+    return min(max(0.0, reset_at - now), LONGEST_LIMIT_SECONDS)

@@ -1,0 +1,56 @@
+"""PHP's shapes: parameters as a form; its arrays, numbers and booleans as they come in JSON."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def php_form(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Flatten parameters as PHP's http_build_query does: `a[b][0]=c`.
+
+    None and empty collections disappear; True and False become 1 and 0.
+    """
+    for key, value in params.items():
+        yield from _php_fields(key, value)
+
+
+def _php_fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _php_fields(f"{name}[{key}]", item)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _php_fields(f"{name}[{index}]", item)
+    elif isinstance(value, bool):
+        yield name, str(int(value))
+    elif value is not None:
+        yield name, str(value)
+
+
+def keyed(value: Any) -> dict[str, Any]:
+    """A PHP array by its keys as text; an empty one comes as a list."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    return {str(key): item for key, item in value.items()}
+
+
+def listed(value: Any) -> list[Any]:
+    """A PHP array may come as a list or as an object with numeric keys, in any order."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: int(key) if str(key).isdecimal() else 0)
+        return [value[key] for key in keys]
+    if isinstance(value, list):
+        return value
+    raise TypeError("not a list")
+
+
+def truth(value: object) -> bool:
+    """PHP spells a boolean in many ways."""
+    return str(value).lower() in ("true", "1", "y")
+
+
+def number(value: object) -> int | None:
+    """The whole number that a value means, None for anything else."""
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,148 @@
+"""Replies of Bitrix24 as frozen objects, whatever shape PHP gave them.
+
+A reply of another shape than the documented one raises one of STRANGE.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from rest.errors import Refused
+from rest.php import listed, number, truth
+
+LONGEST_TOKEN_SECONDS = 3600.0  # a date far off must not keep us from renewing
+# What reading an answer of another shape than the documented one may raise.
+STRANGE = (KeyError, TypeError, ValueError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A pair of tokens; `expires_at` in Unix seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"Grant(expires_at={self.expires_at:.0f})"
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What the portal says of one item of `imconnector.send.messages`.
+
+    `errors` is empty for an accepted item; accepted without a session is not yet stored
+    (bitrix24.md section 4).
+    """
+
+    accepted: bool
+    errors: tuple[str, ...] = ()
+    session_id: int | None = None
+    portal_chat_id: int | None = None
+    portal_user_id: int | None = None
+    files: int | None = None  # how many it fetched, if it says so; of the others it says nothing
+
+
+@dataclass(frozen=True)
+class HistoryMessage:
+    """A message as the portal's history gives it: the text is without the signature."""
+
+    id: int  # the im.message_id of events
+    author_id: int
+    text: str
+    sent_at: float  # Unix seconds
+    connector_mids: tuple[str, ...]  # ids of the visitor's system: ours
+    classes: str
+    hidden: bool  # whispers and the portal's own notices
+    from_connector: bool  # the author is a visitor
+    author_name: str | None
+    files: tuple[dict[str, Any], ...]
+
+
+def grant_from(values: dict[str, Any]) -> Grant | None:
+    """The pair of tokens in an OAuth answer or an event's `auth`, or None when incomplete."""
+    access, refresh = values.get("access_token"), values.get("refresh_token")
+    if not (isinstance(access, str) and access and isinstance(refresh, str) and refresh):
+        return None
+    return Grant(access, refresh, expiry(values.get("expires_in")))
+
+
+def expiry(seconds: object) -> float:
+    """When a token given now with `expires_in` ends, an hour from now at the latest."""
+    lifetime = number(seconds)
+    if lifetime is None:
+        return time.time() + LONGEST_TOKEN_SECONDS
+    return time.time() + min(max(lifetime, 0), LONGEST_TOKEN_SECONDS)
+
+
+def item_result(item: dict[str, Any]) -> ItemResult:
+    if not truth(item["SUCCESS"]):
+        errors = tuple(str(error) for error in listed(item.get("ERRORS") or []))
+        return ItemResult(False, errors or ("NOT_DONE",))
+    session = item.get("session")
+    session = session if isinstance(session, dict) else {}
+    result = ItemResult(True, portal_user_id=number(item.get("user")))
+    return replace(
+        result,
+        session_id=number(session.get("ID")),
+        portal_chat_id=number(session.get("CHAT_ID")),
+        files=_count_of_files(item.get("message")),
+    )
+
+
+def _count_of_files(message: Any) -> int | None:
+    files = message.get("files") if isinstance(message, dict) else None
+    return len(files) if isinstance(files, list | dict) else None
+
+
+def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
+    """The messages of either history method; their keys differ in case."""
+    users = {str(user["id"]): user for user in listed(authors or [])}
+    files = {str(file["id"]): file for file in listed(attached or [])}
+    found = []
+    for item in listed(messages):
+        params = item.get("params")
+        params = params if isinstance(params, dict) else {}
+        author_id = number(item.get("author_id", item.get("senderid"))) or 0
+        author = users.get(str(author_id), {})
+        mids = params.get("CONNECTOR_MID", params.get("connectorMid")) or []
+        classes = params.get("CLASS", params.get("class")) or ""
+        classes = classes if isinstance(classes, str) else " ".join(map(str, listed(classes)))
+        component = params.get("COMPONENT_ID", params.get("componentId"))
+        file_ids = params.get("FILE_ID", params.get("fileId")) or []
+        found.append(
+            HistoryMessage(
+                id=int(item["id"]),
+                author_id=author_id,
+                text=str(item.get("text") or ""),
+                sent_at=_moment(item.get("date")),
+                connector_mids=tuple(map(str, listed(mids) if mids != str(mids) else [mids])),
+                classes=classes,
+                hidden="content-item-system" in classes or component == "HiddenMessage",
+                from_connector=truth(author.get("connector")),
+                author_name=author.get("name"),
+                files=tuple(files[str(i)] for i in listed(file_ids) if str(i) in files),
+            )
+        )
+    return sorted(found, key=lambda message: message.id)
+
+
+def _moment(value: object) -> float:
+    """Unix seconds of a date as the portal writes it; now, where it cannot be read."""
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return time.time()
+
+
+def expect_true(method: str, result: Any) -> None:
+    """Raise Refused for a failure inside an HTTP 200."""
+    if isinstance(result, dict):
+        code = str(result.get("error") or "NOT_DONE")
+        description = str(result.get("error_description") or "")
+        done = truth(result.get("result", not result.get("error")))
+    else:
+        code, description, done = "NOT_DONE", "", truth(result)
+    if not done:
+        raise Refused(code, method, description)
