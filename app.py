@@ -25,14 +25,15 @@ from bbcode import RENDERER
 from bitrix import Bitrix
 from chat import MAX_BODY_BYTES, PLAIN_FORMS, ajax, chat_page, index, wants_page
 from connector import Connector, TokenKeeper
-from database import StoreUnavailable
 from delivery.worker import Worker
 from events import BadRequest
 from files import Files
 from handler import handler, install, note_loss
 from live import Live
 from settings import ROOT, Settings, SettingsError, load_settings
-from storage import Store, TooMany
+from storage import Store
+from store.database import StoreUnavailable
+from store.records import TooMany
 from texts import text
 from visitor import hand_token
 from web import (
@@ -167,13 +168,13 @@ def commands() -> None:
 def status() -> None:
     """Show what is installed, connected and waiting."""
     store = services().store
-    portal = store.portal()
+    portal = store.portal.find()
     print(json.dumps({
         "portal": services().settings.bitrix24.portal,
         "installed": portal is not None,
-        "lines": store.active_lines(),
-        "waiting": store.waiting(),
-        "fault": store.note("fault"),
+        "lines": store.portal.active_lines(),
+        "waiting": store.queue.waiting(),
+        "fault": store.notes.fault.get(),
     }, indent=2))  # fmt: skip
 
 

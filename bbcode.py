@@ -30,7 +30,7 @@ from typing import Literal
 import nh3
 from markupsafe import Markup
 
-RENDERER: int = 3
+RENDERER: int = 4
 """Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
 under another version is then rendered again."""
 

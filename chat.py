@@ -11,7 +11,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,10 +33,9 @@ from werkzeug.datastructures import FileStorage
 
 import events
 from bbcode import stored_html, to_html
-from connector import rendered
 from events import Form, text_of
-from files import ending, media_type, safe_name
-from storage import Chat, File, Limits, Message, TooMany
+from files import ending, files_html, media_type, safe_name
+from store.records import Chat, File, Limits, Message, TooMany, VisitorMessage
 from texts import Texts, all_texts, text
 from theme import theme_css, themes
 from visitor import (
@@ -87,7 +86,9 @@ def chat_page(
     embed = request.method == "GET" and "embed" in request.args
     settings = services().settings.chat
     visitor = None if embed else current_visitor()
-    messages = services().store.messages(visitor.chat_id, before, HISTORY + 1) if visitor else []
+    messages = (
+        services().store.messages.latest(visitor.chat_id, before, HISTORY + 1) if visitor else []
+    )
     shown_messages = messages[-HISTORY:]
     return render(
         "index.html",
@@ -153,7 +154,7 @@ def chat_history(form: Form) -> ResponseReturnValue:
     limit = min(events.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
     renew(visitor)
-    messages = services().store.messages(visitor.chat_id, before, limit) if visitor else []
+    messages = services().store.messages.latest(visitor.chat_id, before, limit) if visitor else []
     return Response(bubbles(messages), mimetype="text/html")
 
 
@@ -172,7 +173,7 @@ def chat_stream() -> ResponseReturnValue:
     after = int(last_id) if re.fullmatch("[0-9]{1,18}", last_id) else None
     if request.args.get("once"):
         changes: Iterator[Message | None] = iter(
-            services().store.messages_after(visitor.chat_id, after or 0, HISTORY)
+            services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
         )
     else:
         changes = services().live.follow(visitor.chat_id, after)
@@ -193,7 +194,7 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
             return ":\n\n"
         before: list[Message] = []
         if message.author == "visitor" and VOTE.match(message.text):  # perhaps an answer
-            before = store.messages(message.chat_id, message.id, HISTORY)
+            before = store.messages.latest(message.chat_id, message.id, HISTORY)
         html = template.render(messages=told([*before, message], texts)[-1:], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {message.revision}\n{data}\n"
@@ -214,7 +215,7 @@ def told(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
     """As the template takes them. The first `1` or `0` after the portal asked for a vote is one."""
     asked, found = False, []
     for one in messages:
-        asked = asked or "IMOL_VOTE" in one.extra.get("params", {})
+        asked = asked or one.asks_vote
         voted = asked and one.author == "visitor" and VOTE.match(one.text) is not None
         asked = asked and not voted
         found.append(shown(one, texts) | {"voted": voted})
@@ -240,9 +241,8 @@ def initials(name: str) -> str:
 def send_message(form: Form) -> ResponseReturnValue:
     """Accept one message. It is stored, and queued for Bitrix24, before we answer."""
     chat, message, client_id = read_message(form)
-    stored = services().store.add_visitor_message(
-        chat, message, to_html(message), client_id, limits(), time.time()
-    )
+    written = VisitorMessage(chat, message, to_html(message), client_id)
+    stored = services().store.messages.add_from_visitor(written, limits(), time.time())
     return accepted(chat, stored, form)
 
 
@@ -262,15 +262,14 @@ def upload_file(form: Form) -> ResponseReturnValue:
     upload = read_file()
     chat, message, client_id = read_message(form, with_file=True)
     file = keep_file(upload, chat)
-    html = rendered(message, [asdict(file)])
+    html = to_html(message) if message else ""
+    written = VisitorMessage(chat, message, html, client_id, file, files_html((file,)))
     try:
-        stored = services().store.add_visitor_message(
-            chat, message, html, client_id, limits(), time.time(), file
-        )
+        stored = services().store.messages.add_from_visitor(written, limits(), time.time())
     except TooMany:
         services().files.remove(chat.id, file.key)
         raise
-    if file.key not in [one["key"] for one in stored.extra.get("files", [])]:
+    if file.key not in [one.key for one in stored.files]:
         services().files.remove(chat.id, file.key)  # the message was here before, with its file
     return accepted(chat, stored, form)
 
@@ -284,7 +283,7 @@ def keep_file(upload: FileStorage, chat: Chat) -> File:
     kind = kind if kind in ("image", "video", "audio") else "file"
     key = services().files.keep(upload.stream, chat.id)
     address = f"{services().settings.public_url}/ajax?type=file&key={key}"
-    return File(key, name, kind, media, size, address)
+    return File(name, kind, address, size, key, media)
 
 
 def read_file() -> FileStorage:
@@ -340,16 +339,16 @@ def told_file_rules() -> dict[str, Any] | None:
 
 def visitors_file(key: str) -> ResponseReturnValue:
     """A visitor's file, for the portal and everybody else who was given its address."""
-    message = services().store.find_message_of_file(key)
-    file = next(iter(message.extra.get("files", [])), None) if message else None
+    message = services().store.messages.find_with_file(key)
+    file = next(iter(message.files), None) if message else None
     if message is None or file is None:
         abort(404)
     try:
         answer = send_file(
             services().files.path(message.chat_id, key),
-            mimetype=file["media_type"],
-            as_attachment=file["type"] != "image",
-            download_name=file["name"],
+            mimetype=file.media_type,
+            as_attachment=file.type != "image",
+            download_name=file.name,
         )
     except FileNotFoundError:
         abort(404)
@@ -387,27 +386,27 @@ def save_conversation(_: Form) -> ResponseReturnValue:
 def with_pictures(html: str, messages: list[Message]) -> str:
     """A saved conversation with the visitor's own pictures in it; of many, the first."""
     own = {
-        str(escape(file["link"])): (services().files.path(one.chat_id, file["key"]), file)
+        str(escape(file.link)): (services().files.path(one.chat_id, file.key), file)
         for one in messages
-        for file in one.extra.get("files", [])
-        if "key" in file and file["media_type"].startswith("image/")
+        for file in one.files
+        if file.key and file.media_type.startswith("image/")
     }
     left = SAVED_PICTURES_BYTES
 
     def within(source: re.Match[str]) -> str:
         nonlocal left
-        path, file = own.get(source[1], (None, {"size": 0}))
-        left -= file["size"]
+        path, file = own.get(source[1], (None, File()))
+        left -= file.size or 0
         if path is None or left < 0 or not path.exists():
             return source[0]
-        return f'src="data:{file["media_type"]};base64,{b64encode(path.read_bytes()).decode()}"'
+        return f'src="data:{file.media_type};base64,{b64encode(path.read_bytes()).decode()}"'
 
     return re.sub(r'src="([^"]*)"', within, html)
 
 
 def whole_history(chat_id: str) -> list[Message]:
     pages: list[list[Message]] = []
-    while page := services().store.messages(
+    while page := services().store.messages.latest(
         chat_id, pages[-1][0].id if pages else None, SAVED_AT_ONCE
     ):
         pages.append(page)
@@ -419,7 +418,7 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
     visitor = current_visitor()
     if wants_page() and form.get("sure") != "yes":
         return chat_page(deleting=visitor is not None)
-    for part in services().store.delete_chat(visitor.chat_id, time.time()) if visitor else ():
+    for part in services().store.chats.delete(visitor.chat_id, time.time()) if visitor else ():
         services().files.remove_chat(part)
     session.clear()
     if wants_page():

@@ -8,21 +8,23 @@ import contextlib
 import hmac
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from bbcode import file_html, take_signature, to_html
+from bbcode import take_signature, to_html
 from bitrix import Bitrix
-from database import LockHeld, StoreUnavailable
 from events import Event, IncomingMessage, Placement
+from files import files_html
 from rest.errors import BitrixError, Cause, SetupFault
 from rest.replies import Grant
 from settings import Settings, origin_of
-from storage import OperatorMessage, Outdated, Portal, Store, TooMany
+from storage import Store
+from store.database import LockHeld, StoreUnavailable
+from store.records import File, OperatorMessage, Portal, TooMany
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,6 @@ EVENTS = (
 )
 ICONS = Path(__file__).parent / "static" / "connector"
 LOCK_SECONDS = 60.0
-KEEP_TRIES = 10
 PROOFS = "proofs"  # what failed ones are counted under
 # The text that explains each cause, and the HTTP status of the page that says it.
 EXPLAINED: dict[Cause, tuple[str, int]] = {
@@ -78,17 +79,17 @@ class TokenKeeper:
         self._store = store
 
     def load(self) -> Grant | None:
-        portal = self._store.portal()
+        portal = self._store.portal.find()
         if portal is None:
             return None
         return Grant(portal.access_token, portal.refresh_token, portal.expires_at)
 
     def save(self, grant: Grant) -> None:
-        self._store.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
+        self._store.portal.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        with self._store.lock("tokens", LOCK_SECONDS):
+        with self._store.database.lock("tokens", LOCK_SECONDS):
             yield
 
 
@@ -118,10 +119,10 @@ class Connector:
             raise self._no_store(error) from None
         try:
             # One at a time: two installs at once would bind an event twice.
-            with self._store.lock("install", LOCK_SECONDS), self._explained():
+            with self._store.database.lock("install", LOCK_SECONDS), self._explained():
                 if claim is not None:
                     self._keep(claim)
-                elif self._store.portal() is None:
+                elif self._store.portal.find() is None:
                     raise Fault("not_installed", 409, **self.addresses())
                 self._bitrix.register(
                     settings.connector.id,
@@ -138,14 +139,14 @@ class Connector:
             self._forget_success()
             raise
         if claim is not None:
-            self._store.set_note("fault", None)
+            self._store.notes.fault.clear()
         self._mended()
-        self._store.set_note("install_works", True)
+        self._store.notes.install_works.set(True)
         log.info("installed: connector %s registered, events bound", settings.connector.id)
 
     def _no_store(self, error: StoreUnavailable) -> Fault:
         log.error("the store cannot be used: %s", error)
-        return Fault("no_store", 500, folder=self._store.path.parent.name, why=error)
+        return Fault("no_store", 500, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
@@ -159,9 +160,9 @@ class Connector:
         if not administrator:
             raise Fault("not_admin", 403)
         # A renewal under way would put the old pair over the new one.
-        with self._store.lock("tokens", LOCK_SECONDS):
-            known = self._store.portal()
-            self._store.save_portal(
+        with self._store.database.lock("tokens", LOCK_SECONDS):
+            known = self._store.portal.find()
+            self._store.portal.save(
                 Portal(
                     member_id=claim.member_id,
                     user_id=user_id,
@@ -184,7 +185,7 @@ class Connector:
         """
         now = time.time()
         limit = self._settings.limits.failed_proofs_per_minute
-        self._store.count_hit(PROOFS, limit, now)
+        self._store.limits.count_hit(PROOFS, limit, now)
         try:
             code = self._bitrix.app_of_token(access_token)
         except SetupFault as error:
@@ -194,7 +195,7 @@ class Connector:
             raise Fault("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
         if not _same(code, self._settings.bitrix24.client_id):
             raise Fault("wrong_application", 403)
-        self._store.uncount_hit(PROOFS, now)
+        self._store.limits.uncount_hit(PROOFS, now)
 
     def _bind_events(self) -> None:
         """Make the portal post each event to our address exactly once.
@@ -225,7 +226,7 @@ class Connector:
         if placement.connector not in ("", settings.connector.id):
             raise Fault("other_connector", 400, connector=settings.connector.id)
         with self._explained():
-            portal = self._store.portal()
+            portal = self._store.portal.find()
             if portal is None:
                 raise Fault("not_installed", 409, **self.addresses())
             self._prove(placement.access_token)
@@ -234,25 +235,25 @@ class Connector:
                 if not _same(token, portal.application_token):
                     raise Fault("wrong_application", 403)
             elif token and self._bitrix.is_administrator(placement.access_token)[0]:
-                self._store.learn_application_token(token)
+                self._store.portal.learn_application_token(token)
             if not placement.active:
                 self._bitrix.activate(settings.connector.id, placement.line, False)
-                self._store.disconnect_line(placement.line)
+                self._store.portal.disconnect_line(placement.line)
                 return
             self._switch_on(placement.line)
-            self._store.connect_line(placement.line, time.time())
-        self._store.set_note("fault", None)
-        self._store.set_note("connected", time.time())
+            self._store.portal.connect_line(placement.line, time.time())
+        self._store.notes.fault.clear()
+        self._store.notes.connected_at.set(time.time())
         self._mended()
         log.info("line %d: connector switched on", placement.line)
 
     def _forget_success(self) -> None:
         with contextlib.suppress(StoreUnavailable):
-            self._store.set_note("install_works", None)
+            self._store.notes.install_works.clear()
 
     def _mended(self) -> None:
         """Let the sender try again at once, if it waits for that."""
-        self._store.set_note("mended", time.time())
+        self._store.notes.mended_at.set(time.time())
 
     # -- keeping it so
 
@@ -264,12 +265,12 @@ class Connector:
         raises BitrixError when the portal cannot be asked.
         """
         finished = self._bitrix.is_installed()
-        self._store.set_note("unfinished", None if finished else True)
+        self._store.notes.is_unfinished.set(not finished)
         if not finished:
             log.error("app.info: the installation is not finished, no event will come")
         self._bind_events()
         connector = self._settings.connector.id
-        for line in self._store.active_lines():
+        for line in self._store.portal.active_lines():
             if not self._bitrix.connector_status(connector, line):
                 log.warning("line %d: the connector was not active and is activated", line)
                 self._switch_on(line)
@@ -294,7 +295,7 @@ class Connector:
         whose uninstall comes late: it is believed in all else until an event has proved it.
         Raises Fault or TooMany where that cannot be asked for now.
         """
-        portal = self._store.portal()
+        portal = self._store.portal.find()
         if portal is None:
             return False
         auth = event.auth
@@ -313,7 +314,7 @@ class Connector:
             if matches or (isinstance(error, Fault) and error.status < 500):
                 return matches
             raise  # we could not ask; the event is not known to be forged
-        self._store.learn_application_token(auth.application_token)
+        self._store.portal.learn_application_token(auth.application_token)
         return True
 
     @contextmanager
@@ -335,53 +336,6 @@ class Connector:
             ) from None
 
 
-def keep_added(store: Store, incoming: list[IncomingMessage], line: int, now: float) -> None:
-    """Store the new messages of an event."""
-    _until_kept(
-        lambda: store.add_operator_messages(
-            [added_message(store, one, line) for one in incoming], now
-        )
-    )
-
-
-def keep_edited(
-    store: Store, incoming: IncomingMessage, line: int, queued_at: int, now: float
-) -> None:
-    """Store an edited message."""
-    _until_kept(lambda: store.edit_message(edited_message(store, incoming, line), now, queued_at))
-
-
-def _until_kept(keep: Callable[[], object]) -> None:
-    """What is kept is rendered from what is there, which another event may change meanwhile."""
-    for _ in range(KEEP_TRIES):
-        try:
-            keep()
-        except Outdated:
-            continue
-        return
-    raise StoreUnavailable("a message changes all the time")
-
-
-def edited_message(store: Store, incoming: IncomingMessage, line: int) -> OperatorMessage:
-    """An update as it is kept: it brings a text only, the files stay."""
-    message = operator_message(incoming, line)
-    known = store.find_operator_message(message)
-    if known is None:  # it overtakes the message itself, which brings the rest
-        return replace(message, extra=message.extra | {"incomplete": True})
-    files = known.extra.get("files", [])
-    extra = message.extra | {"files": files}
-    return replace(message, extra=extra, html=rendered(message.text, files))
-
-
-def added_message(store: Store, incoming: IncomingMessage, line: int) -> OperatorMessage:
-    """An operator's new message as it is kept; where its edit came first, with the edited text."""
-    message = operator_message(incoming, line)
-    known = store.find_operator_message(message)
-    if known is None or not known.edited:
-        return message
-    return replace(message, text=known.text, html=rendered(known.text, message.extra["files"]))
-
-
 def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
     """An event's message as it is kept: the signature off the text and in the name.
 
@@ -390,7 +344,7 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
     """
     name, text = take_signature(incoming.text)
     text = text or incoming.params.get("IMOL_VOTE_TEXT", "")
-    files = [asdict(file) for file in incoming.files]
+    files = tuple(File(one.name, one.type, one.link, one.size) for one in incoming.files)
     return OperatorMessage(
         chat_id=incoming.chat_id,
         line=line,
@@ -399,25 +353,25 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
         author="system" if incoming.is_system and name is None else "operator",
         name=name,
         text=text,
-        extra={"files": files, "params": incoming.params},
-        html=rendered(text, files),
+        text_html=text_html(text),
+        files=files,
+        files_html=files_html(files),
+        asks_vote="IMOL_VOTE" in incoming.params,
         own_ids=incoming.own_ids,
     )
 
 
-def rendered(text: str, files: list[dict[str, Any]]) -> str:
-    """A message's HTML: its text, then its files."""
-    parts = [to_html(text)] if text else []
-    parts += [file_html(file["name"], file["type"], file["link"], file["size"]) for file in files]
-    return "<br>".join(parts)
+def text_html(text: str) -> str:
+    """What is shown of a message's text; the mark of a dialog's end has none."""
+    return to_html(text) if text else ""
 
 
 def render_outdated(store: Store) -> int:
     """Render again what an earlier renderer wrote; returns how many messages."""
     count = 0
-    while messages := store.messages_to_render(limit=200):
-        store.save_rendered(
-            {one.id: rendered(one.text, one.extra.get("files", [])) for one in messages}
+    while messages := store.messages.to_render(limit=200):
+        store.messages.save_rendered(
+            {one: (text_html(one.text), files_html(one.files)) for one in messages}
         )
         count += len(messages)
     return count

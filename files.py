@@ -18,7 +18,9 @@ from typing import IO
 
 import gevent  # type: ignore[import-untyped]
 
-from database import StoreUnavailable
+from bbcode import file_html
+from store.database import StoreUnavailable
+from store.records import File
 
 KEY_BYTES = 24
 NAME_LIMIT = 100
@@ -162,3 +164,8 @@ def _errors() -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__  # without the path: it holds the key
         raise StoreUnavailable(f"storage.files: {reason}") from None
+
+
+def files_html(files: tuple[File, ...]) -> str:
+    """What is shown of a message's files."""
+    return "<br>".join(file_html(one.name, one.type, one.link, one.size) for one in files)

@@ -17,12 +17,12 @@ from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
 import events
-from connector import Claim, Fault, keep_added, keep_edited, operator_message
-from database import StoreUnavailable
+from connector import Claim, Fault, operator_message
 from events import BadRequest, Form, text_of
 from rest.replies import Grant, expiry
 from settings import origin_of
-from storage import TooMany
+from store.database import StoreUnavailable
+from store.records import TooMany
 from texts import text
 from web import address, any_form, language, note_refusal, services
 
@@ -83,7 +83,8 @@ def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
     line = events.number_of(data, "LINE")
     if is_ours(event):
-        keep_added(services().store, events.read_messages(data), line, time.time())
+        added = [operator_message(one, line) for one in events.read_messages(data)]
+        services().store.messages.add_from_operators(added, time.time())
 
 
 def on_message_update(event: events.Event) -> None:
@@ -91,7 +92,8 @@ def on_message_update(event: events.Event) -> None:
     line = events.number_of(data, "LINE")
     if is_ours(event):
         for one in events.read_changed_messages(data, with_text=True):
-            keep_edited(services().store, one, line, event.queued_at, time.time())
+            edited = operator_message(one, line)
+            services().store.messages.edit(edited, time.time(), event.queued_at)
 
 
 def on_message_delete(event: events.Event) -> None:
@@ -99,7 +101,7 @@ def on_message_delete(event: events.Event) -> None:
     line = events.number_of(data, "LINE")
     if is_ours(event):
         for one in events.read_changed_messages(data, with_text=False):
-            services().store.delete_message(operator_message(one, line), time.time())
+            services().store.messages.take_back(operator_message(one, line), time.time())
 
 
 def on_dialog_start(event: events.Event) -> None:
@@ -115,7 +117,7 @@ def note_dialogs(event: events.Event, closed_at: float | None) -> None:
     line = events.number_of(data, "LINE")
     for dialog in events.read_dialogs(data):
         if is_ours(event):
-            services().store.note_dialog(
+            services().store.chats.note_dialog(
                 dialog.chat_id,
                 line,
                 dialog.portal_chat_id,
@@ -128,15 +130,15 @@ def note_dialogs(event: events.Event, closed_at: float | None) -> None:
 def on_status_delete(event: events.Event) -> None:
     line = events.number_of(events.fields_of(event), "line")
     if is_ours(event, "connector"):
-        services().store.disconnect_line(line)
+        services().store.portal.disconnect_line(line)
 
 
 def on_line_delete(event: events.Event) -> None:
-    services().store.disconnect_line(events.number_of({"data": event.data}, "data"))
+    services().store.portal.disconnect_line(events.number_of({"data": event.data}, "data"))
 
 
 def on_uninstall(_: events.Event) -> None:
-    services().store.forget_portal()
+    services().store.portal.forget()
 
 
 EVENTS: dict[str, Callable[[events.Event], None]] = {
@@ -201,7 +203,7 @@ def take_install_hit() -> None:
     """Count a claim, which costs calls to the portal; the install says if nothing can be stored."""
     per_minute = services().settings.limits.installs_per_minute
     with contextlib.suppress(StoreUnavailable):
-        services().store.count_hit(f"install {address()}", per_minute, time.time())
+        services().store.limits.count_hit(f"install {address()}", per_minute, time.time())
 
 
 def may_repeat_install() -> bool:
@@ -210,14 +212,14 @@ def may_repeat_install() -> bool:
     The others are told that all is well, which it was less than a minute ago. A visit that ends
     before it calls the portal is not counted.
     """
-    if services().store_is_new() or services().store.portal() is None:
+    if services().store_is_new() or services().store.portal.find() is None:
         return True
     try:
-        services().store.count_hit(
+        services().store.limits.count_hit(
             "visits", services().settings.limits.visits_per_minute, time.time()
         )
     except TooMany:
-        if not services().store.note("install_works"):
+        if not services().store.notes.install_works.get():
             raise
         return False
     return True
@@ -229,23 +231,25 @@ def reports() -> list[str]:
     lines: list[str] = []
     if services().store_is_new():
         return lines
-    if fault := store.note("fault"):
-        lines.append(admin_text("fault", **fault, waiting=store.waiting()))
-    dead_lines = store.note("dead_lines") or {}
+    if fault := store.notes.fault.get():
+        lines.append(
+            admin_text("fault", method=fault.method, code=fault.code, waiting=store.queue.waiting())
+        )
+    dead_lines = store.notes.dead_lines.get() or {}
     lines += [
-        admin_text("dead_line", line=line, code=dead_lines[str(line)])
-        for line in store.active_lines()
-        if str(line) in dead_lines
+        admin_text("dead_line", line=line, code=dead_lines[line])
+        for line in store.portal.active_lines()
+        if line in dead_lines
     ]
-    if store.note("unfinished"):
+    if store.notes.is_unfinished.get():
         lines.append(admin_text("unfinished"))
-    if recovery := store.note("recovery"):
-        lines.append(admin_text("recovery", **recovery | {"at": moment(recovery["at"])}))
+    if recovery := store.notes.recovery.get():
+        lines.append(admin_text("recovery", **vars(recovery) | {"at": moment(recovery.at)}))
     lines += [
         admin_text(
             "refusals", reason=told_reason(one.reason), count=one.count, at=moment(one.last_at)
         )
-        for one in store.refusals()
+        for one in store.limits.refusals()
     ]
     return lines
 

@@ -7,16 +7,13 @@ each process after a commit; without one it looks every second. Knows nothing of
 
 import contextlib
 import logging
-import os
-import secrets
-import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
-from database import StoreUnavailable
-from storage import Message, Store
+from storage import Store
+from store.database import StoreUnavailable
+from store.records import Message
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +21,6 @@ HEARTBEAT_SECONDS = 20.0
 LOOK_SECONDS = 1.0  # where no hint arrives
 STREAMS_A_CHAT = 10  # in one process; the oldest ends for the next
 EVENTS_A_LOOK = 50
-FOLDER_LIMIT = 64  # bytes of its path: leaves a socket's name room in any system's address
-DESCRIPTORS = Path("/proc/self/fd")  # where Linux knows an open folder by its number
 
 
 class Listener:
@@ -60,11 +55,11 @@ class Live:
         # Heard before the first look, so that nothing falls between.
         listener = self._add(chat_id)
         try:
-            seen = self._store.revision() if after is None else after
+            seen = self._store.messages.revision() if after is None else after
             yield None
             while listener.open:
-                messages = self._store.messages_after(chat_id, seen, EVENTS_A_LOOK)
-                if self._store.is_over(chat_id):
+                messages = self._store.messages.changed_after(chat_id, seen, EVENTS_A_LOOK)
+                if self._store.chats.is_over(chat_id):
                     return
                 for message in messages:
                     seen = message.revision
@@ -93,8 +88,7 @@ class Live:
 
     def run(self, stop: threading.Event) -> None:
         """Ring for every change, whoever made it, until `stop`; then end all streams."""
-        with contextlib.closing(Hints(self._store.path.parent)) as hints:
-            self._store.after_commit = hints.send
+        with contextlib.closing(self._store.database.hints()) as hints:
             while not stop.is_set():
                 hints.wait(LOOK_SECONDS)
                 try:
@@ -102,7 +96,6 @@ class Live:
                 except StoreUnavailable as error:
                     log.error("the store cannot be used: %s", error)
                     stop.wait(LOOK_SECONDS)
-            self._store.after_commit = None
         self.close()
 
     def close(self) -> None:
@@ -117,68 +110,11 @@ class Live:
             self._seen = 0  # whoever comes looks for himself
             return
         if not self._seen:
-            self._seen = self._store.revision()
+            self._seen = self._store.messages.revision()
             changed = set(self._listeners)  # what was written meanwhile
         else:
-            self._seen, changed = self._store.chats_changed_after(self._seen)
-        self._deletions, deleted = self._store.chats_deleted_after(self._deletions)
+            self._seen, changed = self._store.messages.chats_changed_after(self._seen)
+        self._deletions, deleted = self._store.chats.deleted_after(self._deletions)
         for chat_id in (changed | deleted) & self._listeners.keys():
             for listener in self._listeners[chat_id]:
                 listener.bell.set()
-
-
-class Hints:
-    """Datagrams between the processes of one store: "look now". Any may be lost."""
-
-    def __init__(self, folder: Path) -> None:
-        self._opened = contextlib.ExitStack()
-        # Not by process number: a container's next process has the number of the one killed.
-        self._path = Path(os.path.relpath(folder)) / f"live-{secrets.token_hex(8)}.sock"
-        # Not one for both: while a greenlet waits on a socket, no other may use it.
-        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._outbox.setblocking(False)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
-                self._path = self._shortened(folder) / self._path.name
-            self._inbox.bind(str(self._path))
-        except OSError as error:
-            log.warning("replies take a second longer, no socket at %s: %s", self._path, error)
-
-    def _shortened(self, folder: Path) -> Path:
-        """Another way to the folder, however deep it lies; OSError where the system has none."""
-        if not DESCRIPTORS.is_dir():
-            raise OSError("its path is too long")
-        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._opened.callback(os.close, number)
-        return DESCRIPTORS / str(number)
-
-    def wait(self, seconds: float) -> None:
-        """Return at the next hint, or after `seconds`; all that have come are taken together."""
-        try:
-            self._inbox.settimeout(seconds)
-            self._inbox.recv(1)
-            self._inbox.settimeout(0)
-            while True:
-                self._inbox.recv(1)
-        except OSError:  # nothing (more) came
-            return
-
-    def send(self) -> None:
-        """Tell every process, this one too."""
-        for path in self._path.parent.glob("live-*.sock"):
-            try:
-                self._outbox.sendto(b"!", str(path))
-            except ConnectionRefusedError:  # its process has died
-                with contextlib.suppress(OSError):  # the folder may not be writable now
-                    path.unlink(missing_ok=True)
-            except OSError:
-                continue  # its inbox is full: it looks soon enough
-
-    def close(self) -> None:
-        self._inbox.close()
-        self._outbox.close()
-        with contextlib.suppress(OSError):  # the folder may not be writable now
-            self._path.unlink(missing_ok=True)
-        self._opened.close()

@@ -22,7 +22,7 @@ from flask.typing import ResponseReturnValue
 
 import identity
 from events import Form, text_of
-from storage import Chat
+from store.records import Chat
 from web import (
     Problem,
     address,
@@ -57,8 +57,8 @@ def current_visitor() -> Visitor | None:
 
 def visitor_with(token: str) -> Visitor:
     store, site = services().store, visitors_site()
-    while not (chat := store.open_chat(chat_id := chat_id_of(site, token))):
-        if not store.is_over(chat_id):
+    while not (chat := store.chats.find_open(chat_id := chat_id_of(site, token))):
+        if not store.chats.is_over(chat_id):
             break
         token = identity.successor(str(current_app.secret_key), token)
     return Visitor(chat_id, chat, token)
@@ -96,7 +96,7 @@ def identify(form: Form) -> ResponseReturnValue:
     visitor = visitor_with(customer)
     another = before and identity.is_customer(before.token) and before.chat_id != visitor.chat_id
     if before and before.chat and not identity.is_customer(before.token):
-        services().store.make_part(before.chat.id, visitor.chat_id)
+        services().store.chats.make_part(before.chat.id, visitor.chat_id)
     # By its digest the page knows another customer, even when this one has deleted the chat.
     result = {
         "token": identity.issue(key, site, customer),

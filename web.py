@@ -29,13 +29,13 @@ import events
 import identity
 from bitrix import Bitrix
 from connector import Connector, render_outdated
-from database import StoreUnavailable
 from delivery.worker import Worker
 from events import BadRequest, Form
 from files import Files
 from live import Live
 from settings import Settings, origin_of
 from storage import Store
+from store.database import StoreUnavailable
 from texts import DEFAULT, languages, text
 
 log = logging.getLogger(__name__)
@@ -75,9 +75,9 @@ class Services:
             self.lost.clear()
             try:
                 if counts:
-                    self.store.add_refusals(counts, time.time())
+                    self.store.limits.add_refusals(counts, time.time())
                 if lost:  # the sender looks for it in the portal's history
-                    self.store.set_note("events_lost_at", time.time())
+                    self.store.notes.events_lost_at.set(time.time())
             except StoreUnavailable as error:
                 log.error("the store cannot be used: %s", error)
                 if lost:
@@ -93,7 +93,7 @@ class Services:
             if count:
                 log.info("%d messages rendered again", count)
         try:
-            swept = self.files.sweep(self.store.file_keys, time.time() - ABANDONED_SECONDS)
+            swept = self.files.sweep(self.store.chats.file_keys, time.time() - ABANDONED_SECONDS)
         except StoreUnavailable as error:
             log.error("the files cannot be looked through: %s", error)
         else:
@@ -171,7 +171,7 @@ class Sessions(SecureCookieSessionInterface):
 
 def take_secret_key(app: Flask) -> None:
     if app.secret_key is None:
-        app.secret_key = cast(Services, app.extensions["sitechat"]).store.secret_key()
+        app.secret_key = cast(Services, app.extensions["sitechat"]).store.portal.secret_key()
 
 
 def prepare() -> None:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 from files import short_name
-from storage import Delivery
+from store.records import Delivery
 
 NAME_LIMIT = 25
 FILE_NAME_LIMIT = 50  # the portal keeps the last characters of a longer one
@@ -18,13 +18,12 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
     chat, message = delivery.chat, delivery.message
     user = {"id": chat.id, "name": portal_name(chat.name), "email": chat.email, "phone": chat.phone}
     told = {"id": wire_id(delivery), "date": int(message.sent_at), "text": message.text}
-    files = message.extra.get("files", [])
+    files = message.files
     if delivery.file_as_link:  # the text, if there is one, has arrived
-        told["text"] = "\n".join(f"{file['name']}\n{file['link']}" for file in files)
+        told["text"] = "\n".join(f"{file.name}\n{file.link}" for file in files)
     elif files:
         told["files"] = [
-            {"url": file["link"], "name": short_name(file["name"], FILE_NAME_LIMIT)}
-            for file in files
+            {"url": file.link, "name": short_name(file.name, FILE_NAME_LIMIT)} for file in files
         ]
     return {
         "user": {key: value for key, value in user.items() if value},

@@ -8,7 +8,8 @@ from urllib.parse import quote_plus
 
 from delivery.quarantine import Quarantine
 from delivery.reaction import has_file
-from storage import RUN_LIMIT, Delivery
+from store.queue import RUN_LIMIT
+from store.records import Delivery
 
 ALONE_UP_TO = 3  # waiting messages are no backlog: each gets a call of its own
 MESSAGES_A_CALL = 25  # at 2 s each they still fit, should the portal slow down at once

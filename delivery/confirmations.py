@@ -4,7 +4,7 @@ from delivery.circuits import Scope
 from delivery.dispatch import awake, failed
 from delivery.parts import Parts
 from rest.errors import BitrixError
-from storage import Delivery, Outcome
+from store.records import Delivery, Outcome
 from wire import wire_confirmation
 
 CONFIRMATIONS_A_CALL = 50  # the portal names no limit; 50 is what a `batch` takes
@@ -21,7 +21,7 @@ class Confirmations:
         """
         if self._parts.health.circuits.is_open(Scope("confirmation"), now):
             return False
-        waiting = self._parts.store.due_confirmations(now, CONFIRMATIONS_A_CALL)
+        waiting = self._parts.store.queue.due_confirmations(now, CONFIRMATIONS_A_CALL)
         ready, _ = awake(self._parts, waiting, lambda one: one.line, now)
         if ready:
             self._confirm(self._batch(ready))

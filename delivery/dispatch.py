@@ -12,7 +12,7 @@ from delivery.health import names_no_cause
 from delivery.parts import Parts
 from delivery.reaction import to_error
 from rest.errors import BitrixError, OutcomeUnknown
-from storage import Delivery, Outcome
+from store.records import Delivery, Outcome
 
 log = logging.getLogger(__name__)
 

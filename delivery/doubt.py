@@ -16,12 +16,11 @@ from delivery.reaction import (
     to_finding,
 )
 from rest.errors import NO_SESSION, BitrixError, Cause, OutcomeUnknown, may_go_on
-from storage import Delivery, Outcome
+from store.records import Delivery, Outcome
 
 log = logging.getLogger(__name__)
 
 CHATS_A_LOOK = 50
-NAMES_SESSIONS = "names_sessions"  # the note: this build of the portal names a message's session
 LOOK = Scope("look")
 
 
@@ -42,7 +41,7 @@ class Doubt:
         """Messages in doubt, each chat's from its oldest on, of which to ask now."""
         if self._health.circuits.is_open(LOOK, now):
             return []
-        return self._store.messages_in_doubt(now, CHATS_A_LOOK)
+        return self._store.queue.messages_in_doubt(now, CHATS_A_LOOK)
 
     def settle(self, in_doubt: list[Delivery]) -> None:
         """Look at the newest messages of all their dialogs, then search one dialog further back.
@@ -112,7 +111,7 @@ class Doubt:
         now = self._clock.now()
         since = delivery.called_at or now
         settled_at = since + self._settle_seconds(delivery, found)
-        names_sessions = bool(self._store.note(NAMES_SESSIONS))
+        names_sessions = bool(self._store.notes.names_sessions.get())
         message_id = delivery.message.id
         outcome = Outcome(delivery, "queued", NO_REPLY, attempted=False)  # to be sent again
         match to_finding(delivery, found, now >= settled_at, names_sessions):

@@ -12,10 +12,9 @@ from delivery.clock import STOPPED_SECONDS, Clock
 from rest.errors import BitrixError, OutcomeUnknown, Reach, Refused, SetupFault, TryLater
 from settings import Delivery as DeliverySettings
 from storage import Store
+from store.records import Fault
 
 log = logging.getLogger(__name__)
-
-FAULT = "fault"  # the note for the admin's page: method and code of what stands still
 
 
 class Health:
@@ -32,7 +31,7 @@ class Health:
 
     def begin(self) -> None:
         """A fault that whoever sent before us has told the admin ends with our first success."""
-        if self._store.note(FAULT):
+        if self._store.notes.fault.get():
             self._told = PORTAL
 
     def may_call(self, now: float) -> bool:
@@ -68,7 +67,7 @@ class Health:
         self.circuits.close(PORTAL, Scope(kind), *scopes)
         if self._told in (PORTAL, Scope(kind)) or (self._told and self._told in scopes):
             self._told = None
-            self._store.set_note(FAULT, None)
+            self._store.notes.fault.clear()
         since, self._failing_since = self._failing_since, None
         if since is not None:
             self._is_back = True
@@ -78,7 +77,7 @@ class Health:
     def tell(self, scope: Scope, error: BitrixError) -> None:
         """Let the admin know what stands still, until it works again."""
         self._told = scope
-        self._store.set_note(FAULT, {"method": error.method, "code": error.code})
+        self._store.notes.fault.set(Fault(error.method, error.code))
 
     def mended(self) -> bool:
         """Somebody has mended the set-up: try everything at once. Whether anything stood still."""

@@ -9,13 +9,13 @@ import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from storage import Chat, Store
+from storage import Store
+from store.records import Chat
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 3  # of one chat in which a line took nothing, before the chat avoids the line
 CHATS_FAILED = 2  # chats that avoid a line, before all others avoid it too
-DEAD_LINES = "dead_lines"  # the note for the admin's page: error code by line
 
 
 @dataclass
@@ -33,15 +33,15 @@ class Lines:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._failures: defaultdict[int, Failures] = defaultdict(Failures)
-        self._told: dict[str, str] = {}  # what the note says
+        self._told: dict[int, str] = {}  # what the admin is told: the error code by line
 
     def begin(self) -> None:
         """Read what whoever sent before us has told the admin."""
-        self._told = self._store.note(DEAD_LINES) or {}
+        self._told = self._store.notes.dead_lines.get() or {}
 
     def line_for(self, chat: Chat) -> int | None:
         """The line for the chat's next message; None while no line is connected."""
-        connected = self._store.active_lines()
+        connected = self._store.portal.active_lines()
         lines = [line for line in connected if self._may_take(line, chat)] or connected
         if chat.line in lines:
             return chat.line
@@ -79,18 +79,18 @@ class Lines:
     def works(self, line: int) -> None:
         """The line took a message and named a session."""
         self._failures.pop(line, None)
-        if str(line) in self._told:
-            del self._told[str(line)]
-            self._store.set_note(DEAD_LINES, self._told)
+        if line in self._told:
+            del self._told[line]
+            self._store.notes.dead_lines.set(self._told)
 
     def connected(self) -> None:
         """An operator connected a line: whatever was wrong with any may be mended."""
         self._failures.clear()
         self._told = {}
-        self._store.set_note(DEAD_LINES, None)
+        self._store.notes.dead_lines.clear()
 
     def _tell(self, line: int, code: str) -> None:
-        if self._failures[line].dead() and str(line) not in self._told:
+        if self._failures[line].dead() and line not in self._told:
             log.error("line %d takes no message (%s)", line, code)
-            self._told[str(line)] = code
-            self._store.set_note(DEAD_LINES, self._told)
+            self._told[line] = code
+            self._store.notes.dead_lines.set(self._told)

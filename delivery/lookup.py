@@ -11,7 +11,7 @@ from bitrix import PAGE, Bitrix
 from delivery.reaction import Finding
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
 from rest.replies import HistoryMessage
-from storage import Chat, Delivery
+from store.records import Chat, Delivery
 from wire import wire_id
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,11 @@ from collections import Counter
 from delivery.batch import MESSAGES_A_CALL, Batches
 from delivery.circuits import Scope
 from delivery.dispatch import awake, failed
-from delivery.doubt import NAMES_SESSIONS
 from delivery.parts import Parts
 from delivery.reaction import to_result
 from rest.errors import BitrixError, Cause, OutcomeUnknown
 from rest.replies import ItemResult
-from storage import Delivery, Outcome
+from store.records import Delivery, Outcome
 from wire import wire_message
 
 log = logging.getLogger(__name__)
@@ -31,8 +30,8 @@ class Messages:
         parts = self._parts
         if parts.health.circuits.is_open(Scope("message"), now):
             return [], False
-        run = self._batches.run_length(now, parts.store.waiting())
-        waiting = parts.store.due_messages(now, MESSAGES_A_CALL, run)
+        run = self._batches.run_length(now, parts.store.queue.waiting())
+        waiting = parts.store.queue.due_messages(now, MESSAGES_A_CALL, run)
         return awake(parts, in_turn(waiting), self._line_of, now)
 
     def send(self, ready: list[Delivery]) -> None:
@@ -46,8 +45,8 @@ class Messages:
             )
             return
         same_line = [one for one in ready if self._line_of(one) == line]
-        batch = self._batches.fitting(same_line, parts.store.waiting())
-        batch = parts.store.claim(batch, line, parts.clock.now())
+        batch = self._batches.fitting(same_line, parts.store.queue.waiting())
+        batch = parts.store.queue.claim(batch, line, parts.clock.now())
         if batch:
             self._call(batch, line)
 
@@ -90,8 +89,8 @@ class Messages:
         parts.recorder.record(outcomes)  # before everything else that the store may not take now
         if any(result.session_id is not None for result in results):
             parts.lines.works(line)
-            if not parts.store.note(NAMES_SESSIONS):
-                parts.store.set_note(NAMES_SESSIONS, True)
+            if not parts.store.notes.names_sessions.get():
+                parts.store.notes.names_sessions.set(True)
         parts.quarantine.passed("message")
         parts.health.works("message", Scope("message", line))
 

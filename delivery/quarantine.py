@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from delivery.circuits import Kind
-from storage import Delivery
+from store.records import Delivery
 
 STRIKES = 8  # failures of one delivery, alone, while others succeed; then the call is its fault
 REPEATS = 2  # the same of what may have arrived: each repeat may double it

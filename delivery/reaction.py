@@ -7,7 +7,7 @@ from typing import Literal
 
 from rest.errors import NO_SESSION, BitrixError, OutcomeUnknown
 from rest.replies import HistoryMessage, ItemResult
-from storage import Delivery, Outcome, PortalDialog
+from store.records import Delivery, Outcome, PortalDialog
 
 NO_FILE = "NO_FILE"  # the portal did not take the file
 NO_REPLY = "NO_REPLY"  # a call was never answered, and did not happen
@@ -76,7 +76,7 @@ def look_again_at(now: float, since: float, settled_at: float, pause: float) -> 
 
 def has_file(delivery: Delivery) -> bool:
     """Whether the next call, or the last one, brings the message's file itself."""
-    return not delivery.file_as_link and bool(delivery.message.extra.get("files"))
+    return not delivery.file_as_link and bool(delivery.message.files)
 
 
 def lacks_file(delivery: Delivery, result: ItemResult) -> bool:

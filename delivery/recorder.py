@@ -1,8 +1,9 @@
 """Notes in the store what became of deliveries, and keeps what the store cannot take now."""
 
-from database import StoreUnavailable
 from delivery.clock import Clock
-from storage import Outcome, Store
+from storage import Store
+from store.database import StoreUnavailable
+from store.records import Outcome
 
 
 class Recorder:
@@ -21,7 +22,7 @@ class Recorder:
             return
         now = self._clock.now()
         try:
-            self._store.record(outcomes, now)
+            self._store.queue.record(outcomes, now)
         except StoreUnavailable:
             self._unrecorded.append(([one for one in outcomes if one.is_final], now))
             raise
@@ -29,5 +30,5 @@ class Recorder:
     def record_late(self) -> None:
         """Note what could not be noted before; raises StoreUnavailable."""
         while self._unrecorded:
-            self._store.record(*self._unrecorded[0])
+            self._store.queue.record(*self._unrecorded[0])
             self._unrecorded.pop(0)

@@ -9,13 +9,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
+from bbcode import to_html
 from bitrix import PAGE, Bitrix
-from connector import rendered
+from files import files_html
 from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
-from storage import Dialog, OperatorMessage, Store
+from storage import Store
+from store.records import Dialog, File, OperatorMessage, Recovery
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Look:
         self._bitrix = bitrix
         self._before_call = before_call
         dialogs = {one.portal_chat_id: one for one in unread}
-        dialogs |= {one.portal_chat_id: one for one in store.dialogs_in_conversation(since)}
+        dialogs |= {one.portal_chat_id: one for one in store.chats.dialogs_in_conversation(since)}
         self._dialogs = deque(dialogs.values())
         self._longer: deque[_Longer] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
@@ -83,10 +84,7 @@ class Look:
         failed = len(self._unread)
         if self._answers or failed:
             log.warning("recovery: %d answers found, %d dialogs failed", self._answers, failed)
-        self._store.set_note(
-            "recovery",
-            {"recovered": self._answers, "dialogs": self._count, "failed": failed, "at": now},
-        )
+        self._store.notes.recovery.set(Recovery(self._answers, self._count, failed, now))
         return Recovered(self._answers, self._count, tuple(self._unread))
 
     def _read_newest(self, now: float) -> None:
@@ -150,18 +148,18 @@ class Look:
             return
         if not messages or messages[-1].id <= dialog.checked_im_id:
             return
-        lines = self._store.active_lines()
+        lines = self._store.portal.active_lines()
         line = dialog.line or dialog.chat.line or (lines[0] if lines else None)
         if line is None:
             return
-        known = self._store.known_im_message_ids(dialog.chat.id)
+        known = self._store.messages.known_im_message_ids(dialog.chat.id)
         missed = [
             _operator_message(dialog, one, line)
             for one in messages
             if one.id not in known and was_missed(one)
         ]
-        self._answers += len(self._store.add_operator_messages(missed, now))
-        self._store.note_checked(dialog, messages[-1].id)
+        self._answers += len(self._store.messages.add_from_operators(missed, now))
+        self._store.chats.note_checked(dialog, messages[-1].id)
 
 
 def was_missed(message: HistoryMessage) -> bool:
@@ -177,15 +175,9 @@ def was_missed(message: HistoryMessage) -> bool:
 def _operator_message(dialog: Dialog, message: HistoryMessage, line: int) -> OperatorMessage:
     """History has no signature, but the author; and no public links of files, but their names."""
     system = message.author_id == 0 or "ol-output" in message.classes
-    files: list[dict[str, Any]] = [
-        {
-            "name": str(file.get("name", "")),
-            "type": str(file.get("type", "file")),
-            "link": "",
-            "size": None,
-        }
-        for file in message.files
-    ]
+    files = tuple(
+        File(str(file.get("name", "")), str(file.get("type", "file"))) for file in message.files
+    )
     return OperatorMessage(
         chat_id=dialog.chat.id,
         line=line,
@@ -194,7 +186,9 @@ def _operator_message(dialog: Dialog, message: HistoryMessage, line: int) -> Ope
         author="system" if system else "operator",
         name=None if system else message.author_name,
         text=message.text,
-        extra={"files": files, "params": {}, "incomplete": True},
-        html=rendered(message.text, files),
+        text_html=to_html(message.text),
+        files=files,
+        files_html=files_html(files),
+        incomplete=True,
         sent_at=message.sent_at,
     )

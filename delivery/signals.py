@@ -6,6 +6,7 @@ A signal is a moment in the store. One that was noted while no worker ran is hea
 from dataclasses import dataclass
 
 from storage import Store
+from store.notes import Note
 
 HEAR_SECONDS = 1.0  # how often the notes are read
 UP_SECONDS = 60.0  # how often we note that we are up; a restart looks back so much too far at most
@@ -23,7 +24,7 @@ class Signals:
         self._store = store
         self._hear_at = 0.0
         self._up_at = 0.0
-        self._known: dict[str, float | None] = {}
+        self._known: dict[Note[float], float | None] = {}
 
     def hear(self, now: float) -> Heard:
         """What is new since the last call; nothing where that was less than a second ago."""
@@ -32,20 +33,20 @@ class Signals:
         self._hear_at = now + HEAR_SECONDS
         if now >= self._up_at:
             self._up_at = now + UP_SECONDS
-            self._store.set_note("up_at", now)
+            self._store.notes.up_at.set(now)
         return Heard(
-            mended=self._news("mended") is not None,
-            connected=self._news("connected") is not None,
-            events_lost_since=self._news("events_lost_at"),
+            mended=self._news(self._store.notes.mended_at) is not None,
+            connected=self._news(self._store.notes.connected_at) is not None,
+            events_lost_since=self._news(self._store.notes.events_lost_at),
         )
 
     def set_back(self, now: float) -> None:
         """The clock was set back to `now`."""
         self._hear_at = self._up_at = now
 
-    def _news(self, key: str) -> float | None:
-        noted: float | None = self._store.note(key)
-        if noted == self._known.get(key):
+    def _news(self, note: Note[float]) -> float | None:
+        noted = note.get()
+        if noted == self._known.get(note):
             return None
-        self._known[key] = noted
+        self._known[note] = noted
         return noted

@@ -10,7 +10,7 @@ from typing import Protocol
 from delivery.parts import Parts
 from delivery.recovery import Look, Recovered
 from rest.errors import BitrixError, Refused, SetupFault
-from storage import Dialog
+from store.records import Dialog
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Upkeep:
     def _is_due(self, now: float, late: float) -> bool:
         if now < min(self._check_at, self._recover_at) + late:
             return False
-        portal = self._parts.store.portal()
+        portal = self._parts.store.portal.find()
         if portal is None:
             return False
         if portal.installed_at <= now:
@@ -121,7 +121,7 @@ class Upkeep:
 
     def _check(self, now: float) -> None:
         self._check_at = now + CHECK_SECONDS
-        for _ in range(CHECK_CALLS + len(self._parts.store.active_lines())):
+        for _ in range(CHECK_CALLS + len(self._parts.store.portal.active_lines())):
             self._parts.health.count_call()
         if not self._set_up.check():
             self._check_at = now + FINISH_SECONDS

@@ -10,7 +10,6 @@ import threading
 import time
 
 from bitrix import Bitrix
-from database import StoreUnavailable
 from delivery.confirmations import Confirmations
 from delivery.doubt import Doubt
 from delivery.messages import Messages
@@ -20,6 +19,7 @@ from delivery.upkeep import OVERDUE_SECONDS, SetUp, Upkeep
 from rest.errors import DIED
 from settings import Settings
 from storage import Store
+from store.database import Lock, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -46,26 +46,29 @@ class Worker:
         while not stop.is_set():
             try:
                 self._parts.recorder.record_late()
-                with self._store.try_lock("sender") as held:
-                    lock = self._store.lock_inode("sender")
-                    if held:
-                        self.begin(time.time())
-                    while held and not stop.is_set() and lock == self._store.lock_inode("sender"):
-                        if not self.step(time.time()):
-                            self._rest(LOOK_SECONDS)
+                with self._store.database.try_lock("sender") as held:
+                    if held is not None:
+                        self._work(held, stop)
             except StoreUnavailable as error:
                 log.error("the store cannot be used: %s", error)
             except Exception:
                 log.exception("the worker failed and goes on")
             self._rest(LOCK_SECONDS)
 
+    def _work(self, lock: Lock, stop: threading.Event) -> None:
+        """Step after step, as long as nobody else can believe to be the worker."""
+        self.begin(time.time())
+        while not stop.is_set() and lock.is_held():
+            if not self.step(time.time()):
+                self._rest(LOOK_SECONDS)
+
     def begin(self, now: float) -> None:
         """Take over from whoever worked before us: they may have died, and events with them."""
-        self._upkeep.begin(min(now, self._store.note("up_at") or now))
+        self._upkeep.begin(min(now, self._store.notes.up_at.get() or now))
         self._parts.health.begin()
         self._parts.lines.begin()
-        self._store.doubt_interrupted(DIED)
-        self._store.make_due(now)
+        self._store.queue.doubt_interrupted(DIED)
+        self._store.queue.make_due(now)
 
     def wake(self) -> None:
         """Say that something was queued."""
@@ -129,4 +132,4 @@ class Worker:
         self._parts.health.circuits.close_all()
         self._upkeep.set_back(now)
         self._signals.set_back(now)
-        self._store.make_due(now)
+        self._store.queue.make_due(now)

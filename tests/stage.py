@@ -15,6 +15,9 @@ from typing import Any, Self, TypeVar
 
 import requests
 
+from storage import Store
+from store.sqlite import SQLite
+
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 CLIENT_ID = "local.sandbox"
@@ -225,3 +228,9 @@ class Stage:
         """What the portal's dialog holds by this author, in its order."""
         messages = self.dialog(chat_id).get("messages", [])
         return [one["text"] for one in messages if one["author"] == author]
+
+
+def path_of(store: Store) -> Path:
+    """The file of a store that keeps everything in one."""
+    assert isinstance(store.database, SQLite)
+    return store.database.path

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import wait_until
+from stage import path_of, wait_until
 
 from bitrix import PAGE
-from database import StoreUnavailable
 from delivery.batch import CALL_BYTES, CALL_SECONDS, FIRST_ITEMS, LONG_BACKLOG
 from delivery.bucket import BURST, Bucket
 from delivery.circuits import Circuits
@@ -28,7 +27,20 @@ from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLat
 from rest.replies import HistoryMessage, ItemResult
 from settings import Delivery as DeliverySettings
 from settings import Settings
-from storage import RUN_LIMIT, Chat, Limits, OperatorMessage, Outcome, Portal, Store
+from storage import Store
+from store.database import StoreUnavailable
+from store.notes import Note
+from store.queue import RUN_LIMIT
+from store.records import (
+    Chat,
+    Fault,
+    Limits,
+    OperatorMessage,
+    Outcome,
+    Portal,
+    Recovery,
+    VisitorMessage,
+)
 from wire import portal_name
 
 NOW = 1_790_000_000.0
@@ -143,7 +155,7 @@ class FakeConnector:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with closing(Store("sqlite:///chats.db", tmp_path, 1)) as store:
-        store.connect_line(LINE, NOW)
+        store.portal.connect_line(LINE, NOW)
         yield store
 
 
@@ -170,14 +182,14 @@ def chat_id(number: int) -> str:
 
 def write(store: Store, text: str, chat: int = 1) -> None:
     visitor = Chat(chat_id(chat), "Anna", "", "", "", None, NOW, NOW, None, None, None, None)
-    store.add_visitor_message(visitor, text, text, None, LIMITS, NOW)
+    store.messages.add_from_visitor(VisitorMessage(visitor, text, text, None), LIMITS, NOW)
 
 
 def answer(store: Store, im_message_id: int, chat: int = 1, line: int = LINE) -> None:
     message = OperatorMessage(
-        chat_id(chat), line, 5120, im_message_id, "operator", "Olga", "hello", {}, "hello"
+        chat_id(chat), line, 5120, im_message_id, "operator", "Olga", "hello", "hello"
     )
-    store.add_operator_messages([message], NOW)
+    store.messages.add_from_operators([message], NOW)
 
 
 def said(im_message_id: int, *mids: str, **other: Any) -> HistoryMessage:
@@ -203,7 +215,7 @@ def run(sender: Worker, now: float, steps: int = 20) -> None:
 
 
 def states(store: Store, chat: int = 1) -> list[str]:
-    return [one.state for one in store.messages(chat_id(chat), None, 1000)]
+    return [one.state for one in store.messages.latest(chat_id(chat), None, 1000)]
 
 
 def test_messages_go_out_in_order_and_each_alone_while_there_are_few(
@@ -216,7 +228,7 @@ def test_messages_go_out_in_order_and_each_alone_while_there_are_few(
 
     assert bitrix.sent == [["one"], ["two"], ["three"]]
     assert states(store) == ["delivered"] * 3
-    assert store.waiting() == 0
+    assert store.queue.waiting() == 0
 
 
 def test_a_backlog_of_many_chats_goes_out_together(
@@ -260,7 +272,7 @@ def test_a_refused_item_says_why_and_holds_nobody_up(
     run(sender, NOW)
 
     assert states(store) == ["refused", "delivered"]
-    assert store.messages(chat_id(1), None, 10)[0].error == "no such user"
+    assert store.messages.latest(chat_id(1), None, 10)[0].error == "no such user"
     run(sender, NOW + DAY)
     assert bitrix.sent == [["bad"], ["good"]]
 
@@ -302,14 +314,14 @@ def test_a_broken_set_up_stops_everything_until_it_is_mended(
     run(sender, NOW)
     run(sender, NOW + 5)
     assert len(bitrix.sent) == 1
-    assert store.note("fault") == {"method": "imconnector.send.messages", "code": "OVERLOAD_LIMIT"}
-    assert store.waiting() == 1
+    assert store.notes.fault.get() == Fault("imconnector.send.messages", "OVERLOAD_LIMIT")
+    assert store.queue.waiting() == 1
 
-    store.set_note("mended", NOW + 6)
+    store.notes.mended_at.set(NOW + 6)
     run(sender, NOW + 6)
 
     assert states(store) == ["delivered"]
-    assert store.note("fault") is None
+    assert store.notes.fault.get() is None
 
 
 def test_an_inactive_line_is_activated_and_tried_again(
@@ -341,7 +353,7 @@ def test_one_bad_message_of_a_call_spoils_only_itself(
         run(sender, NOW + 120 * minute)
 
     assert states(store, 1) == ["refused"]
-    assert store.messages(chat_id(1), None, 10)[0].error == "BAD"
+    assert store.messages.latest(chat_id(1), None, 10)[0].error == "BAD"
     assert set(states(store, 2)) == {"delivered"}
 
 
@@ -371,14 +383,14 @@ def test_refused_confirmations_hold_up_no_other(
 ) -> None:
     for number in range(bad):
         answer(store, 1000 + number)
-    bitrix.bad_confirmations = {one.message.id for one in store.due_confirmations(NOW, 50)}
+    bitrix.bad_confirmations = {one.message.id for one in store.queue.due_confirmations(NOW, 50)}
     for minute in range(90):
         answer(store, 2000 + minute)
         for second in range(0, 60, 3):
             run(sender, NOW + 60 * minute + second)
-        assert store.waiting() <= bad, "the good one is confirmed within the minute"
+        assert store.queue.waiting() <= bad, "the good one is confirmed within the minute"
 
-    assert store.waiting() == 0, "the bad ones are given up, as the others passed"
+    assert store.queue.waiting() == 0, "the bad ones are given up, as the others passed"
 
 
 def test_one_lines_refusals_hold_up_no_other_line(
@@ -387,7 +399,7 @@ def test_one_lines_refusals_hold_up_no_other_line(
     for chat in range(1, 6):
         write(store, "first", chat)
     run(sender, NOW)
-    store.connect_line(12, NOW + 1)
+    store.portal.connect_line(12, NOW + 1)
     bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
     for chat in range(1, 6):
         write(store, "second", chat)
@@ -402,12 +414,12 @@ def test_one_lines_refusals_hold_up_no_other_line(
 def test_what_waited_for_a_line_is_no_suspect(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
-    store.disconnect_line(LINE)
+    store.portal.disconnect_line(LINE)
     for chat in range(40):
         write(store, "hello", chat)
     for minute in range(5):
         run(sender, NOW + 120 * minute)
-    store.connect_line(LINE, NOW + 700)
+    store.portal.connect_line(LINE, NOW + 700)
 
     run(sender, NOW + 700, steps=60)
 
@@ -435,7 +447,7 @@ def test_those_that_rest_take_no_place_of_others(
     for chat in range(many):
         write(store, "first", chat)
     run(sender, NOW, steps=200)
-    store.connect_line(12, NOW + 1)
+    store.portal.connect_line(12, NOW + 1)
     bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
     bitrix.poison = "bad"
     for chat in range(many):
@@ -484,13 +496,13 @@ def test_a_portal_that_refuses_every_call_ends_no_message(
     for minute in range(60):
         run(sender, NOW + 60 * minute)
     assert [states(store, chat) for chat in range(6)] == [["stored"]] * 6
-    assert store.note("fault") == {"method": "imconnector.send.messages", "code": "ERROR_CORE"}
+    assert store.notes.fault.get() == Fault("imconnector.send.messages", "ERROR_CORE")
     assert len(bitrix.sent) < 6 * 30, "it is not asked for each of them each minute"
     bitrix.broken.clear()
     run(sender, NOW + 7200)
 
     assert [states(store, chat) for chat in range(6)] == [["delivered"]] * 6
-    assert store.note("fault") is None
+    assert store.notes.fault.get() is None
 
 
 CONFIRM = "imconnector.send.status.delivery"
@@ -516,10 +528,10 @@ def test_failing_confirmations_hold_up_no_message(
         run(sender, NOW + 60 * minute)
         assert states(store)[-1] == "delivered"
 
-    assert store.waiting() == 1
+    assert store.queue.waiting() == 1
     bitrix.broken.clear()
     run(sender, NOW + 7200)
-    assert store.waiting() == 0
+    assert store.queue.waiting() == 0
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -531,11 +543,11 @@ def test_failing_messages_hold_up_no_confirmation(
     for minute in range(10):
         answer(store, 10 + minute)
         run(sender, NOW + 60 * minute)
-        assert store.waiting() == 1, "all but the message"
+        assert store.queue.waiting() == 1, "all but the message"
 
     bitrix.broken.clear()
     run(sender, NOW + 7200)
-    assert store.waiting() == 0
+    assert store.queue.waiting() == 0
 
 
 def test_a_slow_failure_of_one_kind_leaves_the_next_turn_to_the_other(
@@ -601,8 +613,8 @@ def test_what_the_store_could_not_note_is_noted_once_it_can(
         raise StoreUnavailable("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "record", full)
-        patch.setattr(store, "set_note", full)
+        patch.setattr(store.queue, "record", full)
+        patch.setattr(Note, "set", full)
         with pytest.raises(StoreUnavailable):
             sender.step(NOW)
     stop = threading.Event()
@@ -624,14 +636,14 @@ def test_a_pause_that_the_store_could_not_note_is_not_noted_over_anothers_call(
         raise StoreUnavailable("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "record", full)
+        patch.setattr(store.queue, "record", full)
         with pytest.raises(StoreUnavailable):
             sender.step(NOW)
     stop = threading.Event()
     monkeypatch.setattr(sender, "step", lambda _: stop.set())
     sender.run(stop)
 
-    assert [one.message.text for one in store.messages_in_doubt(NOW + DAY, 10)] == ["hello"]
+    assert [one.message.text for one in store.queue.messages_in_doubt(NOW + DAY, 10)] == ["hello"]
 
 
 @pytest.mark.parametrize("fault", [True, False])
@@ -643,7 +655,7 @@ def test_a_visit_of_anybody_ends_no_pause_that_the_portal_asked_for(
     write(store, "hello")
     run(sender, NOW)
 
-    store.set_note("mended", NOW + 5)
+    store.notes.mended_at.set(NOW + 5)
     run(sender, NOW + 5)
 
     assert states(store) == ["delivered" if fault else "stored"]
@@ -673,7 +685,7 @@ def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     """It was deleted while we were down: SUCCESS without a session, for ever."""
-    store.connect_line(12, NOW - 60)
+    store.portal.connect_line(12, NOW - 60)
     bitrix.dead_lines = {LINE}
     write(store, "hello")
 
@@ -682,7 +694,7 @@ def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
         assert (states(store) == ["delivered"]) is (minute == ROUNDS)
 
     assert len(bitrix.sent) == ROUNDS + 1
-    assert store.note("dead_lines") == {str(LINE): "NO_SESSION"}
+    assert store.notes.dead_lines.get() == {LINE: "NO_SESSION"}
     write(store, "of another", chat=2)
     run(sender, NOW + 600)
     assert states(store, 2) == ["delivered"], "at once: the line is known now"
@@ -691,7 +703,7 @@ def test_a_line_that_takes_nothing_is_left_for_another_and_the_admin_told(
 def test_one_chat_that_a_line_does_not_take_moves_no_conversation(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
-    store.connect_line(12, NOW - 60)
+    store.portal.connect_line(12, NOW - 60)
     write(store, "hello", chat=2)
     run(sender, NOW)
     bitrix.dead_lines = {LINE}
@@ -703,10 +715,10 @@ def test_one_chat_that_a_line_does_not_take_moves_no_conversation(
     write(store, "again", chat=2)
     run(sender, NOW + 600)
 
-    chat = store.find_chat(chat_id(2))
+    chat = store.chats.find(chat_id(2))
     assert chat is not None
     assert (states(store, 2), chat.dialog_line) == (["delivered"] * 2, LINE)
-    assert not store.note("dead_lines"), "the line works"
+    assert not store.notes.dead_lines.get(), "the line works"
 
 
 @pytest.mark.parametrize("error", [OutcomeUnknown("HTTP_502", "m"), TryLater("ANY", "m")])
@@ -717,7 +729,7 @@ def test_a_line_that_fails_holds_up_no_other(
         write(store, "first", chat)
     run(sender, NOW, steps=100)
     run(sender, NOW + 30, steps=100)
-    store.connect_line(12, NOW + 60)  # for whoever begins now
+    store.portal.connect_line(12, NOW + 60)  # for whoever begins now
     bitrix.broken_lines[LINE] = error
     for chat in range(2, 62):
         write(store, "second", chat)
@@ -735,7 +747,7 @@ def test_a_limit_of_the_method_holds_on_all_lines(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     for line, chat in ((LINE, 1), (12, 2)):
-        store.connect_line(line, NOW + line)
+        store.portal.connect_line(line, NOW + line)
         write(store, "first", chat)
         run(sender, NOW + line)
         write(store, "second", chat)
@@ -766,14 +778,14 @@ def test_confirmations_that_fail_on_one_line_hold_up_no_other(
     for second in range(5):
         run(sender, NOW + second)
 
-    theirs = store.messages(chat_id(2), None, 1)[0].id
+    theirs = store.messages.latest(chat_id(2), None, 1)[0].id
     assert [theirs] in bitrix.confirmed
 
 
 def test_some_messages_that_fail_side_by_side_do_not_condemn_a_line(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
-    store.connect_line(12, NOW - 60)
+    store.portal.connect_line(12, NOW - 60)
     bitrix.dead_lines = {LINE}
     for chat in range(20):
         write(store, "hello", chat)
@@ -784,7 +796,7 @@ def test_some_messages_that_fail_side_by_side_do_not_condemn_a_line(
     for minute in range(2, 5):
         run(sender, NOW + 60 * minute, steps=100)
 
-    chats = [store.find_chat(chat_id(number)) for number in range(20)]
+    chats = [store.chats.find(chat_id(number)) for number in range(20)]
     assert {one.dialog_line for one in chats if one} == {LINE}
 
 
@@ -793,8 +805,8 @@ def test_a_message_is_looked_for_in_the_dialog_of_the_line_it_was_sent_to(
 ) -> None:
     write(store, "first")
     run(sender, NOW)
-    store.disconnect_line(LINE)
-    store.connect_line(12, NOW)
+    store.portal.disconnect_line(LINE)
+    store.portal.connect_line(12, NOW)
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
     write(store, "second")
 
@@ -939,8 +951,8 @@ def test_an_outage_is_not_made_worse_by_first_messages_that_wait(
 ) -> None:
     for chat in range(30):
         write(store, "hello", chat)
-    begun = store.claim(store.due_messages(NOW, 30), LINE, NOW)
-    store.record([Outcome(one, "in doubt", "HTTP_502", NOW + 1) for one in begun], NOW)
+    begun = store.queue.claim(store.queue.due_messages(NOW, 30), LINE, NOW)
+    store.queue.record([Outcome(one, "in doubt", "HTTP_502", NOW + 1) for one in begun], NOW)
     asked: list[float] = []
 
     def fail() -> bool:
@@ -952,7 +964,7 @@ def test_an_outage_is_not_made_worse_by_first_messages_that_wait(
         run(sender, NOW + second)
 
     assert 2 <= len(asked) <= calls
-    assert bool(store.note("fault")) is isinstance(error, SetupFault)
+    assert bool(store.notes.fault.get()) is isinstance(error, SetupFault)
 
 
 def test_a_dialog_is_read_no_further_back_than_the_message_is_old(
@@ -999,7 +1011,7 @@ def test_a_first_message_of_which_nothing_is_known_is_waited_for_longer(
     run(sender, NOW + 12)
     run(sender, NOW + 25)
     assert bitrix.sent == [["hello"]]
-    store.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
+    store.chats.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
     bitrix.dialog = [said(10, "1")]
     run(sender, NOW + 29)
 
@@ -1024,7 +1036,7 @@ def test_a_call_in_which_we_died_may_go_on_as_long_as_a_call_may_take(
     write(store, "first")
     run(make_sender(store, bitrix), NOW)
     write(store, "second")
-    store.claim(store.due_messages(NOW, 1), LINE, NOW)  # and the process ends
+    store.queue.claim(store.queue.due_messages(NOW, 1), LINE, NOW)  # and the process ends
 
     next_one = make_sender(store, bitrix)
     next_one.begin(NOW + 1)
@@ -1059,13 +1071,13 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
     for chat in (1, 2):
         write(store, "first", chat)
         run(sender, NOW)
-        store.note_dialog(chat_id(chat), LINE, 5120 + chat, 2001, 3301, None)
+        store.chats.note_dialog(chat_id(chat), LINE, 5120 + chat, 2001, 3301, None)
     for chat in (1, 2):
         write(store, "second", chat)
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND), OutcomeUnknown("NO_REPLY", SEND)]
     run(sender, NOW)
     bitrix.broken_dialogs[5121] = OutcomeUnknown("HTTP_502", "im.dialog.messages.get")
-    ids = {chat: store.messages(chat_id(chat), None, 2)[-1].id for chat in (1, 2)}
+    ids = {chat: store.messages.latest(chat_id(chat), None, 2)[-1].id for chat in (1, 2)}
     bitrix.dialog = [said(11, str(ids[2]))]
     bitrix.asked.clear()
     write(store, "third", chat=2)
@@ -1082,8 +1094,8 @@ def test_a_file_that_the_portal_could_not_fetch_follows_also_when_the_answer_was
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
-    with store.write() as db:
-        db.execute("update messages set extra = ? where id = 2", (json.dumps({"files": [FILE]}),))
+    with store.database.write() as db:
+        db.execute("update messages set files = ? where id = 2", (json.dumps([FILE]),))
     bitrix.dialog = [said(11, "2")]
 
     run(sender, NOW + 3)
@@ -1131,8 +1143,8 @@ def test_one_chats_files_let_other_chats_pass(
     """They go one by one, each as long as the portal takes to fetch it."""
     for number in range(8):
         write(store, f"file {number}", chat=1)
-    with store.write() as db:
-        db.execute("update messages set extra = ?", (json.dumps({"files": [FILE]}),))
+    with store.database.write() as db:
+        db.execute("update messages set files = ?", (json.dumps([FILE]),))
     for chat in (2, 3):
         write(store, f"of {chat}", chat)
 
@@ -1216,12 +1228,12 @@ def test_one_chats_trouble_holds_up_no_other(
 def test_without_a_line_messages_wait_for_one(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
-    store.disconnect_line(LINE)
+    store.portal.disconnect_line(LINE)
     write(store, "hello")
     run(sender, NOW)
     assert bitrix.sent == []
 
-    store.connect_line(12, NOW + 1)
+    store.portal.connect_line(12, NOW + 1)
     run(sender, NOW + 1)
 
     assert bitrix.sent == [["hello"]]
@@ -1232,12 +1244,12 @@ def test_a_chat_keeps_its_line_and_a_new_one_takes_the_line_connected_last(
 ) -> None:
     write(store, "one", 1)
     run(sender, NOW)
-    store.connect_line(12, NOW + 1)
+    store.portal.connect_line(12, NOW + 1)
     write(store, "two", 1)
     write(store, "hello", 2)
     run(sender, NOW + 1)
 
-    lines = [chat.line if (chat := store.find_chat(chat_id(number))) else 0 for number in (1, 2)]
+    lines = [chat.line if (chat := store.chats.find(chat_id(number))) else 0 for number in (1, 2)]
     assert lines == [LINE, 12]
 
 
@@ -1274,8 +1286,8 @@ def test_a_sender_whose_lock_file_is_gone_leaves_the_work_to_the_next(
     write(store, "before")
     wait_until(lambda: bitrix.sent)
 
-    store.lock_path("sender").unlink()
-    with store.try_lock("sender") as held:
+    (path_of(store).parent / "sender.lock").unlink()
+    with store.database.try_lock("sender") as held:
         assert held
         time.sleep(3 * LOOK_SECONDS)
         write(store, "after")
@@ -1300,7 +1312,7 @@ def test_pauses_grow_to_a_limit_and_are_never_all_the_same() -> None:
 def test_the_set_up_is_checked_at_the_start_and_every_hour(
     store: Store, bitrix: FakeBitrix
 ) -> None:
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
     connector = FakeConnector()
     sender = Worker(Settings(), store, bitrix, connector)  # type: ignore[arg-type]
 
@@ -1319,10 +1331,10 @@ def test_the_set_up_is_checked_at_the_start_and_every_hour(
 
 def quiet_for_days(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
     """A conversation that only whole looks read, after the first of them."""
-    store.save_portal(replace(PORTAL, installed_at=NOW - DAY))
+    store.portal.save(replace(PORTAL, installed_at=NOW - DAY))
     write(store, "hello")
     run(sender, NOW)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("update chats set active_at = ?", (NOW - 3 * DAY,))
     sender.begin(NOW)
     for second in range(0, 601, 5):
@@ -1385,7 +1397,7 @@ def test_only_answers_of_operators_are_missed(message: HistoryMessage, missed: b
 def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
     write(store, "hello")
     run(sender, NOW)
     answer(store, 12)
@@ -1394,7 +1406,11 @@ def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
     assert look(store, bitrix).answers == 1
     assert look(store, bitrix).answers == 0
 
-    assert [one.text for one in store.messages(chat_id(1), None, 9)] == ["hello", "lost", "hello"]
+    assert [one.text for one in store.messages.latest(chat_id(1), None, 9)] == [
+        "hello",
+        "lost",
+        "hello",
+    ]
     run(sender, NOW + 1)
     assert sorted(one for call in bitrix.confirmed for one in call) == [2, 3]
 
@@ -1410,28 +1426,28 @@ def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, send
     found = look(store, Closed())
 
     assert (found.answers, len(found.unread)) == (0, 1)
-    assert store.note("recovery")["failed"] == 1
+    assert store.notes.recovery.get() == Recovery(0, 1, 1, NOW)
 
 
 def conversation(store: Store, bitrix: FakeBitrix, at: float) -> None:
     """A chat with a dialog in which something happened then, and an answer nobody told us of."""
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
     write(store, "hello")
     run(make_sender(store, bitrix), NOW)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("update chats set active_at = ?", (at,))
     bitrix.dialog = [said(10, "1", from_connector=True), said(11, text="lost")]
 
 
 def recovered(store: Store) -> bool:
-    return "lost" in [one.text for one in store.messages(chat_id(1), None, 9)]
+    return "lost" in [one.text for one in store.messages.latest(chat_id(1), None, 9)]
 
 
 def test_after_a_restart_we_look_back_from_when_we_were_last_up(
     store: Store, bitrix: FakeBitrix
 ) -> None:
     conversation(store, bitrix, NOW - 3 * DAY)
-    assert store.note("up_at") == NOW
+    assert store.notes.up_at.get() == NOW
     later = make_sender(store, bitrix)
     later.begin(NOW + 14 * DAY)
 
@@ -1457,7 +1473,7 @@ def test_events_that_we_could_not_take_are_looked_for_in_all_conversations(
         run(sender, NOW + seconds)
     assert not recovered(store), "only recent conversations are looked after all the time"
 
-    store.set_note("events_lost_at", NOW + 601)
+    store.notes.events_lost_at.set(NOW + 601)
     run(sender, NOW + 602)
 
     assert recovered(store)
@@ -1508,7 +1524,7 @@ def test_every_call_of_a_search_is_counted(store: Store, bitrix: FakeBitrix) -> 
     counted: list[int] = []
     lookup = Lookup(bitrix, "c", lambda: counted.append(1))  # type: ignore[arg-type]
     write(store, "hello")
-    (delivery,) = store.due_messages(NOW, 1)
+    (delivery,) = store.queue.due_messages(NOW, 1)
     known = replace(delivery.chat, portal_user_id=2001)
 
     run = [replace(delivery, chat=known)]
@@ -1524,7 +1540,7 @@ def test_every_call_of_a_search_is_counted(store: Store, bitrix: FakeBitrix) -> 
 def test_a_message_far_back_is_not_taken_for_lost(store: Store, bitrix: FakeBitrix) -> None:
     lookup = Lookup(bitrix, "c", lambda: None)  # type: ignore[arg-type]
     write(store, "hello")
-    (delivery,) = store.due_messages(NOW, 1)
+    (delivery,) = store.queue.due_messages(NOW, 1)
     known = replace(delivery.chat, portal_chat_id=5120)
     bitrix.dialog_messages = lambda *_, **__: [said(n) for n in range(50)]  # type: ignore
 
@@ -1538,7 +1554,7 @@ def test_a_flood_of_losses_is_no_flood_of_looks(
     conversation(store, bitrix, NOW)
     sender.begin(NOW)
     for second in range(300):
-        store.set_note("events_lost_at", NOW + second)
+        store.notes.events_lost_at.set(NOW + second)
         run(sender, NOW + second)
 
     looks = bitrix.asked.count("dialog 5120")
@@ -1546,11 +1562,11 @@ def test_a_flood_of_losses_is_no_flood_of_looks(
 
 
 def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
     for chat in range(120):
         write(store, "hello", chat)
     run(sender, NOW, steps=200)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("insert into dialogs select 6000 + rowid, id, 7, 0 from chats")
     bitrix.asked.clear()
     sender.begin(NOW + 60)
@@ -1594,7 +1610,7 @@ def test_a_dialog_that_cannot_be_read_now_is_read_on_later(
         steps.step(NOW)
     assert steps.step(NOW) is None
     assert steps.step(NOW) == Recovered(100, 1)
-    texts = [one.text for one in store.messages(chat_id(1), None, 200)][1:]
+    texts = [one.text for one in store.messages.latest(chat_id(1), None, 200)][1:]
     assert texts == [str(number) for number in range(11, 111)]
 
 

@@ -19,10 +19,10 @@ from stage import Stage, Visitor, wait_until
 from test_round_trip import PICTURE
 
 from app import create_app
-from database import StoreUnavailable
 from files import RESERVE_BYTES, Files, media_type, safe_name, short_name
 from settings import Files as Rules
 from settings import Limits, Settings, Storage
+from store.database import StoreUnavailable
 
 PNG = base64.b64decode(PICTURE)
 MEGABYTE = 1 << 20

@@ -10,7 +10,7 @@ from stage import ROOT
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
     {"settings", "texts", "bbcode", "theme"},
-    {"rest", "database"},
+    {"rest", "store"},
     {"bitrix", "storage", "files", "identity", "events"},
     {"live", "connector", "wire"},
     {"delivery"},

@@ -17,7 +17,7 @@ import requests
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from stage import HOST, Stage, Visitor, free_port, wait_until
 
-from live import Hints
+from store.sqlite import Datagrams
 
 SOON_SECONDS = 5.0  # on a slow machine; `make bench` measures how soon
 ABSENCE_MINUTES = 30
@@ -228,7 +228,7 @@ def test_processes_hear_each_other_however_deep_their_folder_lies(
 ) -> None:
     folder = tmp_path.joinpath(*["a folder of some length"] * depth)
     opened = set(os.listdir("/dev/fd"))
-    one, other = Hints(folder), Hints(folder)
+    one, other = (Datagrams(folder, lambda: None) for _ in range(2))
 
     one.send()
 

@@ -15,18 +15,21 @@ from delivery.reaction import (
 )
 from rest.errors import BitrixError, OutcomeUnknown, SetupFault, TryLater
 from rest.replies import HistoryMessage, ItemResult
-from storage import Chat, Delivery, Message, Outcome, PortalDialog
+from store.records import Chat, Delivery, File, Message, Outcome, PortalDialog
 
 NOW = 1_790_000_000.0
 CHAT = Chat("chat1", "Anna", "", "", "", 7, NOW, NOW, 5120, 2001, 3301, None)
-FILE = {"name": "a.pdf", "type": "file", "link": "https://x.example/a", "size": 1}
+FILE = File("a.pdf", "file", "https://x.example/a", 1)
+AT_THE_PORTAL = {"name": "a.pdf"}
 SEND = "imconnector.send.messages"
 
 
 def message(text: str = "hello", files: int = 0) -> Message:
     return Message(
-        1, 1, 1.0, "chat1", "visitor", None, text, {"files": [FILE] * files}, text, NOW,
-        "stored", None, None, None, None, False, False,
+        id=1, revision=1, position=1.0, chat_id="chat1", author="visitor", name=None, text=text,
+        text_html=text, files=(FILE,) * files, files_html="", sent_at=NOW, state="stored",
+        error=None, client_id=None, im_message_id=None, im_chat_id=None, edited=False,
+        deleted=False, asks_vote=False, ends_dialog=False, incomplete=False,
     )  # fmt: skip
 
 
@@ -96,7 +99,9 @@ def test_what_an_error_makes_of_a_delivery(
 
 
 def history(files: int = 0) -> HistoryMessage:
-    return HistoryMessage(10, 2001, "hello", NOW, ("1",), "", False, True, None, (FILE,) * files)
+    return HistoryMessage(
+        10, 2001, "hello", NOW, ("1",), "", False, True, None, (AT_THE_PORTAL,) * files
+    )
 
 
 NO_SESSION = replace(TEXT, error="NO_SESSION")

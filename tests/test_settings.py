@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from stage import path_of
 
 from settings import ROOT, Settings, SettingsError, known_keys, load_settings
 from storage import Store
@@ -534,5 +535,5 @@ def test_an_incomplete_store_url_is_refused(tmp_path: Path, url: str) -> None:
 def test_a_relative_store_lies_below_the_root_and_an_absolute_one_where_it_says(
     tmp_path: Path,
 ) -> None:
-    assert Store("sqlite:///a/b.db", tmp_path, renderer=1).path == tmp_path / "a/b.db"
-    assert Store("sqlite:////var/b.db", tmp_path, renderer=1).path == Path("/var/b.db")
+    assert path_of(Store("sqlite:///a/b.db", tmp_path, renderer=1)) == tmp_path / "a/b.db"
+    assert path_of(Store("sqlite:////var/b.db", tmp_path, renderer=1)) == Path("/var/b.db")

@@ -19,21 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage import path_of
 
-from database import StoreUnavailable
 from live import Live
-from storage import (
+from storage import Store
+from store.database import StoreUnavailable
+from store.records import (
     Chat,
     Delivery,
+    Fault,
+    File,
     Limits,
     Message,
     OperatorMessage,
     Outcome,
-    Outdated,
     Portal,
     PortalDialog,
-    Store,
+    Recovery,
     TooMany,
+    VisitorMessage,
 )
 
 NOW = 1_790_000_000.0
@@ -61,6 +65,9 @@ def second(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+PRICE = File("price.pdf", "file", "https://portal.example/price.pdf", 10)
+
+
 def visitor(chat_id: str = CHAT, name: str = "Anna") -> Chat:
     return Chat(
         id=chat_id,
@@ -85,7 +92,9 @@ def write(
     client_id: str | None = None,
     now: float = NOW,
 ) -> Message:
-    return store.add_visitor_message(visitor(chat), text, f"<p>{text}</p>", client_id, LIMITS, now)
+    return store.messages.add_from_visitor(
+        VisitorMessage(visitor(chat), text, f"<p>{text}</p>", client_id), LIMITS, now
+    )
 
 
 def answer(
@@ -99,15 +108,18 @@ def answer(
         author="operator",
         name="Olga",
         text=text,
-        extra={"files": [{"name": "price.pdf"}]},
-        html=f"<p>{text}</p>",
+        text_html=f"<p>{text}</p>",
+        files=(PRICE,),
+        files_html="price.pdf",
     )
     return replace(message, **other)
 
 
 def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
     """All that is due, whether it may be sent or has to be looked for."""
-    return store.due_messages(now, limit, chat_limit) + store.messages_in_doubt(now, limit)
+    return store.queue.due_messages(now, limit, chat_limit) + store.queue.messages_in_doubt(
+        now, limit
+    )
 
 
 def texts(deliveries: list[Delivery]) -> list[str]:
@@ -115,7 +127,7 @@ def texts(deliveries: list[Delivery]) -> list[str]:
 
 
 def history(store: Store, chat: str = CHAT) -> list[str]:
-    return [message.text for message in store.messages(chat, None, 1000)]
+    return [message.text for message in store.messages.latest(chat, None, 1000)]
 
 
 def mode(path: Path) -> int:
@@ -124,7 +136,7 @@ def mode(path: Path) -> int:
 
 def sql(store: Store, statement: str) -> list[Any]:
     """Run a statement on the file past the store."""
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
+    with closing(sqlite3.connect(path_of(store), isolation_level=None)) as db:
         return db.execute(statement).fetchall()
 
 
@@ -140,17 +152,17 @@ def refuse_deliveries(store: Store, when: str = "1") -> None:
 
 
 def test_a_visitors_message_is_stored_with_all_it_came_with(store: Store) -> None:
-    written = store.add_visitor_message(
-        visitor(), "a < b", "<p>a &lt; b</p>", "uuid-1", LIMITS, NOW
+    written = store.messages.add_from_visitor(
+        VisitorMessage(visitor(), "a < b", "<p>a &lt; b</p>", "uuid-1"), LIMITS, NOW
     )
 
-    (message,) = store.messages(CHAT, None, 50)
+    (message,) = store.messages.latest(CHAT, None, 50)
     assert message == written
     assert (message.chat_id, message.author, message.name) == (CHAT, "visitor", "Anna")
     assert (message.text, message.html) == ("a < b", "<p>a &lt; b</p>")
     assert (message.sent_at, message.state, message.error) == (NOW, "stored", None)
     assert (message.client_id, message.im_message_id) == ("uuid-1", None)
-    assert (message.edited, message.deleted, message.extra) == (False, False, {})
+    assert (message.edited, message.deleted, message.files) == (False, False, ())
 
 
 def test_text_is_kept_to_the_character(store: Store) -> None:
@@ -162,13 +174,15 @@ def test_text_is_kept_to_the_character(store: Store) -> None:
 
 
 def test_a_visitors_message_makes_and_updates_its_chat(store: Store) -> None:
-    assert store.find_chat(CHAT) is None
+    assert store.chats.find(CHAT) is None
 
     write(store)
-    store.note_dialog(CHAT, 7, 5120, 2114, 3301, closed_at=NOW)
-    store.add_visitor_message(visitor(name="Maria"), "again", "", None, LIMITS, NOW + MINUTE)
+    store.chats.note_dialog(CHAT, 7, 5120, 2114, 3301, closed_at=NOW)
+    store.messages.add_from_visitor(
+        VisitorMessage(visitor(name="Maria"), "again", "", None), LIMITS, NOW + MINUTE
+    )
 
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.name, chat.email, chat.phone) == ("Maria", "anna@example.com", "+100")
     assert chat.page == "https://shop.example/cart"
@@ -182,17 +196,21 @@ def test_a_message_is_stored_with_its_delivery_or_not_at_all(store: Store) -> No
     refuse_deliveries(store)
 
     with pytest.raises(sqlite3.Error):
-        store.add_visitor_message(visitor(OTHER), "lost", "", "uuid-1", LIMITS, NOW)
+        store.messages.add_from_visitor(
+            VisitorMessage(visitor(OTHER), "lost", "", "uuid-1"), LIMITS, NOW
+        )
     with pytest.raises(sqlite3.Error):
-        store.add_visitor_message(visitor(name="Maria"), "lost", "", None, LIMITS, NOW + 1)
+        store.messages.add_from_visitor(
+            VisitorMessage(visitor(name="Maria"), "lost", "", None), LIMITS, NOW + 1
+        )
 
-    assert store.messages(OTHER, None, 50) == []
-    assert store.find_chat(OTHER) is None
+    assert store.messages.latest(OTHER, None, 50) == []
+    assert store.chats.find(OTHER) is None
     assert history(store) == ["before"]
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.name, chat.active_at) == ("Anna", NOW)
-    assert store.waiting() == 1
+    assert store.queue.waiting() == 1
 
 
 def test_the_store_goes_on_after_a_failed_transaction(store: Store) -> None:
@@ -204,7 +222,7 @@ def test_the_store_goes_on_after_a_failed_transaction(store: Store) -> None:
     write(store, "kept", client_id="uuid-1")
 
     assert history(store) == ["kept"]
-    assert store.waiting() == 1
+    assert store.queue.waiting() == 1
 
 
 def test_the_same_client_id_gives_the_message_stored_first(store: Store, second: Store) -> None:
@@ -214,8 +232,8 @@ def test_the_same_client_id_gives_the_message_stored_first(store: Store, second:
     assert write(second, "again", client_id="uuid-1", now=NOW + 2) == first
 
     assert history(store) == ["first"]
-    assert store.waiting() == 1
-    chat = store.find_chat(CHAT)
+    assert store.queue.waiting() == 1
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert chat.active_at == NOW
 
@@ -233,7 +251,7 @@ def test_messages_without_a_client_id_are_all_stored(store: Store) -> None:
     write(store, "same")
 
     assert history(store) == ["same", "same"]
-    assert store.waiting() == 2
+    assert store.queue.waiting() == 2
 
 
 # -- many at once
@@ -251,11 +269,11 @@ def test_parallel_threads_lose_nothing(store: Store, second: Store) -> None:
     with ThreadPoolExecutor(threads) as pool:
         written = list(pool.map(write_many, range(threads)))
 
-    messages = store.messages(CHAT, None, 1000)
+    messages = store.messages.latest(CHAT, None, 1000)
     assert sorted(message.text for message in messages) == sorted(
         f"{number}-{count}" for number in range(threads) for count in range(each)
     )
-    assert store.waiting() == threads * each
+    assert store.queue.waiting() == threads * each
     revisions = [message.revision for message in messages]
     assert revisions == sorted(set(revisions))
     for own in written:  # a thread's own messages stand in the order it wrote them
@@ -274,7 +292,7 @@ def test_the_same_client_id_from_many_threads_is_one_message(store: Store, secon
 
     assert len(ids) == 1
     assert len(history(store)) == 1
-    assert store.waiting() == 1
+    assert store.queue.waiting() == 1
 
 
 def write_in_a_process(root: Path, number: int, each: int, pipe: Connection) -> None:
@@ -297,11 +315,11 @@ def test_parallel_processes_lose_nothing(store: Store, tmp_path: Path) -> None:
             process.say("go")
         told = [process.hear() for process in (one, two)]
 
-    messages = store.messages(CHAT, None, 1000)
+    messages = store.messages.latest(CHAT, None, 1000)
     assert sorted(message.text for message in messages) == sorted(
         f"{number}-{count}" for number in range(2) for count in range(each)
     )
-    assert store.waiting() == 2 * each
+    assert store.queue.waiting() == 2 * each
     revisions = [message.revision for message in messages]
     assert revisions == sorted(set(revisions))
     assert sorted(told[0] + told[1]) == revisions
@@ -321,8 +339,8 @@ def test_a_message_that_was_stored_survives_kill_9(tmp_path: Path) -> None:
         process.kill()
 
     with closing(Store(URL, tmp_path, RENDERER)) as store:
-        assert [message.id for message in store.messages(CHAT, None, 50)] == [stored]
-        assert store.waiting() == 1
+        assert [message.id for message in store.messages.latest(CHAT, None, 50)] == [stored]
+        assert store.queue.waiting() == 1
 
 
 class Spawned:
@@ -364,43 +382,45 @@ def spawned(target: Callable[..., None], *args: object) -> Spawned:
 
 
 def test_an_operators_message_is_stored_with_its_confirmation(store: Store) -> None:
-    (message,) = store.add_operator_messages([answer()], NOW)
+    (message,) = store.messages.add_from_operators([answer()], NOW)
 
-    assert store.messages(CHAT, None, 50) == [message]
+    assert store.messages.latest(CHAT, None, 50) == [message]
     assert (message.author, message.name, message.text) == ("operator", "Olga", "Good morning")
-    assert message.extra == {"files": [{"name": "price.pdf"}]}
+    assert message.files == (PRICE,)
     assert (message.im_chat_id, message.im_message_id) == (5120, 903311)
-    (delivery,) = store.due_confirmations(NOW, 10)
+    (delivery,) = store.queue.due_confirmations(NOW, 10)
     assert (delivery.kind, delivery.line, delivery.message) == ("confirmation", 7, message)
 
 
 def test_an_operators_message_is_stored_once(store: Store, second: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
+    store.messages.add_from_operators([answer()], NOW)
 
-    assert store.add_operator_messages([answer()], NOW + 1) == []
-    assert second.add_operator_messages([answer(text="other", chat_id=OTHER)], NOW + 1) == []
+    assert store.messages.add_from_operators([answer()], NOW + 1) == []
+    assert second.messages.add_from_operators([answer(text="other", chat_id=OTHER)], NOW + 1) == []
 
     assert history(store) == ["Good morning"]
     assert history(store, OTHER) == []
-    assert store.waiting() == 1
+    assert store.queue.waiting() == 1
 
 
 def test_an_operators_message_twice_in_one_event_is_stored_once(store: Store) -> None:
-    added = store.add_operator_messages([answer(), answer()], NOW)
+    added = store.messages.add_from_operators([answer(), answer()], NOW)
 
-    assert len(added) == len(history(store)) == store.waiting() == 1
+    assert len(added) == len(history(store)) == store.queue.waiting() == 1
 
 
 def test_only_the_new_ones_of_several_are_returned(store: Store) -> None:
-    store.add_operator_messages([answer(2, "two")], NOW)
+    store.messages.add_from_operators([answer(2, "two")], NOW)
 
-    added = store.add_operator_messages([answer(3, "three"), answer(2, "two"), answer(1)], NOW)
+    added = store.messages.add_from_operators(
+        [answer(3, "three"), answer(2, "two"), answer(1)], NOW
+    )
 
     assert [message.im_message_id for message in added] == [1, 3]
 
 
 def test_operators_messages_of_one_call_are_stored_in_the_portals_order(store: Store) -> None:
-    store.add_operator_messages([answer(3, "3"), answer(1, "1"), answer(2, "2")], NOW)
+    store.messages.add_from_operators([answer(3, "3"), answer(1, "1"), answer(2, "2")], NOW)
 
     assert history(store) == ["1", "2", "3"]
 
@@ -409,17 +429,17 @@ def test_operators_messages_are_stored_all_or_none(store: Store) -> None:
     refuse_deliveries(store, "(select count(*) from deliveries) > 0")
 
     with pytest.raises(sqlite3.Error):
-        store.add_operator_messages([answer(1), answer(2)], NOW)
+        store.messages.add_from_operators([answer(1), answer(2)], NOW)
 
     assert history(store) == []
-    assert store.find_chat(CHAT) is None
-    assert store.waiting() == 0
+    assert store.chats.find(CHAT) is None
+    assert store.queue.waiting() == 0
 
 
 def test_an_answer_in_a_chat_we_lost_makes_the_chat(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
+    store.messages.add_from_operators([answer()], NOW)
 
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.name, chat.portal_chat_id, chat.created_at) == ("", 5120, NOW)
 
@@ -427,9 +447,9 @@ def test_an_answer_in_a_chat_we_lost_makes_the_chat(store: Store) -> None:
 def test_an_answer_leaves_what_the_visitor_told_alone(store: Store) -> None:
     write(store)
 
-    store.add_operator_messages([answer()], NOW + MINUTE)
+    store.messages.add_from_operators([answer()], NOW + MINUTE)
 
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.name, chat.email, chat.created_at) == ("Anna", "anna@example.com", NOW)
     assert (chat.active_at, chat.portal_chat_id) == (NOW + MINUTE, 5120)
@@ -439,12 +459,12 @@ def test_an_answer_leaves_what_the_visitor_told_alone(store: Store) -> None:
 
 
 def test_an_edit_gives_new_text_and_a_new_revision(store: Store) -> None:
-    (message,) = store.add_operator_messages([answer()], NOW)
+    (message,) = store.messages.add_from_operators([answer()], NOW)
 
-    assert store.edit_message(answer(text="Good evening", name=None), NOW) is True
+    assert store.messages.edit(answer(text="Good evening", name=None), NOW) is True
 
-    (edited,) = store.messages(CHAT, None, 50)
-    assert (edited.text, edited.html) == ("Good evening", "<p>Good evening</p>")
+    (edited,) = store.messages.latest(CHAT, None, 50)
+    assert (edited.text, edited.text_html) == ("Good evening", "<p>Good evening</p>")
     assert (edited.id, edited.name, edited.sent_at) == (message.id, "Olga", NOW)
     assert edited.edited is True
     assert edited.revision > message.revision
@@ -458,69 +478,69 @@ def test_an_edit_gives_new_text_and_a_new_revision(store: Store) -> None:
     ],
 )
 def test_an_edit_that_changes_nothing_says_so(store: Store, change: OperatorMessage) -> None:
-    store.add_operator_messages([answer()], NOW)
-    before = store.messages(CHAT, None, 50)
+    store.messages.add_from_operators([answer()], NOW)
+    before = store.messages.latest(CHAT, None, 50)
 
-    assert store.edit_message(change, NOW) is False
+    assert store.messages.edit(change, NOW) is False
 
-    assert store.messages(CHAT, None, 50) == before
+    assert store.messages.latest(CHAT, None, 50) == before
 
 
 def test_edits_may_come_in_any_order(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
+    store.messages.add_from_operators([answer()], NOW)
 
     for queued_at, text in ((7, "first"), (9, "last"), (8, "late"), (9, "same second"), (0, "old")):
-        store.edit_message(answer(text=text), NOW, queued_at)
+        store.messages.edit(answer(text=text), NOW, queued_at)
 
     # Without the portal's word, what comes last is the last.
     assert history(store) == ["old"]
-    store.edit_message(answer(903312, "overtakes"), NOW, 9)
-    store.edit_message(answer(903312, "late"), NOW, 8)
+    store.messages.edit(answer(903312, "overtakes"), NOW, 9)
+    store.messages.edit(answer(903312, "late"), NOW, 8)
     assert history(store)[-1] == "overtakes"
     for queued_at, text in ((7, "first"), (9, "last"), (8, "late")):
-        store.edit_message(answer(text=text), NOW, queued_at)
+        store.messages.edit(answer(text=text), NOW, queued_at)
     assert history(store)[0] == "last"
-    store.edit_message(answer(text="first"), NOW, 10)
-    store.edit_message(answer(text="first"), NOW, 20)  # as it is, but later
-    store.edit_message(answer(text="between"), NOW, 15)
+    store.messages.edit(answer(text="first"), NOW, 10)
+    store.messages.edit(answer(text="first"), NOW, 20)  # as it is, but later
+    store.messages.edit(answer(text="between"), NOW, 15)
     assert history(store)[0] == "first"
 
 
 def test_a_deleted_message_leaves_nothing_of_its_content(store: Store) -> None:
-    (message,) = store.add_operator_messages([answer()], NOW)
+    (message,) = store.messages.add_from_operators([answer()], NOW)
 
-    assert store.delete_message(answer(text=""), NOW) is True
+    assert store.messages.take_back(answer(text=""), NOW) is True
 
-    (deleted,) = store.messages(CHAT, None, 50)
+    (deleted,) = store.messages.latest(CHAT, None, 50)
     assert deleted.deleted is True
-    assert (deleted.text, deleted.html, deleted.extra) == ("", "", {})
+    assert (deleted.text, deleted.html, deleted.files) == ("", "", ())
     assert deleted.revision > message.revision
 
 
 def test_a_deleted_message_stays_deleted(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
-    store.delete_message(answer(text=""), NOW)
-    before = store.messages(CHAT, None, 50)
+    store.messages.add_from_operators([answer()], NOW)
+    store.messages.take_back(answer(text=""), NOW)
+    before = store.messages.latest(CHAT, None, 50)
 
-    assert store.delete_message(answer(text=""), NOW) is False
-    assert store.edit_message(answer(text="back again"), NOW) is False
-    assert store.add_operator_messages([answer()], NOW) == []
+    assert store.messages.take_back(answer(text=""), NOW) is False
+    assert store.messages.edit(answer(text="back again"), NOW) is False
+    assert store.messages.add_from_operators([answer()], NOW) == []
 
-    assert store.messages(CHAT, None, 50) == before
+    assert store.messages.latest(CHAT, None, 50) == before
 
 
 def test_nothing_is_deleted_by_another_chat(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
+    store.messages.add_from_operators([answer()], NOW)
 
-    assert store.delete_message(answer(text="", chat_id=OTHER, own_ids=(1,)), NOW) is False
+    assert store.messages.take_back(answer(text="", chat_id=OTHER, own_ids=(1,)), NOW) is False
 
     assert history(store) == ["Good morning"]
 
 
 def test_a_change_finds_its_message_by_our_id_too(store: Store) -> None:
-    (message,) = store.add_operator_messages([answer()], NOW)
+    (message,) = store.messages.add_from_operators([answer()], NOW)
 
-    assert store.edit_message(answer(904000, "Good evening", own_ids=(message.id,)), NOW) is True
+    assert store.messages.edit(answer(904000, "Good evening", own_ids=(message.id,)), NOW) is True
 
     assert history(store) == ["Good evening"]
 
@@ -528,37 +548,37 @@ def test_a_change_finds_its_message_by_our_id_too(store: Store) -> None:
 def test_our_id_does_not_reach_a_visitors_message(store: Store) -> None:
     message = write(store)
 
-    store.delete_message(answer(904000, "", own_ids=(message.id,)), NOW)
+    store.messages.take_back(answer(904000, "", own_ids=(message.id,)), NOW)
 
-    assert store.messages(CHAT, None, 50)[0].deleted is False
+    assert store.messages.latest(CHAT, None, 50)[0].deleted is False
 
 
 def test_an_edit_that_overtakes_its_message_wins(store: Store) -> None:
-    assert store.edit_message(answer(text="Good evening"), NOW) is True
-    assert store.add_operator_messages([answer()], NOW) == []
+    assert store.messages.edit(answer(text="Good evening"), NOW) is True
+    assert store.messages.add_from_operators([answer()], NOW) == []
 
-    (message,) = store.messages(CHAT, None, 50)
+    (message,) = store.messages.latest(CHAT, None, 50)
     assert (message.text, message.edited) == ("Good evening", True)
-    assert [one.message.id for one in store.due_confirmations(NOW, 50)] == [message.id]
+    assert [one.message.id for one in store.queue.due_confirmations(NOW, 50)] == [message.id]
 
 
 def test_a_deletion_that_overtakes_its_message_wins(store: Store) -> None:
-    assert store.delete_message(answer(text=""), NOW) is True
-    assert store.add_operator_messages([answer()], NOW) == []
+    assert store.messages.take_back(answer(text=""), NOW) is True
+    assert store.messages.add_from_operators([answer()], NOW) == []
 
-    (message,) = store.messages(CHAT, None, 50)
+    (message,) = store.messages.latest(CHAT, None, 50)
     assert (message.text, message.deleted) == ("", True)
 
 
 def test_answers_that_come_late_stand_where_they_belong(store: Store) -> None:
     write(store, "question")
-    store.add_operator_messages([answer(10, "first")], NOW)
+    store.messages.add_from_operators([answer(10, "first")], NOW)
     write(store, "thanks")
-    store.add_operator_messages([answer(30, "third"), answer(40, "fourth")], NOW)
+    store.messages.add_from_operators([answer(30, "third"), answer(40, "fourth")], NOW)
 
-    store.add_operator_messages([answer(20, "second")], NOW)
-    store.add_operator_messages([answer(5, "zeroth")], NOW)
-    store.add_operator_messages([answer(25, "second and a half")], NOW)
+    store.messages.add_from_operators([answer(20, "second")], NOW)
+    store.messages.add_from_operators([answer(5, "zeroth")], NOW)
+    store.messages.add_from_operators([answer(25, "second and a half")], NOW)
 
     assert history(store) == [
         *("question", "zeroth", "first", "thanks", "second", "second and a half"),
@@ -567,90 +587,92 @@ def test_answers_that_come_late_stand_where_they_belong(store: Store) -> None:
 
 
 def test_the_event_completes_what_history_gave_first(store: Store) -> None:
-    recovered = answer(name=None, extra={"incomplete": True, "files": []}, sent_at=NOW - MINUTE)
-    store.add_operator_messages([recovered], NOW)
+    recovered = answer(name=None, incomplete=True, files=(), files_html="", sent_at=NOW - MINUTE)
+    store.messages.add_from_operators([recovered], NOW)
 
-    store.add_operator_messages([answer()], NOW)
-    store.add_operator_messages([recovered], NOW)
+    store.messages.add_from_operators([answer()], NOW)
+    store.messages.add_from_operators([recovered], NOW)
 
-    (message,) = store.messages(CHAT, None, 50)
-    assert (message.name, message.extra) == ("Olga", {"files": [{"name": "price.pdf"}]})
+    (message,) = store.messages.latest(CHAT, None, 50)
+    assert (message.name, message.files) == ("Olga", (PRICE,))
     assert message.sent_at == NOW - MINUTE
 
 
 def test_the_event_completes_what_its_edit_gave_first_and_leaves_the_text(store: Store) -> None:
-    edit = answer(text="Good evening", name=None, author="system", extra={"incomplete": True})
-    store.edit_message(edit, NOW)
-
-    with pytest.raises(Outdated):
-        store.add_operator_messages([answer(html="stale")], NOW)
-    (message,) = store.messages(CHAT, None, 50)
+    edit = answer(
+        text="Good evening", name=None, author="system", files=(), files_html="", asks_vote=False
+    )
+    store.messages.edit(edit, NOW)
+    (message,) = store.messages.latest(CHAT, None, 50)
     assert message.html == "<p>Good evening</p>"
-    store.add_operator_messages([answer(text="Good evening", html="text and file")], NOW)
-    store.add_operator_messages([answer(text="Good evening", html="again")], NOW)
 
-    (message,) = store.messages(CHAT, None, 50)
-    assert (message.author, message.name, message.html) == ("operator", "Olga", "text and file")
-    assert message.extra == {"files": [{"name": "price.pdf"}]}
+    store.messages.add_from_operators([answer(asks_vote=True)], NOW)
+    store.messages.add_from_operators([answer(text="once more")], NOW)
+
+    (message,) = store.messages.latest(CHAT, None, 50)
+    assert (message.author, message.name, message.asks_vote) == ("operator", "Olga", True)
+    assert (message.text, message.html) == ("Good evening", "<p>Good evening</p><br>price.pdf")
+    assert message.files == (PRICE,)
     assert message.edited
 
 
-def test_an_edit_rendered_without_a_file_that_came_meanwhile_is_not_kept(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
+def test_an_edit_brings_a_text_only_and_the_files_stay(store: Store) -> None:
+    store.messages.add_from_operators([answer()], NOW)
 
-    with pytest.raises(Outdated):
-        store.edit_message(answer(text="Good evening", extra={"incomplete": True}), NOW)
+    store.messages.edit(answer(text="Good evening", files=(), files_html=""), NOW)
 
-    assert [one.text for one in store.messages(CHAT, None, 50)] == ["Good morning"]
+    (message,) = store.messages.latest(CHAT, None, 50)
+    assert (message.text, message.files) == ("Good evening", (PRICE,))
+    assert message.html == "<p>Good evening</p><br>price.pdf"
 
 
 def test_a_confirmation_that_ends_hides_no_edit_made_meanwhile(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
-    (confirmation,) = store.due_confirmations(NOW, 50)
-    store.edit_message(answer(text="Good evening"), NOW)
-    edited = store.revision()
+    store.messages.add_from_operators([answer()], NOW)
+    (confirmation,) = store.queue.due_confirmations(NOW, 50)
+    store.messages.edit(answer(text="Good evening"), NOW)
+    edited = store.messages.revision()
 
-    store.record([Outcome(confirmation, "delivered")], NOW)
+    store.queue.record([Outcome(confirmation, "delivered")], NOW)
 
-    (message,) = store.messages_after(CHAT, edited - 1, 50)
+    (message,) = store.messages.changed_after(CHAT, edited - 1, 50)
     assert (message.text, message.revision) == ("Good evening", edited)
 
 
 def test_another_portal_knows_nothing_of_the_first_ones_ids(store: Store) -> None:
-    store.save_portal(granted(member_id="first"))
-    store.connect_line(7, NOW)
+    store.portal.save(granted(member_id="first"))
+    store.portal.connect_line(7, NOW)
     write(store, "sent")
     (delivery,) = due(store)
-    (delivery,) = store.claim([delivery], 7, NOW)
-    store.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2001, 3301))], NOW)
-    store.add_operator_messages([answer(903311)], NOW)
+    (delivery,) = store.queue.claim([delivery], 7, NOW)
+    store.queue.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2001, 3301))], NOW)
+    store.messages.add_from_operators([answer(903311)], NOW)
     write(store, "doubtful")
-    store.claim(due(store), 7, NOW)
+    store.queue.claim(due(store), 7, NOW)
 
-    store.save_portal(granted(member_id="first"))
-    assert store.active_lines() == [7], "a reinstall changes nothing"
-    store.forget_portal()
-    store.save_portal(granted(member_id="second"))
-    store.connect_line(7, NOW)
+    store.portal.save(granted(member_id="first"))
+    assert store.portal.active_lines() == [7], "a reinstall changes nothing"
+    store.portal.forget()
+    store.portal.save(granted(member_id="second"))
+    store.portal.connect_line(7, NOW)
 
-    assert store.due_confirmations(NOW, 50) == []
+    assert store.queue.due_confirmations(NOW, 50) == []
     (delivery,) = due(store)
     assert (delivery.message.text, delivery.called_at) == ("doubtful", None)
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat
     assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (None, None, None)
-    (added,) = store.add_operator_messages([answer(903311, "of the second")], NOW)
-    assert [one.text for one in store.messages(CHAT, None, 50)][-1] == added.text
+    (added,) = store.messages.add_from_operators([answer(903311, "of the second")], NOW)
+    assert [one.text for one in store.messages.latest(CHAT, None, 50)][-1] == added.text
 
 
 def test_the_portals_ids_name_the_dialog_of_one_line(store: Store) -> None:
     write(store)
-    (delivery,) = store.claim(due(store), 7, NOW)
-    store.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2001, 3301))], NOW)
+    (delivery,) = store.queue.claim(due(store), 7, NOW)
+    store.queue.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2001, 3301))], NOW)
 
-    store.add_operator_messages([answer(line=12, im_chat_id=5121)], NOW)
+    store.messages.add_from_operators([answer(line=12, im_chat_id=5121)], NOW)
 
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (7, 12, 5121)
     assert (chat.session_id, chat.portal_user_id) == (None, 2001)
@@ -660,11 +682,11 @@ def test_nothing_waits_for_a_time_that_a_clock_showed_by_mistake(store: Store) -
     write(store, "later", OTHER)
     write(store, "doubtful")
     doubtful, later = sorted(due(store), key=lambda one: one.message.text)
-    store.claim([doubtful], 7, NOW + 900)
-    store.record([Outcome(later, "queued", "NOT_CONNECTED", NOW + 900)], NOW)
-    store.doubt_interrupted("DIED")
+    store.queue.claim([doubtful], 7, NOW + 900)
+    store.queue.record([Outcome(later, "queued", "NOT_CONNECTED", NOW + 900)], NOW)
+    store.queue.doubt_interrupted("DIED")
 
-    store.make_due(NOW)
+    store.queue.make_due(NOW)
 
     assert [one.called_at for one in due(store)] == [None, NOW]
 
@@ -672,12 +694,16 @@ def test_nothing_waits_for_a_time_that_a_clock_showed_by_mistake(store: Store) -
 def test_a_visitor_above_the_limit_is_told_to_wait_and_nothing_is_kept(store: Store) -> None:
     limits = Limits("an address", 2, 100)
     for text in ("one", "two"):
-        store.add_visitor_message(visitor(), text, "", None, limits, NOW)
+        store.messages.add_from_visitor(VisitorMessage(visitor(), text, "", None), limits, NOW)
 
     with pytest.raises(TooMany) as told:
-        store.add_visitor_message(visitor(), "three", "", None, limits, NOW)
-    store.add_visitor_message(visitor(OTHER), "of another visitor", "", None, limits, NOW)
-    store.add_visitor_message(visitor(), "later", "", None, limits, NOW + MINUTE)
+        store.messages.add_from_visitor(VisitorMessage(visitor(), "three", "", None), limits, NOW)
+    store.messages.add_from_visitor(
+        VisitorMessage(visitor(OTHER), "of another visitor", "", None), limits, NOW
+    )
+    store.messages.add_from_visitor(
+        VisitorMessage(visitor(), "later", "", None), limits, NOW + MINUTE
+    )
 
     assert 1 <= told.value.seconds <= 60
     assert history(store) == ["one", "two", "later"]
@@ -685,13 +711,15 @@ def test_a_visitor_above_the_limit_is_told_to_wait_and_nothing_is_kept(store: St
 
 def test_an_address_above_the_limit_is_told_to_wait(store: Store, second: Store) -> None:
     limits = Limits("an address", 100, 2)
-    store.add_visitor_message(visitor(), "one", "", None, limits, NOW)
-    second.add_visitor_message(visitor(OTHER), "two", "", None, limits, NOW)
+    store.messages.add_from_visitor(VisitorMessage(visitor(), "one", "", None), limits, NOW)
+    second.messages.add_from_visitor(VisitorMessage(visitor(OTHER), "two", "", None), limits, NOW)
 
     with pytest.raises(TooMany):
-        store.add_visitor_message(visitor(), "three", "", None, limits, NOW)
+        store.messages.add_from_visitor(VisitorMessage(visitor(), "three", "", None), limits, NOW)
     elsewhere = replace(limits, address="another address")
-    store.add_visitor_message(visitor(), "from elsewhere", "", None, elsewhere, NOW)
+    store.messages.add_from_visitor(
+        VisitorMessage(visitor(), "from elsewhere", "", None), elsewhere, NOW
+    )
 
 
 def test_requests_that_cross_a_minutes_end_in_any_order_are_all_counted(store: Store) -> None:
@@ -701,19 +729,19 @@ def test_requests_that_cross_a_minutes_end_in_any_order_are_all_counted(store: S
     for _ in range(10):
         for now in (ends - 0.01, ends + 0.01):
             with contextlib.suppress(TooMany):
-                store.count_hit("a flood", 2, now)
+                store.limits.count_hit("a flood", 2, now)
                 passed += 1
 
     assert passed == 4
-    store.count_hit("another", 2, ends + 10 * MINUTE)
-    assert len(store.rows("select * from hits")) == 1
+    store.limits.count_hit("another", 2, ends + 10 * MINUTE)
+    assert len(store.database.rows("select * from hits")) == 1
 
 
 def test_refusals_are_counted_by_reason(store: Store, second: Store) -> None:
-    store.add_refusals({"event": 2, "install": 1}, NOW)
-    second.add_refusals({"event": 3}, NOW + 1)
+    store.limits.add_refusals({"event": 2, "install": 1}, NOW)
+    second.limits.add_refusals({"event": 3}, NOW + 1)
 
-    assert [(one.reason, one.count, one.last_at) for one in store.refusals()] == [
+    assert [(one.reason, one.count, one.last_at) for one in store.limits.refusals()] == [
         ("event", 5, NOW + 1),
         ("install", 1, NOW),
     ]
@@ -727,7 +755,7 @@ def test_the_history_is_the_last_messages_oldest_first(store: Store) -> None:
         write(store, str(number))
         write(store, f"other {number}", chat=OTHER)
 
-    last = store.messages(CHAT, None, 3)
+    last = store.messages.latest(CHAT, None, 3)
 
     assert [message.text for message in last] == ["5", "6", "7"]
 
@@ -738,7 +766,7 @@ def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> 
         write(store, f"other {number}", chat=OTHER)
 
     pages, before = [], None
-    while page := store.messages(CHAT, before, 3):
+    while page := store.messages.latest(CHAT, before, 3):
         pages.append([message.text for message in page])
         before = page[0].id
 
@@ -748,9 +776,9 @@ def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> 
 def test_a_page_before_the_first_message_or_of_no_chat_is_empty(store: Store) -> None:
     first = write(store)
 
-    assert store.messages(CHAT, first.id, 50) == []
-    assert store.messages(CHAT, 0, 50) == []
-    assert store.messages(OTHER, None, 50) == []
+    assert store.messages.latest(CHAT, first.id, 50) == []
+    assert store.messages.latest(CHAT, 0, 50) == []
+    assert store.messages.latest(OTHER, None, 50) == []
 
 
 # -- what is due
@@ -784,38 +812,38 @@ def test_no_chat_gets_more_than_its_share_of_a_call(store: Store) -> None:
 def test_what_is_unsure_of_a_chat_comes_together_and_apart_from_the_rest(store: Store) -> None:
     for number in range(1, 5):
         write(store, f"a{number}")
-    store.claim(due(store)[:2], 7, NOW)
-    assert store.messages_in_doubt(NOW, 100) == [], "their call is under way"
-    store.doubt_interrupted("DIED")
+    store.queue.claim(due(store)[:2], 7, NOW)
+    assert store.queue.messages_in_doubt(NOW, 100) == [], "their call is under way"
+    store.queue.doubt_interrupted("DIED")
 
-    assert store.due_messages(NOW, 100, 100) == []
-    (first, second) = store.messages_in_doubt(NOW, 100)
+    assert store.queue.due_messages(NOW, 100, 100) == []
+    (first, second) = store.queue.messages_in_doubt(NOW, 100)
     assert texts([first, second]) == ["a1", "a2"]
-    store.record([Outcome(first, "queued", "NO_REPLY", NOW)], NOW)
-    assert texts(store.due_messages(NOW, 100, 100)) == ["a1"], "the second is still unsure"
-    assert store.messages_in_doubt(NOW, 100) == []
+    store.queue.record([Outcome(first, "queued", "NO_REPLY", NOW)], NOW)
+    assert texts(store.queue.due_messages(NOW, 100, 100)) == ["a1"], "the second is still unsure"
+    assert store.queue.messages_in_doubt(NOW, 100) == []
 
 
 def test_what_another_process_has_begun_is_not_begun_again(store: Store, second: Store) -> None:
     write(store)
     both = due(store), due(second)
 
-    assert len(store.claim(both[0], 7, NOW)) == 1
-    assert second.claim(both[1], 7, NOW) == []
+    assert len(store.queue.claim(both[0], 7, NOW)) == 1
+    assert second.queue.claim(both[1], 7, NOW) == []
 
 
 def test_however_many_answers_come_late_they_stand_in_order(store: Store) -> None:
     """Each halves the gap before the last one, until no number is left in it."""
     write(store)
-    store.add_operator_messages([answer(5000)], NOW)
+    store.messages.add_from_operators([answer(5000)], NOW)
     write(store)
 
     for number in range(1000, 1200):
-        store.add_operator_messages([answer(number)], NOW)
+        store.messages.add_from_operators([answer(number)], NOW)
     for number in range(999, 900, -1):
-        store.add_operator_messages([answer(number)], NOW)
+        store.messages.add_from_operators([answer(number)], NOW)
 
-    ids = [one.im_message_id for one in store.messages(CHAT, None, 1000)]
+    ids = [one.im_message_id for one in store.messages.latest(CHAT, None, 1000)]
     assert ids == [None, *range(901, 1200), 5000, None]
 
 
@@ -832,7 +860,7 @@ def test_a_postponed_message_holds_its_own_chat_only(store: Store) -> None:
     write(store, "b1", chat=OTHER)
     (head, *_) = due(store)
 
-    store.record([Outcome(head, "queued", "NOT_CONNECTED", NOW + MINUTE)], NOW)
+    store.queue.record([Outcome(head, "queued", "NOT_CONNECTED", NOW + MINUTE)], NOW)
     write(store, "a3")
 
     assert texts(due(store)) == ["b1"]
@@ -840,21 +868,21 @@ def test_a_postponed_message_holds_its_own_chat_only(store: Store) -> None:
 
 
 def test_confirmations_and_messages_do_not_hold_each_other(store: Store) -> None:
-    store.add_operator_messages([answer()], NOW)
+    store.messages.add_from_operators([answer()], NOW)
     write(store, "a1")
-    (confirmation,) = store.due_confirmations(NOW, 10)
-    store.record([Outcome(confirmation, "queued", "NO_REPLY", NOW + MINUTE)], NOW)
+    (confirmation,) = store.queue.due_confirmations(NOW, 10)
+    store.queue.record([Outcome(confirmation, "queued", "NO_REPLY", NOW + MINUTE)], NOW)
 
     assert texts(due(store)) == ["a1"]
-    assert store.due_confirmations(NOW, 10) == []
-    assert len(store.due_confirmations(NOW + MINUTE, 10)) == 1
+    assert store.queue.due_confirmations(NOW, 10) == []
+    assert len(store.queue.due_confirmations(NOW + MINUTE, 10)) == 1
 
 
 def test_confirmations_are_due_oldest_first_and_not_before_their_time(store: Store) -> None:
-    store.add_operator_messages([answer(1, "1"), answer(2, "2"), answer(3, "3")], NOW)
+    store.messages.add_from_operators([answer(1, "1"), answer(2, "2"), answer(3, "3")], NOW)
 
-    assert texts(store.due_confirmations(NOW, 2)) == ["1", "2"]
-    assert store.due_confirmations(NOW - 1, 2) == []
+    assert texts(store.queue.due_confirmations(NOW, 2)) == ["1", "2"]
+    assert store.queue.due_confirmations(NOW - 1, 2) == []
 
 
 def test_a_delivery_carries_its_message_and_chat(store: Store) -> None:
@@ -863,7 +891,7 @@ def test_a_delivery_carries_its_message_and_chat(store: Store) -> None:
     (delivery,) = due(store)
 
     assert delivery.message == message
-    assert delivery.chat == store.find_chat(CHAT)
+    assert delivery.chat == store.chats.find(CHAT)
     assert (delivery.kind, delivery.attempts, delivery.called_at) == ("message", 0, None)
 
 
@@ -872,11 +900,11 @@ def test_a_delivery_carries_its_message_and_chat(store: Store) -> None:
 
 def test_a_begun_sending_is_remembered_by_the_next_process(store: Store, second: Store) -> None:
     write(store)
-    store.claim(due(store), 7, NOW + 1)
+    store.queue.claim(due(store), 7, NOW + 1)
     store.close()
 
     assert due(second, now=NOW + 2) == []
-    second.doubt_interrupted("DIED")
+    second.queue.doubt_interrupted("DIED")
     (delivery,) = due(second, now=NOW + 2)
 
     assert (delivery.state, delivery.error) == ("in doubt", "DIED")
@@ -889,43 +917,45 @@ def test_tries_are_counted(store: Store) -> None:
     for number in range(3):
         (delivery,) = due(store)
         assert delivery.attempts == number
-        store.record([Outcome(delivery, "queued", "A_TRY", NOW)], NOW)
-        store.record([Outcome(delivery, "queued", "NO_TRY", NOW, attempted=False)], NOW)
+        store.queue.record([Outcome(delivery, "queued", "A_TRY", NOW)], NOW)
+        store.queue.record([Outcome(delivery, "queued", "NO_TRY", NOW, attempted=False)], NOW)
 
 
 def test_a_delivered_message_leaves_the_queue_and_brings_the_portals_ids(store: Store) -> None:
     message = write(store)
-    (delivery,) = store.claim(due(store), 7, NOW)
+    (delivery,) = store.queue.claim(due(store), 7, NOW)
 
-    store.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2114, 3301))], NOW)
+    store.queue.record([Outcome(delivery, "delivered", dialog=PortalDialog(5120, 2114, 3301))], NOW)
 
-    (delivered,) = store.messages(CHAT, None, 50)
+    (delivered,) = store.messages.latest(CHAT, None, 50)
     assert (delivered.state, delivered.error) == ("delivered", None)
     assert delivered.revision > message.revision
-    assert (store.waiting(), due(store, NOW + MINUTE)) == (0, [])
-    chat = store.find_chat(CHAT)
+    assert (store.queue.waiting(), due(store, NOW + MINUTE)) == (0, [])
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5120, 2114, 3301)
 
 
 def test_an_outcome_without_ids_leaves_the_ones_known_alone(store: Store) -> None:
     write(store)
-    store.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
+    store.chats.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
 
-    store.record([Outcome(due(store)[0], "delivered")], NOW)
+    store.queue.record([Outcome(due(store)[0], "delivered")], NOW)
 
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5120, 2114, 3301)
 
 
 def test_a_portal_chat_without_a_user_leaves_the_user_known_alone(store: Store) -> None:
     write(store)
-    store.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
+    store.chats.note_dialog(CHAT, 7, 5120, 2114, 3301, None)
 
-    store.record([Outcome(due(store)[0], "delivered", dialog=PortalDialog(5121, None, 3302))], NOW)
+    store.queue.record(
+        [Outcome(due(store)[0], "delivered", dialog=PortalDialog(5121, None, 3302))], NOW
+    )
 
-    chat = store.find_chat(CHAT)
+    chat = store.chats.find(CHAT)
     assert chat is not None
     assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5121, 2114, 3302)
 
@@ -933,19 +963,19 @@ def test_a_portal_chat_without_a_user_leaves_the_user_known_alone(store: Store) 
 def test_a_refused_message_leaves_the_queue_and_says_why(store: Store) -> None:
     message = write(store)
 
-    store.record([Outcome(due(store)[0], "failed", "EMAIL_INVALID")], NOW)
+    store.queue.record([Outcome(due(store)[0], "failed", "EMAIL_INVALID")], NOW)
 
-    (refused,) = store.messages(CHAT, None, 50)
+    (refused,) = store.messages.latest(CHAT, None, 50)
     assert (refused.state, refused.error) == ("refused", "EMAIL_INVALID")
     assert refused.revision > message.revision
-    assert store.waiting() == 0
+    assert store.queue.waiting() == 0
 
 
 def test_a_postponed_message_was_surely_not_sent(store: Store) -> None:
     message = write(store)
-    (delivery,) = store.claim(due(store), 7, NOW)
+    (delivery,) = store.queue.claim(due(store), 7, NOW)
 
-    store.record([Outcome(delivery, "queued", "NOT_CONNECTED", NOW + 5)], NOW)
+    store.queue.record([Outcome(delivery, "queued", "NOT_CONNECTED", NOW + 5)], NOW)
 
     assert due(store, NOW + 4) == []
     (delivery,) = due(store, NOW + 5)
@@ -956,15 +986,17 @@ def test_a_postponed_message_was_surely_not_sent(store: Store) -> None:
 
 def test_an_unknown_outcome_is_dated_when_the_call_ended(store: Store) -> None:
     write(store)
-    (delivery,) = store.claim(due(store), 7, NOW)
+    (delivery,) = store.queue.claim(due(store), 7, NOW)
 
-    store.record([Outcome(delivery, "in doubt", "NO_REPLY", NOW + 5)], NOW + 1)
+    store.queue.record([Outcome(delivery, "in doubt", "NO_REPLY", NOW + 5)], NOW + 1)
 
     assert due(store, NOW + 4) == []
     (delivery,) = due(store, NOW + 5)
     assert (delivery.called_at, delivery.error) == (NOW + 1, "NO_REPLY")
 
-    store.record([Outcome(delivery, "in doubt", "NO_REPLY", NOW + 9, attempted=False)], NOW + 8)
+    store.queue.record(
+        [Outcome(delivery, "in doubt", "NO_REPLY", NOW + 9, attempted=False)], NOW + 8
+    )
     (looked_for,) = due(store, NOW + 9)
     assert looked_for.called_at == NOW + 1
 
@@ -972,20 +1004,20 @@ def test_an_unknown_outcome_is_dated_when_the_call_ended(store: Store) -> None:
 def test_an_unknown_outcome_is_noted_with_a_delivery_read_before_the_sending(store: Store) -> None:
     write(store)
     read_before = due(store)
-    store.claim(read_before, 7, NOW)
+    store.queue.claim(read_before, 7, NOW)
 
-    store.record([Outcome(read_before[0], "in doubt", "NO_REPLY", NOW)], NOW)
+    store.queue.record([Outcome(read_before[0], "in doubt", "NO_REPLY", NOW)], NOW)
 
     assert due(store)[0].called_at == NOW
 
 
 def test_a_confirmation_leaves_the_queue_without_a_new_revision(store: Store) -> None:
-    (message,) = store.add_operator_messages([answer()], NOW)
+    (message,) = store.messages.add_from_operators([answer()], NOW)
 
-    store.record([Outcome(store.due_confirmations(NOW, 10)[0], "delivered")], NOW)
+    store.queue.record([Outcome(store.queue.due_confirmations(NOW, 10)[0], "delivered")], NOW)
 
-    (confirmed,) = store.messages(CHAT, None, 50)
-    assert store.waiting() == 0
+    (confirmed,) = store.messages.latest(CHAT, None, 50)
+    assert store.queue.waiting() == 0
     assert confirmed.revision == message.revision
 
 
@@ -1000,10 +1032,13 @@ def test_outcomes_are_noted_all_or_none(store: Store) -> None:
     )
 
     with pytest.raises(sqlite3.Error):
-        store.record([Outcome(one, "delivered"), Outcome(two, "delivered")], NOW)
+        store.queue.record([Outcome(one, "delivered"), Outcome(two, "delivered")], NOW)
 
-    assert [message.state for message in store.messages(CHAT, None, 50)] == ["stored", "stored"]
-    assert store.waiting() == 2
+    assert [message.state for message in store.messages.latest(CHAT, None, 50)] == [
+        "stored",
+        "stored",
+    ]
+    assert store.queue.waiting() == 2
 
 
 # -- revisions
@@ -1011,15 +1046,15 @@ def test_outcomes_are_noted_all_or_none(store: Store) -> None:
 
 def test_every_change_gives_the_next_revision(store: Store) -> None:
     def revision() -> int:
-        return max(message.revision for message in store.messages(CHAT, None, 50))
+        return max(message.revision for message in store.messages.latest(CHAT, None, 50))
 
     write(store)
     seen = [revision()]
     for change in (
-        lambda: store.add_operator_messages([answer()], NOW),
-        lambda: store.edit_message(answer(text="edited"), NOW),
-        lambda: store.record([Outcome(due(store)[0], "delivered")], NOW),
-        lambda: store.delete_message(answer(text=""), NOW),
+        lambda: store.messages.add_from_operators([answer()], NOW),
+        lambda: store.messages.edit(answer(text="edited"), NOW),
+        lambda: store.queue.record([Outcome(due(store)[0], "delivered")], NOW),
+        lambda: store.messages.take_back(answer(text=""), NOW),
     ):
         change()
         seen.append(revision())
@@ -1031,25 +1066,29 @@ def test_every_change_gives_the_next_revision(store: Store) -> None:
 
 
 def test_the_secret_key_is_made_once(store: Store, second: Store) -> None:
-    key = store.secret_key()
+    key = store.portal.secret_key()
 
     assert len(key) >= 32
-    assert store.secret_key() == second.secret_key() == key
+    assert store.portal.secret_key() == second.portal.secret_key() == key
 
 
 def test_two_stores_have_two_secret_keys(store: Store, tmp_path: Path) -> None:
     with closing(Store("sqlite:///other/chats.db", tmp_path, RENDERER)) as other:
-        assert other.secret_key() != store.secret_key()
+        assert other.portal.secret_key() != store.portal.secret_key()
 
 
 def test_a_note_is_kept_as_it_was_given(store: Store, second: Store) -> None:
-    assert store.note("fault") is None
+    assert store.notes.fault.get() is None
 
-    store.set_note("fault", {"code": "OVERLOAD_LIMIT", "at": [NOW]})
-    assert second.note("fault") == {"code": "OVERLOAD_LIMIT", "at": [NOW]}
+    store.notes.fault.set(Fault("batch", "OVERLOAD_LIMIT"))
+    assert second.notes.fault.get() == Fault("batch", "OVERLOAD_LIMIT")
+    store.notes.dead_lines.set({7: "NO_SESSION"})
+    assert second.notes.dead_lines.get() == {7: "NO_SESSION"}
+    store.notes.recovery.set(Recovery(1, 2, 3, NOW))
+    assert second.notes.recovery.get() == Recovery(1, 2, 3, NOW)
 
-    second.set_note("fault", None)
-    assert store.note("fault") is None
+    second.notes.fault.clear()
+    assert store.notes.fault.get() is None
 
 
 # -- the portal
@@ -1070,58 +1109,58 @@ def granted(**other: Any) -> Portal:
 
 
 def test_a_grant_is_kept_until_it_is_forgotten(store: Store, second: Store) -> None:
-    assert store.portal() is None
+    assert store.portal.find() is None
 
-    store.save_portal(granted())
-    assert second.portal() == granted()
+    store.portal.save(granted())
+    assert second.portal.find() == granted()
 
-    store.save_portal(granted(user_id=2))
-    assert second.portal() == granted(user_id=2)
+    store.portal.save(granted(user_id=2))
+    assert second.portal.find() == granted(user_id=2)
 
-    store.forget_portal()
-    assert second.portal() is None
+    store.portal.forget()
+    assert second.portal.find() is None
 
 
 def test_renewed_tokens_replace_the_pair_and_nothing_else(store: Store) -> None:
-    store.save_portal(granted())
+    store.portal.save(granted())
 
-    store.save_tokens("new-access", "new-refresh", NOW + MINUTE)
+    store.portal.save_tokens("new-access", "new-refresh", NOW + MINUTE)
 
-    assert store.portal() == granted(
+    assert store.portal.find() == granted(
         access_token="new-access", refresh_token="new-refresh", expires_at=NOW + MINUTE
     )
 
 
 def test_tokens_renewed_after_an_uninstall_install_nothing(store: Store) -> None:
-    store.save_tokens("new-access", "new-refresh", NOW + MINUTE)
+    store.portal.save_tokens("new-access", "new-refresh", NOW + MINUTE)
 
-    assert store.portal() is None
+    assert store.portal.find() is None
 
 
 def test_a_learned_application_token_is_no_longer_pending(store: Store) -> None:
-    store.save_portal(granted(application_token=""))
+    store.portal.save(granted(application_token=""))
 
-    store.learn_application_token("learned")
+    store.portal.learn_application_token("learned")
 
-    assert store.portal() == granted(application_token="learned", token_pending=False)
+    assert store.portal.find() == granted(application_token="learned", token_pending=False)
 
 
 def test_an_uninstall_keeps_chats_and_what_waits(store: Store) -> None:
     write(store)
-    store.save_portal(granted())
-    store.connect_line(7, NOW)
+    store.portal.save(granted())
+    store.portal.connect_line(7, NOW)
 
-    store.forget_portal()
+    store.portal.forget()
 
     assert history(store) == ["Hello"]
-    assert store.waiting() == 1
-    assert store.active_lines() == []
+    assert store.queue.waiting() == 1
+    assert store.portal.active_lines() == []
 
 
 def test_a_portal_shows_no_token(store: Store) -> None:
-    store.save_portal(granted())
+    store.portal.save(granted())
 
-    portal = store.portal()
+    portal = store.portal.find()
 
     assert portal == granted()
     for picture in (repr(portal), str(portal), repr([portal])):
@@ -1133,26 +1172,26 @@ def test_a_portal_shows_no_token(store: Store) -> None:
 
 
 def test_the_line_connected_last_comes_first(store: Store) -> None:
-    store.connect_line(7, NOW)
-    store.connect_line(9, NOW + 1)
-    assert store.active_lines() == [9, 7]
+    store.portal.connect_line(7, NOW)
+    store.portal.connect_line(9, NOW + 1)
+    assert store.portal.active_lines() == [9, 7]
 
-    store.connect_line(7, NOW + 2)
-    assert store.active_lines() == [7, 9]
+    store.portal.connect_line(7, NOW + 2)
+    assert store.portal.active_lines() == [7, 9]
 
-    store.disconnect_line(7)
-    store.disconnect_line(8)
-    assert store.active_lines() == [9]
+    store.portal.disconnect_line(7)
+    store.portal.disconnect_line(8)
+    assert store.portal.active_lines() == [9]
 
 
 def test_what_waited_for_a_line_is_due_once_one_is_connected(store: Store) -> None:
     write(store, "waits")
     write(store, "in doubt", chat=OTHER)
     waits, unknown = due(store)
-    store.record([Outcome(waits, "queued", "NO_LINE", NOW + MINUTE)], NOW)
-    store.record([Outcome(unknown, "in doubt", "NO_REPLY", NOW + MINUTE)], NOW)
+    store.queue.record([Outcome(waits, "queued", "NO_LINE", NOW + MINUTE)], NOW)
+    store.queue.record([Outcome(unknown, "in doubt", "NO_REPLY", NOW + MINUTE)], NOW)
 
-    store.connect_line(7, NOW + 1)
+    store.portal.connect_line(7, NOW + 1)
 
     assert texts(due(store, NOW + 1)) == ["waits"]
 
@@ -1164,17 +1203,17 @@ def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
     store: Store, tmp_path: Path
 ) -> None:
     written = write(store)
-    assert store.messages_to_render(10) == []
+    assert store.messages.to_render(10) == []
 
     with closing(Store(URL, tmp_path, RENDERER + 1)) as newer:
-        (old,) = newer.messages_to_render(10)
+        (old,) = newer.messages.to_render(10)
         assert old == written
-        newer.save_rendered({old.id: "<p>new</p>"})
+        newer.messages.save_rendered({old: ("<p>new</p>", "file")})
 
-        assert newer.messages_to_render(10) == []
-        (rendered,) = newer.messages(CHAT, None, 50)
+        assert newer.messages.to_render(10) == []
+        (rendered,) = newer.messages.latest(CHAT, None, 50)
 
-    assert rendered == replace(written, html="<p>new</p>")
+    assert rendered == replace(written, text_html="<p>new</p>", files_html="file")
 
 
 # -- locks
@@ -1190,7 +1229,9 @@ def test_a_stranger_who_reads_the_file_takes_nothing_from_us(store: Store, tmp_p
             "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
             "print([row[0] for row in db.execute('select text from messages')]); db.close()"
         )
-        output = subprocess.check_output([sys.executable, "-c", code, str(store.path)], text=True)
+        output = subprocess.check_output(
+            [sys.executable, "-c", code, str(path_of(store))], text=True
+        )
         return list(ast.literal_eval(output))
 
     assert read() == ["one"]
@@ -1201,56 +1242,56 @@ def test_a_stranger_who_reads_the_file_takes_nothing_from_us(store: Store, tmp_p
 
 
 def test_a_lock_is_held_by_one_store_at_a_time(store: Store, second: Store) -> None:
-    with store.try_lock("sender") as held:
+    with store.database.try_lock("sender") as held:
         assert held
-        with second.try_lock("sender") as also_held:
+        with second.database.try_lock("sender") as also_held:
             assert not also_held
-        with store.try_lock("sender") as again:
+        with store.database.try_lock("sender") as again:
             assert not again
-        with second.try_lock("install") as other:
+        with second.database.try_lock("install") as other:
             assert other
 
-    with second.try_lock("sender") as held:
+    with second.database.try_lock("sender") as held:
         assert held
 
 
 def test_a_lock_is_freed_by_an_exception(store: Store, second: Store) -> None:
-    with pytest.raises(LookupError), store.try_lock("sender"):
+    with pytest.raises(LookupError), store.database.try_lock("sender"):
         raise LookupError
-    with pytest.raises(LookupError), store.lock("sender", 0):
+    with pytest.raises(LookupError), store.database.lock("sender", 0):
         raise LookupError
 
-    with second.try_lock("sender") as held:
+    with second.database.try_lock("sender") as held:
         assert held
 
 
 def hold_lock(root: Path, pipe: Connection) -> None:
-    with Store(URL, root, RENDERER).try_lock("sender") as held:
-        pipe.send(held)
+    with Store(URL, root, RENDERER).database.try_lock("sender") as held:
+        pipe.send(held is not None)
         pipe.recv()
 
 
 def test_a_lock_is_freed_when_its_process_is_killed(store: Store, tmp_path: Path) -> None:
     with spawned(hold_lock, tmp_path) as process:
         assert process.hear() is True
-        with store.try_lock("sender") as held:
+        with store.database.try_lock("sender") as held:
             assert not held
 
         process.kill()
 
-        with store.try_lock("sender") as held:
+        with store.database.try_lock("sender") as held:
             assert held
 
 
 def test_waiting_for_a_lock_ends_with_the_patience(store: Store, second: Store) -> None:
     with (
-        store.lock("tokens", patience=0),
+        store.database.lock("tokens", patience=0),
         pytest.raises(StoreUnavailable, match="tokens"),
-        second.lock("tokens", patience=0),
+        second.database.lock("tokens", patience=0),
     ):
         pass
 
-    with second.lock("tokens", patience=0):
+    with second.database.lock("tokens", patience=0):
         pass
 
 
@@ -1260,11 +1301,11 @@ def test_whoever_waits_gets_the_lock_when_it_is_freed(store: Store, second: Stor
 
     def wait() -> None:
         begun.set()
-        with second.lock("tokens", patience=5):
+        with second.database.lock("tokens", patience=5):
             order.append("second")
 
     waiter = threading.Thread(target=wait)
-    with store.lock("tokens", patience=0):
+    with store.database.lock("tokens", patience=0):
         waiter.start()
         assert begun.wait(5)
         order.append("first")
@@ -1281,9 +1322,9 @@ def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
     try:
         with closing(Store(URL, tmp_path, RENDERER)) as store:
             write(store)
-            with store.try_lock("sender"):
-                files = sorted(path.name for path in store.path.parent.iterdir())
-                modes = {mode(path) for path in store.path.parent.iterdir()}
+            with store.database.try_lock("sender"):
+                files = sorted(path.name for path in path_of(store).parent.iterdir())
+                modes = {mode(path) for path in path_of(store).parent.iterdir()}
     finally:
         os.umask(before)
 
@@ -1294,9 +1335,9 @@ def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
 
 def test_what_has_returned_is_on_the_disk(store: Store) -> None:
     """WAL with synchronous=FULL (2) and foreign keys, on the connection that writes."""
-    assert store.rows("pragma journal_mode")[0][0] == "wal"
-    assert store.rows("pragma synchronous")[0][0] == 2
-    assert store.rows("pragma foreign_keys")[0][0] == 1
+    assert store.database.rows("pragma journal_mode")[0]["journal_mode"] == "wal"
+    assert store.database.rows("pragma synchronous")[0]["synchronous"] == 2
+    assert store.database.rows("pragma foreign_keys")[0]["foreign_keys"] == 1
 
 
 def test_a_store_can_be_closed_twice_and_used_again(store: Store) -> None:
@@ -1324,13 +1365,13 @@ def every_use(store: Store) -> list[Callable[[], object]]:
     return [
         store.open,
         lambda: write(store),
-        lambda: store.messages(CHAT, None, 50),
-        lambda: store.add_operator_messages([answer()], NOW),
+        lambda: store.messages.latest(CHAT, None, 50),
+        lambda: store.messages.add_from_operators([answer()], NOW),
         lambda: due(store),
-        lambda: store.due_confirmations(NOW, 10),
-        store.portal,
-        store.secret_key,
-        store.waiting,
+        lambda: store.queue.due_confirmations(NOW, 10),
+        store.portal.find,
+        store.portal.secret_key,
+        store.queue.waiting,
     ]
 
 
@@ -1342,7 +1383,7 @@ def test_a_file_in_place_of_the_folder_makes_the_store_unavailable_until_mended(
         for use in every_use(store):
             with pytest.raises(StoreUnavailable):
                 use()
-        with pytest.raises(StoreUnavailable), store.try_lock("sender"):
+        with pytest.raises(StoreUnavailable), store.database.try_lock("sender"):
             pass
 
         (tmp_path / "chats").unlink()
@@ -1381,8 +1422,8 @@ def test_a_file_that_breaks_while_running_makes_the_store_unavailable_until_mend
 ) -> None:
     write(store, "before")
     sql(store, "pragma wal_checkpoint(truncate)")
-    store.path.write_bytes(store.path.read_bytes()[:100] + b"\xff" * 100_000)
-    files = [store.path, *store.path.parent.glob("chats.db-*")]
+    path_of(store).write_bytes(path_of(store).read_bytes()[:100] + b"\xff" * 100_000)
+    files = [path_of(store), *path_of(store).parent.glob("chats.db-*")]
 
     with pytest.raises(StoreUnavailable):
         write(store, "lost")
@@ -1428,42 +1469,49 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
 def test_what_a_customer_began_before_the_log_in_is_part_of_their_chat(store: Store) -> None:
     customer = "chat" + "c" * 64
     before, _ = write(store, "Hello"), write(store, "of another", OTHER)
-    store.make_part(CHAT, customer)
-    store.add_operator_messages([answer()], NOW)
-    revision = store.revision()
+    store.chats.make_part(CHAT, customer)
+    store.messages.add_from_operators([answer()], NOW)
+    revision = store.messages.revision()
 
     assert history(store, customer) == ["Hello", "Good morning"]
-    assert store.parts(customer) == [customer, CHAT]
-    open_chat = store.open_chat(customer)
+    assert store.messages.parts(customer) == [customer, CHAT]
+    open_chat = store.chats.find_open(customer)
     assert open_chat is not None
     assert open_chat.id == CHAT, "the dialog with the operator goes on"
-    assert (store.open_chat(CHAT), store.is_over(CHAT), store.is_over(OTHER)) == (None, True, False)
-    assert store.chats_changed_after(before.revision) == (revision, {customer, CHAT, OTHER})
-    changed = store.messages_after(customer, before.revision, 10)
+    assert (store.chats.find_open(CHAT), store.chats.is_over(CHAT), store.chats.is_over(OTHER)) == (
+        None,
+        True,
+        False,
+    )
+    assert store.messages.chats_changed_after(before.revision) == (
+        revision,
+        {customer, CHAT, OTHER},
+    )
+    changed = store.messages.changed_after(customer, before.revision, 10)
     assert [one.text for one in changed] == ["Hello", "Good morning"], "live on other devices"
 
 
 def test_a_customer_who_has_a_chat_writes_there_and_reads_both(store: Store) -> None:
     write(store, "as customer", OTHER)
     write(store, "before the log-in")
-    store.make_part(CHAT, OTHER)
+    store.chats.make_part(CHAT, OTHER)
     last = write(store, "again as customer", OTHER)
-    store.add_operator_messages([answer()], NOW)
+    store.messages.add_from_operators([answer()], NOW)
 
-    open_chat = store.open_chat(OTHER)
+    open_chat = store.chats.find_open(OTHER)
     assert open_chat is not None
     assert open_chat.id == OTHER
     all_four = ["as customer", "before the log-in", "again as customer", "Good morning"]
     assert history(store, OTHER) == all_four
-    assert [one.text for one in store.messages(OTHER, last.id, 1)] == ["before the log-in"]
-    assert [one.text for one in store.messages_after(OTHER, 0, 3)] == all_four[:3]
-    store.make_part(OTHER, "chat" + "d" * 64)
-    assert store.open_chat(OTHER) == open_chat, "a customer's chat is no part of another's"
+    assert [one.text for one in store.messages.latest(OTHER, last.id, 1)] == ["before the log-in"]
+    assert [one.text for one in store.messages.changed_after(OTHER, 0, 3)] == all_four[:3]
+    store.chats.make_part(OTHER, "chat" + "d" * 64)
+    assert store.chats.find_open(OTHER) == open_chat, "a customer's chat is no part of another's"
 
-    store.delete_chat(OTHER, NOW)
+    store.chats.delete(OTHER, NOW)
 
     assert history(store, OTHER) == []
-    assert store.was_deleted(CHAT)
+    assert store.chats.was_deleted(CHAT)
     assert sql(store, "select * from messages") == []
 
 
@@ -1474,33 +1522,37 @@ def test_a_stream_from_before_the_log_in_ends_with_it(store: Store) -> None:
     assert next(stream) is None
     first = next(stream)
     assert first is not None
-    store.make_part(CHAT, OTHER)
-    open_chat = store.open_chat(OTHER)
+    store.chats.make_part(CHAT, OTHER)
+    open_chat = store.chats.find_open(OTHER)
     assert open_chat is not None
-    store.add_visitor_message(open_chat, "the customer's", "", None, LIMITS, NOW)
+    store.messages.add_from_visitor(
+        VisitorMessage(open_chat, "the customer's", "", None), LIMITS, NOW
+    )
 
     assert list(stream) == []
 
 
 def test_nothing_becomes_part_of_what_was_deleted(store: Store) -> None:
     write(store, "Hello")
-    store.delete_chat(OTHER, NOW)
+    store.chats.delete(OTHER, NOW)
 
-    store.make_part(CHAT, OTHER)
+    store.chats.make_part(CHAT, OTHER)
 
-    assert store.parts(OTHER) == [OTHER]
+    assert store.messages.parts(OTHER) == [OTHER]
     assert history(store) == ["Hello"]
 
 
 def test_a_message_repeated_after_the_log_in_is_one(store: Store) -> None:
     customer = write(store, "mine", OTHER)
     before = write(store, "unanswered", client_id="6c1f0c1e-0000-4000-8000-000000000001")
-    store.make_part(CHAT, OTHER)
-    open_chat = store.open_chat(OTHER)
+    store.chats.make_part(CHAT, OTHER)
+    open_chat = store.chats.find_open(OTHER)
     assert open_chat is not None
 
-    again = store.add_visitor_message(
-        open_chat, "unanswered", "", "6c1f0c1e-0000-4000-8000-000000000001", LIMITS, NOW
+    again = store.messages.add_from_visitor(
+        VisitorMessage(open_chat, "unanswered", "", "6c1f0c1e-0000-4000-8000-000000000001"),
+        LIMITS,
+        NOW,
     )
 
     assert (again.id, again.chat_id) == (before.id, CHAT)

@@ -1,52 +1,44 @@
-"""The file behind the store: connections, transactions, locks and the schema's versions.
+"""SQLite: one file for all processes of one machine, in WAL with synchronous=FULL.
 
-SQLite in WAL with synchronous=FULL: what a transaction has committed is on the disk. All that
-differs from one database to another has its home here. Knows no table.
+What a transaction has committed is on the disk. Connections, transactions, locks and hints; knows
+no table.
 """
 
 import contextlib
 import fcntl
-import functools
+import logging
 import os
+import secrets
+import socket
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
-P = ParamSpec("P")
-R = TypeVar("R")
-D = TypeVar("D", bound="Database")
+from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0  # with another process that is opening or writing
+FOLDER_LIMIT = 64  # bytes of its path: leaves a socket's name room in any system's address
+DESCRIPTORS = Path("/proc/self/fd")  # where Linux knows an open folder by its number
 
 
-class StoreUnavailable(Exception):
-    """The store cannot be read or written now; nothing of the call was kept."""
+class FileLock:
+    """The file behind a lock, as it was when the lock was taken."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self._path = path
+        self._inode = os.fstat(file).st_ino
+
+    def is_held(self) -> bool:
+        return _inode(self._path) == self._inode
 
 
-class LockHeld(StoreUnavailable):
-    """Another process holds the lock for longer than we wait."""
-
-
-def transaction(
-    method: Callable[Concatenate[D, sqlite3.Connection, P], R],
-) -> Callable[Concatenate[D, P], R]:
-    """Run the method in one write transaction, given its connection: all of it or nothing."""
-
-    @functools.wraps(method)
-    def wrapper(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self.write() as db:
-            return method(self, db, *args, **kwargs)
-
-    return wrapper
-
-
-class Database:
-    """One file, for threads and greenlets alike. Every method raises StoreUnavailable when the
-    file cannot be used now, and works again once it can."""
+class SQLite:
+    """A `store.database.Database` in one file."""
 
     def __init__(self, path: Path, migrations: list[str]) -> None:
         self.path = path
@@ -54,10 +46,13 @@ class Database:
         # Two connections: whoever waits for the write lock holds up no reader.
         self._writer = _Connection()
         self._reader = _Connection()
-        self.after_commit: Callable[[], None] | None = None  # told of each write
+        self._hints: Datagrams | None = None
+
+    @property
+    def place(self) -> str:
+        return self.path.parent.name
 
     def open(self) -> None:
-        """Make the folder and the file where they are missing and bring the schema up to date."""
         with self.write():
             pass
 
@@ -115,7 +110,6 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: all that is done with the connection, or nothing."""
         with self._errors(self._writer):
             db = self._connect(self._writer)
             _patiently(lambda: db.execute("begin immediate"))
@@ -126,8 +120,8 @@ class Database:
                 if db.in_transaction:
                     db.execute("rollback")
                 raise
-        if self.after_commit is not None:
-            self.after_commit()
+        if self._hints is not None:
+            self._hints.send()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -135,54 +129,112 @@ class Database:
         with self._errors(self._reader):
             yield self._connect(self._reader)
 
-    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
         with self.read() as db:
-            return _patiently(lambda: db.execute(sql, values)).fetchall()
+            return _patiently(lambda: db.execute(sql, named or values)).fetchall()
 
-    def row(self, sql: str, *values: object) -> sqlite3.Row | None:
-        rows = self.rows(sql, *values)
+    def row(self, sql: str, *values: object, **named: object) -> Row | None:
+        rows = self.rows(sql, *values, **named)
         return rows[0] if rows else None
 
     def lock_path(self, name: str) -> Path:
         return self.path.parent / f"{name}.lock"
 
-    def lock_inode(self, name: str) -> int | None:
-        """Which file the lock is now: another than before means that anybody may hold it."""
-        return _inode(self.lock_path(name))
-
     @contextmanager
-    def try_lock(self, name: str) -> Iterator[bool]:
-        """Hold the lock `name` across all processes; False when another has it now.
-
-        A holder that dies loses it at once; one that stalls keeps it.
-        """
+    def try_lock(self, name: str) -> Iterator[Lock | None]:
+        path = self.lock_path(name)
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(self.lock_path(name), os.O_RDWR | os.O_CREAT, 0o600)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
+                yield None
             else:
-                yield True
+                yield FileLock(path, file)
         finally:
             os.close(file)
 
     @contextmanager
     def lock(self, name: str, patience: float) -> Iterator[None]:
-        """As `try_lock`, waiting `patience` seconds at most; StoreUnavailable after that."""
         until = time.monotonic() + patience
         while True:
             with self.try_lock(name) as held:
-                if held:
+                if held is not None:
                     yield
                     return
             if time.monotonic() > until:
                 raise LockHeld(f"the lock {name} is held by another process")
             time.sleep(0.05)
+
+    def hints(self) -> Hints:
+        self._hints = Datagrams(self.path.parent, self._stop_hints)
+        return self._hints
+
+    def _stop_hints(self) -> None:
+        self._hints = None
+
+
+class Datagrams:
+    """Hints as datagrams, each process with a socket of its own in the folder of the store."""
+
+    def __init__(self, folder: Path, at_end: Callable[[], None]) -> None:
+        self._at_end = at_end
+        self._opened = contextlib.ExitStack()
+        # Not by process number: a container's next process has the number of the one killed.
+        self._path = Path(os.path.relpath(folder)) / f"live-{secrets.token_hex(8)}.sock"
+        # Not one for both: while a greenlet waits on a socket, no other may use it.
+        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._outbox.setblocking(False)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
+                self._path = self._shortened(folder) / self._path.name
+            self._inbox.bind(str(self._path))
+        except OSError as error:
+            log.warning("replies take a second longer, no socket at %s: %s", self._path, error)
+
+    def _shortened(self, folder: Path) -> Path:
+        """Another way to the folder, however deep it lies; OSError where the system has none."""
+        if not DESCRIPTORS.is_dir():
+            raise OSError("its path is too long")
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._opened.callback(os.close, number)
+        return DESCRIPTORS / str(number)
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next hint, or after `seconds`; all that have come are taken together."""
+        try:
+            self._inbox.settimeout(seconds)
+            self._inbox.recv(1)
+            self._inbox.settimeout(0)
+            while True:
+                self._inbox.recv(1)
+        except OSError:  # nothing (more) came
+            return
+
+    def send(self) -> None:
+        """Tell every process, this one too."""
+        for path in self._path.parent.glob("live-*.sock"):
+            try:
+                self._outbox.sendto(b"!", str(path))
+            except ConnectionRefusedError:  # its process has died
+                with contextlib.suppress(OSError):  # the folder may not be writable now
+                    path.unlink(missing_ok=True)
+            except OSError:
+                continue  # its inbox is full: it looks soon enough
+
+    def close(self) -> None:
+        self._at_end()
+        self._inbox.close()
+        self._outbox.close()
+        with contextlib.suppress(OSError):  # the folder may not be writable now
+            self._path.unlink(missing_ok=True)
+        self._opened.close()
 
 
 class _Connection:

@@ -1,0 +1,121 @@
+"""What the store wants of a database: transactions, rows, locks, and a hint to other processes."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be read or written now; nothing of the call was kept."""
+
+
+class LockHeld(StoreUnavailable):
+    """Another process holds the lock for longer than we wait."""
+
+
+class Row(Protocol):
+    """A row by its columns' names."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+    def keys(self) -> list[str]: ...
+
+
+class Cursor(Protocol):
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Connection(Protocol):
+    """A connection within a transaction. Values stand for `?`, or by name for `:name`."""
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor: ...
+
+
+class Lock(Protocol):
+    """A lock that this process holds across all processes."""
+
+    def is_held(self) -> bool:
+        """Whether it is still ours: an administrator may have removed the file behind it."""
+        ...
+
+
+class Hints(Protocol):
+    """Hints between the processes of one store: "look now". Any may be lost."""
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next hint, or after so many seconds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Database(Protocol):
+    """For threads and greenlets alike. Every method raises StoreUnavailable when the database
+    cannot be used now, and works again once it can."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for an administrator to mend it; without secrets."""
+        ...
+
+    def open(self) -> None:
+        """Make what is missing and bring the schema up to date."""
+        ...
+
+    def close(self) -> None: ...
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """One write transaction: all that is done with the connection, or nothing of it."""
+        ...
+
+    def rows(self, sql: str, *values: object, **named: object) -> list[Row]: ...
+
+    def row(self, sql: str, *values: object, **named: object) -> Row | None: ...
+
+    def try_lock(self, name: str) -> AbstractContextManager[Lock | None]:
+        """Hold the lock `name` across all processes; None when another has it now.
+
+        A holder that dies loses it at once; one that stalls keeps it.
+        """
+        ...
+
+    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+        """As `try_lock`, waiting so many seconds at most; LockHeld after that."""
+        ...
+
+    def hints(self) -> Hints:
+        """Hear of the writes of all processes, and let them hear of ours from now on."""
+        ...
+
+
+class Group:
+    """A group of tables of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+
+G = TypeVar("G", bound=Group)
+
+
+def transaction(
+    method: Callable[Concatenate[G, Connection, P], R],
+) -> Callable[Concatenate[G, P], R]:
+    """Run the method in one write transaction, given its connection: all of it or nothing."""
+
+    @functools.wraps(method)
+    def wrapper(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.database.write() as db:
+            return method(self, db, *args, **kwargs)
+
+    return wrapper

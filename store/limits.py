@@ -1,0 +1,47 @@
+"""Who was turned away, and how often whoever asks has asked within a minute."""
+
+from store.database import Connection, Group, transaction
+from store.records import Refusals, TooMany
+
+
+class LimitTables(Group):
+    @transaction
+    def count_hit(self, db: Connection, who: str, per_minute: int, now: float) -> None:
+        """Count one request of `who`; raises TooMany above so many a minute."""
+        count_hit(db, who, per_minute, now)
+
+    @transaction
+    def uncount_hit(self, db: Connection, who: str, now: float) -> None:
+        """Take back what was counted at that time."""
+        db.execute(
+            "update hits set count = count - 1 where who = ? and minute = ?", (who, int(now // 60))
+        )
+
+    @transaction
+    def add_refusals(self, db: Connection, reasons: dict[str, int], now: float) -> None:
+        """Count requests that were turned away, by reason."""
+        for reason, count in reasons.items():
+            db.execute(
+                "insert into refusals values (?, ?, ?) on conflict (reason) do update"
+                " set count = refusals.count + excluded.count, last_at = excluded.last_at",
+                (reason, count, now),
+            )
+
+    def refusals(self) -> list[Refusals]:
+        rows = self._database.rows("select reason, count, last_at from refusals order by reason")
+        return [Refusals(row["reason"], row["count"], row["last_at"]) for row in rows]
+
+
+def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:
+    """Count one request within a transaction; raises TooMany, and the transaction is undone."""
+    minute = int(now // 60)
+    count = db.execute(
+        "insert into hits values (?, ?, 1) on conflict (who, minute)"
+        " do update set count = hits.count + 1 returning count",
+        (who, minute),
+    ).fetchone()["count"]
+    if count > per_minute:
+        raise TooMany(max(1, int(60 - now % 60)))
+    if count == 1:  # of others that are gone, or of a time that a clock was set back from
+        # The minute before stays: a request of its last moment may be written only now.
+        db.execute("delete from hits where abs(minute - ?) > 1", (minute,))

@@ -1,0 +1,349 @@
+"""Messages of visitors, operators and the system; each new one with the delivery that it needs.
+
+HTML is made by whoever calls, before the transaction: a long text takes up to 400 ms to render,
+and no other process can write meanwhile. Text and files have their HTML each for itself, so that
+an edit and the event of the message itself may come in any order.
+"""
+
+from dataclasses import replace
+
+from store.database import Connection, Database, Group, Row, transaction
+from store.limits import count_hit
+from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
+from store.rows import know_dialog, message_of, next_revision, stored_files
+
+
+class MessageTables(Group):
+    """`renderer` is the version of the markup that callers hand in as HTML."""
+
+    def __init__(self, database: Database, renderer: int) -> None:
+        super().__init__(database)
+        self.renderer = renderer
+
+    # -- reading
+
+    def latest(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
+        """The last `limit` messages (before the message `before`) of all parts, oldest first."""
+        rows = [
+            row
+            for part in self.parts(chat_id)
+            for row in self._database.rows(
+                "select * from messages where chat_id = :chat and (:before is null or position <"
+                " (select position from messages where id = :before))"
+                " order by position desc limit :limit",
+                chat=part, before=before, limit=limit,
+            )
+        ]  # fmt: skip
+        rows.sort(key=lambda row: -row["position"])
+        return [message_of(row) for row in reversed(rows[:limit])]
+
+    def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
+        """The first `limit` messages of all parts changed after this revision, in their order."""
+        rows = [
+            row
+            for part in self.parts(chat_id)
+            for row in self._database.rows(
+                "select * from messages where chat_id = ? and revision > ?"
+                " order by revision limit ?",
+                part, revision, limit,
+            )
+        ]  # fmt: skip
+        rows.sort(key=lambda row: row["revision"])
+        return [message_of(row) for row in rows[:limit]]
+
+    def parts(self, chat_id: str) -> list[str]:
+        """The chat, and those that became parts of it, each with a dialog of its own."""
+        owned = self._database.rows("select id from chats where owner = ?", chat_id)
+        return [chat_id, *(row["id"] for row in owned)]
+
+    def revision(self) -> int:
+        """That of the latest change of any message."""
+        row = self._database.row("select value from meta where key = 'revision'")
+        return int(row["value"]) if row else 0
+
+    def chats_changed_after(self, revision: int) -> tuple[int, set[str]]:
+        """The latest revision, and the chats with messages that changed after the given one.
+
+        What is part of a chat is named with that one.
+        """
+        # Grouped, SQLite would read the index of all messages ever, and this is asked all the time.
+        rows = self._database.rows(
+            "select c.id, c.owner, m.revision"
+            " from messages m join chats c on c.id = m.chat_id where m.revision > ?",
+            revision,
+        )
+        latest = max((row["revision"] for row in rows), default=revision)
+        return latest, {chat for row in rows for chat in (row["id"], row["owner"]) if chat}
+
+    def find_with_file(self, key: str) -> Message | None:
+        """The message of a visitor's file."""
+        row = self._database.row(
+            "select m.* from files f join messages m on m.id = f.message_id where f.key = ?", key
+        )
+        return message_of(row) if row else None
+
+    def known_im_message_ids(self, chat_id: str) -> set[int]:
+        """The portal's ids of the chat's messages that we have."""
+        rows = self._database.rows(
+            "select im_message_id from messages where chat_id = ? and im_message_id is not null",
+            chat_id,
+        )
+        return {row["im_message_id"] for row in rows}
+
+    # -- a visitor's
+
+    @transaction
+    def add_from_visitor(
+        self, db: Connection, message: VisitorMessage, limits: Limits, now: float
+    ) -> Message:
+        """Store a message and queue it for Bitrix24: both or neither.
+
+        A `client_id` that the chat or a part of it already has changes nothing: the message stored
+        first is returned. Raises TooMany; the limits are counted here, so that all processes count
+        together.
+        """
+        chat = message.chat
+        known = _find_by_client_id(db, chat, message.client_id)
+        if known is not None:
+            return message_of(known)
+        count_hit(db, chat.id, limits.visitor_per_minute, now)
+        count_hit(db, limits.address, limits.address_per_minute, now)
+        _touch_visitors_chat(db, chat, now)
+        files = (message.file,) if message.file else ()
+        row = db.execute(
+            "insert into messages (revision, position, chat_id, author, name, text, html, renderer,"
+            " sent_at, state, client_id, files, files_html)"
+            " values (:revision, :revision, :chat, 'visitor', :name, :text, :html, :renderer, :now,"
+            " 'stored', :client, :files, :files_html) returning *",
+            {"revision": next_revision(db), "chat": chat.id, "name": chat.name,
+             "text": message.text, "html": message.text_html, "renderer": self.renderer,
+             "now": now, "client": message.client_id, "files": stored_files(files),
+             "files_html": message.file_html},
+        ).fetchone()  # fmt: skip
+        for file in files:
+            db.execute("insert into files values (?, ?)", (file.key, row["id"]))
+        db.execute(
+            "insert into deliveries (message_id, chat_id, kind, due) values (?, ?, 'message', ?)",
+            (row["id"], chat.id, now),
+        )
+        return message_of(row)
+
+    # -- operators'
+
+    @transaction
+    def add_from_operators(
+        self, db: Connection, messages: list[OperatorMessage], now: float
+    ) -> list[Message]:
+        """Store the messages not yet known and queue their confirmations; returns the new ones.
+
+        A message is known by its `im_message_id`, which is unique in a portal. A chat that we
+        do not have (our file was restored from a backup, say) is made.
+        """
+        ordered = sorted(messages, key=lambda message: message.im_message_id)
+        rows = [self._add(db, message, now) for message in ordered]
+        return [message_of(row) for row in rows if row is not None]
+
+    def _add(
+        self, db: Connection, message: OperatorMessage, now: float, edited: int = 0
+    ) -> Row | None:
+        """Insert one message and its confirmation; None when it is known.
+
+        None also when the visitor deleted the chat: nothing of it comes back, and without a
+        confirmation the operator sees that the message did not arrive.
+        """
+        if db.execute("select 1 from deletions where id = ?", (message.chat_id,)).fetchone():
+            return None
+        _touch_operators_chat(db, message, now)
+        revision = next_revision(db)
+        row: Row | None = db.execute(
+            "insert into messages (revision, position, chat_id, author, name, text, html, files,"
+            " files_html, renderer, sent_at, state, im_message_id, im_chat_id, edited, asks_vote,"
+            " incomplete) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?)"
+            " on conflict (im_message_id) do nothing returning *",
+            (revision, _position(db, message, revision), message.chat_id, message.author,
+             message.name, message.text, message.text_html, stored_files(message.files),
+             message.files_html, self.renderer, now if message.sent_at is None else message.sent_at,
+             message.im_message_id, message.im_chat_id, edited, int(message.asks_vote),
+             int(message.incomplete)),
+        ).fetchone()  # fmt: skip
+        if row is None:
+            self._complete(db, message)
+        else:
+            db.execute(
+                "insert into deliveries (message_id, chat_id, kind, line, due)"
+                " values (?, ?, 'confirmation', ?, ?)",
+                (row["id"], message.chat_id, message.line, now),
+            )
+        return row
+
+    def _complete(self, db: Connection, message: OperatorMessage) -> None:
+        """The event of a message that history or its edit gave first: it alone has all of it.
+
+        An edited text stays.
+        """
+        known = db.execute(
+            "select * from messages where im_message_id = ?", (message.im_message_id,)
+        ).fetchone()
+        if message.incomplete or not known["incomplete"] or known["deleted"]:
+            return
+        db.execute(
+            "update messages set author = ?, name = coalesce(?, name), files = ?, files_html = ?,"
+            " asks_vote = ?, incomplete = 0, revision = ? where id = ?",
+            (message.author, message.name, stored_files(message.files), message.files_html,
+             int(message.asks_vote), next_revision(db), known["id"]),
+        )  # fmt: skip
+        if not known["edited"]:
+            db.execute(
+                "update messages set text = ?, html = ?, renderer = ? where id = ?",
+                (message.text, message.text_html, self.renderer, known["id"]),
+            )
+
+    @transaction
+    def edit(
+        self, db: Connection, message: OperatorMessage, now: float, queued_at: int = 0
+    ) -> bool:
+        """Give an operator's message its new text; one that is not here yet is stored so.
+
+        Edits come in any order: one that the portal queued before the last changes nothing. A
+        message that was deleted stays so. Returns whether anything changed.
+        """
+        edited = max(queued_at, 1)
+        known = _find(db, message)
+        if known is None:
+            return self._add(db, replace(message, incomplete=True), now, edited) is not None
+        late = 1 < edited < known["edited"]
+        changes = not late and not known["deleted"] and known["text"] != message.text
+        if queued_at > known["edited"] and not known["deleted"]:
+            db.execute("update messages set edited = ? where id = ?", (edited, known["id"]))
+        if changes:
+            # An older renderer's mark stays: the files are still to be rendered.
+            db.execute(
+                "update messages set text = ?, name = coalesce(?, name), html = ?, edited = ?,"
+                " revision = ? where id = ?",
+                (message.text, message.name, message.text_html, edited,
+                 next_revision(db), known["id"]),
+            )  # fmt: skip
+        return bool(changes)
+
+    @transaction
+    def take_back(self, db: Connection, message: OperatorMessage, now: float) -> bool:
+        """Delete an operator's message, its text included.
+
+        One that is not here yet leaves its mark, so that it is not shown when it comes. Returns
+        whether anything changed.
+        """
+        known = _find(db, message)
+        if known is None:
+            known = self._add(db, message, now)
+        if known is None or known["deleted"]:
+            return False
+        db.execute(
+            "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
+            " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
+            (next_revision(db), known["id"]),
+        )
+        return True
+
+    # -- markup
+
+    def to_render(self, limit: int) -> list[Message]:
+        """Some messages whose stored HTML is of an earlier renderer."""
+        rows = self._database.rows(
+            "select * from messages where renderer < ? order by renderer, id limit ?",
+            self.renderer, limit,
+        )  # fmt: skip
+        return [message_of(row) for row in rows]
+
+    @transaction
+    def save_rendered(self, db: Connection, html: dict[Message, tuple[str, str]]) -> None:
+        """Keep new HTML of text and files; one that has changed since it was read is left."""
+        for message, (text_html, files_html) in html.items():
+            db.execute(
+                "update messages set html = ?, files_html = ?, renderer = ?"
+                " where id = ? and revision = ?",
+                (text_html, files_html, self.renderer, message.id, message.revision),
+            )
+
+
+def _find_by_client_id(db: Connection, chat: Chat, client_id: str | None) -> Row | None:
+    if client_id is None:
+        return None
+    row: Row | None = db.execute(
+        "select * from messages where client_id = :client and (chat_id = :chat or chat_id in"
+        " (select id from chats where owner = :chat or owner = :owner))",
+        {"client": client_id, "chat": chat.id, "owner": chat.owner},
+    ).fetchone()
+    return row
+
+
+def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:
+    db.execute(
+        "insert into chats (id, name, email, phone, page, created_at, active_at, consent,"
+        " consent_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " on conflict (id) do update set name = excluded.name,"
+        " email = excluded.email, phone = excluded.phone, page = excluded.page,"
+        " active_at = excluded.active_at, closed_at = null,"
+        " consent = coalesce(chats.consent, excluded.consent),"
+        " consent_at = coalesce(chats.consent_at, excluded.consent_at)",
+        (chat.id, chat.name, chat.email, chat.phone, chat.page, now, now,
+         chat.consent, chat.consent_at),
+    )  # fmt: skip
+
+
+def _touch_operators_chat(db: Connection, message: OperatorMessage, now: float) -> None:
+    """Note that something happened in the chat, and in which of the portal's dialogs."""
+    db.execute(
+        "insert into chats (id, created_at, active_at, dialog_line, portal_chat_id)"
+        " values (:chat, :now, :now, :line, :dialog) on conflict (id) do update set"
+        " active_at = excluded.active_at, dialog_line = excluded.dialog_line,"
+        " session_id = case when chats.portal_chat_id = excluded.portal_chat_id"
+        " then chats.session_id end, portal_chat_id = excluded.portal_chat_id",
+        {"chat": message.chat_id, "now": now, "line": message.line, "dialog": message.im_chat_id},
+    )
+    know_dialog(db, message.chat_id, message.im_chat_id, message.line)
+
+
+def _position(db: Connection, message: OperatorMessage, revision: int) -> float:
+    """Where an operator's message stands: last, or before those the portal wrote after it."""
+    following = db.execute(
+        "select min(position) as position from messages where chat_id = ? and im_message_id > ?",
+        (message.chat_id, message.im_message_id),
+    ).fetchone()["position"]
+    if following is None:
+        return revision
+    before = db.execute(
+        "select max(position) as position from messages where chat_id = ? and position < ?",
+        (message.chat_id, following),
+    ).fetchone()["position"]
+    between = float((following - 1 if before is None else before) + following) / 2
+    if before is None or before < between < following:
+        return between
+    _renumber(db, message.chat_id)  # there is no number left between the two
+    return _position(db, message, revision)
+
+
+def _renumber(db: Connection, chat_id: str) -> None:
+    """Give a chat's messages whole numbers for their positions, in the same order."""
+    rows = db.execute("select id from messages where chat_id = ? order by position", (chat_id,))
+    for number, row in enumerate(rows.fetchall(), start=1):
+        db.execute(
+            "update messages set position = ?, revision = ? where id = ?",
+            (number, next_revision(db), row["id"]),
+        )
+
+
+def _find(db: Connection, message: OperatorMessage) -> Row | None:
+    """The message that an edit or deletion means: by the portal's id, else by ours."""
+    row: Row | None = db.execute(
+        "select * from messages where im_message_id = ? and chat_id = ?",
+        (message.im_message_id, message.chat_id),
+    ).fetchone()
+    for own_id in message.own_ids if row is None else ():
+        row = (
+            row
+            or db.execute(
+                "select * from messages where id = ? and chat_id = ? and author <> 'visitor'",
+                (own_id, message.chat_id),
+            ).fetchone()
+        )
+    return row

@@ -1,0 +1,77 @@
+"""Small facts about ourselves that outlive a process: for the admin's page, and between processes.
+
+Each note has its own type. A note that was never set, or was cleared, is None.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Generic, TypeVar
+
+from store.database import Connection, Database, Group, transaction
+from store.records import Fault, Recovery
+
+T = TypeVar("T")
+
+
+class Note(Group, Generic[T]):
+    """One note, kept as JSON."""
+
+    def __init__(
+        self,
+        database: Database,
+        key: str,
+        read: Callable[[Any], T] = lambda value: value,
+        write: Callable[[T], Any] = lambda value: value,
+    ) -> None:
+        super().__init__(database)
+        self._key = f"note.{key}"
+        self._read = read
+        self._write = write
+
+    def get(self) -> T | None:
+        row = self._database.row("select value from meta where key = ?", self._key)
+        value = json.loads(row["value"]) if row else None
+        return None if value is None else self._read(value)
+
+    @transaction
+    def set(self, db: Connection, value: T) -> None:
+        db.execute(
+            "insert into meta values (?, ?) on conflict (key) do update set value = excluded.value",
+            (self._key, json.dumps(self._write(value))),
+        )
+
+    @transaction
+    def clear(self, db: Connection) -> None:
+        db.execute("delete from meta where key = ?", (self._key,))
+
+
+class Notes:
+    """Moments are Unix seconds."""
+
+    def __init__(self, database: Database) -> None:
+        # Signals to the worker.
+        self.mended_at: Note[float] = Note(database, "mended")
+        self.connected_at: Note[float] = Note(database, "connected")
+        self.events_lost_at: Note[float] = Note(database, "events_lost_at")
+        # What the worker knows and its successor should know.
+        self.up_at: Note[float] = Note(database, "up_at")
+        self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
+        # For the admin's page.
+        self.fault: Note[Fault] = Note(database, "fault", lambda value: Fault(**value), asdict)
+        self.dead_lines: Note[dict[int, str]] = Note(
+            database, "dead_lines", lambda value: {int(line): value[line] for line in value}
+        )  # the error code by line
+        self.install_works: Note[bool] = Note(database, "install_works")
+        self.is_unfinished: Note[bool] = Note(database, "unfinished")
+        self.recovery: Note[Recovery] = Note(
+            database, "recovery", lambda value: Recovery(**value), asdict
+        )
+
+
+NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session
+
+
+def forget_the_portals_build(db: Connection) -> None:
+    """What was learned of one portal says nothing of another."""
+    db.execute("delete from meta where key = ?", (f"note.{NAMES_SESSIONS}",))

@@ -1,0 +1,166 @@
+"""The queue: what waits for delivery to Bitrix24, and what became of each call."""
+
+from dataclasses import replace
+
+from store.database import Connection, Group, Row, transaction
+from store.records import Delivery, DeliveryState, Outcome
+from store.rows import chat_of, know_dialog, message_of, next_revision
+
+RUN_LIMIT = 10  # messages of one chat that are looked at together
+DELIVERY = "select d.* from deliveries d"
+
+
+class QueueTables(Group):
+    def due_confirmations(self, now: float, limit: int) -> list[Delivery]:
+        rows = self._database.rows(
+            f"{DELIVERY} where d.kind = 'confirmation' and d.due <= ? order by d.id limit ?",
+            now, limit,
+        )  # fmt: skip
+        return self._deliveries(rows)
+
+    def due_messages(self, now: float, chats: int, run: int = 1) -> list[Delivery]:
+        """Visitors' messages that may be sent now, of so many chats: whose turn was longest ago.
+
+        Of a chat `run` at most, beginning with its oldest unfinished one: where that is not due
+        yet, or in doubt, the chat waits and the others do not.
+        """
+        return [
+            one
+            for chat_id in self._heads(now, chats, "queued")
+            for one in self._run_of(chat_id, run, "queued")
+        ]
+
+    def messages_in_doubt(self, now: float, chats: int) -> list[Delivery]:
+        """Those with which chats wait because nobody knows whether the portal has them."""
+        return [
+            one
+            for chat_id in self._heads(now, chats, "in doubt")
+            for one in self._run_of(chat_id, RUN_LIMIT, "in doubt")
+        ]
+
+    def _heads(self, now: float, limit: int, state: DeliveryState) -> list[str]:
+        """Chats whose oldest unfinished message is due in this state."""
+        rows = self._database.rows(
+            "select d.chat_id from deliveries d join chats c on c.id = d.chat_id where d.id in"
+            " (select min(id) from deliveries where kind = 'message' group by chat_id)"
+            " and d.due <= ? and d.state = ? order by c.turn, d.id limit ?",
+            now, state, limit,
+        )  # fmt: skip
+        return [row["chat_id"] for row in rows]
+
+    def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Delivery]:
+        """A chat's oldest unfinished messages, as far as all are in this state."""
+        rows = self._database.rows(
+            f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
+            chat_id, limit,
+        )  # fmt: skip
+        same = [row["state"] == state for row in rows]
+        return self._deliveries(rows[: (*same, False).index(False)])
+
+    def _deliveries(self, rows: list[Row]) -> list[Delivery]:
+        found = []
+        for row in rows:
+            message = self._database.row("select * from messages where id = ?", row["message_id"])
+            chat = self._database.row("select * from chats where id = ?", row["chat_id"])
+            if message is None or chat is None:  # the visitor has just deleted it
+                continue
+            found.append(Delivery(
+                row["id"], row["kind"], row["line"], row["attempts"], row["called_at"],
+                row["error"], message_of(message), chat_of(chat), row["state"],
+                bool(row["file_as_link"]),
+            ))  # fmt: skip
+        return found
+
+    @transaction
+    def claim(
+        self, db: Connection, deliveries: list[Delivery], line: int, now: float
+    ) -> list[Delivery]:
+        """Note that a call with these messages begins: if we die in it, they are in doubt.
+
+        Returns them as they are now, without those whose chat was deleted meanwhile, or which
+        another process has claimed. Each chat keeps the line of its first call.
+        """
+        turn = db.execute("select coalesce(max(turn), 0) + 1 as next from chats").fetchone()["next"]
+        claimed = []
+        for delivery in deliveries:
+            changed = db.execute(
+                "update deliveries set state = 'sending', called_at = ?, line = ?, error = null"
+                " where id = ? and state = 'queued'",
+                (now, line, delivery.id),
+            )
+            if changed.rowcount:
+                db.execute(
+                    "update chats set line = coalesce(line, ?), turn = ? where id = ?",
+                    (line, turn, delivery.chat.id),
+                )
+                claimed.append(
+                    replace(delivery, state="sending", line=line, called_at=now, error=None)
+                )
+        return claimed
+
+    @transaction
+    def doubt_interrupted(self, db: Connection, error: str) -> None:
+        """What a process was sending when it died may have arrived."""
+        db.execute(
+            "update deliveries set state = 'in doubt', error = ? where state = 'sending'", (error,)
+        )
+
+    @transaction
+    def make_due(self, db: Connection, now: float) -> None:
+        """Let nothing wait for a later time: after a restart, or when the clock was set back."""
+        db.execute("update deliveries set due = ? where due > ?", (now, now))
+        db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))
+
+    @transaction
+    def record(self, db: Connection, outcomes: list[Outcome], now: float) -> None:
+        """Note what became of deliveries: delivered and failed ones leave the queue."""
+        for outcome in outcomes:
+            delivery = outcome.delivery
+            if outcome.state in ("delivered", "failed"):
+                self._finish(db, outcome)
+            else:
+                in_doubt = outcome.state == "in doubt"
+                ended_now = now if outcome.attempted else None  # else as noted before
+                db.execute(
+                    "update deliveries set state = ?, due = ?, error = ?,"
+                    " called_at = case when ? then coalesce(?, called_at, ?) end,"
+                    " attempts = attempts + ?,"
+                    " file_as_link = case when ? then 1 else file_as_link end where id = ?",
+                    (outcome.state, outcome.due, outcome.error, in_doubt, ended_now, now,
+                     int(outcome.attempted), outcome.file_as_link, delivery.id),
+                )  # fmt: skip
+            self._know_dialog_of(db, outcome)
+
+    def _finish(self, db: Connection, outcome: Outcome) -> None:
+        delivery = outcome.delivery
+        db.execute("delete from deliveries where id = ?", (delivery.id,))
+        # "refused" is the visitor's word for what failed: pages and stores of before know it.
+        state = "delivered" if outcome.state == "delivered" else "refused"
+        db.execute(
+            "update messages set state = ?, error = ? where id = ?",
+            (state, outcome.error, delivery.message.id),
+        )
+        if delivery.kind == "message":  # of a confirmation the visitor sees nothing
+            db.execute(
+                "update messages set revision = ? where id = ?",
+                (next_revision(db), delivery.message.id),
+            )
+
+    def _know_dialog_of(self, db: Connection, outcome: Outcome) -> None:
+        dialog, delivery = outcome.dialog, outcome.delivery
+        if dialog.portal_user_id is not None:
+            db.execute(
+                "update chats set portal_user_id = ? where id = ?",
+                (dialog.portal_user_id, delivery.chat.id),
+            )
+        if dialog.portal_chat_id is not None:
+            db.execute(
+                "update chats set dialog_line = ?, portal_chat_id = ?, session_id = ? where id = ?",
+                (delivery.line, dialog.portal_chat_id, dialog.session_id, delivery.chat.id),
+            )
+            know_dialog(db, delivery.chat.id, dialog.portal_chat_id, delivery.line)
+
+    def waiting(self) -> int:
+        """How many deliveries are in the queue."""
+        row = self._database.row("select count(*) as n from deliveries")
+        return int(row["n"]) if row else 0

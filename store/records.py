@@ -1,0 +1,220 @@
+"""What the store gives and takes: frozen records. All times are Unix seconds."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Author = Literal["visitor", "operator", "system"]
+State = Literal["stored", "delivered", "refused"]
+DeliveryState = Literal["queued", "sending", "in doubt"]  # what is delivered or failed is gone
+
+
+class TooMany(Exception):
+    """A limit is reached; nothing was kept. `seconds` until it is worth another try."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"again in {seconds} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One visitor on one site; `id` is also user.id and chat.id on the wire."""
+
+    id: str
+    name: str
+    email: str
+    phone: str
+    page: str
+    line: int | None  # the line it began on; None until first sent
+    created_at: float  # Unix seconds, as all times here
+    active_at: float
+    portal_chat_id: int | None
+    portal_user_id: int | None
+    session_id: int | None
+    closed_at: float | None
+    consent: str | None = None  # what the visitor agreed to, word for word
+    consent_at: float | None = None
+    dialog_line: int | None = None  # the line of the dialog that the portal's ids name
+    owner: str | None = None  # the customer's chat of which it is a part, once they logged in
+    turn: int = 0  # rises with each call that brings one of its messages: the lowest is next
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """A dialog of a chat at the portal; each line that the chat used has one."""
+
+    portal_chat_id: int
+    line: int | None
+    checked_im_id: int  # the portal's history was compared with ours up to this id
+    chat: Chat
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a message: a visitor's that lies on our disk, or an operator's at the portal."""
+
+    name: str = ""
+    type: str = "file"  # image, video, audio or file
+    link: str = field(default="", repr=False)  # where it can be read; "" where nobody told us
+    size: int | None = None  # bytes
+    key: str = field(default="", repr=False)  # of a visitor's: whoever has it can read the file
+    media_type: str = ""  # of a visitor's
+
+
+@dataclass(frozen=True)
+class Message:
+    id: int
+    revision: int  # rises with every change of any message
+    position: float  # where it stands in its chat
+    chat_id: str
+    author: Author
+    name: str | None  # the operator's, from the signature
+    text: str  # as it came, with BB codes
+    text_html: str
+    files: tuple[File, ...]
+    files_html: str
+    sent_at: float
+    state: State
+    error: str | None
+    client_id: str | None
+    im_message_id: int | None
+    im_chat_id: int | None
+    edited: bool
+    deleted: bool
+    asks_vote: bool  # the portal asks for a vote with it
+    ends_dialog: bool  # the system's mark that the operator has closed the dialog
+    incomplete: bool  # known from history or from its edit only: its event brings the rest
+
+    @property
+    def html(self) -> str:
+        """The text, then the files."""
+        return "<br>".join(part for part in (self.text_html, self.files_html) if part)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Work for the engine: a visitor's message, or the confirmation of an operator's."""
+
+    id: int
+    kind: Literal["message", "confirmation"]
+    line: int | None
+    attempts: int  # calls that may have brought it to the portal
+    called_at: float | None  # when a call with it began, or ended without an answer
+    error: str | None  # of the last call
+    message: Message
+    chat: Chat
+    state: DeliveryState = "queued"
+    file_as_link: bool = False  # the portal did not take the file: its address goes as a text
+
+
+@dataclass(frozen=True)
+class Portal:
+    """What the portal granted us: the installer's tokens and the application token."""
+
+    member_id: str
+    user_id: int
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: float
+    application_token: str = field(repr=False)  # "" until one is learned
+    token_pending: bool  # after an install: the next proven event may bring a new one
+    installed_at: float
+
+
+@dataclass(frozen=True)
+class VisitorMessage:
+    """A visitor's message, ready to be stored; `chat` has their latest name and addresses."""
+
+    chat: Chat
+    text: str
+    text_html: str = ""
+    client_id: str | None = None  # the page's: a repeat with it is the same message
+    file: File | None = None
+    file_html: str = ""
+
+
+@dataclass(frozen=True)
+class OperatorMessage:
+    """An operator's or the portal's message, ready to be stored.
+
+    `own_ids` are the ids of ours that an edit or deletion names. `sent_at` is known only of a
+    message that was recovered from the portal's history.
+    """
+
+    chat_id: str
+    line: int
+    im_chat_id: int
+    im_message_id: int
+    author: Author
+    name: str | None
+    text: str
+    text_html: str = ""
+    files: tuple[File, ...] = ()
+    files_html: str = ""
+    asks_vote: bool = False
+    incomplete: bool = False
+    own_ids: tuple[int, ...] = ()
+    sent_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many messages a minute one visitor and one address may send."""
+
+    address: str  # a digest of it
+    visitor_per_minute: int
+    address_per_minute: int
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Requests turned away for one reason."""
+
+    reason: str
+    count: int
+    last_at: float
+
+
+@dataclass(frozen=True)
+class PortalDialog:
+    """The portal's ids of a chat's dialog, as far as an answer names them."""
+
+    portal_chat_id: int | None = None
+    portal_user_id: int | None = None
+    session_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a delivery in one call, or in one look for it; `store.record` notes it."""
+
+    delivery: Delivery
+    state: Literal["delivered", "failed", "queued", "in doubt"]
+    error: str | None = None
+    due: float = 0.0  # when a queued one may be sent, one in doubt be looked for
+    attempted: bool = True  # whether a call may have brought it to the portal
+    file_as_link: bool = False  # the next call brings the file's address only
+    dialog: PortalDialog = PortalDialog()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the portal has this message or this file, or will never have it."""
+        return self.state in ("delivered", "failed") or self.file_as_link
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What stands still until somebody mends the set-up: the method that failed, and its code."""
+
+    method: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What the last look for lost answers brought."""
+
+    recovered: int  # answers
+    dialogs: int
+    failed: int  # dialogs that could not be read
+    at: float

@@ -1,0 +1,64 @@
+"""What several groups of tables need: rows as records, and the order of changes."""
+
+import json
+from dataclasses import asdict
+
+from store.database import Connection, Row
+from store.records import Chat, File, Message
+
+
+def chat_of(row: Row) -> Chat:
+    """A row of `chats`, whatever else it holds."""
+    return Chat(**{name: row[name] for name in Chat.__dataclass_fields__})
+
+
+def message_of(row: Row) -> Message:
+    """A row of `messages`."""
+    return Message(
+        id=row["id"],
+        revision=row["revision"],
+        position=row["position"],
+        chat_id=row["chat_id"],
+        author=row["author"],
+        name=row["name"],
+        text=row["text"],
+        text_html=row["html"],
+        files=files_of(row["files"]),
+        files_html=row["files_html"],
+        sent_at=row["sent_at"],
+        state=row["state"],
+        error=row["error"],
+        client_id=row["client_id"],
+        im_message_id=row["im_message_id"],
+        im_chat_id=row["im_chat_id"],
+        edited=bool(row["edited"]),
+        deleted=bool(row["deleted"]),
+        asks_vote=bool(row["asks_vote"]),
+        ends_dialog=bool(row["ends_dialog"]),
+        incomplete=bool(row["incomplete"]),
+    )
+
+
+def files_of(stored: str) -> tuple[File, ...]:
+    return tuple(File(**values) for values in json.loads(stored))
+
+
+def stored_files(files: tuple[File, ...]) -> str:
+    return json.dumps([asdict(file) for file in files])
+
+
+def next_revision(db: Connection) -> int:
+    """Each change of any message gets the next one."""
+    row = db.execute(
+        "update meta set value = value + 1 where key = 'revision' returning value"
+    ).fetchone()
+    return int(row["value"])
+
+
+def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | None) -> None:
+    """Remember a dialog of a chat, if the chat is still here."""
+    db.execute(
+        "insert into dialogs (portal_chat_id, chat_id, line) select ?, id, ? from chats"
+        " where id = ? on conflict (portal_chat_id) do nothing",
+        (portal_chat_id, line, chat_id),
+    )

@@ -1,0 +1,125 @@
+"""The schema, a step for each version. Entries are never changed once released."""
+
+# Each entry takes the schema one version further; entries are never changed once released.
+MIGRATIONS = [
+    """
+    create table meta (key text primary key, value text not null);
+    insert into meta values ('revision', '0');
+
+    create table portal (
+        id integer primary key check (id = 1),
+        member_id text not null, user_id integer not null,
+        access_token text not null, refresh_token text not null, expires_at real not null,
+        application_token text not null, token_pending integer not null,
+        installed_at real not null
+    );
+
+    create table lines (
+        line integer primary key, active integer not null, connected_at real not null
+    );
+
+    create table chats (
+        id text primary key,
+        name text not null default '', email text not null default '',
+        phone text not null default '', page text not null default '',
+        line integer, created_at real not null, active_at real not null,
+        portal_chat_id integer, portal_user_id integer, session_id integer, closed_at real,
+        checked_im_id integer not null default 0
+    );
+    create index chats_in_conversation on chats (active_at);
+
+    create table messages (
+        id integer primary key autoincrement,
+        revision integer not null unique, position real not null,
+        chat_id text not null references chats on delete cascade,
+        author text not null, name text, text text not null,
+        extra text not null default '{}',
+        html text not null, renderer integer not null,
+        sent_at real not null, state text not null, error text,
+        client_id text, im_message_id integer unique, im_chat_id integer,
+        edited integer not null default 0, deleted integer not null default 0,
+        unique (chat_id, client_id)
+    );
+    create index messages_of_chat on messages (chat_id, position);
+    create index messages_by_renderer on messages (renderer);
+
+    create table deliveries (
+        id integer primary key autoincrement,
+        message_id integer not null unique references messages on delete cascade,
+        chat_id text not null references chats on delete cascade,
+        kind text not null, line integer,
+        due real not null, attempts integer not null default 0,
+        sending_since real, error text
+    );
+    create index deliveries_of_chat on deliveries (chat_id, id);
+
+    create table hits (
+        who text not null, minute integer not null, count integer not null,
+        primary key (who, minute)
+    );
+    create table refusals (
+        reason text primary key, count integer not null, last_at real not null
+    );
+    """,
+    "create index messages_by_change on messages (chat_id, revision)",
+    """
+    create table files (
+        key text primary key, message_id integer not null references messages on delete cascade
+    );
+    create index files_of_message on files (message_id);
+    alter table deliveries add column by_link integer not null default 0;
+    """,
+    """
+    alter table chats add column consent text;
+    alter table chats add column consent_at real;
+    create table deleted_chats (id text primary key, deleted_at real not null);
+    """,
+    """
+    create table dialogs (
+        portal_chat_id integer primary key,
+        chat_id text not null references chats on delete cascade, line integer,
+        checked_im_id integer not null default 0
+    );
+    create index dialogs_of_chat on dialogs (chat_id);
+    insert into dialogs select portal_chat_id, id, line, checked_im_id from chats
+        where portal_chat_id is not null;
+    alter table chats drop column checked_im_id;
+    alter table chats add column dialog_line integer;
+    delete from refusals;
+    """,
+    """
+    alter table chats add column owner text;
+    create index chats_of_owner on chats (owner);
+    """,
+    """
+    alter table deliveries rename column sending_since to called_at;
+    alter table deliveries rename column by_link to file_as_link;
+    alter table deliveries add column state text not null default 'queued';
+    update deliveries set state = case when error is null then 'sending' else 'in doubt' end
+        where called_at is not null;
+    alter table chats add column turn integer not null default 0;
+    create index chats_by_turn on chats (turn);
+    """,
+    # What `extra` held becomes columns; the HTML of a message's files stands for itself. The HTML
+    # of before holds both until a newer renderer writes it again (`renderer`).
+    """
+    alter table messages add column files text not null default '[]';
+    alter table messages add column files_html text not null default '';
+    alter table messages add column asks_vote integer not null default 0;
+    alter table messages add column ends_dialog integer not null default 0;
+    alter table messages add column incomplete integer not null default 0;
+    update messages set
+        files = coalesce(json_extract(extra, '$.files'), '[]'),
+        asks_vote = json_extract(extra, '$.params.IMOL_VOTE') is not null,
+        ends_dialog = coalesce(json_extract(extra, '$.kind') = 'closed', 0),
+        incomplete = coalesce(json_extract(extra, '$.incomplete'), 0)
+        where extra <> '{}';
+    alter table messages drop column extra;
+    create table deletions (
+        number integer primary key autoincrement, id text not null unique, deleted_at real not null
+    );
+    insert into deletions (id, deleted_at)
+        select id, deleted_at from deleted_chats order by rowid;
+    drop table deleted_chats;
+    """,
+]
