@@ -9,6 +9,8 @@ from stage import wait_until
 
 CHATS = 50
 MESSAGES = 20
+FEW_CHATS, LONG = 6, 90  # messages of each
+BACK_SECONDS = 10.0  # after the portal's return
 MESSAGES_A_CALL = 10  # at least, while a backlog stands
 LIVELY_SECONDS = 8  # for a message that is written while others are being looked for
 
@@ -63,3 +65,31 @@ def test_a_lost_answer_to_a_full_call_delays_nobody_for_long(tmp_path: Path) -> 
         print(f"{time.monotonic() - began:.1f} s")
         assert_equal(stage, everybody)
         assert lively < LIVELY_SECONDS
+
+
+def test_after_trouble_a_few_long_chats_are_back_at_full_speed_within_ten_seconds(
+    tmp_path: Path,
+) -> None:
+    """What became of lost answers must not cost a call for each, and their order is kept."""
+    with quick_stage(tmp_path) as stage:
+        stage.install()
+        talks = [Talk(stage, f"v{number}") for number in range(FEW_CHATS)]
+        stage.trouble(drop_answers=5, drop_method=SEND)
+        with ThreadPoolExecutor(FEW_CHATS) as pool:
+            list(pool.map(lambda talk: [talk.write() for _ in range(LONG)], talks))
+        wait_until(lambda: stage.state()["troubles"]["drop_answers"] == 0, 60)
+        stage.trouble(no_session="not stored")
+        known = len(stage.calls(SEND))
+        wait_until(lambda: len(stage.calls(SEND)) >= known + 3, 60)
+
+        mend(stage)
+        time.sleep(BACK_SECONDS)
+        sends, there = len(stage.calls(SEND)), stage.state()["counts"]["messages"]
+        everything = FEW_CHATS * (LONG + 1)
+        assert there < everything, "a longer backlog is needed to see anything"
+        wait_until(lambda: stage.state()["counts"]["messages"] >= everything, 60)
+
+        each = (everything - there) / (len(stage.calls(SEND)) - sends)
+        print(f"{everything} messages of {FEW_CHATS} chats: {each:.1f} a call after the return")
+        assert_equal(stage, talks, 30)
+        assert each >= MESSAGES_A_CALL
