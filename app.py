@@ -24,12 +24,14 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from bbcode import RENDERER
 from bitrix import Bitrix
 from chat import MAX_BODY_BYTES, PLAIN_FORMS, ajax, chat_page, index, wants_page
-from connector import Connector, TokenKeeper
 from delivery.worker import Worker
-from events import BadRequest
 from files import Files
 from handler import handler, install, note_loss
 from live import Live
+from portal.connector import Connector
+from portal.forms import BadRequest
+from portal.proof import Proof
+from portal.tokens import StoredTokens
 from settings import ROOT, Settings, SettingsError, load_settings
 from storage import Store
 from store.database import StoreUnavailable
@@ -57,15 +59,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The application, complete but for its sender, which the server starts."""
     settings = settings or load_settings()
     store = Store(settings.storage.url, ROOT, RENDERER)
-    bitrix = Bitrix(settings.bitrix24, TokenKeeper(store), settings.delivery.timeout_seconds)
-    connector = Connector(settings, store, bitrix)
+    bitrix = Bitrix(settings.bitrix24, StoredTokens(store), settings.delivery.timeout_seconds)
+    proof = Proof(settings, store, bitrix)
+    connector = Connector(settings, store, bitrix, proof)
     sender = Worker(settings, store, bitrix, connector)
 
     app = Flask(__name__)
     app.request_class = FileRequest
     files = Files(ROOT / settings.storage.files)
     app.extensions["sitechat"] = Services(
-        settings, store, bitrix, connector, sender, Live(store), files
+        settings, store, bitrix, connector, proof, sender, Live(store), files
     )
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,

@@ -50,7 +50,7 @@ PAGE = 50  # messages of a dialog in one answer; the portal gives no more
 IDLE_SECONDS = 5.0  # an older connection may have been closed without our knowing
 
 
-class TokenKeeper(Protocol):
+class Tokens(Protocol):
     """Where the application's own tokens live, shared by all processes."""
 
     def load(self) -> Grant | None: ...
@@ -63,7 +63,7 @@ class TokenKeeper(Protocol):
 class Transport:
     """Makes one call at a time with our tokens, and raises what its failure means."""
 
-    def __init__(self, settings: Bitrix24, tokens: TokenKeeper) -> None:
+    def __init__(self, settings: Bitrix24, tokens: Tokens) -> None:
         self._settings = settings
         self._tokens = tokens
         self._http = requests.Session()
@@ -171,7 +171,7 @@ class Transport:
 class Bitrix:
     """Calls one portal as one application."""
 
-    def __init__(self, settings: Bitrix24, tokens: TokenKeeper, send_seconds: float) -> None:
+    def __init__(self, settings: Bitrix24, tokens: Tokens, send_seconds: float) -> None:
         self._send_seconds = send_seconds
         self._transport = Transport(settings, tokens)
         self._call = self._transport.call

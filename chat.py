@@ -31,10 +31,10 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 from werkzeug.datastructures import FileStorage
 
-import events
 from bbcode import stored_html, to_html
-from events import Form, text_of
 from files import ending, files_html, media_type, safe_name
+from portal import forms
+from portal.forms import Form, text_of
 from store.records import Chat, File, Limits, Message, TooMany, VisitorMessage
 from texts import Texts, all_texts, text
 from theme import theme_css, themes
@@ -151,7 +151,7 @@ def ajax() -> ResponseReturnValue:
 def chat_history(form: Form) -> ResponseReturnValue:
     """The visitor's messages as an HTML fragment, oldest first; nobody else's, whoever asks."""
     before = message_id(form, "before")
-    limit = min(events.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
+    limit = min(forms.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
     renew(visitor)
     messages = services().store.messages.latest(visitor.chat_id, before, limit) if visitor else []
@@ -203,7 +203,7 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
 
 
 def message_id(form: Mapping[str, Any], key: str) -> int | None:
-    return events.number_of(dict(form), key) if form.get(key) else None
+    return forms.number_of(dict(form), key) if form.get(key) else None
 
 
 def bubbles(messages: list[Message]) -> Markup:

@@ -16,9 +16,11 @@ from flask import Response, g, make_response, request
 from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
-import events
-from connector import Claim, Fault, operator_message
-from events import BadRequest, Form, text_of
+from portal import events
+from portal.connector import Claim
+from portal.faults import Fault
+from portal.forms import BadRequest, Form, number_of, text_of
+from portal.inbox import operator_message
 from rest.replies import Grant, expiry
 from settings import origin_of
 from store.database import StoreUnavailable
@@ -49,7 +51,7 @@ def receive_event(form: Form) -> ResponseReturnValue:
     event = events.read_event(form)
     g.event = event.name  # lost, if we fail
     try:
-        genuine = services().connector.is_from_portal(event)
+        genuine = services().proof.is_from_portal(event)
     except Fault as fault:
         return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
     if not genuine:
@@ -81,7 +83,7 @@ def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
 
 def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
-    line = events.number_of(data, "LINE")
+    line = number_of(data, "LINE")
     if is_ours(event):
         added = [operator_message(one, line) for one in events.read_messages(data)]
         services().store.messages.add_from_operators(added, time.time())
@@ -89,7 +91,7 @@ def on_message_add(event: events.Event) -> None:
 
 def on_message_update(event: events.Event) -> None:
     data = events.fields_of(event)
-    line = events.number_of(data, "LINE")
+    line = number_of(data, "LINE")
     if is_ours(event):
         for one in events.read_changed_messages(data, with_text=True):
             edited = operator_message(one, line)
@@ -98,7 +100,7 @@ def on_message_update(event: events.Event) -> None:
 
 def on_message_delete(event: events.Event) -> None:
     data = events.fields_of(event)
-    line = events.number_of(data, "LINE")
+    line = number_of(data, "LINE")
     if is_ours(event):
         for one in events.read_changed_messages(data, with_text=False):
             services().store.messages.take_back(operator_message(one, line), time.time())
@@ -114,7 +116,7 @@ def on_dialog_finish(event: events.Event) -> None:
 
 def note_dialogs(event: events.Event, closed_at: float | None) -> None:
     data = events.fields_of(event)
-    line = events.number_of(data, "LINE")
+    line = number_of(data, "LINE")
     for dialog in events.read_dialogs(data):
         if is_ours(event):
             services().store.chats.note_dialog(
@@ -128,13 +130,13 @@ def note_dialogs(event: events.Event, closed_at: float | None) -> None:
 
 
 def on_status_delete(event: events.Event) -> None:
-    line = events.number_of(events.fields_of(event), "line")
+    line = number_of(events.fields_of(event), "line")
     if is_ours(event, "connector"):
         services().store.portal.disconnect_line(line)
 
 
 def on_line_delete(event: events.Event) -> None:
-    services().store.portal.disconnect_line(events.number_of({"data": event.data}, "data"))
+    services().store.portal.disconnect_line(number_of({"data": event.data}, "data"))
 
 
 def on_uninstall(_: events.Event) -> None:

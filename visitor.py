@@ -21,7 +21,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 
 import identity
-from events import Form, text_of
+from portal.forms import Form, text_of
 from store.records import Chat
 from web import (
     Problem,

@@ -25,14 +25,16 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.exceptions import RequestEntityTooLarge
 
-import events
 import identity
 from bitrix import Bitrix
-from connector import Connector, render_outdated
 from delivery.worker import Worker
-from events import BadRequest, Form
 from files import Files
 from live import Live
+from portal import forms
+from portal.connector import Connector
+from portal.forms import BadRequest, Form
+from portal.inbox import render_outdated
+from portal.proof import Proof
 from settings import Settings, origin_of
 from storage import Store
 from store.database import StoreUnavailable
@@ -53,6 +55,7 @@ class Services:
     store: Store
     bitrix: Bitrix
     connector: Connector
+    proof: Proof
     sender: Worker
     live: Live
     files: Files
@@ -234,19 +237,19 @@ def posted_form() -> Form:
     if request.mimetype == "multipart/form-data":
         if any("\ufffd" in value for value in request.form.values()):
             raise BadRequest("not_utf8")
-        return events.nested(request.form.items(multi=True))
+        return forms.nested(request.form.items(multi=True))
     if request.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
     body = request.get_data()
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # werkzeug cuts what does not say how long it is
-    return events.decode_form(body)
+    return forms.decode_form(body)
 
 
 def any_form() -> Form:
     """Fields of the query and the body; the body's count where both have them, as in PHP."""
     body = posted_form() if request.method == "POST" else {}
-    return events.decode_form(request.query_string) | body
+    return forms.decode_form(request.query_string) | body
 
 
 class Problem(Exception):

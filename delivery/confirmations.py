@@ -3,9 +3,9 @@
 from delivery.circuits import Scope
 from delivery.dispatch import awake, failed
 from delivery.parts import Parts
+from portal.outgoing import wire_confirmation
 from rest.errors import BitrixError
 from store.records import Delivery, Outcome
-from wire import wire_confirmation
 
 CONFIRMATIONS_A_CALL = 50  # the portal names no limit; 50 is what a `batch` takes
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from bitrix import PAGE, Bitrix
 from delivery.reaction import Finding
+from portal.outgoing import wire_id
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
 from rest.replies import HistoryMessage
 from store.records import Chat, Delivery
-from wire import wire_id
 
 log = logging.getLogger(__name__)
 

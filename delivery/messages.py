@@ -8,10 +8,10 @@ from delivery.circuits import Scope
 from delivery.dispatch import awake, failed
 from delivery.parts import Parts
 from delivery.reaction import to_result
+from portal.outgoing import wire_message
 from rest.errors import BitrixError, Cause, OutcomeUnknown
 from rest.replies import ItemResult
 from store.records import Delivery, Outcome
-from wire import wire_message
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from delivery.lookup import Lookup
 from delivery.recovery import Look, Recovered, was_missed
 from delivery.upkeep import WHOLE_LOOK_SECONDS
 from delivery.worker import LOOK_SECONDS, Worker
+from portal.outgoing import portal_name
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import HistoryMessage, ItemResult
 from settings import Delivery as DeliverySettings
@@ -41,7 +42,6 @@ from store.records import (
     Recovery,
     VisitorMessage,
 )
-from wire import portal_name
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0

@@ -9,18 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events import (
-    LARGEST_ID,
-    MAX_DEPTH,
-    MAX_FIELDS,
+from portal.events import (
     Auth,
-    BadRequest,
     Dialog,
     Event,
-    Form,
     IncomingFile,
     IncomingMessage,
-    decode_form,
     fields_of,
     read_changed_messages,
     read_dialogs,
@@ -28,6 +22,7 @@ from events import (
     read_messages,
     read_placement,
 )
+from portal.forms import LARGEST_ID, MAX_DEPTH, MAX_FIELDS, BadRequest, Form, decode_form
 from rest.php import php_form
 
 CHAT = "chat" + "0123456789abcdef" * 4

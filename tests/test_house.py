@@ -11,8 +11,8 @@ from stage import ROOT
 FLOORS = [
     {"settings", "texts", "bbcode", "theme"},
     {"rest", "store"},
-    {"bitrix", "storage", "files", "identity", "events"},
-    {"live", "connector", "wire"},
+    {"bitrix", "storage", "files", "identity"},
+    {"live", "portal"},
     {"delivery"},
     {"web"},
     {"visitor"},

@@ -10,7 +10,7 @@ import pytest
 from test_delivery import LINE, FakeBitrix, make_sender, run, said
 
 from bbcode import RENDERER
-from connector import render_outdated
+from portal.inbox import render_outdated
 from storage import Store
 from store.records import File
 from store.schema import MIGRATIONS

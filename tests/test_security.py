@@ -15,7 +15,7 @@ import pytest
 import requests
 from stage import LINE, Stage, wait_until
 
-from connector import TokenKeeper
+from portal.tokens import StoredTokens
 from storage import Store
 
 CHAT = "chat" + "0" * 64
@@ -196,7 +196,7 @@ def test_an_install_waits_for_a_renewal_under_way(tmp_path: Path) -> None:
         stage.install()
         before = kept(stage)["portal"]
         with closing(Store("sqlite:///chats/chats.db", stage.folder, 1)) as store:
-            with TokenKeeper(store).lock():
+            with StoredTokens(store).lock():
                 install = pool.submit(stage.install)
                 wait_until(lambda: len(stage.calls("profile")) >= 2)
                 time.sleep(0.5)

@@ -1,44 +1,20 @@
-"""What Bitrix24 posts to us: PHP-style forms decoded, checked and made into frozen objects.
+"""What Bitrix24 posts to us, checked and made into frozen objects.
 
-BadRequest says in one line what is wrong with a form; nothing that is not of the expected shape
-goes further. Shapes: bitrix24.md sections 1, 7 and 8. Knows nothing of Flask or the store.
+Shapes: docs/bitrix24.md, sections 1, 7 and 8. Knows nothing of Flask or the store.
 """
 
 import json
 import logging
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
-from texts import DEFAULT, text
+from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_of
 
-MAX_FIELDS = 5_000
-MAX_DEPTH = 10
 ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
-LARGEST_ID = (1 << 63) - 1  # what the store can keep
 CHAT_ID = re.compile(r"chat[0-9a-f]{64}")
-KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
-Form = dict[str, Any]
 log = logging.getLogger(__name__)
-
-
-class BadRequest(Exception):
-    """The form is not what Bitrix24 sends; the text says why and holds no secret.
-
-    `reason` names a text of `reasons`, whose values are `values`.
-    """
-
-    def __init__(self, reason: str, status: int = 400, **values: object) -> None:
-        super().__init__(text(DEFAULT, f"reasons.{reason}", **values))
-        self.reason = reason
-        self.status = status
-        self.values = values
-
-    def told(self, language: str) -> str:
-        return text(language, f"reasons.{self.reason}", **self.values)
 
 
 @dataclass(frozen=True)
@@ -105,87 +81,6 @@ class Placement:
     active: bool
     access_token: str = field(repr=False)
     application_token: str = field(repr=False)  # "" in older builds
-
-
-def decode_form(body: bytes) -> Form:
-    """Decode `a[b][0]=c` as PHP does: nested dicts, all keys and values text.
-
-    Ours, because the libraries for it turn keys into lists by rules of their own and let
-    broken UTF-8 pass. A later value wins over an earlier one, also over a whole branch. Unlike
-    PHP, names are taken as they are: Bitrix24 sends none with dots, spaces or half brackets.
-    """
-    try:
-        pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
-    except UnicodeDecodeError:
-        raise BadRequest("not_utf8") from None
-    except ValueError:
-        raise BadRequest("many_fields", limit=MAX_FIELDS) from None
-    return nested(pairs)
-
-
-def nested(pairs: Iterable[tuple[str, str]]) -> Form:
-    """Make `a[b]` names a dict in a dict."""
-    form: Form = {}
-    next_index: dict[int, int] = {}  # by identity of the branch
-
-    def name_in(branch: Form, part: str) -> str:
-        """The key that `part` means: an empty one is the greatest index so far and one more."""
-        index = next_index.get(id(branch), 0)
-        name = part or str(index)
-        if re.fullmatch(r"0|[1-9][0-9]{0,17}", name):
-            next_index[id(branch)] = max(index, int(name) + 1)
-        return name
-
-    for key, value in pairs:
-        if "\0" in key or "\0" in value:
-            raise BadRequest("nul")
-        match = KEY.match(key)
-        if match is None:
-            continue
-        path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
-        if len(path) > MAX_DEPTH:
-            raise BadRequest("deep", limit=MAX_DEPTH)
-        branch = form
-        for part in path[:-1]:
-            name = name_in(branch, part)
-            if not isinstance(branch.get(name), dict):
-                branch[name] = {}
-                next_index.pop(id(branch[name]), None)  # of one that is gone, at the same place
-            branch = branch[name]
-        branch[name_in(branch, path[-1])] = value
-    return form
-
-
-def text_of(form: Form, key: str, default: str | None = None) -> str:
-    """A field that must be text; without a `default` it must also be there and not empty."""
-    value = form.get(key, default)
-    if not isinstance(value, str) or (default is None and not value):
-        raise BadRequest("not_text" if value else "missing", field=key)
-    return value
-
-
-def number_of(form: Form, key: str, least: int = 1) -> int:
-    value = text_of(form, key)
-    if not re.fullmatch(r"[0-9]{1,19}", value) or not least <= int(value) <= LARGEST_ID:
-        raise BadRequest("not_number", field=key, least=least)
-    return int(value)
-
-
-def branch_of(form: Form, key: str) -> Form:
-    value = form.get(key)
-    if not isinstance(value, dict):
-        raise BadRequest("no_fields" if value else "missing", field=key)
-    return value
-
-
-def items_of(form: Form, key: str) -> list[Form]:
-    """The items of a list, each with fields of its own, at least one."""
-    items = list(branch_of(form, key).values())
-    if not all(isinstance(item, dict) for item in items):
-        raise BadRequest("no_list", field=key)
-    return items
 
 
 def read_event(form: Form) -> Event:

@@ -1,0 +1,48 @@
+"""What goes wrong while somebody installs or connects, named for the page that explains it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rest.errors import BitrixError, Cause
+
+log = logging.getLogger(__name__)
+
+# The text that explains each cause, and the HTTP status of the page that says it.
+EXPLAINED: dict[Cause, tuple[str, int]] = {
+    Cause.BUSY: ("portal_busy", 503),
+    Cause.UNREACHABLE: ("unreachable", 503),
+    Cause.NOT_A_PORTAL: ("not_a_portal", 502),
+    Cause.BLOCKED: ("portal_blocked", 502),
+    Cause.ENDED: ("portal_ended", 502),
+    Cause.TOKEN: ("setup", 502),
+    Cause.SETUP: ("setup", 502),
+}
+
+
+class Fault(Exception):
+    """An install or connect that failed; `key` names the text that says how to mend it."""
+
+    def __init__(self, key: str, status: int, **values: object) -> None:
+        super().__init__(key)
+        self.key = key
+        self.status = status  # of HTTP
+        self.values = values
+
+
+@contextmanager
+def explained(portal: str) -> Iterator[None]:
+    """Turn the portal's errors into faults that say what to do."""
+    try:
+        yield
+    except BitrixError as error:
+        log.warning("%s failed: %s", error.method, error.code)
+        key, status = EXPLAINED.get(error.cause, ("refused", 502))
+        raise Fault(
+            key,
+            status,
+            method=error.method,
+            code=error.code,
+            portal=portal,
+            description=error.description[:300],
+        ) from None

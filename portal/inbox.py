@@ -1,0 +1,48 @@
+"""Operators' messages, from the event to what the store keeps; and their HTML."""
+
+from bbcode import take_signature, to_html
+from files import files_html
+from portal.events import IncomingMessage
+from storage import Store
+from store.records import File, OperatorMessage
+
+
+def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
+    """An event's message as it is kept: the signature off the text and in the name.
+
+    An unsigned text of the portal itself is the system's; a line may hide its operators, so
+    an unsigned text of a person stays the operator's.
+    """
+    name, text = take_signature(incoming.text)
+    text = text or incoming.params.get("IMOL_VOTE_TEXT", "")
+    files = tuple(File(one.name, one.type, one.link, one.size) for one in incoming.files)
+    return OperatorMessage(
+        chat_id=incoming.chat_id,
+        line=line,
+        im_chat_id=incoming.im_chat_id,
+        im_message_id=incoming.im_message_id,
+        author="system" if incoming.is_system and name is None else "operator",
+        name=name,
+        text=text,
+        text_html=text_html(text),
+        files=files,
+        files_html=files_html(files),
+        asks_vote="IMOL_VOTE" in incoming.params,
+        own_ids=incoming.own_ids,
+    )
+
+
+def text_html(text: str) -> str:
+    """What is shown of a message's text; the mark of a dialog's end has none."""
+    return to_html(text) if text else ""
+
+
+def render_outdated(store: Store) -> int:
+    """Render again what an earlier renderer wrote; returns how many messages."""
+    count = 0
+    while messages := store.messages.to_render(limit=200):
+        store.messages.save_rendered(
+            {one: (text_html(one.text), files_html(one.files)) for one in messages}
+        )
+        count += len(messages)
+    return count

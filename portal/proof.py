@@ -1,0 +1,83 @@
+"""Who speaks: whoever claims to be the portal is asked for proof.
+
+A token is shown to the portal of the settings, and nowhere else.
+"""
+
+import hmac
+import logging
+import time
+
+from bitrix import Bitrix
+from portal.events import Event
+from portal.faults import Fault, explained
+from rest.errors import Cause, SetupFault
+from settings import Settings
+from storage import Store
+from store.records import TooMany
+
+log = logging.getLogger(__name__)
+
+PROOFS = "proofs"  # what failed ones are counted under
+
+
+class Proof:
+    def __init__(self, settings: Settings, store: Store, bitrix: Bitrix) -> None:
+        self._settings = settings
+        self._store = store
+        self._bitrix = bitrix
+
+    def prove(self, access_token: str) -> None:
+        """Raise Fault unless our portal knows the token as one of our application's.
+
+        Each proof costs a call, so those that fail are limited, whoever asks (TooMany): a flood
+        of forgeries must leave the portal's limit to the messages.
+        """
+        now = time.time()
+        limit = self._settings.limits.failed_proofs_per_minute
+        self._store.limits.count_hit(PROOFS, limit, now)
+        try:
+            code = self._bitrix.app_of_token(access_token)
+        except SetupFault as error:
+            if error.cause is not Cause.TOKEN:
+                raise
+            log.warning("a token was not accepted by the portal: %s", error.code)
+            raise Fault("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
+        if not same(code, self._settings.bitrix24.client_id):
+            raise Fault("wrong_application", 403)
+        self._store.limits.uncount_hit(PROOFS, now)
+
+    def is_from_portal(self, event: Event) -> bool:
+        """Whether the event carries our application token.
+
+        The first one is learned from an event whose access token the portal confirms to be our
+        application's; an event without one (an uninstall, say) can only match what is known.
+        After an install whose page had no token, what we know may be of the installation before,
+        whose uninstall comes late: it is believed in all else until an event has proved it.
+        Raises Fault or TooMany where that cannot be asked for now.
+        """
+        portal = self._store.portal.find()
+        if portal is None:
+            return False
+        auth = event.auth
+        known = portal.application_token
+        matches = bool(known) and same(auth.application_token, known)
+        if not portal.token_pending:
+            return matches
+        if event.name == "ONAPPUNINSTALL":
+            return False
+        if not auth.access_token or auth.member_id != (portal.member_id or auth.member_id):
+            return matches
+        try:
+            with explained(self._settings.bitrix24.portal):
+                self.prove(auth.access_token)
+        except (Fault, TooMany) as error:
+            if matches or (isinstance(error, Fault) and error.status < 500):
+                return matches
+            raise  # we could not ask; the event is not known to be forged
+        self._store.portal.learn_application_token(auth.application_token)
+        return True
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two secrets are equal; how long it takes says nothing of where they differ."""
+    return hmac.compare_digest(one.encode(), other.encode())

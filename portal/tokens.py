@@ -1,0 +1,30 @@
+"""The application's own tokens, where the REST client finds and renews them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rest.replies import Grant
+from storage import Store
+
+LOCK_SECONDS = 60.0  # longer than any renewal
+
+
+class StoredTokens:
+    """The application's tokens in the store, as the REST client wants them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def load(self) -> Grant | None:
+        portal = self._store.portal.find()
+        if portal is None:
+            return None
+        return Grant(portal.access_token, portal.refresh_token, portal.expires_at)
+
+    def save(self, grant: Grant) -> None:
+        self._store.portal.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        with self._store.database.lock("tokens", LOCK_SECONDS):
+            yield
