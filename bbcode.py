@@ -19,7 +19,6 @@ The pages forbid inline styles, so looks are classes. These, for the style sheet
 A bb-image and a cite are to be blocks: the line break behind them is left out.
 """
 
-import colorsys
 import html
 import re
 from collections import defaultdict
@@ -30,13 +29,14 @@ from typing import Literal
 import nh3
 from markupsafe import Markup
 
+import values
+
 RENDERER: int = 4
 """Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
 under another version is then rendered again."""
 
 MAX_DEPTH = 30  # codes nested deeper are shown as typed, so that nh3 meets no deep tree
 MAX_REOPENED = 200  # in one text; see _Writer._close
-MAX_URL = 2048
 MAX_NAME = 255
 MAX_PIECE = 1000  # see _escape
 
@@ -45,22 +45,14 @@ MENTION = '<span class="bb-mention">'
 COMMAND = '<span class="bb-command">'
 PLAIN = {"b": "<strong>", "i": "<em>", "u": "<u>", "s": "<s>", "quote": QUOTE}
 NAMED = {"user": MENTION, "chat": MENTION, "context": MENTION, "send": COMMAND, "put": COMMAND}
-LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
 SINGLE = {"br": "<br>", "like": "👍", "dislike": "👎"}
-SIZES = ((11, "s"), (16, "m"), (22, "l"), (999, "xl"))  # up to so many pixels
-HUES = (  # up to so many degrees
-    *((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "teal")),
-    *((260, "blue"), (310, "purple"), (345, "pink"), (360, "red")),
-)
-COLORS = {"gray", *(name for _, name in HUES)}
-
 SANITIZER = nh3.Cleaner(
     tags={"strong", "em", "u", "s", "span", "a", "br", "img", "blockquote", "cite"}
     | {"pre", "code", "time"},
     attributes={"a": {"href"}, "img": {"src", "alt", "title"}, "time": {"datetime"}},
     allowed_classes={
-        "span": {f"bb-size-{name}" for _, name in SIZES}
-        | {f"bb-color-{name}" for name in COLORS}
+        "span": {f"bb-size-{name}" for _, name in values.SIZES}
+        | {f"bb-color-{name}" for name in values.COLORS}
         | {"bb-mention", "bb-command", "bb-file"},
         "img": {"bb-image", "bb-icon"},
         "blockquote": {"bb-quote"},
@@ -80,43 +72,31 @@ UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # All patterns are linear: what repeats is possessive or short, and ends at a bracket or a line.
-URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
-AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"  # the sentence's, where it ends one
-WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[\w*+\])++=)*+"  # brackets as in ?a[id]=1
 TOKEN = re.compile(
     rf"""
       ^(?P<lines>>>)[ ]?
     | ^(?P<dashes>-{{20,}}+)[ \t]*+$
     | \[(?P<closing>/?)(?P<name>[A-Za-z]++)(?P<rest>[= ](?:[^\[\]\n]++|\[\w*+\])*+)?\]
     | (?P<smiley><(?ai:img)[ ](?:[^<>"'\n]++|"[^"<\n]*+"|'[^'<\n]*+')*+>)
-    | (?P<url>{WEB_URL})
+    | (?P<url>{values.WEB_URL})
     """,
     re.MULTILINE | re.VERBOSE,
 )
 TAG = re.compile(r"<[^>]*+>")
 CODE_END = re.compile(r"\[/(?ai:code)\]")
 ENCLOSED = re.compile(  # what [url], [img] and [call] without a value go on with
-    rf"\s*+(?P<value>{WEB_URL}|(?ai:mailto|tel):{URL_CHARACTER}++|\+?[0-9(][0-9(). -]*+)"
+    rf"\s*+(?P<value>{values.WEB_URL}|(?ai:mailto|tel):{values.URL_CHARACTER}++"
+    r"|\+?[0-9(][0-9(). -]*+)"
     r"\s*+\[/(?P<name>[A-Za-z]++)\]"
 )
 QUOTED_AUTHOR = re.compile(  # "Olga Petrova [12.05.2026 10:11] #chat5/903311"
     r"\n(?P<cite>[^\[\]\n]{1,255}+\[[^\[\]\n]{1,60}+\])(?: #[^\s\[\]]{1,100}+)?[ \t]*+$",
     re.MULTILINE,
 )
-SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
-    r"(?ai:https?)://[^\s\x00-,/:-@\[-^`{-\x7f]++(?::[0-9]{1,5}+)?(?:[/?#][^\s<>\"`\\]*+)?"
-)
-PICTURE_URL = re.compile(r"(?ai:https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
-SAFE_CONTACT = re.compile(
-    r"(?ai:mailto):[\w.+-]++@[\w.-]++(?:\?[^\s<>\"`\\]*+)?|(?ai:tel):\+?[0-9().-]{2,40}"
-)
-PHONE = re.compile(r"\+?[0-9(). -]{2,40}")
 SMILEY_CODE = re.compile(r""" data-code=(?:"([^"]+)"|'([^']+)')""", re.IGNORECASE)
 PARAMETER = re.compile(r"\s(\w++)=")
 DISK = re.compile(r"(?:=| file id=)(\w{1,40})", re.IGNORECASE)
 TIMESTAMP = re.compile(r"=([0-9]{1,11})(?: .*)?")
-PIXELS = re.compile(r"([0-9]{1,3})(?:px|pt)?")
-RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a-f])([0-9a-f]))")
 SIGNATURE = re.compile(  # with a [br] or nothing behind it, so "[b]Note:[/b] text" has none
     rf"\[b\](?P<name>(?:(?!\[/?b\])[^\n]){{1,{MAX_NAME}}}?):\[/b\][ \t]*+(?:\[br\][ ]?|\Z)",
     re.IGNORECASE | re.ASCII,
@@ -147,10 +127,10 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     if size is not None:
         label += f" ({_readable(size)})"
     link = link.partition("#")[0]
-    if not _is_safe(SAFE_WEB_URL, link):
+    if not values.is_safe(values.SAFE_WEB_URL, link):
         return stored_html(SANITIZER.clean(f'<span class="bb-file">{label}</span>'))
-    if kind == "image" and PICTURE_URL.match(link):
-        shown = f'<img class="bb-image" src="{html.escape(link)}" alt="{label}" {LOADING}>'
+    if kind == "image" and values.PICTURE_URL.match(link):
+        shown = f'<img class="bb-image" src="{html.escape(link)}" alt="{label}" {values.LOADING}>'
         return stored_html(SANITIZER.clean(f'<a href="{html.escape(link)}">{shown}</a>'))
     shown = f'<span class="bb-file">{label}</span>'
     return stored_html(SANITIZER.clean(f'<a href="{html.escape(link)}">{shown}</a>'))
@@ -250,7 +230,7 @@ def _other(found: re.Match[str]) -> _Token | None:
         code = SMILEY_CODE.search(found["smiley"])
         shown = _escape(_clean(html.unescape(code[1] or code[2]))) if code else ""
         return _Token("whole", start, end, shown) if code else None
-    url = _without_punctuation(found["url"])
+    url = values.without_punctuation(found["url"])
     return _link_token(start, start + len(url), url, url)
 
 
@@ -285,7 +265,7 @@ def _single(name: str, found: re.Match[str]) -> _Token | None:
         url, *parameters = PARAMETER.split(rest)
         names = map(str.lower, parameters[::2])
         title = dict(zip(names, parameters[1::2], strict=True)).get("title", "")
-        shown = _image(_value(url), "bb-icon", title.strip()[:MAX_NAME])
+        shown = values.image(values.value_of(url), "bb-icon", title.strip()[:MAX_NAME])
     return _Token("whole", *found.span(), shown) if shown else None
 
 
@@ -294,15 +274,16 @@ def _enclosed(name: str, found: re.Match[str]) -> _Token | None:
     if name not in ("img", "url", "call") or (found["rest"] and name != "img"):
         return None
     inside = ENCLOSED.match(found.string, found.end())
-    if inside is None or inside["name"].lower() != name or _value(found["rest"]):
+    if inside is None or inside["name"].lower() != name or values.value_of(found["rest"]):
         return None
     start, end, value = found.start(), inside.end(), inside["value"].strip()
     if name != "img":
-        return _link_token(start, end, value if name == "url" else _phone(value), value)
-    image = _image(value, "bb-image")
+        return _link_token(start, end, value if name == "url" else values.phone(value), value)
+    image = values.image(value, "bb-image")
     if image is None:  # what browsers would not load can still be followed
-        return _link_token(start, end, value, value) if _is_safe(SAFE_WEB_URL, value) else None
-    shown = f"{_link(value)}{image}</a>"
+        safe = values.is_safe(values.SAFE_WEB_URL, value)
+        return _link_token(start, end, value, value) if safe else None
+    shown = f"{values.link(value)}{image}</a>"
     return _Token("whole", start, end, shown, in_link=image, is_block=True)
 
 
@@ -312,9 +293,9 @@ def _opening(name: str, found: re.Match[str]) -> _Token | None:
         author = QUOTED_AUTHOR.match(found.string, end)
         cite = f"<cite>{html.escape(author['cite'])}</cite>" if author else ""
         return _Token("open", start, author.end() if author else end, QUOTE, cite, is_block=True)
-    value = _value(found["rest"])
+    value = values.value_of(found["rest"])
     label = html.escape(value) if name not in ("size", "color") else ""
-    has_sense = 0 < len(value) <= MAX_URL or found["rest"] is None
+    has_sense = 0 < len(value) <= values.MAX_URL or found["rest"] is None
     tag = _opening_tag(name, value) if has_sense else None
     return _Token("open", start, end, tag, label, is_block=name == "quote") if tag else None
 
@@ -323,73 +304,16 @@ def _opening_tag(name: str, value: str) -> str | None:
     """None if there is no such code, or not with this value; "" is none."""
     tag = NAMED.get(name) if value else NAMED.get(name) or PLAIN.get(name)
     if value and name in ("url", "call"):
-        tag = _link(value if name == "url" else _phone(value))
+        tag = values.link(value if name == "url" else values.phone(value))
     elif value and name in ("size", "color"):
-        css = _size_class(value) if name == "size" else _color_class(value)
+        css = values.size_class(value) if name == "size" else values.color_class(value)
         tag = f'<span class="{css}">' if css else "<span>"
     return tag
 
 
-def _value(rest: str | None) -> str:
-    """What follows the "=" of a code, without quotation marks."""
-    return rest[1:].strip(" \t\"'") if rest and rest[0] == "=" else ""
-
-
 def _link_token(start: int, end: int, url: str, label: str) -> _Token | None:
-    link, label = _link(url), html.escape(label)
+    link, label = values.link(url), html.escape(label)
     return _Token("whole", start, end, f"{link}{label}</a>", in_link=label) if link else None
-
-
-def _link(url: str) -> str | None:
-    safe = _is_safe(SAFE_WEB_URL, url) or _is_safe(SAFE_CONTACT, url)
-    return f'<a href="{html.escape(url)}">' if safe else None
-
-
-def _image(url: str, css: str, title: str = "") -> str | None:
-    if not _is_safe(SAFE_WEB_URL, url) or not url.lower().startswith("https:"):
-        return None
-    # Whoever does not see it gets its title, or its file's name.
-    name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]
-    tooltip = f' title="{html.escape(title)}"' if title else ""
-    source, name = html.escape(url), html.escape(name)
-    return f'<img class="{css}" src="{source}" alt="{name}"{tooltip} {LOADING}>'
-
-
-def _is_safe(pattern: re.Pattern[str], url: str) -> bool:
-    # isprintable() refuses what cannot be seen: joiners, marks of direction, odd spaces.
-    return len(url) <= MAX_URL and url.isprintable() and pattern.fullmatch(url) is not None
-
-
-def _without_punctuation(url: str) -> str:
-    """The address without the end of the sentence it stands in."""
-    unopened = url.count(")") - url.count("(")
-    end = len(url)
-    while url[end - 1] in AFTER_URL or (url[end - 1] == ")" and unopened > 0):
-        unopened -= url[end - 1] == ")"
-        end -= 1
-    return url[:end]
-
-
-def _phone(number: str) -> str:
-    return "tel:" + re.sub("[^0-9+]", "", number) if PHONE.fullmatch(number) else ""
-
-
-def _size_class(value: str) -> str | None:
-    size = PIXELS.fullmatch(value.lower())
-    return f"bb-size-{next(name for top, name in SIZES if int(size[1]) <= top)}" if size else None
-
-
-def _color_class(value: str) -> str | None:
-    """The nearest of our colours; None for black, white and what is no colour."""
-    name = value.lower()
-    if rgb := RGB.fullmatch(name):
-        red, green, blue = (int(part * (2 // len(part)), 16) / 255 for part in rgb.groups() if part)
-        hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
-        if saturation >= 0.2:
-            name = next(name for top, name in HUES if hue * 360 <= top)
-        elif 0.2 <= light <= 0.9:
-            name = "gray"
-    return f"bb-color-{name}" if name in COLORS else None
 
 
 class _Writer:

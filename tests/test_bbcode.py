@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bbcode
+import values
 from bbcode import file_html, take_signature, to_html
 
 relaxed = settings(deadline=None)  # a busy machine is no failure
@@ -280,8 +281,8 @@ x >> y| >>x|https://|http:// x|https://...|www.a.example|ftp://a.example|a@b.exa
         *(DASHES, f"{DASHES}\nx", f"x{DASHES}\ny\nx{DASHES}", f"{DASHES}x\ny\n{DASHES}x"),
         *(f"{'-' * 19}\nx\n{'-' * 19}", f"{DASHES}\nOlga [1]\nx", "[user=a\nb]x[/user]"),
         *("https://a.exam\u200bple", "[url=https://a.\u200bexample]x[/url]", "https://a.b/\u2066x"),
-        "https://a.example/" + "x" * bbcode.MAX_URL,
-        "[user=" + "x" * bbcode.MAX_URL + "x][/user]",
+        "https://a.example/" + "x" * values.MAX_URL,
+        "[user=" + "x" * values.MAX_URL + "x][/user]",
     ],
 )
 def test_what_is_no_code_is_shown_as_typed(text: str) -> None:

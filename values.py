@@ -1,0 +1,93 @@
+"""What the values of BB codes become: links, pictures, classes for sizes and colours.
+
+An address that is not of the web, of mail or of a telephone, or that hides what it is, stays text.
+"""
+
+import colorsys
+import html
+import re
+
+MAX_URL = 2048
+LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
+URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
+AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"  # the sentence's, where it ends one
+WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[\w*+\])++=)*+"  # brackets as in ?a[id]=1
+SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
+    r"(?ai:https?)://[^\s\x00-,/:-@\[-^`{-\x7f]++(?::[0-9]{1,5}+)?(?:[/?#][^\s<>\"`\\]*+)?"
+)
+PICTURE_URL = re.compile(r"(?ai:https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
+SAFE_CONTACT = re.compile(
+    r"(?ai:mailto):[\w.+-]++@[\w.-]++(?:\?[^\s<>\"`\\]*+)?|(?ai:tel):\+?[0-9().-]{2,40}"
+)
+PHONE = re.compile(r"\+?[0-9(). -]{2,40}")
+SIZES = ((11, "s"), (16, "m"), (22, "l"), (999, "xl"))  # up to so many pixels
+HUES = (  # up to so many degrees
+    *((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "teal")),
+    *((260, "blue"), (310, "purple"), (345, "pink"), (360, "red")),
+)
+COLORS = {"gray", *(name for _, name in HUES)}
+
+PIXELS = re.compile(r"([0-9]{1,3})(?:px|pt)?")
+RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a-f])([0-9a-f]))")
+
+
+def link(url: str) -> str | None:
+    """The opening tag of a link; None where the address may not be one."""
+    safe = is_safe(SAFE_WEB_URL, url) or is_safe(SAFE_CONTACT, url)
+    return f'<a href="{html.escape(url)}">' if safe else None
+
+
+def image(url: str, css: str, title: str = "") -> str | None:
+    """A picture of the web; None where the address may not be one."""
+    if not is_safe(SAFE_WEB_URL, url) or not url.lower().startswith("https:"):
+        return None
+    # Whoever does not see it gets its title, or its file's name.
+    name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]
+    tooltip = f' title="{html.escape(title)}"' if title else ""
+    source, name = html.escape(url), html.escape(name)
+    return f'<img class="{css}" src="{source}" alt="{name}"{tooltip} {LOADING}>'
+
+
+def is_safe(pattern: re.Pattern[str], url: str) -> bool:
+    """Whether the address is all that it looks like."""
+    # isprintable() refuses what cannot be seen: joiners, marks of direction, odd spaces.
+    return len(url) <= MAX_URL and url.isprintable() and pattern.fullmatch(url) is not None
+
+
+def without_punctuation(url: str) -> str:
+    """The address without the end of the sentence it stands in."""
+    unopened = url.count(")") - url.count("(")
+    end = len(url)
+    while url[end - 1] in AFTER_URL or (url[end - 1] == ")" and unopened > 0):
+        unopened -= url[end - 1] == ")"
+        end -= 1
+    return url[:end]
+
+
+def phone(number: str) -> str:
+    """The address by which a telephone is called; empty for what is no number."""
+    return "tel:" + re.sub("[^0-9+]", "", number) if PHONE.fullmatch(number) else ""
+
+
+def size_class(value: str) -> str | None:
+    """The nearest of our sizes, for what is given in pixels or points."""
+    size = PIXELS.fullmatch(value.lower())
+    return f"bb-size-{next(name for top, name in SIZES if int(size[1]) <= top)}" if size else None
+
+
+def color_class(value: str) -> str | None:
+    """The nearest of our colours; None for black, white and what is no colour."""
+    name = value.lower()
+    if rgb := RGB.fullmatch(name):
+        red, green, blue = (int(part * (2 // len(part)), 16) / 255 for part in rgb.groups() if part)
+        hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+        if saturation >= 0.2:
+            name = next(name for top, name in HUES if hue * 360 <= top)
+        elif 0.2 <= light <= 0.9:
+            name = "gray"
+    return f"bb-color-{name}" if name in COLORS else None
+
+
+def value_of(rest: str | None) -> str:
+    """What follows the "=" of a code, without quotation marks."""
+    return rest[1:].strip(" \t\"'") if rest and rest[0] == "=" else ""
