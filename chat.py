@@ -451,7 +451,7 @@ def read_message(form: Form, with_file: bool = False) -> tuple[Chat, str, str | 
     now = time.time()
     visitor = current_visitor()
     consent = consent_of(form, visitor)
-    visitor = visitor or begin_session(form, client_id)
+    visitor = visitor or begin_session(client_id)
     remember(visitor)
     chat = visitor.chat or Chat(
         visitor.chat_id, name, "", "", "", None, now, now, None, None, None, None

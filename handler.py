@@ -182,7 +182,7 @@ def install() -> ResponseReturnValue:
         claim = read_claim(form)
         if claim is not None:
             take_install_hit()
-        if claim is not None or may_repeat_install():
+        if claim is not None or needs_install():
             services().connector.install(claim)
     except BadRequest as error:
         return fault_page("title_failed", Fault("form", 400, why=error.told(language())))
@@ -208,22 +208,17 @@ def take_install_hit() -> None:
         services().store.limits.count_hit(f"install {address()}", per_minute, time.time())
 
 
-def may_repeat_install() -> bool:
-    """Whether a plain visit does real work: anybody can pay one, and the portal's limit is ours.
+def needs_install() -> bool:
+    """Whether a plain visit registers us at the portal: only where not everything is in order.
 
-    The others are told that all is well, which it was less than a minute ago. A visit that ends
-    before it calls the portal is not counted.
+    Anybody can pay a visit, and each such work costs calls of the portal's limit: raises TooMany.
     """
     if services().store_is_new() or services().store.portal.find() is None:
-        return True
-    try:
-        services().store.limits.count_hit(
-            "visits", services().settings.limits.visits_per_minute, time.time()
-        )
-    except TooMany:
-        if not services().store.notes.install_works.get():
-            raise
+        return True  # it ends before it calls the portal
+    if services().connector.is_in_order():
         return False
+    per_minute = services().settings.limits.visits_per_minute
+    services().store.limits.count_hit("visits", per_minute, time.time())
     return True
 
 

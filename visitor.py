@@ -4,7 +4,6 @@ A chat belongs to one visitor on one site. Knows nothing of messages.
 """
 
 import hmac
-import json
 import re
 import secrets
 import time
@@ -25,7 +24,6 @@ from portal.forms import Form, text_of
 from store.records import Chat
 from web import (
     Problem,
-    address,
     digest,
     embedding_site,
     note_refusal,
@@ -112,23 +110,16 @@ def forget(form: Form) -> ResponseReturnValue:
     return {"chat": None, "post": form, "result": {}}
 
 
-def begin_session(form: Form, client_id: str) -> Visitor:
+def begin_session(client_id: str) -> Visitor:
     """A new visitor's session, by a random token.
 
     A first message whose answer was lost is posted again, without the cookie that was lost with
-    it. By its random UUID it is known again: then the token is made of it and the whole message.
+    it. It has the same random UUID, of which the token is made: so its visitor is known again.
     """
     token = secrets.token_hex(16)
     if client_id and uuid.UUID(client_id).version == 4:
-        parts = [
-            client_id,
-            address(),
-            str(request.user_agent),
-            form.get("name"),
-            form.get("message"),
-        ]
         key = str(current_app.secret_key).encode()
-        token = hmac.new(key, json.dumps(parts).encode(), "sha256").hexdigest()[:32]
+        token = hmac.new(key, f"visitor {client_id}".encode(), "sha256").hexdigest()[:32]
     visitor = visitor_with(token)  # another one, if the conversation was deleted meanwhile
     remember(visitor)
     return visitor

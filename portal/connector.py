@@ -1,6 +1,7 @@
 """Install and connect: our connector at the portal, its events, its lines; and keeping it so."""
 
 import contextlib
+import hashlib
 import logging
 import time
 from dataclasses import dataclass
@@ -52,6 +53,21 @@ class Connector:
 
     # -- install
 
+    def is_in_order(self) -> bool:
+        """Whether an install succeeded with the settings of now, and nothing has failed since."""
+        notes = self._store.notes
+        return (
+            self._store.portal.find() is not None
+            and notes.registered.get() == self._registration()
+            and notes.fault.get() is None
+        )
+
+    def _registration(self) -> str:
+        """A digest of what the portal was told of us: other settings have to be told anew."""
+        settings = self._settings
+        told = (settings.connector.id, settings.connector.name, settings.handler_url)
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
     def install(self, claim: Claim | None) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
@@ -95,7 +111,7 @@ class Connector:
         if claim is not None:
             self._store.notes.fault.clear()
         self._mended()
-        self._store.notes.install_works.set(True)
+        self._store.notes.registered.set(self._registration())
         log.info("installed: connector %s registered, events bound", settings.connector.id)
 
     def _no_store(self, error: StoreUnavailable) -> Fault:
@@ -183,7 +199,7 @@ class Connector:
 
     def _forget_success(self) -> None:
         with contextlib.suppress(StoreUnavailable):
-            self._store.notes.install_works.clear()
+            self._store.notes.registered.clear()
 
     def _mended(self) -> None:
         """Let the sender try again at once, if it waits for that."""

@@ -62,7 +62,7 @@ class Notes:
         self.dead_lines: Note[dict[int, str]] = Note(
             database, "dead_lines", lambda value: {int(line): value[line] for line in value}
         )  # the error code by line
-        self.install_works: Note[bool] = Note(database, "install_works")
+        self.registered: Note[str] = Note(database, "registered")  # by which settings
         self.is_unfinished: Note[bool] = Note(database, "unfinished")
         self.recovery: Note[Recovery] = Note(
             database, "recovery", lambda value: Recovery(**value), asdict

@@ -174,6 +174,9 @@ def test_a_plain_visit_before_the_install_says_what_to_do(fresh_stage: Stage) ->
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_no_page_shows_a_secret(fresh_stage: Stage, language: str) -> None:
     fresh_stage.install()
+    fresh_stage.settings["SITECHAT_CONNECTOR__NAME"] = "Another name"  # to be told the portal
+    fresh_stage.kill()
+    fresh_stage.start()
     fresh_stage.trouble(down=True)
 
     answer = visit(fresh_stage, language)
@@ -181,3 +184,32 @@ def test_no_page_shows_a_secret(fresh_stage: Stage, language: str) -> None:
     assert answer.status_code == 503
     assert "sandbox-secret" not in answer.text + fresh_stage.log.read_text()
     assert fresh_stage.state()["application_token"] not in answer.text + fresh_stage.log.read_text()
+
+
+def test_a_plain_visit_that_finds_all_in_order_calls_the_portal_for_nothing(
+    fresh_stage: Stage,
+) -> None:
+    fresh_stage.install()
+    known = len(fresh_stage.calls("imconnector.register"))
+
+    answers = [visit(fresh_stage) for _ in range(20)]
+
+    assert {one.status_code for one in answers} == {200}
+    assert all("successfully" in one.text for one in answers)
+    assert len(fresh_stage.calls("imconnector.register")) == known
+
+
+def test_a_plain_visit_that_finds_tokens_and_no_registration_makes_it(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        stage.install()
+        known = len(stage.calls("imconnector.register"))
+        stage.settings["SITECHAT_CONNECTOR__NAME"] = "Another name"
+        stage.kill()
+        stage.start()
+
+        assert "successfully" in visit(stage).text
+        assert "successfully" in visit(stage).text
+
+        assert len(stage.calls("imconnector.register")) == known + 1
+        (connector,) = stage.state()["connectors"].values()
+        assert connector["name"] == "Another name"
