@@ -32,6 +32,7 @@ from files import Files
 from handler import handler, install, note_loss
 from live import Live
 from settings import ROOT, Settings, SettingsError, load_settings
+from static_files import StaticFiles, release
 from storage import Store, TooMany
 from texts import text
 from visitor import hand_token
@@ -47,6 +48,7 @@ from web import (
     prepare,
     secure,
     services,
+    strict_headers,
 )
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     connector = Connector(settings, store, bitrix)
     sender = Sender(settings, store, bitrix, connector)
 
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.request_class = FileRequest
     files = Files(ROOT / settings.storage.files)
     app.extensions["sitechat"] = Services(
@@ -77,9 +79,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     app.session_interface = Sessions()
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # not six bytes a letter
+    app.wsgi_app = StaticFiles(app.wsgi_app, strict_headers(settings))  # type: ignore[method-assign]
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.wsgi_app = BelowPrefix(app.wsgi_app, settings.prefix)  # type: ignore[method-assign]
+    static = f"/static/{release().digest}/<path:filename>"
+    app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/ajax", view_func=ajax, methods=["GET", "POST"])
     app.add_url_rule("/handler", view_func=handler, methods=["POST"])

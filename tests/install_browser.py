@@ -47,6 +47,19 @@ def find_webkit() -> str | None:
     return shutil.which(WEBKIT_PROGRAMS[0]) if all(map(shutil.which, WEBKIT_PROGRAMS)) else None
 
 
+def find_node() -> str | None:
+    """A Node to test scripts with; an older one does not take our modules for modules."""
+    node = shutil.which("node")
+    if node is None:
+        return None
+    command = [node, "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    numbers = said.strip().removeprefix("v").split(".")[:2]
+    version = tuple(int(number) for number in numbers if number.isdigit())
+    is_new_enough = version >= (22, 7) or (20, 19) <= version < (21, 0)
+    return node if is_new_enough else None
+
+
 def may_use_apt() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get") is not None
 

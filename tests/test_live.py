@@ -382,6 +382,10 @@ def test_five_tabs_hold_one_stream(two_workers: Stage, context: BrowserContext) 
 # -- a proxy that holds answers back until they end
 
 
+# What a proxy says anew; requests has unpacked what was packed.
+ENDS_HERE = ("connection", "transfer-encoding", "content-length", "content-encoding")
+
+
 class Proxy(BaseHTTPRequestHandler):
     target = ""
     holds = True
@@ -407,7 +411,7 @@ class Proxy(BaseHTTPRequestHandler):
                 parts = answer.iter_content(None)  # type: ignore[assignment]
             self.send_response(answer.status_code)
             for name, value in answer.raw.headers.items():
-                if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                if name.lower() not in ENDS_HERE:
                     self.send_header(name, value)
             self.end_headers()
             for part in parts:

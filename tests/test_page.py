@@ -14,6 +14,8 @@ from pages import chat_of, close_chat, open_page, page_of, shows, write
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from stage import ROOT, Stage, Visitor, wait_until
 
+from static_files import with_imports
+
 expect.set_options(timeout=30_000)
 CONSENT = "I agree that Example Ltd stores my messages."
 
@@ -563,7 +565,7 @@ def test_what_can_be_pressed_is_large_enough(stage: Stage, browser: Browser) -> 
 
 
 def test_the_style_knows_neither_left_nor_right() -> None:
-    css = (ROOT / "static" / "chat.css").read_text()
+    css = with_imports(ROOT / "static" / "chat.css").decode()
 
     sides = re.findall(
         r"^\s*((?:margin|padding|border|inset)?-?(?:left|right|top|bottom)\b.*)$", css, re.MULTILINE
