@@ -3,7 +3,8 @@
  * loader.js imports it when the visitor reaches for the chat. The frame's side of it is embed.js.
  *
  * The page tells the frame all it knows whenever something changes. The frame tells what happened, one thing at a
- * time; the first word of the frame says that it is alive.
+ * time; the first word of the frame says that it is alive. A page that was opened before an update imports this file
+ * by its older loader.js, so new code must do with what older loaders share.
  */
 
 const REVIVE_MS = 5_000 // up to twice as long is waited before a frame that says nothing is loaded anew

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 FIREFOXES = ("firefox-esr", "firefox")
 # The first is the same Chromium without a window's parts: the tests take two thirds of the time.
@@ -47,6 +48,7 @@ def find_webkit() -> str | None:
     return shutil.which(WEBKIT_PROGRAMS[0]) if all(map(shutil.which, WEBKIT_PROGRAMS)) else None
 
 
+@cache
 def find_node() -> str | None:
     """A Node to test scripts with; an older one does not take our modules for modules."""
     node = shutil.which("node")

@@ -666,6 +666,34 @@ def test_a_server_that_is_away_is_asked_again_and_can_be_left(
     context.close()
 
 
+def test_a_panel_out_of_reach_is_asked_for_again(
+    stage: Stage, shop: Site, browser: Browser
+) -> None:
+    context = browser.new_context(locale="en-GB")
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    tries: list[str] = []
+
+    def lose(route: Route) -> None:
+        tries.append(route.request.url)
+        route.abort()
+
+    context.route("**/panel.js*", lose)
+    page.goto(f"{shop.origin}/")
+    launcher = page.get_by_role("button", name="Chat")
+    launcher.click()
+    expect(page.locator("section", has_text="Connecting…")).to_be_visible()
+    expect(launcher).to_have_attribute("aria-expanded", "true")
+
+    context.unroute("**/panel.js*")
+
+    say(page, "after the panel came")
+    assert 1 <= len(tries) <= 3  # by hovering, by pressing, and perhaps once more
+    page.evaluate("() => SiteChat.close()")
+    expect(page.locator("section")).to_be_hidden()
+    context.close()
+
+
 def test_api_queue_events_unread_sound_and_notification(
     stage: Stage, shop: Site, opened: Open
 ) -> None:
@@ -1128,10 +1156,13 @@ def test_by_keyboard_alone(stage: Stage, shop: Site, opened: Open) -> None:
     launcher = page.get_by_role("button", name="Chat")
     focused = "() => document.activeElement.shadowRoot?.activeElement?.tagName"
 
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     for _ in range(2):
         page.keyboard.press("Tab")
     assert page.evaluate(focused) == "BUTTON"
-    assert page.locator("iframe").count() == 0  # passing by asks for nothing
+    assert page.locator("iframe").count() == 0
+    assert asked == []  # passing by asks for nothing
     page.keyboard.press("Enter")
     expect(launcher).to_have_attribute("aria-expanded", "true")
     expect(chat_in(page).locator("#message")).to_be_focused()
@@ -1225,4 +1256,4 @@ def test_a_second_tab_continues_the_first_ones_chat(stage: Stage, shop: Site, op
 
     for tab in (first, second):
         expect(chat_in(tab).locator("article")).to_have_count(0)
-    assert second.evaluate("() => localStorage.length") == 0
+    second.wait_for_function("() => localStorage.length === 0")
