@@ -91,7 +91,7 @@
       },
       () => {
         tries++
-        importing = 0
+        importing = null
         setTimeout(() => state.open && load(), RETRY_MS * (1 + Math.random()))
       },
     )

@@ -33,7 +33,7 @@ export class Panel {
       this.#frame = Object.assign(document.createElement("iframe"), {
         title: name,
         allow: "clipboard-write; autoplay",
-        onload: () => this.#greet(),
+        onload: ({target}) => this.#greet(target.contentWindow),
         src: `${base}?embed=1&lang=${state.lang || ""}`,
       })
       section.querySelector("iframe")?.remove()
@@ -61,13 +61,13 @@ export class Panel {
     return {...state, ...memory.read(), page: location.origin + location.pathname}
   }
 
-  /** The frame has loaded a page, which gets a channel to us if that page is ours. */
-  #greet() {
+  /** The frame has loaded a `page`, which gets a channel to us if that page is ours. */
+  #greet(page) {
     const {port1, port2} = new MessageChannel()
     this.#port = port1
     this.#launcher.view.alive = false
     port1.onmessage = ({data}) => this.#hear(data)
-    this.#frame.contentWindow.postMessage(this.#knowledge(), this.#launcher.base.origin, [port2])
+    page.postMessage(this.#knowledge(), this.#launcher.base.origin, [port2])
   }
 
   #hear(message) {
