@@ -33,6 +33,7 @@ from portal.forms import BadRequest
 from portal.proof import Proof
 from portal.tokens import StoredTokens
 from settings import ROOT, Settings, SettingsError, load_settings
+from static_files import StaticFiles, release
 from storage import Store
 from store.database import StoreUnavailable
 from store.records import TooMany
@@ -50,6 +51,7 @@ from web import (
     prepare,
     secure,
     services,
+    strict_headers,
 )
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     connector = Connector(settings, store, bitrix, proof)
     sender = Worker(settings, store, bitrix, connector)
 
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.request_class = FileRequest
     files = Files(ROOT / settings.storage.files)
     app.extensions["sitechat"] = Services(
@@ -81,9 +83,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     app.session_interface = Sessions()
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # not six bytes a letter
+    app.wsgi_app = StaticFiles(app.wsgi_app, strict_headers(settings))  # type: ignore[method-assign]
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.wsgi_app = BelowPrefix(app.wsgi_app, settings.prefix)  # type: ignore[method-assign]
+    static = f"/static/{release().digest}/<path:filename>"
+    app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/ajax", view_func=ajax, methods=["GET", "POST"])
     app.add_url_rule("/handler", view_func=handler, methods=["POST"])

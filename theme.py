@@ -4,7 +4,7 @@ Contrast as WCAG 2.2 reckons it. Pure functions; knows neither Flask nor the set
 """
 
 LEAST = 4.5
-# The surfaces of chat.css on which the colour is written: bubbles, ground, field.
+# The surfaces of tokens.css on which the colour is written: bubbles, ground, field.
 LIGHT = ("#fbfbfb", "#ccf2ff", "#efebe3", "#ffffff")
 DARK = ("#222c31", "#134b5b", "#12191c", "#1b2428")
 WHITE, BLACK = "#ffffff", "#000000"
@@ -13,7 +13,7 @@ Theme = dict[str, str]
 
 
 def themes(accent: str) -> tuple[Theme, Theme]:
-    """The colours of chat.css that follow from `accent` (#rrggbb), for light and for dark."""
+    """The colours of tokens.css that follow from `accent` (#rrggbb), for light and for dark."""
     light = _theme(accent, bar=accent, ink=_readable(accent, BLACK, LIGHT))
     dark = _theme(accent, bar=mix(accent, DARK[2], 0.6), ink=_readable(accent, WHITE, DARK))
     return light, dark

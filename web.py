@@ -275,29 +275,35 @@ def note_refusal(key: str, **values: object) -> None:
 def secure(response: Response) -> Response:
     """Headers that keep the pages to themselves; only the portal and named sites frame them."""
     settings = services().settings
-    scripts, styles = "'self'", "'self'"
+    scripts, styles, ancestors = "'self'", "'self'", ""
     if request.endpoint in ("install", "handler"):
         portal = settings.bitrix24.portal
         ancestors = g.get("frame_ancestors") or (origin_of(portal) if portal else "'self'")
         if "nonce" in g:
             origin = g.script_origin
             scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")
-    else:
-        ancestors = " ".join(["'self'", *settings.chat.sites])
-        if "style_nonce" in g:
-            styles += f" 'nonce-{g.style_nonce}'"
+    elif "style_nonce" in g:
+        styles += f" 'nonce-{g.style_nonce}'"
+    for name, value in strict_headers(settings, scripts, styles, ancestors).items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def strict_headers(
+    settings: Settings, scripts: str = "'self'", styles: str = "'self'", ancestors: str = ""
+) -> dict[str, str]:
+    """What goes with every answer; without `ancestors` only we and the named sites may frame it."""
+    ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
     # A portal on plain HTTP is one on this very machine; its pictures are still an operator's.
     images = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
-    policy = (
-        f"default-src 'none'; script-src {scripts}; style-src {styles};"
+    headers = {
+        "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"
         f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"
-        f" base-uri 'none'; frame-ancestors {ancestors}"
-    )
-    response.headers.setdefault("Content-Security-Policy", policy)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+        f" base-uri 'none'; frame-ancestors {ancestors}",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+    }
     if settings.public_url.startswith("https:"):
-        response.headers["Strict-Transport-Security"] = "max-age=31536000"
-    if request.endpoint != "static":
-        response.headers.setdefault("Cache-Control", "no-store")
-    return response
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return headers

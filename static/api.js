@@ -1,8 +1,8 @@
-/** Asks the server. Every failure is a `Later` or a `Refused`; knows nothing of the page. */
+/** Asks the server. Every failure is a `Later` or a `Refused`. Knows nothing of the page. */
 
 const TIMEOUT_MS = 30_000
 
-/** Not now: repeated after `seconds`, the same may succeed. `reason` is "network", "server" or "busy". */
+/** Nothing was done; the same may succeed after `seconds`. `reason` is "network", "server" or "busy". */
 export class Later extends Error {
   constructor(reason, seconds = 0) {
     super(reason)
@@ -11,135 +11,160 @@ export class Later extends Error {
   }
 }
 
-/** Repeating will not help. The message is for the visitor, in their language; it may be empty. */
+/** Repeating will not help. The error's message is for the visitor, in their language; it may be empty. */
 export class Refused extends Error {}
 
-/** What goes with an embedded chat's requests, who hears the answers' headers and of its end: embed.js says. */
-export const escort = {headers: {}, fields: {}, heard() {}, gone() {}}
+export class Api {
+  #url;
+  #headers;
+  #fields;
+  #onResponse;
+  #signal;
 
-/** `signal` ends all requests. */
-export function connect(url, signal) {
-  async function post(fields, accept) {
+  /**
+   * The server at `url`. `headers()` returns what goes with every request, `fields()` what goes with every message.
+   * `onResponse` is given the headers of each answer but a stream's. `signal` ends all requests.
+   */
+  constructor(url, {headers, fields, onResponse, signal}) {
+    this.#url = url
+    this.#headers = headers
+    this.#fields = fields
+    this.#onResponse = onResponse
+    this.#signal = signal
+  }
+
+  /** The chat's messages as HTML, oldest first; with `before`, those older than the message of that id. */
+  async history(options) {
+    return (await this.#ask({type: "chat_history", ...options}, "text/html")).text
+  }
+
+  /**
+   * What changed after `revision`, as a response with Server-Sent Events, or null if there is no chat yet. With
+   * `once` the answer ends with what is there. `signal` ends this answer alone.
+   */
+  async stream(revision, once, signal) {
+    const query = new URLSearchParams({type: "chat_stream", ...(once && {once})})
+    const response = await fetch(`${this.#url}${this.#url.includes("?") ? "&" : "?"}${query}`, {
+      headers: {Accept: "text/event-stream", "Last-Event-ID": revision, ...this.#headers()},
+      cache: "no-store",
+      signal,
+    })
+    if (!response.ok) throw failure(response, {})
+    return response.status === 204 ? null : response
+  }
+
+  /** Sends one message; it is stored once, however often this is repeated. Returns its `id` and `state`. */
+  async send(item) {
+    return stored((await this.#ask(this.#messageFields("send_message", item), "application/json")).text)
+  }
+
+  /** Sends one message with a file. `onProgress` is given the part that has left, up to 1; `signal` cancels. */
+  async upload(item, onProgress, signal) {
+    const answer = await postWithProgress({
+      url: this.#url,
+      fields: {...this.#messageFields("upload_file", item), file: item.file},
+      headers: {Accept: "application/json", ...this.#headers()},
+      signals: [this.#signal, signal],
+      onProgress,
+    })
+    this.#onResponse(answer.response.headers)
+    return stored(checked(answer).text)
+  }
+
+  /** Asks for anything else; returns the answer's `result`. */
+  async ask(fields) {
+    return resultIn((await this.#ask(fields, "application/json")).text)
+  }
+
+  /** The whole conversation as an HTML file. */
+  async save() {
+    return (await this.#ask({type: "save_conversation"}, "text/html")).text
+  }
+
+  /** Deletes the conversation for good. */
+  async deleteConversation() {
+    const result = await this.ask({type: "delete_conversation"})
+    if (!("deleted" in result)) throw new Later("server")
+  }
+
+  #messageFields(type, {client_id, name, message, consent}) {
+    return {...this.#fields(), type, client_id, name, message, ...(consent && {consent})}
+  }
+
+  async #ask(fields, accept) {
     const timeout = AbortSignal.timeout(TIMEOUT_MS)
+    let response, text
     try {
-      const response = await fetch(url, {
+      response = await fetch(this.#url, {
         method: "POST",
         body: new URLSearchParams(fields),
-        headers: {Accept: accept, ...escort.headers},
-        signal: AbortSignal.any?.([signal, timeout]) ?? signal,
+        headers: {Accept: accept, ...this.#headers()},
+        signal: AbortSignal.any?.([this.#signal, timeout]) ?? this.#signal,
       })
-      escort.heard(response.headers)
-      return {response, text: await response.text()}
+      this.#onResponse(response.headers)
+      text = await response.text()
     } catch {
       throw new Later("network")
     }
-  }
-
-  /** Posts with progress, which fetch does not tell. It may take as long as it moves. */
-  function postLarge(fields, onProgress, ended) {
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest()
-      const body = new FormData()
-      for (const [name, value] of Object.entries(fields)) body.append(name, value)
-      let timer
-      const moved = () => {
-        clearTimeout(timer)
-        timer = setTimeout(() => request.abort(), TIMEOUT_MS)
-      }
-      for (const end of [signal, ended]) end.addEventListener("abort", () => request.abort(), {once: true})
-      request.upload.onprogress = ({loaded, total}) => {
-        moved()
-        onProgress(loaded / total)
-      }
-      request.onloadend = () => {
-        clearTimeout(timer)
-        if (!request.status) return reject(new Later("network"))
-        const {status, responseText: text} = request
-        const headers = {get: (name) => request.getResponseHeader(name)}
-        escort.heard(headers)
-        resolve({response: {status, headers, ok: status < 300}, text})
-      }
-      request.open("POST", url)
-      const headers = {Accept: "application/json", ...escort.headers}
-      for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value)
-      request.send(body)
-      moved()
-    })
-  }
-
-  function stored({response, text}) {
-    const result = parse(text)
-    if (!response.ok) throw failure(response, result)
-    if (!result.id) throw new Later("server") // not our answer: a proxy's page, perhaps
-    return result
-  }
-
-  return {
-    /** The chat's messages as HTML; with `before`, those older than that id. */
-    async history(options) {
-      const {response, text} = await post({type: "chat_history", ...options}, "text/html")
-      if (!response.ok) throw failure(response, {})
-      return text
-    },
-
-    /** What changed after `revision`, as events; with `once` the answer ends. Null if there is no chat. */
-    async stream(revision, once, over) {
-      const query = new URLSearchParams({type: "chat_stream", ...(once && {once})})
-      const response = await fetch(`${url}${url.includes("?") ? "&" : "?"}${query}`, {
-        headers: {Accept: "text/event-stream", "Last-Event-ID": revision, ...escort.headers},
-        cache: "no-store",
-        signal: over,
-      })
-      if (!response.ok) throw failure(response, {})
-      return response.status === 204 ? null : response
-    },
-
-    /** Sends one message, once however often it is repeated. Returns its `id` and `state`. */
-    async send({client_id, name, message, consent}) {
-      const fields = {...escort.fields, type: "send_message", client_id, name, message, ...(consent && {consent})}
-      return stored(await post(fields, "application/json"))
-    },
-
-    /** The same with a file; `ended` cancels, `onProgress` is told a part of 1. */
-    async upload({client_id, name, message, consent, file}, onProgress, ended) {
-      const fields = {...escort.fields, type: "upload_file", client_id, name, message, ...(consent && {consent}), file}
-      return stored(await postLarge(fields, onProgress, ended))
-    },
-
-    /** Asks for anything else; returns the answer's `result`. */
-    async ask(fields) {
-      const {response, text} = await post(fields, "application/json")
-      const result = parse(text)
-      if (!response.ok) throw failure(response, result)
-      return result
-    },
-
-    async save() {
-      const {response, text} = await post({type: "save_conversation"}, "text/html")
-      if (!response.ok) throw failure(response, {})
-      return text
-    },
-
-    /** Deletes the conversation for good. */
-    async forget() {
-      const result = await this.ask({type: "delete_conversation"})
-      if (!("deleted" in result)) throw new Later("server")
-    },
+    return checked({response, text})
   }
 }
 
-function failure(response, {error_description: description}) {
-  const {status} = response
-  const seconds = Number(response.headers.get("Retry-After")) || 0
-  if (status === 429) return new Later("busy", seconds)
-  if (status >= 500 || status === 408 || status === 425) return new Later("server", seconds)
-  return new Refused(description ?? "")
+/** Passes an answer on if the server did what it was asked, and throws if not. */
+function checked(answer) {
+  if (!answer.response.ok) throw failure(answer.response, resultIn(answer.text))
+  return answer
 }
 
-function parse(text) {
+/** Posts with progress, which fetch does not report. It may take any time, as long as something moves. */
+function postWithProgress({url, fields, headers, signals, onProgress}) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest()
+    const body = new FormData()
+    for (const [name, value] of Object.entries(fields)) body.append(name, value)
+    let timer
+    const waitAnew = () => {
+      clearTimeout(timer)
+      timer = setTimeout(() => request.abort(), TIMEOUT_MS)
+    }
+    for (const signal of signals) signal.addEventListener("abort", () => request.abort(), {once: true})
+    request.upload.onprogress = ({loaded, total}) => {
+      waitAnew()
+      onProgress(loaded / total)
+    }
+    request.onloadend = () => {
+      clearTimeout(timer)
+      const {status, responseText: text} = request
+      if (!status) return reject(new Later("network"))
+      const get = (name) => request.getResponseHeader(name)
+      const has = (name) => get(name) !== null
+      resolve({response: {status, ok: status < 300, headers: {get, has}}, text})
+    }
+    request.open("POST", url)
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value)
+    request.send(body)
+    waitAnew()
+  })
+}
+
+/** The stored message that an answer names. An answer without one is not ours: a proxy's page, perhaps. */
+function stored(text) {
+  const result = resultIn(text)
+  if (!result.id) throw new Later("server")
+  return result
+}
+
+function resultIn(text) {
   try {
     return JSON.parse(text).result ?? {}
   } catch {
     return {}
   }
+}
+
+function failure({status, headers}, {error_description: description}) {
+  const seconds = Number(headers.get("Retry-After")) || 0
+  if (status === 429) return new Later("busy", seconds)
+  if (status >= 500 || status === 408 || status === 425) return new Later("server", seconds)
+  return new Refused(description ?? "")
 }

@@ -1,46 +1,34 @@
-// The launcher; its other side is embed.js
+// Draws the launcher on a site's page. All that follows the visitor's first touch stands in panel.js.
 (() => {
   const {src, dataset} = document.currentScript
   const base = new URL("..", src)
-  const place = "sitechat " + base
-  const state = {open: false, ...dataset}
-  const [name, wait] = /^ru/.test(state.lang || navigator.language) ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
-  let [kept, unread, prefix] = [{}, 0, ""]
-  let covered, label, blocked, alive, frame, port, was, pushed, going, late
+  const panelAddress = new URL("static/DIGEST/panel.js", base) // the server puts the release's digest in
+  const place = "sitechat " + base // the name of what the site's page keeps for us
+  const state = {open: false, ...dataset} // what the site wants; the frame is told of it, too
+  const isRussian = /^ru/.test(state.lang || navigator.language)
+  const [name, connecting] = isRussian ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
+  const RETRY_MS = 5_000
+  const LOOK_AFTER_MS = 2_000 // the page itself comes first
+  const RECENT_MS = 86_400_000 // a conversation that went on within a day is looked at for unread answers
 
-  function read() {
-    try {
-      kept = JSON.parse(localStorage[place] || null) || kept
-    } catch {
-      blocked = true
-    }
-  }
-
-  function keep(more) {
-    read()
-    Object.assign(kept, more)
-    try {
-      if (kept.token || kept.reset) localStorage[place] = JSON.stringify(kept)
-      else delete localStorage[place]
-    } catch {}
-  }
-
+  const make = (tag, properties) => Object.assign(document.createElement(tag), properties)
   const fire = (event, detail) => dispatchEvent(new CustomEvent("sitechat:" + event, {detail}))
-  const make = (tag, more) => Object.assign(document.createElement(tag), more)
   const root = make("div")
   const box = make("aside", {ariaLabel: name})
-  const panel = make("section")
+  const section = make("section", {textContent: connecting})
   const button = make("button", {onclick: () => show(!state.open), onpointerenter: load})
   const badge = make("b", {role: "status"})
+  const view = {alive: false, unread: 0, label: ""} // what the frame says
   const small = matchMedia("(max-width:480px),(max-height:480px)")
-  const sheet = new CSSStyleSheet()
-  sheet.replaceSync(`
+  const style = new CSSStyleSheet()
+  style.replaceSync(`
     :host{all:initial!important;color-scheme:light dark!important;color:#fff!important}
     aside>*{position:fixed;z-index:2147483000;inset-inline-end:20px;bottom:20px;box-sizing:border-box;text-align:center}
-    .left>*{left:20px;right:auto}.right>*{right:20px;left:auto}
-    button,section{background:var(--c);color:lab(from var(--c) calc((49.5 - l)*99) 0 0)}
+    .left>*{left:20px;right:auto}
+    .right>*{right:20px;left:auto}
+    button,section{background:var(--color);color:lab(from var(--color) calc((49.5 - l)*99) 0 0)}
     button{width:60px;height:60px;border:1px solid #fff6;border-radius:50%;cursor:pointer;box-shadow:0 4px 16px #0005}
-    button:focus-visible{outline:3px solid #fff;box-shadow:0 0 0 6px var(--c)}
+    button:focus-visible{outline:3px solid #fff;box-shadow:0 0 0 6px var(--color)}
     i{display:block;width:28px;height:28px;margin:auto;background:currentColor;
       clip-path:path(evenodd,"M6 3h16q5 0 5 5v8q0 5-5 5h-7l-6 5v-5h-3q-5 0-5-5v-8q0-5 5-5zM7 10v4h3v-4zm5.5 0v4h3v-4zm5.5 0v4h3v-4z")}
     .open i{clip-path:path("M5 9l2-2 7 7 7-7 2 2-9 9z")}
@@ -59,87 +47,64 @@
     @media print{*{display:none!important}}`)
 
   function draw() {
-    box.className = [state.side, state.open && "open", alive && "live"].join(" ")
-    button.ariaLabel = label || name
+    box.className = [state.side, state.open && "open", view.alive && "live"].join(" ")
+    button.ariaLabel = view.label || name
     button.ariaExpanded = state.open
-    badge.textContent = unread || ""
-    root.style.setProperty("--c", state.color || "#0d4a57")
+    badge.textContent = view.unread || ""
+    root.style.setProperty("--color", state.color || "#0d4a57")
   }
 
-  function load() {
-    if (!frame)
-      panel.replaceChildren(wait, (frame = make("iframe", {
-        title: name, allow: "clipboard-write; autoplay", onload: greet, src: base + "?embed=1&lang=" + (state.lang || ""),
-      })))
-    return frame
-  }
+  // What the site's page keeps of the visitor: their token, what they have seen, whether it rings.
 
-  function greet({target}) {
-    const {port1, port2} = new MessageChannel()
-    port = port1
-    alive = 0
-    port.onmessage = ({data}) => {
-      alive = !data.gone
-      if (data.keep) keep(data.keep)
-      if (data.set) api.set(data.set)
-      if (data.close) show(false)
-      if ("unread" in data && data.unread != unread) {
-        ;({unread, label} = data)
-        const title = document.title.replace(prefix, "")
-        document.title = (prefix = unread ? `(${unread}) ` : "") + title
-        fire("unread", unread)
+  const memory = {
+    kept: {},
+    read() {
+      try {
+        memory.kept = JSON.parse(localStorage[place] || null) || memory.kept
+      } catch {
+        memory.blocked = true
       }
-      draw()
-      if (data.event) fire(data.event, data.detail)
-      if (data.note && document.hidden && kept.notifications)
-        try {
-          new Notification(data.note, {body: label, tag: place}).onclick = () => focus(show(true))
-        } catch {}
-    }
-    target.contentWindow.postMessage(told(), base.origin, [port2])
+      return memory.kept
+    },
+    keep(changes) {
+      const kept = Object.assign(memory.read(), changes)
+      try {
+        if (kept.token || kept.reset) localStorage[place] = JSON.stringify(kept)
+        else delete localStorage[place]
+      } catch {} // the site blocks storage: all is kept until its page closes
+    },
   }
 
-  const tell = () => port?.postMessage(told())
-  function told() {
-    read()
-    return {...state, ...kept, page: location.origin + location.pathname}
+  // The panel, which is imported when somebody reaches for the chat, or when there may be unread answers.
+
+  let panel, importing
+  let tries = 0
+
+  /** Brings the chat's frame, if it is not here yet. A browser may remember a failed import by its address. */
+  function load() {
+    if (panel) return panel.load()
+    importing ??= import(panelAddress + (tries ? "?" + tries : "")).then(
+      ({Panel}) => {
+        panel = new Panel({api, base, button, draw, fire, memory, name, place, root, section, small, state, view})
+        panel.load()
+        if (state.open) panel.opened()
+      },
+      () => {
+        tries++
+        importing = null
+        setTimeout(() => state.open && load(), RETRY_MS * (1 + Math.random()))
+      },
+    )
   }
 
   function show(open) {
     if (open === state.open) return
     state.open = open
     draw()
-    fill()
-    if (open) load().focus()
-    else if (document.activeElement === root) button.focus()
-    tell()
+    if (panel) panel.opened()
+    else load()
     fire(open ? "open" : "close")
   }
-
-  function fill() {
-    const full = state.open && small.matches
-    if (going || full === covered) return
-    covered = full
-    const {style} = document.documentElement
-    document.body.inert = full
-    if (full) {
-      was = style.overflow
-      history.pushState(history.state, "")
-      pushed = true
-    } else if (pushed) history.back((going = true))
-    style.overflow = full ? "hidden" : was
-  }
-
-  small.onchange = fill
-  root.addEventListener("keydown", ({key}) => key === "Escape" && show(false))
-  addEventListener("storage", ({key, newValue}) => {
-    if (key === place) tell((kept = JSON.parse(newValue) || {}))
-  })
-  addEventListener("popstate", () => {
-    pushed = false
-    if (going) fill((going = false))
-    else if (covered) show(false)
-  })
 
   const api = {
     open: () => show(true),
@@ -147,47 +112,52 @@
     toggle: () => show(!state.open),
     identify(who) {
       state.who = who
-      tell()
+      panel?.tell()
     },
-    set({sound = kept.sound, notifications = kept.notifications, ...look}) {
+    set({sound, notifications, ...look}) {
+      const {kept} = memory
       if (notifications && !kept.notifications) window.Notification?.requestPermission()
       Object.assign(state, look)
-      keep({sound, notifications})
+      memory.keep({sound: sound ?? kept.sound, notifications: notifications ?? kept.notifications})
       draw()
-      tell()
+      panel?.tell()
     },
     on: (event, listener) => addEventListener("sitechat:" + event, listener),
     off: (event, listener) => removeEventListener("sitechat:" + event, listener),
     reset() {
       state.who = 0
-      if (kept.token || blocked) {
-        keep({token: 0, at: 0, reset: 1})
+      if (memory.kept.token || memory.blocked) {
+        memory.keep({token: 0, at: 0, reset: 1})
         load()
-      } else kept = {reset: 1}
-      tell()
+      } else memory.kept = {reset: 1}
+      panel?.tell()
     },
   }
-  const push = ([method, ...values]) => api[method](...values)
+
+  const call = ([method, ...values]) => api[method](...values)
+
   function begin() {
     const queue = window.SiteChat || []
-    if (queue.open) return
-    window.SiteChat = Object.freeze(Object.assign(Object.create({push}), api))
+    if (queue.open) return // the page includes the loader twice
+    window.SiteChat = Object.freeze(Object.assign(Object.create({push: call}), api))
     button.append(make("i"))
-    box.append(button, badge, panel)
+    box.append(button, badge, section)
     const shadow = root.attachShadow({mode: "open"})
-    shadow.adoptedStyleSheets = [sheet]
+    shadow.adoptedStyleSheets = [style]
     shadow.append(box)
     document.documentElement.append(root)
+    root.addEventListener("keydown", ({key}) => key === "Escape" && show(false))
+    addEventListener("storage", ({key, newValue}) => {
+      if (key !== place) return
+      memory.kept = JSON.parse(newValue) || {} // as another tab of the site keeps it now
+      panel?.tell()
+    })
     draw()
-    read()
-    queue.forEach(push)
-    setInterval(() => {
-      if (alive || (!port && (late = !late))) return
-      port = frame = 0
-      if (state.open) load()
-    }, 5e3 * (1 + Math.random()))
-    if (kept.at > Date.now() - 864e5) setTimeout(load, 2e3)
+    memory.read()
+    queue.forEach(call)
+    if (memory.kept.at > Date.now() - RECENT_MS) setTimeout(load, LOOK_AFTER_MS)
   }
+
   if (document.body) begin()
   else addEventListener("DOMContentLoaded", begin)
 })()

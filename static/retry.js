@@ -1,34 +1,35 @@
 /** Repeats what failed, never without a pause. Knows neither the page nor the server. */
 
 const LONGEST_PAUSE_SECONDS = 30
-const LOCK_TRIES = 3
+const LOCK_TRIES = 3 // after that the work is done without a lock
 
-/** Pauses between the tries of one thing: up to 1 s, 2 s, 4 s and so on. */
+/** The pauses between the tries of one thing: up to 1 s, then up to 2 s, 4 s and so on. */
 export class Backoff {
-  #failures = 0
+  #failures = 0;
 
-  /** Waits `seconds` at least, unless `wake` ends it. */
+  /** Waits for the next pause, or for `seconds` if they are longer. Calling `wake` ends the pause. */
   pause(seconds = 0) {
-    const grown = Math.min(2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
-    const jittered = Math.max(seconds, grown * (0.5 + Math.random() / 2))
+    const longest = Math.min(2 ** this.#failures++, LONGEST_PAUSE_SECONDS)
+    const random = longest * (0.5 + Math.random() / 2) // so that not all pages come back at once
     return new Promise((resolve) => {
       this.wake = resolve
-      setTimeout(resolve, jittered * 1000)
+      setTimeout(resolve, Math.max(seconds, random) * 1000)
     })
   }
 
   wake() {}
 
-  /** It worked: the next pause is a short one again. */
+  /** Called after a success: the next pause is a short one again. */
   reset() {
     this.#failures = 0
   }
 }
 
 /**
- * Does `work` while no other tab does work of this `name`. Rejects if `work` does, if another tab steals the lock, or
- * if `options.signal` ends it. After a few tries `work` is done without a lock. WebKit refuses locks while it suspends
- * a page: tries without a pause would keep it there for ever.
+ * Does `work` while no other tab does work under the same lock `name`, and resolves to its result. Rejects if `work`
+ * rejects, if another tab steals the lock, or if `options.signal` is aborted. A browser that gives no lock is asked
+ * a few times, then `work` is done without one. The pauses between these tries matter: WebKit refuses locks while it
+ * suspends a page, and tries without a pause would hang that page for ever.
  */
 export async function inTurn(name, options, work) {
   let begun = false
@@ -42,7 +43,7 @@ export async function inTurn(name, options, work) {
       return await navigator.locks.request(name, options, begin)
     } catch (error) {
       if (begun || options.signal?.aborted) throw error
-      if (tries === LOCK_TRIES || error.name === "SecurityError") break // it says that storage is blocked
+      if (tries === LOCK_TRIES || error.name === "SecurityError") break // SecurityError: storage is blocked
       await backoff.pause()
     }
   }

@@ -1,181 +1,204 @@
 /**
- * Brings what changes in the chat. One tab of all holds the stream and tells the others; where no stream
- * gets through, the same is asked for again and again. Knows nothing of the page.
+ * Brings what changes in the chat. Of all tabs that show the chat one holds the stream and tells the others. Where no
+ * stream gets through, the same is asked for again and again. Knows nothing of the page's elements.
  */
 
 import {Backoff, inTurn} from "./retry.js"
+import {readEvents} from "./sse.js"
 
-const SILENCE_SECONDS = 45 // the server is heard every 20
-const FIRST_WORD_SECONDS = 5 // it speaks at once, unless a proxy holds its words back
+const SILENCE_SECONDS = 45 // without a word the stream is given up; the server says something every 20 s
+const FIRST_WORD_SECONDS = 5 // the server speaks at once; after this a proxy must be holding its words back
 const POLL_SECONDS = 5
-const NO_CHAT_SECONDS = 30 // then it is asked for again
-const ANSWER_SECONDS = 2 // of the tab that holds the stream, when another asks for it
-const JOIN_SECONDS = 0.3
+const NO_CHAT_SECONDS = 30 // between two questions whether there is a chat by now
+const LEADER_ANSWER_SECONDS = 2 // the tab that holds the stream has so long to say that it is awake
+const JOIN_SECONDS = 0.3 // a new page may hold the stream after this, or else asks once for what it missed
 
-/**
- * `name` is shared by the tabs of this chat; `open` asks for what is new since what is shown, null if there is no
- * chat yet; `of` is told the chat's id, `show` takes changed messages, `say` whether the server can be reached.
- * What is returned looks at once.
- */
-export function listen({name, open, of, show, say, signal}) {
-  const channel = openChannel(name)
-  let turn = null // while this tab holds the stream
-  let heardAt = 0
-  let attempt = new AbortController()
-  let soon = false // the next stream follows without a pause
-  const backoff = new Backoff()
-  const turns = new Backoff()
-  let answered = () => {}
+/** What one try to read brought. */
+const HEARD = "heard"
+const SILENT = "silent"
+const NO_CHAT = "no chat"
 
-  const tell = (kind, value) => signal.aborted || channel.postMessage({kind, value})
+export class Stream {
+  #name;
+  #open;
+  #listener;
+  #signal;
+  #channel;
+  #turn = null; // an object of its own while this tab holds the stream, else null
+  #heardAt = 0; // milliseconds
+  #attempt = new AbortController(); // ends the answer that is being read
+  #nextAtOnce = false; // whether the next stream follows without a pause
+  #streamPauses = new Backoff();
+  #turnPauses = new Backoff();
+  #leaderTimer;
 
-  /** One tab's turn: stream after stream, until another takes over. */
-  async function lead() {
-    const mine = (turn = {})
-    while (turn === mine && !signal.aborted) {
-      soon = false
-      const heard = await stream()
-      if (turn !== mine || signal.aborted) return
-      if (heard === false) works(false)
-      if (heard) {
-        backoff.reset()
-        turns.reset()
-      }
-      if (!soon) await backoff.pause(heard === null ? NO_CHAT_SECONDS : 0)
+  /**
+   * `name` is shared by all tabs of this chat. `open(once, signal)` asks for what is new since what is shown; it
+   * resolves to null if there is no chat yet. `listener` has three methods: `inChat(id)` is given the chat's id,
+   * `changed(html)` changed messages, and `reached(whether)` whether the server can be reached.
+   */
+  constructor({name, open, listener, signal}) {
+    this.#name = name
+    this.#open = open
+    this.#listener = listener
+    this.#signal = signal
+    this.#channel = openChannel(name)
+    this.#channel.onmessage = ({data}) => this.#heardFromTab(data)
+    const look = () => this.look()
+    document.addEventListener("visibilitychange", look, {signal})
+    window.addEventListener("online", look, {signal})
+    window.addEventListener("pageshow", ({persisted}) => persisted && this.#restored(), {signal})
+    signal.addEventListener("abort", () => this.#end())
+    this.#waitForTurn({signal})
+    setTimeout(() => this.#turn || this.#read(true, signal), JOIN_SECONDS * 1000)
+  }
+
+  /** Looks at once for what is new. Of a tab that holds the stream and does not answer, this tab takes it over. */
+  look() {
+    if (this.#signal.aborted) return
+    if (this.#turn) {
+      this.#nextAtOnce = Date.now() - this.#heardAt > SILENCE_SECONDS * 1000 // this tab has slept
+      if (this.#nextAtOnce) this.#attempt.abort()
+      this.#streamPauses.wake()
+    } else if (!document.hidden) {
+      this.#read(true, this.#signal)
+      this.#tell("look")
+      clearTimeout(this.#leaderTimer)
+      // A tab that sleeps keeps its lock, so the lock is stolen.
+      this.#leaderTimer = setTimeout(() => this.#waitForTurn({steal: true}), LEADER_ANSWER_SECONDS * 1000)
     }
   }
 
-  async function queue(options = {signal}) {
+  /** The browser shows this page again as it was when the visitor left it: its stream is gone. */
+  #restored() {
+    if (this.#turn) this.#read(true, this.#signal)
+    this.look()
+  }
+
+  #end() {
+    this.#channel.close()
+    clearTimeout(this.#leaderTimer)
+    this.#streamPauses.wake()
+  }
+
+  // The tabs
+
+  async #waitForTurn(options) {
     try {
-      await inTurn(`${name} stream`, options, lead)
+      await inTurn(`${this.#name} stream`, options, () => this.#lead())
     } catch {
-      if (signal.aborted) return
-      turn = null // another tab took over while this one slept
-      attempt.abort()
-      await turns.pause()
-      queue()
+      if (this.#signal.aborted) return
+      this.#turn = null // another tab took over while this one slept
+      this.#attempt.abort()
+      await this.#turnPauses.pause()
+      this.#waitForTurn({signal: this.#signal})
     }
   }
 
-  /** Holds one stream to its end. Resolves to whether the server was heard, or null. */
-  async function stream() {
-    attempt = new AbortController()
-    const {signal: over} = attempt
-    const end = () => attempt.abort()
-    signal.addEventListener("abort", end, {signal: over})
-    heardAt = Date.now()
-    let silent = true
+  /** This tab's turn: it reads stream after stream, until another tab takes over. */
+  async #lead() {
+    const turn = (this.#turn = {})
+    const isOver = () => this.#turn !== turn || this.#signal.aborted
+    while (!isOver()) {
+      this.#nextAtOnce = false
+      const outcome = await this.#readStream()
+      if (isOver()) return
+      if (outcome === SILENT) this.#reached(false)
+      if (outcome === HEARD) {
+        this.#streamPauses.reset()
+        this.#turnPauses.reset()
+      }
+      if (!this.#nextAtOnce) await this.#streamPauses.pause(outcome === NO_CHAT ? NO_CHAT_SECONDS : 0)
+    }
+  }
+
+  /** The kinds stay as they are: tabs that were opened before an update speak on the same channel. */
+  #heardFromTab({kind, value}) {
+    if (kind === "changed") this.#listener.changed(value)
+    else if (kind === "chat") this.#listener.inChat(value)
+    else if (kind === "works") this.#listener.reached(value)
+    else if (kind === "here") clearTimeout(this.#leaderTimer)
+    else if (kind === "look" && this.#turn) {
+      this.#tell("here")
+      this.look()
+    }
+  }
+
+  #tell(kind, value) {
+    if (!this.#signal.aborted) this.#channel.postMessage({kind, value})
+  }
+
+  #reached(whether) {
+    this.#listener.reached(whether)
+    this.#tell("works", whether)
+  }
+
+  // The server
+
+  /** Reads one stream to its end. While it has not spoken yet, the same is asked for in answers that end. */
+  async #readStream() {
+    this.#attempt = new AbortController()
+    const {signal} = this.#attempt
+    const end = () => this.#attempt.abort()
+    this.#signal.addEventListener("abort", end, {signal})
+    this.#heardAt = Date.now()
+    let hasSpoken = false
     let silence = setTimeout(end, SILENCE_SECONDS * 1000)
-    const polling = setTimeout(poll, FIRST_WORD_SECONDS * 1000)
-    const heard = await read(false, over, () => {
-      heardAt = Date.now()
+    const polling = setTimeout(() => this.#poll(() => hasSpoken || signal.aborted), FIRST_WORD_SECONDS * 1000)
+    const outcome = await this.#read(false, signal, () => {
+      this.#heardAt = Date.now()
       clearTimeout(silence)
       clearTimeout(polling)
       silence = setTimeout(end, SILENCE_SECONDS * 1000)
-      if (silent) works(true)
-      silent = false
+      if (!hasSpoken) this.#reached(true)
+      hasSpoken = true
     })
     clearTimeout(silence)
     clearTimeout(polling)
     end()
-    return heard
+    return outcome
+  }
 
-    /** The same in answers that end, until the stream's own first word. */
-    async function poll() {
-      while (silent && !over.aborted) {
-        if (await read(true, over)) works(true)
-        await new Promise((resolve) => setTimeout(resolve, POLL_SECONDS * 1000))
-      }
+  async #poll(isOver) {
+    const {signal} = this.#attempt
+    while (!isOver()) {
+      if ((await this.#read(true, signal)) === HEARD) this.#reached(true)
+      await new Promise((resolve) => setTimeout(resolve, POLL_SECONDS * 1000))
     }
   }
 
-  /** Reads one answer to its end; as `stream`. */
-  async function read(once, over, onWord = () => {}) {
-    let heard = once
+  /** Reads one answer to its end: with `once`, one that ends with what is there. `onWord` is called for each piece. */
+  async #read(once, signal, onWord = () => {}) {
+    let outcome = once ? HEARD : SILENT
     try {
-      const response = await open(once, over)
-      if (!response) return null
-      const id = response.headers.get("X-Chat-Id")
-      tell("chat", id)
-      of(id)
-      let text = ""
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-      for (let part; !(part = await reader.read()).done; ) {
-        heard = true
+      const response = await this.#open(once, signal)
+      if (!response) return NO_CHAT
+      const chat = response.headers.get("X-Chat-Id")
+      this.#tell("chat", chat)
+      this.#listener.inChat(chat)
+      for await (const fragments of readEvents(response.body)) {
+        outcome = HEARD
         onWord()
-        const events = (text + part.value).split("\n\n")
-        text = events.pop()
-        const html = events.map(dataOf).join("\n")
-        if (!html.trim()) continue
-        show(html)
-        if (!turn) continue
-        tell("chat", id) // some tabs do not know it yet
-        tell("changed", html)
+        if (fragments.length) this.#pass(fragments.join("\n"), chat)
       }
-      return heard
+      return outcome
     } catch {
-      return heard && !once
+      return once ? SILENT : outcome
     }
   }
 
-  function works(whether) {
-    say(whether)
-    tell("works", whether)
+  #pass(html, chat) {
+    this.#listener.changed(html)
+    if (!this.#turn) return
+    this.#tell("chat", chat) // a tab that was opened before the first message does not know it yet
+    this.#tell("changed", html)
   }
-
-  function look() {
-    if (signal.aborted) return
-    if (turn) {
-      soon = Date.now() - heardAt > SILENCE_SECONDS * 1000
-      if (soon) attempt.abort() // we slept
-      backoff.wake()
-    } else if (!document.hidden) {
-      read(true, signal)
-      tell("look")
-      answered()
-      const timer = setTimeout(() => queue({steal: true}), ANSWER_SECONDS * 1000) // sleepers keep their lock
-      answered = () => clearTimeout(timer)
-    }
-  }
-
-  function restored({persisted}) {
-    if (!persisted) return
-    if (turn) read(true, signal) // the stream of before is gone
-    look()
-  }
-
-  channel.onmessage = ({data: {kind, value}}) => {
-    if (kind === "changed") show(value)
-    else if (kind === "chat") of(value)
-    else if (kind === "works") say(value)
-    else if (kind === "here") answered()
-    else if (kind === "look" && turn) {
-      tell("here")
-      look()
-    }
-  }
-  document.addEventListener("visibilitychange", look, {signal})
-  window.addEventListener("pageshow", restored, {signal})
-  window.addEventListener("online", look, {signal})
-  signal.addEventListener("abort", () => {
-    channel.close()
-    answered()
-    backoff.wake()
-  })
-  queue()
-  setTimeout(() => turn || read(true, signal), JOIN_SECONDS * 1000) // what came while this page was on its way
-  return look
-}
-
-function dataOf(event) {
-  const lines = event.split("\n").filter((line) => line.startsWith("data: "))
-  return lines.map((line) => line.slice(6)).join("\n")
 }
 
 function openChannel(name) {
   try {
     return new BroadcastChannel(name)
   } catch {
-    return {postMessage() {}, close() {}} // storage is blocked
+    return {postMessage() {}, close() {}} // storage is blocked, and channels with it
   }
 }

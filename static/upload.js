@@ -1,7 +1,7 @@
-/** Prepares a visitor's file for its way to the server. Loaded after the chat is shown. */
+/** Prepares a visitor's file for its way to the server. It is loaded after the chat is shown. */
 
-const LONGEST_SIDE = 2560 // pixels of a picture; larger ones are shrunk
-const HEAVY_BYTES = 4 << 20 // and heavier ones
+const LONGEST_SIDE = 2560 // pixels; a picture with a longer side is shrunk
+const HEAVY_BYTES = 4 << 20 // a picture of more bytes is compressed anew
 const QUALITY = 0.85
 
 /** The picture as a JPEG, or `file` itself where that is no smaller. Rejects if the browser cannot read it. */

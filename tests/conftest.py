@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from install_browser import find_firefox, find_webkit
+from install_browser import find_firefox, find_node, find_webkit
 from pages import chromium, firefox
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from stage import Stage
@@ -48,6 +48,8 @@ expect.set_options(timeout=30_000)
 
 # WebKit is driven by selenium, which Playwright's pages do not fit: its tests stand apart.
 collect_ignore = [] if find_webkit() else ["test_webkit.py"]
+if not find_node():
+    collect_ignore.append("test_javascript.py")
 
 
 def pytest_report_header() -> list[str]:
@@ -55,6 +57,7 @@ def pytest_report_header() -> list[str]:
     return [
         f"Firefox, for the tests marked so: {find_firefox() or nothing}",
         f"WebKit, for test_webkit.py: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
+        f"Node, for test_javascript.py: {find_node() or nothing + ' (20.19, or 22.7 and newer)'}",
     ]
 
 

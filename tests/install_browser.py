@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 FIREFOXES = ("firefox-esr", "firefox")
 # The first is the same Chromium without a window's parts: the tests take two thirds of the time.
@@ -45,6 +46,20 @@ def find_firefox() -> str | None:
 def find_webkit() -> str | None:
     """The WebDriver of a WebKitGTK to test with as well, where a screen for it can be had, too."""
     return shutil.which(WEBKIT_PROGRAMS[0]) if all(map(shutil.which, WEBKIT_PROGRAMS)) else None
+
+
+@cache
+def find_node() -> str | None:
+    """A Node to test scripts with; an older one does not take our modules for modules."""
+    node = shutil.which("node")
+    if node is None:
+        return None
+    command = [node, "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    numbers = said.strip().removeprefix("v").split(".")[:2]
+    version = tuple(int(number) for number in numbers if number.isdigit())
+    is_new_enough = version >= (22, 7) or (20, 19) <= version < (21, 0)
+    return node if is_new_enough else None
 
 
 def may_use_apt() -> bool:

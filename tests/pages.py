@@ -60,6 +60,15 @@ def write(page: Page, text: str) -> None:
     shows(page, '[data-state="delivered"]', delivered + 1)
 
 
+def agree(page: Page) -> None:
+    """Tick the box of the consent.
+
+    What waited for it is sent at once, and then the box is gone: a test waits for what is sent, and
+    asks the box no more whether it is ticked, as Playwright's `check` does.
+    """
+    page.get_by_role("checkbox").click()
+
+
 def shows(page: Page, selector: str, count: int = 1) -> None:
     """Wait for so many elements at least, and let the page look for them at once."""
     page.wait_for_function(

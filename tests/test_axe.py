@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from pages import chat_of, close_chat, open_page, page_of, shows, write
+from pages import agree, chat_of, close_chat, open_page, page_of, shows, write
 from playwright.sync_api import Browser, Page
 from stage import Stage
 from test_round_trip import PICTURE
@@ -106,7 +106,7 @@ def test_consent_and_error_in_a_company_of_a_yellow_colour(yellow: Stage, page: 
     page.get_by_role("alert").wait_for()
     check(page, "consent asked")
 
-    page.get_by_role("checkbox").check()
+    agree(page)
     page.locator(".send").click()
     page.locator(".message[data-id]").wait_for()
     check(page, "a talk in yellow")

@@ -40,3 +40,5 @@ def test_every_file_is_in_the_readme() -> None:
     for path in ROOT.glob("*.py"):
         if path.name != "gunicorn.conf.py":
             assert f"`{path.name}`" in table, path.name
+    for path in [*ROOT.glob("static/*.js"), *ROOT.glob("static/*.css")]:
+        assert f"`{path.name}`" in table, path.name

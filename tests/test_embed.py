@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, Route, expect
-from stage import ROOT, Stage, wait_until
+from stage import Stage, wait_until
 from test_browser import dialog_of
 from werkzeug.test import TestResponse
 
@@ -25,7 +25,9 @@ from settings import Chat, Settings, Storage
 SHOP, BLOG = "https://shop.example", "https://blog.example"
 SECRET = "a secret that only the shop's server knows"
 LOADER_BYTES = 3 * 1024
-PAGE_BYTES = 30 * 1024
+PAGE_BYTES = 30 * 1024  # until the chat is seen, its own page and scripts
+CHAT_BYTES = 45 * 1024
+GZIP = {"Accept-Encoding": "gzip"}
 
 
 def signed(site: str, email: str) -> str:
@@ -341,12 +343,20 @@ def test_without_a_secret_no_signature_is_right(tmp_path: Path) -> None:
 def test_loader_and_page_are_light(stage: Stage, language: str) -> None:
     client = stage.visitor().http
     page = client.get(f"{stage.chat}/?embed=1&lang={language}", timeout=30).text
-    parts = re.findall(r'(?:src|href)="(/static/[a-z]+\.(?:js|css|svg))"', page)
-    sent = [client.get(stage.chat + part, timeout=30).content for part in parts]
+    parts = re.findall(r'(?:src|href)="/static/\w+/([a-z]+\.(?:js|css|svg))"', page)
 
-    assert len(gzip.compress((ROOT / "static/loader.js").read_bytes())) <= LOADER_BYTES
-    assert {"/static/chat.js", "/static/chat.css", "/static/embed.js"} <= {*parts}
-    assert sum(len(gzip.compress(part)) for part in (page.encode(), *sent)) <= PAGE_BYTES
+    def sent(name: str) -> int:
+        """The bytes that a browser is sent."""
+        answer = client.get(f"{stage.chat}/static/{name}", headers=GZIP, timeout=30)
+        return int(answer.headers["Content-Length"])
+
+    first = len(gzip.compress(page.encode())) + sum(map(sent, parts))
+    later = sum(map(sent, ("loader.js", "panel.js", "upload.js")))
+
+    assert {"chat.js", "chat.css", "embed.js"} <= {*parts}
+    assert sent("loader.js") <= LOADER_BYTES
+    assert first <= PAGE_BYTES
+    assert first + later <= CHAT_BYTES
 
 
 class Site:
@@ -653,6 +663,34 @@ def test_a_server_that_is_away_is_asked_again_and_can_be_left(
     chat_in(page)
     expect(page.locator("iframe")).to_have_css("opacity", "1")
     expect(launcher).to_be_hidden()
+    context.close()
+
+
+def test_a_panel_out_of_reach_is_asked_for_again(
+    stage: Stage, shop: Site, browser: Browser
+) -> None:
+    context = browser.new_context(locale="en-GB")
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    tries: list[str] = []
+
+    def lose(route: Route) -> None:
+        tries.append(route.request.url)
+        route.abort()
+
+    context.route("**/panel.js*", lose)
+    page.goto(f"{shop.origin}/")
+    launcher = page.get_by_role("button", name="Chat")
+    launcher.click()
+    expect(page.locator("section", has_text="Connecting…")).to_be_visible()
+    expect(launcher).to_have_attribute("aria-expanded", "true")
+
+    context.unroute("**/panel.js*")
+
+    say(page, "after the panel came")
+    assert 1 <= len(tries) <= 3  # by hovering, by pressing, and perhaps once more
+    page.evaluate("() => SiteChat.close()")
+    expect(page.locator("section")).to_be_hidden()
     context.close()
 
 
@@ -1118,10 +1156,13 @@ def test_by_keyboard_alone(stage: Stage, shop: Site, opened: Open) -> None:
     launcher = page.get_by_role("button", name="Chat")
     focused = "() => document.activeElement.shadowRoot?.activeElement?.tagName"
 
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     for _ in range(2):
         page.keyboard.press("Tab")
     assert page.evaluate(focused) == "BUTTON"
-    assert page.locator("iframe").count() == 0  # passing by asks for nothing
+    assert page.locator("iframe").count() == 0
+    assert asked == []  # passing by asks for nothing
     page.keyboard.press("Enter")
     expect(launcher).to_have_attribute("aria-expanded", "true")
     expect(chat_in(page).locator("#message")).to_be_focused()
@@ -1215,4 +1256,4 @@ def test_a_second_tab_continues_the_first_ones_chat(stage: Stage, shop: Site, op
 
     for tab in (first, second):
         expect(chat_in(tab).locator("article")).to_have_count(0)
-    assert second.evaluate("() => localStorage.length") == 0
+    second.wait_for_function("() => localStorage.length === 0")

@@ -15,7 +15,7 @@ FLOORS = [
     {"bitrix", "storage", "files", "identity"},
     {"live", "portal"},
     {"delivery"},
-    {"web"},
+    {"web", "static_files"},
     {"visitor"},
     {"chat", "handler"},
     {"app"},

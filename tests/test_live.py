@@ -379,7 +379,42 @@ def test_five_tabs_hold_one_stream(two_workers: Stage, context: BrowserContext) 
         expect(own).to_have_attribute("data-state", "delivered")
 
 
+def test_a_chat_taken_off_the_page_ends_all_and_goes_on_when_put_back(
+    two_workers: Stage, context: BrowserContext
+) -> None:
+    streams = Streams(context)
+    page = context.new_page()
+    open_chat(page, two_workers.chat)
+    chat = chat_of(page)
+    locks = "async () => { const {held, pending} = await navigator.locks.query();"
+    page.wait_for_function(f"{locks} return held.length === 1 }}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.evaluate("() => { window.taken = document.querySelector('live-chat'); taken.remove() }")
+
+    page.wait_for_function(f"{locks} return held.length + pending.length === 0 }}")
+    page.evaluate(
+        "() => { for (const name of ['online', 'offline']) dispatchEvent(new Event(name)) }"
+    )
+    page.wait_for_timeout(500)
+    assert streams.open() == 0
+    assert asked == []
+
+    page.evaluate("() => document.body.append(taken)")
+    answer(two_workers, chat, "Back again?")
+    expect(page.locator("article.operator .body")).to_have_text("Back again?")
+    page.locator("#message").fill("Yes.")
+    page.locator("#message").press("Enter")
+    expect(page.locator("article.visitor .body").last).to_have_text("Yes.")
+    expect(page.locator('article[data-state="delivered"]')).to_have_count(3)
+
+
 # -- a proxy that holds answers back until they end
+
+
+# What a proxy says anew; requests has unpacked what was packed.
+ENDS_HERE = ("connection", "transfer-encoding", "content-length", "content-encoding")
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -407,7 +442,7 @@ class Proxy(BaseHTTPRequestHandler):
                 parts = answer.iter_content(None)  # type: ignore[assignment]
             self.send_response(answer.status_code)
             for name, value in answer.raw.headers.items():
-                if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                if name.lower() not in ENDS_HERE:
                     self.send_header(name, value)
             self.end_headers()
             for part in parts:

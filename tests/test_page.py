@@ -10,9 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from pages import chat_of, close_chat, open_page, page_of, shows, write
+from pages import agree, chat_of, close_chat, open_page, page_of, shows, write
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from stage import ROOT, Stage, Visitor, wait_until
+
+from static_files import with_imports
 
 expect.set_options(timeout=30_000)
 CONSENT = "I agree that Example Ltd stores my messages."
@@ -445,7 +447,7 @@ def test_files_wait_for_the_consent(careful: Stage, page: Page) -> None:
     expect(page.get_by_role("alert")).to_have_text("Please tick the box first.")
     expect(page.locator(".message")).to_have_count(0)
 
-    page.get_by_role("checkbox").check()
+    agree(page)
 
     expect(page.locator('.message[data-state="stored"] .body')).to_have_text(
         ["one.txt (1 B)", "two.txt (1 B)"]
@@ -473,7 +475,7 @@ def test_consent_without_javascript(careful: Stage, plain: Page) -> None:
     plain.locator(".send").click()
     expect(plain.locator(".message")).to_have_count(0)  # the browser itself asks for the box
 
-    plain.get_by_role("checkbox").check()
+    agree(plain)
     plain.locator(".send").click()
 
     expect(plain.locator(".message")).to_have_count(1)
@@ -563,7 +565,7 @@ def test_what_can_be_pressed_is_large_enough(stage: Stage, browser: Browser) -> 
 
 
 def test_the_style_knows_neither_left_nor_right() -> None:
-    css = (ROOT / "static" / "chat.css").read_text()
+    css = with_imports(ROOT / "static" / "chat.css").decode()
 
     sides = re.findall(
         r"^\s*((?:margin|padding|border|inset)?-?(?:left|right|top|bottom)\b.*)$", css, re.MULTILINE

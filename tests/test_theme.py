@@ -49,7 +49,7 @@ def test_a_colour_that_can_be_read_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("color", [*LIGHT, *DARK])
 def test_the_surfaces_are_those_of_the_style(color: str) -> None:
-    css = (ROOT / "static" / "chat.css").read_text()
+    css = (ROOT / "static" / "tokens.css").read_text()
     surfaces = re.findall(r"--(?:theirs|ours|ground|field): (.+);", css)
 
     assert color.replace("#ffffff", "#fff") in surfaces

@@ -1,0 +1,154 @@
+/** Makes bubbles: nodes of the server's HTML, and of what is on its way there. Nothing else makes nodes of HTML. */
+
+import {lang, texts} from "./config.js"
+
+const PARTS = [".from", ".body", ".meta", ".reason"] // of a bubble; they change one by one
+const SHOWN_PICTURES = /^image\/(png|jpeg|gif|webp)$/
+
+const locale = navigator.languages.find((language) => language.split("-")[0] === lang) ?? lang
+const clock = new Intl.DateTimeFormat(locale, {hour: "numeric", minute: "2-digit"})
+const moment = new Intl.DateTimeFormat(locale, {dateStyle: "long", timeStyle: "short"})
+const relativeDay = new Intl.RelativeTimeFormat(locale, {numeric: "auto"})
+
+/** The bubbles of the server's HTML. */
+export function bubblesIn(html) {
+  const template = document.createElement("template")
+  template.innerHTML = html
+  return [...template.content.querySelectorAll(".message")]
+}
+
+/** The messages of the server's HTML, as `messageOf` returns them. */
+export function messagesIn(html) {
+  return bubblesIn(html).map(messageOf)
+}
+
+/** A bubble as data, with its `node`. The server's times are shown as the visitor's own. */
+export function messageOf(node) {
+  localiseTimes(node)
+  const {id, position, revision = "", author, state = "", clientId = ""} = node.dataset
+  const reason = node.querySelector(".reason")
+  if (id && state === "refused") explain(node, reason.textContent, "retry")
+  return {
+    id: id ? Number(id) : null,
+    position: position ? Number(position) : null,
+    revision,
+    author,
+    state,
+    clientId,
+    name: node.querySelector(".from").textContent,
+    at: new Date(node.querySelector(".meta time").dateTime),
+    node,
+  }
+}
+
+/** The bubble of an unsent item, made of the empty one `pattern`. */
+export function unsentMessage(item, pattern) {
+  const node = pattern.cloneNode(true)
+  node.dataset.clientId = item.client_id
+  node.querySelector(".body").append(...(item.file ? describeFile(item.file) : [item.message]))
+  node.querySelector(".meta").prepend(make("time", {dateTime: new Date(item.at).toISOString()}), " ")
+  return {...messageOf(node), text: item.message, cancel: item.cancel}
+}
+
+/** Makes `node` show what `fresh` shows. Only parts that differ are touched, so that a selection stays. */
+export function update(node, fresh) {
+  for (const {name, value} of fresh.attributes) node.setAttribute(name, value)
+  for (const part of PARTS) {
+    const [shown, wanted] = [node, fresh].map((bubble) => bubble.querySelector(part))
+    if (part === ".body") keepOwnPicture(shown, wanted)
+    if (shown && shown.innerHTML !== wanted.innerHTML) shown.replaceChildren(...wanted.childNodes)
+  }
+  return node
+}
+
+/** Says below a bubble what became of the message, and offers the named buttons. */
+export function explain(node, text, ...buttons) {
+  node.querySelector(".reason").replaceChildren(
+    make("span", {textContent: text}),
+    ...buttons.map((name) => make("button", {type: "button", name, textContent: texts[name]})),
+  )
+}
+
+/** Shows a progress bar above the explanation; returns it. */
+export function showProgress(node) {
+  const progress = make("progress", {max: 1, ariaLabel: texts.file_keep_open})
+  node.querySelector(".reason").prepend(progress)
+  return progress
+}
+
+/** Changes the state of one of the visitor's messages; an earlier explanation goes. */
+export function setState(message, state) {
+  message.state = message.node.dataset.state = state
+  const tick = message.node.querySelector(".tick")
+  tick.title = tick.firstElementChild.textContent = texts[`state_${state}`]
+  message.node.querySelector(".reason").replaceChildren()
+}
+
+/** Shows a message as the vote "1" or "0", or, with null, as what it says. */
+export function showVote(node, vote) {
+  node.classList.toggle("voted", vote !== null)
+  const body = node.querySelector(".body")
+  if (vote === null || vote !== body.textContent.trim() || node.querySelector(".cast")) return
+  body.after(make("div", {className: `cast v${vote}`, textContent: texts[`vote_${vote}`]}))
+}
+
+/** "Today", "Yesterday", or the date. */
+export function dayName(date) {
+  const today = new Date()
+  const days = Math.round((new Date(date).setHours(0, 0, 0, 0) - today.setHours(0, 0, 0, 0)) / 86_400_000)
+  const year = date.getFullYear() === today.getFullYear() ? undefined : "numeric"
+  const name =
+    days === 0 || days === -1
+      ? relativeDay.format(days, "day")
+      : date.toLocaleDateString(locale, {weekday: "long", day: "numeric", month: "long", year})
+  return name.charAt(0).toLocaleUpperCase(locale) + name.slice(1)
+}
+
+/** Formats each kind of time once: a browser's first use of a format takes long. */
+export function warmUp() {
+  clock.format()
+  moment.format()
+  dayName(new Date())
+}
+
+export function make(tag, properties = {}) {
+  return Object.assign(document.createElement(tag), properties)
+}
+
+function localiseTimes(node) {
+  const time = node.querySelector(".meta time")
+  const at = new Date(time.dateTime)
+  time.textContent = clock.format(at)
+  time.title = moment.format(at)
+  for (const written of node.querySelectorAll(".body time")) {
+    written.textContent = moment.format(new Date(written.dateTime))
+  }
+}
+
+/** What a bubble shows of a file that is on its way. */
+function describeFile(file) {
+  let {name, size} = file
+  let unit = 0
+  for (; size >= 1000; unit++) size = Math.round(size / 1024)
+  const label = make("span", {className: "bb-file", textContent: `${name} (${size} ${["B", "KB", "MB", "GB"][unit]})`})
+  if (!SHOWN_PICTURES.test(file.type)) return [label]
+  const picture = make("img", {className: "bb-image", alt: "", src: URL.createObjectURL(file)})
+  picture.onerror = () => picture.remove()
+  return [picture, label]
+}
+
+/** Leaves the visitor's own picture in its bubble until the server's has loaded, so that nothing jumps. */
+function keepOwnPicture(shown, wanted) {
+  const own = shown.querySelector('img[src^="blob:"]')
+  const stored = wanted.querySelector("img")
+  if (!own || !stored) return
+  stored.replaceWith(own)
+  own.alt = stored.alt
+  document.adoptNode(stored).loading = "eager"
+  stored.onload = () => {
+    stored.loading = "lazy"
+    own.replaceWith(stored)
+    URL.revokeObjectURL(own.src)
+  }
+  stored.src = stored.getAttribute("src") // to the same value: the browser begins to load it
+}

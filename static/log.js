@@ -1,0 +1,255 @@
+/** The conversation on the page: its messages in order, their days, the scroll, older messages on the way up. */
+
+import {dayName, make, messageOf, messagesIn, showVote, unsentMessage, update} from "./bubbles.js"
+import {texts} from "./config.js"
+import {arrange, merge, nextClientId, votes} from "./conversation.js"
+
+const NEAR_END_PX = 48 // so near to the end the visitor is taken to read along
+const PAGE = 50 // messages of one answer of the server
+const AHEAD = "600px 0px 0px" // a page is asked for before its place is seen
+const SETTLE_MS = 300 // a screen reader must not read older messages as news
+
+export class Log {
+  #box;
+  #list;
+  #welcome;
+  #jump;
+  #menuButton;
+  #older;
+  #pattern;
+  #loadOlder;
+  #observer;
+  #messages;
+  #loading = false;
+  #end = 0; // where the log's end was when the visitor last was there; Infinity when they scrolled away from it
+
+  /**
+   * `root` is the chat's element. `loadOlder(id)` resolves to the HTML of the messages before that id. `onPress` is
+   * given the message and the button that was pressed in it, `onVote` the vote.
+   */
+  constructor({root, loadOlder, onPress, onVote, signal}) {
+    const part = (selector) => root.querySelector(selector)
+    this.#box = part(".log")
+    this.#list = part(".list")
+    this.#welcome = part(".welcome")
+    this.#jump = part(".jump")
+    this.#menuButton = part(".more")
+    this.#older = part(".older")
+    this.#pattern = part("template").content.firstElementChild
+    this.#loadOlder = loadOlder
+    this.#messages = [...this.#list.querySelectorAll(".message")].map(messageOf)
+    this.#listen(onPress, onVote, signal)
+  }
+
+  /** All messages, oldest first. */
+  get messages() {
+    return this.#messages
+  }
+
+  get isEmpty() {
+    return !this.#messages.length
+  }
+
+  /** The highest revision that is shown; 0 if the server has told nothing yet. */
+  get revision() {
+    return Math.max(0, ...this.#messages.map(({revision}) => Number(revision)))
+  }
+
+  find(clientId) {
+    return this.#messages.find((message) => message.clientId === clientId)
+  }
+
+  /** For a history that the page itself brought: whether there may be older messages. */
+  offerOlder() {
+    this.#older.hidden = this.#messages.length < PAGE
+  }
+
+  // What is shown
+
+  /** Shows what the server holds. Of a message that is shown already only a newer revision changes anything. */
+  show(incoming) {
+    const {messages, changes} = merge(this.#messages, incoming)
+    if (this.isEmpty) this.#older.hidden = incoming.length < PAGE
+    const reading = this.readsAlong
+    let news = false
+    for (const {message, insteadOf, after} of changes) {
+      if (insteadOf) {
+        message.node = update(insteadOf.node, message.node)
+      } else {
+        message.node.classList.add("arrives")
+        ;(after?.node ?? this.#welcome).after(message.node)
+        news = true
+      }
+    }
+    this.#messages = messages
+    if (changes.length) this.arrange()
+    if (reading) this.scrollToEnd()
+    else if (news) this.#jump.hidden = false
+  }
+
+  /** The changes in the server's HTML that belong to what is shown: those of older messages wait for their page. */
+  changesIn(html) {
+    const oldest = this.#messages.find(({position}) => position !== null)?.position ?? -Infinity
+    const isKnown = ({id}) => this.#messages.some((message) => message.id === id)
+    return messagesIn(html).filter((message) => message.position >= oldest || isKnown(message))
+  }
+
+  /** Shows an item that waits to be sent; returns its message. */
+  showUnsent(item) {
+    const message = unsentMessage(item, this.#pattern)
+    this.#messages.push(message)
+    this.#list.append(message.node)
+    return message
+  }
+
+  moveToEnd(message) {
+    this.#messages = [...this.#messages.filter((other) => other !== message), message]
+    this.#list.append(message.node)
+    this.arrange()
+    this.scrollToEnd()
+  }
+
+  remove(message) {
+    this.#messages = this.#messages.filter((other) => other !== message)
+    message.node.remove()
+    this.arrange()
+  }
+
+  clear() {
+    for (const {node} of this.#messages) node.remove()
+    this.#messages = []
+    this.#older.hidden = true
+  }
+
+  /** Sets day lines, groups and votes anew. Without a message there is the welcome, and nothing for the menu to do. */
+  arrange() {
+    this.#welcome.hidden = !this.isEmpty
+    this.#menuButton.hidden = this.isEmpty
+    this.#arrangeVotes()
+    this.#arrangeDays()
+  }
+
+  #arrangeVotes() {
+    const asVoter = ({node, author}) => ({
+      author,
+      asksForVote: node.querySelector(".vote") !== null,
+      words: node.querySelector(".body").textContent,
+    })
+    votes(this.#messages.map(asVoter)).forEach((vote, index) => showVote(this.#messages[index].node, vote))
+  }
+
+  #arrangeDays() {
+    const days = new Map([...this.#list.querySelectorAll(".day")].map((day) => [day.nextElementSibling, day]))
+    arrange(this.#messages).forEach(({newDay, follows}, index) => {
+      const {node, at, state, clientId} = this.#messages[index]
+      node.classList.toggle("follows", follows)
+      const wentAgain = state === "refused" && clientId && this.find(nextClientId(clientId))
+      if (wentAgain) node.querySelector("[name=retry]")?.remove()
+      if (!newDay) return
+      const day = days.get(node) ?? make("h2", {className: "day"})
+      const name = dayName(at)
+      if (day.textContent !== name) day.textContent = name
+      if (day.nextElementSibling !== node) node.before(day)
+      days.delete(node)
+    })
+    for (const leftOver of days.values()) leftOver.remove()
+  }
+
+  // The scroll
+
+  /** Whether the visitor reads at the end. The browser reports a scroll a frame late, so its place is asked for. */
+  get readsAlong() {
+    const {scrollHeight, scrollTop, clientHeight} = this.#box
+    return scrollTop >= this.#end || scrollHeight - scrollTop - clientHeight < NEAR_END_PX
+  }
+
+  scrollToEnd() {
+    if (!this.isEmpty) this.#box.scrollTop = this.#box.scrollHeight // the welcome is read from its start
+    this.#end = this.#box.scrollTop
+    this.#jump.hidden = true
+  }
+
+  focus() {
+    this.#box.focus({preventScroll: true})
+  }
+
+  #listen(onPress, onVote, signal) {
+    const stayAtEnd = () => this.readsAlong && this.scrollToEnd()
+    const sizes = new ResizeObserver(stayAtEnd)
+    sizes.observe(this.#box)
+    this.#box.addEventListener("load", stayAtEnd, {signal, capture: true}) // a picture has come
+    this.#box.addEventListener("scroll", () => this.#scrolled(), {signal, passive: true})
+    this.#box.addEventListener("click", (event) => this.#clicked(event, onPress), {signal})
+    this.#box.addEventListener("submit", (event) => {
+      event.preventDefault()
+      onVote(event.submitter.value)
+    }, {signal})
+    this.#jump.addEventListener("click", () => {
+      this.scrollToEnd()
+      this.focus()
+    }, {signal})
+    this.#older.addEventListener("click", (event) => {
+      event.preventDefault()
+      this.#showOlder()
+    }, {signal})
+    const isSeen = (entries) => entries.at(-1).isIntersecting && this.#showOlder()
+    this.#observer = new IntersectionObserver(isSeen, {root: this.#box, rootMargin: AHEAD})
+    this.#observer.observe(this.#older)
+    signal.addEventListener("abort", () => {
+      sizes.disconnect()
+      this.#observer.disconnect()
+    })
+  }
+
+  #scrolled() {
+    const reading = this.readsAlong
+    this.#end = reading ? this.#box.scrollTop : Infinity
+    if (reading) this.#jump.hidden = true
+  }
+
+  #clicked({target}, onPress) {
+    const button = target.closest("button")
+    const node = target.closest(".message")
+    if (!button || !node || button.type === "submit") return
+    onPress(this.#messages.find((message) => message.node === node), button)
+  }
+
+  // Older messages
+
+  async #showOlder() {
+    const link = this.#older
+    if (this.#loading || link.hidden) return
+    const focused = document.activeElement === link
+    this.#loading = this.#box.ariaBusy = true
+    this.#box.ariaLive = "off"
+    link.textContent = texts.older_loading
+    this.#observer.unobserve(link)
+    try {
+      const first = this.#messages.find(({id}) => id !== null)
+      this.#insertOlder(messagesIn(await this.#loadOlder(first.id)))
+      link.textContent = texts.older
+      this.#observer.observe(link) // reports the link again if it is still near
+    } catch {
+      link.textContent = texts.older_failed // the link waits to be pressed
+    }
+    if (focused && link.hidden) this.focus()
+    this.#loading = false
+    setTimeout(() => {
+      this.#box.ariaBusy = null
+      this.#box.ariaLive = "polite"
+    }, SETTLE_MS)
+  }
+
+  /** Not all browsers keep the place of what is read when something is put above it, so it is kept here. */
+  #insertOlder(incoming) {
+    const {messages, changes} = merge(this.#messages, incoming)
+    const {scrollHeight, scrollTop} = this.#box
+    this.#box.style.overflowAnchor = "none"
+    for (const {message, after} of changes) (after?.node ?? this.#welcome).after(message.node)
+    this.#messages = messages
+    this.arrange()
+    this.#older.hidden = changes.length < PAGE
+    this.#box.scrollTop = scrollTop + this.#box.scrollHeight - scrollHeight
+    requestAnimationFrame(() => (this.#box.style.overflowAnchor = ""))
+  }
+}

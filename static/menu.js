@@ -1,0 +1,51 @@
+/** The menu of the conversation as a whole: it is saved or deleted. The browser opens and closes menu and dialog. */
+
+import {make} from "./bubbles.js"
+import {texts} from "./config.js"
+
+const KEEP_ADDRESS_MS = 60_000 // the browser may begin to read a download late
+
+/** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` says that all is gone. */
+export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
+  const menu = root.querySelector(".menu")
+  const dialog = root.querySelector("dialog")
+  const alert = dialog.querySelector(".alert")
+
+  async function save() {
+    try {
+      offerDownload(await api.save())
+    } catch {
+      onFailure(texts.error_menu)
+    }
+  }
+
+  async function remove() {
+    try {
+      await api.deleteConversation()
+      dialog.close()
+      onDeleted()
+    } catch {
+      alert.textContent = texts.error_menu
+    }
+  }
+
+  menu.addEventListener("submit", (event) => {
+    event.preventDefault()
+    menu.hidePopover() // the focus goes back to the button, and from the dialog there, too
+    if (event.submitter.value === "save_conversation") return save()
+    alert.textContent = ""
+    dialog.showModal()
+  }, {signal})
+  dialog.addEventListener("submit", (event) => {
+    if (event.submitter.formMethod === "dialog") return // "Cancel"
+    event.preventDefault()
+    remove()
+  }, {signal})
+}
+
+function offerDownload(html) {
+  const url = URL.createObjectURL(new Blob([html], {type: "text/html"}))
+  const day = new Date().toISOString().slice(0, 10)
+  make("a", {href: url, download: `conversation-${day}.html`}).click()
+  setTimeout(() => URL.revokeObjectURL(url), KEEP_ADDRESS_MS)
+}

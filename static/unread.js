@@ -1,0 +1,71 @@
+/** Counts what a visitor of another site's page has not seen yet, tells that page, and rings. */
+
+import {texts} from "./config.js"
+
+const HEARSAY_MS = 300 // in which tabs hear of each other, over the site's pages
+
+export class Unread {
+  #visitor;
+  #list;
+  #newest;
+
+  /** `list` holds the bubbles; what it holds now is not new. */
+  constructor(visitor, list) {
+    this.#visitor = visitor
+    this.#list = list
+    this.#newest = lastId(list)
+  }
+
+  /** Finds the answers that nobody has seen and tells the site's page. Of several tabs one rings. */
+  look() {
+    const visitor = this.#visitor
+    const {open, sound} = visitor.page
+    const isWatched = open && !document.hidden
+    const answers = [...this.#list.querySelectorAll(".message.operator")]
+    for (const answer of answers.filter(({dataset}) => dataset.id > this.#newest)) {
+      const name = answer.querySelector(".from").textContent
+      visitor.tell({event: "message", detail: {id: Number(answer.dataset.id), name}, note: !isWatched && name})
+      if (!isWatched && sound) setTimeout(() => this.#ring(), HEARSAY_MS * (1 + 2 * Math.random()))
+    }
+    this.#newest = lastId(this.#list)
+    if (isWatched && visitor.seen !== this.#newest) {
+      visitor.seen = this.#newest
+      visitor.tell({keep: {seen: visitor.seen, at: Date.now()}})
+    }
+    const unread = answers.filter(({dataset}) => dataset.id > visitor.seen).length
+    const label = unread ? `${document.title}. ${texts.new_messages}: ${unread}` : ""
+    visitor.tell({unread, label})
+  }
+
+  /** Rings unless another tab has rung, or shows the answer: the site's pages hear of both from each other. */
+  #ring() {
+    const {page, seen} = this.#visitor
+    if (Math.max(seen, page.rang ?? 0) >= this.#newest) return
+    page.rang = this.#newest
+    this.#visitor.tell({keep: {rang: this.#newest}})
+    play()
+  }
+}
+
+/** The highest id of the list's messages; 0 if there is none. */
+export function lastId(list) {
+  return Math.max(0, ...Array.from(list.querySelectorAll("[data-id]"), ({dataset: {id}}) => Number(id)))
+}
+
+let audio
+
+/** Plays two soft notes. Until the visitor has touched the page the browser keeps silent. */
+export async function play() {
+  audio ??= new AudioContext()
+  await audio.resume()
+  for (const [pitch, delay] of [[660, 0], [880, 0.13]]) {
+    const at = audio.currentTime + delay
+    const [tone, volume] = [audio.createOscillator(), audio.createGain()]
+    tone.frequency.value = pitch
+    volume.gain.setValueAtTime(0.1, at)
+    volume.gain.exponentialRampToValueAtTime(0.001, at + 0.4)
+    tone.connect(volume).connect(audio.destination)
+    tone.start(at)
+    tone.stop(at + 0.4)
+  }
+}

@@ -1,0 +1,156 @@
+"""Serves `static/`: small, compressed, and named by its content, so that browsers may keep it.
+
+The sources are written for people. At its start each process makes them small and keeps what it
+serves in memory. whitenoise answers from there, at two kinds of addresses:
+
+- `/static/<digest>/<name>`, where the digest is that of all files together. What stands there never
+  changes, so browsers keep it for a year and do not ask again.
+- `/static/<name>` for those who cannot know the digest: sites that include `loader.js`. Browsers
+  ask each time whether it has changed.
+
+Knows nothing of Flask, the chat or the settings.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from wsgiref.headers import Headers
+
+from rcssmin import cssmin  # type: ignore[import-untyped]
+from rjsmin import jsmin  # type: ignore[import-untyped]
+from whitenoise import WhiteNoise  # type: ignore[import-untyped]
+from whitenoise.compress import Compressor  # type: ignore[import-untyped]
+from whitenoise.responders import Response, StaticFile  # type: ignore[import-untyped]
+
+SOURCES = Path(__file__).parent / "static"
+DIGEST_LENGTH = 12  # hex digits: 48 bits, enough to tell one release from another
+PLACEHOLDER = b"DIGEST"  # stands in loader.js for the digest
+KEPT_FOR_GOOD = "public, max-age=31536000, immutable"  # a year, the longest that caches honour
+ASKED_FOR_ANEW = "no-cache"  # kept, but used only after we said that it has not changed
+DIGEST_IN_PATH = re.compile(rf"/static/([0-9a-f]{{{DIGEST_LENGTH}}})/")
+CSS_IMPORT = re.compile(r'@import "([\w.]+)";')
+
+StartResponse = Callable[..., Any]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files as they are served, by name, and the digest of them all."""
+
+    contents: Mapping[str, bytes]
+    digest: str
+
+
+@cache
+def release() -> Release:
+    """Make all files small, once in each process; it takes about a hundredth of a second."""
+    contents = {
+        path.relative_to(SOURCES).as_posix(): made_small(path)
+        for path in sorted(SOURCES.rglob("*"))
+        if path.is_file()
+    }
+    together = hashlib.sha256()
+    for name, content in contents.items():
+        together.update(f"{name} {len(content)} ".encode() + content)
+    digest = together.hexdigest()[:DIGEST_LENGTH]
+    # The loader's own address never changes, so it has to be told where the other files are.
+    contents["loader.js"] = contents["loader.js"].replace(PLACEHOLDER, digest.encode())
+    return Release(contents, digest)
+
+
+def made_small(path: Path) -> bytes:
+    """The file without comments and needless blanks; a style with the styles that it imports."""
+    if path.suffix == ".js":
+        return bytes(jsmin(path.read_bytes()))
+    if path.suffix == ".css":
+        return bytes(cssmin(with_imports(path)))
+    return path.read_bytes()
+
+
+def with_imports(path: Path) -> bytes:
+    """The style with each imported file in place of its import: one request instead of several."""
+    text = path.read_text("utf-8")
+    return CSS_IMPORT.sub(
+        lambda found: with_imports(path.parent / found[1]).decode(), text
+    ).encode()
+
+
+class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
+    """One file, whole and compressed. Only the reading differs from whitenoise's own.
+
+    A folder in /tmp would not do: what is not asked for is cleaned away there after some days.
+    """
+
+    def __init__(self, name: str, content: bytes, headers: Headers) -> None:
+        compressed = Compressor.compress_gzip(content)
+        self._contents = {name: content}
+        if len(compressed) < len(content):
+            self._contents[f"{name}.gz"] = compressed
+        sizes = {path: size_as_stat(len(each)) for path, each in self._contents.items()}
+        super().__init__(name, headers.items(), {"gzip": f"{name}.gz"}, sizes)
+
+    def get_response(self, method: str, request_headers: dict[str, Any]) -> Response:
+        if method != "GET" or self.is_not_modified(request_headers):
+            return super().get_response(method, request_headers)
+        path, headers = self.get_path_and_headers(request_headers)
+        file = BytesIO(self._contents[path])
+        with suppress(KeyError, ValueError):  # no range is asked for, or none that makes sense
+            return self.get_range_response(request_headers["HTTP_RANGE"], headers, file)
+        return Response(HTTPStatus.OK, headers, file)
+
+
+def size_as_stat(size: int) -> os.stat_result:
+    """What whitenoise wants to know of a file: that it is one, how large, and no time of change."""
+    return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, size, 0, 0, 0))
+
+
+class StaticFiles(WhiteNoise):  # type: ignore[misc]
+    """Answers `/static/…` and leaves all else to the application behind it.
+
+    A page that was opened before an update goes on asking for modules by the digest it knows. It is
+    given the files of today, which may not be kept under that address: a module that is missing
+    would break that page for certain, one that is newer seldom does.
+    """
+
+    def __init__(self, app: Application, headers: Mapping[str, str]) -> None:
+        """`headers` go with every answer, whatever its status."""
+        super().__init__(app)
+        self._headers = [*headers.items()]
+        self._digest = release().digest
+        for name, content in release().contents.items():
+            self._add(f"/static/{name}", name, content, ASKED_FOR_ANEW)
+            self._add(f"/static/{self._digest}/{name}", name, content, KEPT_FOR_GOOD)
+
+    def _add(self, url: str, name: str, content: bytes, cache_control: str) -> None:
+        headers = Headers([])
+        self.add_mime_headers(headers, name, url)
+        headers["Cache-Control"] = cache_control
+        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        headers["Access-Control-Allow-Origin"] = "*"  # the loader imports modules on other sites
+        headers["Accept-Ranges"] = "bytes"
+        self.files[url] = FileInMemory(name, content, headers)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if (found := DIGEST_IN_PATH.match(path)) and found[1] != self._digest:
+            path = path.replace(f"/{found[1]}/", "/", 1)
+        static_file = self.files.get(path)
+        if static_file is None:
+            return self.application(environ, start_response)  # type: ignore[no-any-return]
+        if etag := environ.get("HTTP_IF_NONE_MATCH"):  # weak, where a proxy compressed it anew
+            environ["HTTP_IF_NONE_MATCH"] = etag.removeprefix("W/")
+
+        def start(status: str, headers: list[tuple[str, str]]) -> Any:
+            return start_response(status, headers + self._headers)
+
+        return self.serve(static_file, environ, start)  # type: ignore[no-any-return]

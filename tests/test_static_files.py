@@ -1,0 +1,231 @@
+"""Static files are small, compressed, kept for good where their address says what they hold."""
+
+import gzip
+import re
+import time
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from playwright.sync_api import Page
+from stage import ROOT, Stage
+
+from app import create_app
+from settings import Chat, Settings, Storage
+from static_files import made_small, release, with_imports
+
+SOURCES = ROOT / "static"
+SCRIPTS = sorted(path.name for path in SOURCES.glob("*.js"))
+STYLES = sorted(path.name for path in SOURCES.glob("*.css"))
+MODULES = [name for name in SCRIPTS if name != "loader.js"]
+SHOP = "https://shop.example"
+MINIFYING_SECONDS = 0.3
+KEPT_FOR_GOOD = "public, max-age=31536000, immutable"
+GZIP = {"Accept-Encoding": "gzip, deflate, br, zstd"}  # as browsers say it
+IMPORT = re.compile(r'^(?:import|export) .*"\./([\w.]+)"$', re.MULTILINE)
+
+
+def client_of(tmp_path: Path, public_url: str = "https://chat.example") -> FlaskClient:
+    return create_app(
+        Settings(
+            public_url=public_url,
+            chat=Chat(sites=(SHOP,)),
+            storage=Storage(url=f"sqlite:///{tmp_path}/chats.db"),
+        )
+    ).test_client()
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> FlaskClient:
+    return client_of(tmp_path)
+
+
+def addresses(page: str) -> list[str]:
+    """The files that a page asks for."""
+    return re.findall(r'(?:src|href)="([^"]*/static/[^"]+)"', page)
+
+
+# -- how long they are kept
+
+
+def test_what_a_page_asks_for_is_kept_for_good(client: FlaskClient) -> None:
+    for page in ("/", "/?embed=1", "/install"):
+        found = addresses(client.get(page).text)
+        assert found
+        for address in found:
+            answer = client.get(address)
+            assert answer.status_code == 200, address
+            assert answer.headers["Cache-Control"] == KEPT_FOR_GOOD
+            assert re.fullmatch(r"/static/[0-9a-f]{12}/[\w.]+", address)
+
+
+def test_the_loaders_address_stays_and_is_asked_for_anew(client: FlaskClient) -> None:
+    first = client.get("/static/loader.js")
+
+    assert first.headers["Cache-Control"] == "no-cache"
+    for etag in (first.headers["ETag"], f"W/{first.headers['ETag']}"):
+        again = client.get("/static/loader.js", headers={"If-None-Match": etag})
+        assert (again.status_code, again.data) == (304, b"")
+    other = client.get("/static/loader.js", headers={"If-None-Match": '"another"'})
+    assert (other.status_code, other.data) == (200, first.data)
+
+
+def test_the_loader_knows_where_the_panel_is(client: FlaskClient) -> None:
+    [address] = re.findall(r"static/[^\"]+panel\.js", client.get("/static/loader.js").text)
+
+    assert client.get(f"/{address}").headers["Cache-Control"] == KEPT_FOR_GOOD
+
+
+def test_a_page_of_before_an_update_is_given_the_files_of_today(client: FlaskClient) -> None:
+    answer = client.get("/static/0123456789ab/upload.js")
+
+    assert answer.data == release().contents["upload.js"]
+    assert answer.headers["Cache-Control"] == "no-cache"  # that address meant another file
+    assert client.get("/static/0123456789ab/gone.js").status_code == 404
+    assert client.get("/static/not-a-digest/upload.js").status_code == 404
+
+
+def test_the_digest_changes_with_any_file_and_with_nothing_else() -> None:
+    before = release().digest
+
+    assert release.__wrapped__().digest == before
+    changed = SOURCES / "changed.css"
+    changed.write_text("a{}")
+    try:
+        assert release.__wrapped__().digest != before
+    finally:
+        changed.unlink()
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_below_a_prefix_whether_or_not_the_proxy_strips_it(tmp_path: Path, stripped: bool) -> None:
+    client = client_of(tmp_path, "https://chat.example/myconnector")
+
+    for address in [*addresses(client.get("/").text), "/myconnector/static/loader.js"]:
+        assert address.startswith("/myconnector/static/")
+        path = address.removeprefix("/myconnector") if stripped else address
+        assert client.get(path).status_code == 200, path
+
+
+# -- how they are sent
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *STYLES, "icon.svg", "connector/on.svg"])
+def test_browsers_are_sent_gzip_and_others_the_plain_file(client: FlaskClient, name: str) -> None:
+    content = release().contents[name]
+    for address in (f"/static/{name}", f"/static/{release().digest}/{name}"):
+        packed, plain = client.get(address, headers=GZIP), client.get(address)
+
+        assert "Content-Encoding" not in plain.headers
+        assert plain.data == content
+        if len(packed.data) < len(content):  # a few are too small to be compressed
+            assert packed.headers["Content-Encoding"] == "gzip"
+            assert gzip.decompress(packed.data) == content
+            assert {packed.headers["Vary"], plain.headers["Vary"]} == {"Accept-Encoding"}
+        for answer in (packed, plain):
+            assert answer.headers["Content-Length"] == str(len(answer.data))
+
+
+def test_parts_and_heads_of_a_file(client: FlaskClient) -> None:
+    content = release().contents["chat.js"]
+
+    part = client.get("/static/chat.js", headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.data) == (206, content[10:20])
+    assert part.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
+    head = client.head("/static/chat.js")
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(content))
+    beyond = client.get("/static/chat.js", headers={"Range": f"bytes={len(content)}-"})
+    assert beyond.status_code == 416
+    nonsense = client.get("/static/chat.js", headers={"Range": "lines=1-2"})
+    assert (nonsense.status_code, nonsense.data) == (200, content)
+    assert client.post("/static/chat.js").status_code == 405
+
+
+def test_every_answer_keeps_the_browser_strict(client: FlaskClient) -> None:
+    etag = client.get("/static/chat.js").headers["ETag"]
+    strict = ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy")
+    page = client.get("/").headers
+
+    for headers, status in (
+        ({}, 200), ({"Range": "bytes=0-1"}, 206), ({"If-None-Match": etag}, 304),
+    ):  # fmt: skip
+        answer = client.get("/static/chat.js", headers=headers)
+        assert answer.status_code == status
+        for name in (*strict, "Strict-Transport-Security"):
+            assert answer.headers[name] == page[name], name
+    assert f"frame-ancestors 'self' {SHOP}" in page["Content-Security-Policy"]
+
+
+def test_nothing_beside_the_files_is_served(client: FlaskClient) -> None:
+    for path in ("/static/", "/static", "/static/../app.py", "/static/connector", "/static/x.js"):
+        assert client.get(path).status_code == 404, path
+
+
+def test_other_sites_may_import_what_the_loader_imports(client: FlaskClient) -> None:
+    for name in ("loader.js", "panel.js"):
+        answer = client.get(f"/static/{name}", headers={"Origin": SHOP})
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+# -- what the libraries make of them
+
+
+def test_making_them_small_takes_no_time() -> None:
+    began = time.perf_counter()
+    release.__wrapped__()
+
+    assert time.perf_counter() - began < MINIFYING_SECONDS
+
+
+def test_what_is_served_holds_no_comment_and_is_smaller() -> None:
+    for name in (*SCRIPTS, *STYLES):
+        source, small = with_imports(SOURCES / name), made_small(SOURCES / name)
+        assert len(small) < 0.9 * len(source), name
+        assert b"/*" not in small, name
+
+
+RULES = """([css]) => {
+  const sheet = new CSSStyleSheet()
+  sheet.replaceSync(css)
+  const spaces = (text) => text.replace(/,\\s+/g, ",").replace(/:\\s+/g, ":")
+  return [...sheet.cssRules].map((rule) => spaces(rule.cssText))
+}"""
+
+
+# Without the chat's page most of them fail as soon as they run, but then they have been read.
+PARSE = """(address) => import(address).catch((error) => {
+  if (error instanceof SyntaxError || /fetch/.test(error.message)) throw error
+})"""
+
+
+def test_the_small_files_mean_what_the_sources_mean(stage: Stage, page: Page) -> None:
+    """A browser reads every one of them; the page fixture sees that no script is in error."""
+    page.goto(f"{stage.chat}/static/icon.svg")  # a page without scripts of its own
+    for name in STYLES:
+        texts = [
+            each.decode() for each in (with_imports(SOURCES / name), made_small(SOURCES / name))
+        ]
+        source, small = (page.evaluate(RULES, [text]) for text in texts)
+        assert source
+        assert small == source, name
+    for name in SCRIPTS:
+        page.evaluate(PARSE, f"{stage.chat}/static/{name}")
+
+
+def imported(name: str) -> set[str]:
+    """All modules that a module needs before it runs, itself among them."""
+    found = {name}
+    for other in IMPORT.findall((SOURCES / name).read_text("utf-8")):
+        found |= imported(other)
+    return found
+
+
+@pytest.mark.parametrize("query", ["", "?embed=1"])
+def test_a_page_names_all_modules_at_once(client: FlaskClient, query: str) -> None:
+    """Else the browser would learn of each from another, one journey after the other."""
+    page = client.get(f"/{query}").text
+    named = {address.rpartition("/")[2] for address in addresses(page)}
+    [entry] = re.findall(r'<script type="module" src="[^"]*/([\w.]+)"', page)
+
+    assert {name for name in named if name.endswith(".js")} == imported(entry)
