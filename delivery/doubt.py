@@ -15,7 +15,7 @@ from delivery.reaction import (
     look_again_at,
     to_finding,
 )
-from rest.errors import NO_SESSION, BitrixError, Cause, OutcomeUnknown, may_go_on
+from rest.errors import NO_SESSION, BitrixError, Cause, Reach, may_go_on
 from store.records import Delivery, Outcome
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Doubt:
                     found |= self._search(run, missing)
                 except BitrixError as error:
                     # A dialog that cannot be read holds up no other while others can be.
-                    alone = newest is not None and isinstance(error, OutcomeUnknown)
+                    alone = newest is not None and error.reach in (Reach.ITEM, Reach.LINE)
                     self._not_settled(missing, error, _look_at(run) if alone else LOOK)
                     if not alone:
                         return

@@ -1,10 +1,14 @@
 """Operators' messages, from the event to what the store keeps; and their HTML."""
 
+import threading
+
 from bbcode import take_signature, to_html
 from files import files_html
 from portal.events import IncomingMessage
 from storage import Store
 from store.records import File, OperatorMessage
+
+RENDERED_AT_ONCE = 20  # messages; rendering holds up this process as long as they take
 
 
 def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
@@ -37,10 +41,10 @@ def text_html(text: str) -> str:
     return to_html(text) if text else ""
 
 
-def render_outdated(store: Store) -> int:
-    """Render again what an earlier renderer wrote; returns how many messages."""
+def render_outdated(store: Store, stop: threading.Event) -> int:
+    """Render again what an earlier renderer wrote, until `stop`; returns how many messages."""
     count = 0
-    while messages := store.messages.to_render(limit=200):
+    while not stop.is_set() and (messages := store.messages.to_render(limit=RENDERED_AT_ONCE)):
         store.messages.save_rendered(
             {one: (text_html(one.text), files_html(one.files)) for one in messages}
         )

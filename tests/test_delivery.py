@@ -1,4 +1,4 @@
-"""The sender, a step at a time: a real store, and a portal that answers as told."""
+"""The worker, a step at a time: a real store, and a portal that answers as told."""
 
 import json
 import math
@@ -45,6 +45,7 @@ from store.records import (
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
+DIALOG_METHOD = "im.dialog.messages.get"
 LINE = 7
 FILE = {"name": "a.pdf", "type": "file", "link": "https://x.example/a", "size": 1}
 LIMITS = Limits("an address", 10_000, 10_000)
@@ -1065,8 +1066,11 @@ def test_a_call_whose_connection_broke_may_go_on_as_long_as_a_call_may_take(
     assert bitrix.sent == [["first"], ["second"], ["second"]]
 
 
+@pytest.mark.parametrize(
+    "error", [OutcomeUnknown("HTTP_502", DIALOG_METHOD), Refused("HTTP_403", DIALOG_METHOD)]
+)
 def test_a_dialog_that_cannot_be_read_holds_up_no_other(
-    store: Store, bitrix: FakeBitrix, sender: Worker
+    store: Store, bitrix: FakeBitrix, sender: Worker, error: BitrixError
 ) -> None:
     for chat in (1, 2):
         write(store, "first", chat)
@@ -1076,7 +1080,7 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
         write(store, "second", chat)
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND), OutcomeUnknown("NO_REPLY", SEND)]
     run(sender, NOW)
-    bitrix.broken_dialogs[5121] = OutcomeUnknown("HTTP_502", "im.dialog.messages.get")
+    bitrix.broken_dialogs[5121] = error
     ids = {chat: store.messages.latest(chat_id(chat), None, 2)[-1].id for chat in (1, 2)}
     bitrix.dialog = [said(11, str(ids[2]))]
     bitrix.asked.clear()

@@ -10,22 +10,21 @@ from stage import ROOT
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
     {"values"},
-    {"settings", "texts", "bbcode", "theme"},
+    {"settings", "texts", "bbcode"},
     {"rest", "store"},
-    {"bitrix", "storage", "files", "identity"},
+    {"bitrix", "storage", "files"},
     {"live", "portal"},
     {"delivery"},
-    {"web", "static_files"},
-    {"visitor"},
-    {"chat", "handler"},
+    {"services"},
+    {"web"},
     {"app"},
+    {"commands"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 CLASS_LINES, FILE_LINES, FUNCTION_LINES = 250, 400, 50
 PARTS = (ast.ClassDef, ast.FunctionDef)
 # What is larger, and why.
 LARGER: dict[str, str] = {
-    "chat.py": "the visitor's doors are taken apart next, into web/",
     "sandbox/control.py": "one button of the portal after the other, none knows another",
     "sandbox/methods.py Methods": "one method of the portal after the other, none knows another",
     "sandbox/talks.py Talks": "to be taken apart with the sandbox's import circle",

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from werkzeug.test import TestResponse
 
-import identity
 from app import create_app
 from settings import Chat, Settings, Storage
+from web import identity
 
 KEY, SITE, DAYS = "k" * 32, "https://shop.example", 365
 NOW = 1_790_000_000

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,13 @@ def test_a_store_of_before_keeps_what_it_holds(written_before: Path) -> None:
 
 def test_what_was_rendered_before_is_rendered_again_with_its_files(written_before: Path) -> None:
     with closing(opened(written_before)) as store:
-        assert render_outdated(store) == 8
+        assert render_outdated(store, threading.Event()) == 8
 
         vote = store.messages.latest(CHAT, None, 50)[1]
         assert vote.text_html == "Please vote"
         assert "a.pdf" in vote.files_html
         assert vote.html == f"Please vote<br>{vote.files_html}"
-        assert render_outdated(store) == 0
+        assert render_outdated(store, threading.Event()) == 0
 
 
 def test_what_waited_in_a_store_of_before_is_delivered_once_and_in_order(

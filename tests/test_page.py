@@ -14,7 +14,7 @@ from pages import agree, chat_of, close_chat, open_page, page_of, shows, write
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from stage import ROOT, Stage, Visitor, wait_until
 
-from static_files import with_imports
+from web.static_files import with_imports
 
 expect.set_options(timeout=30_000)
 CONSENT = "I agree that Example Ltd stores my messages."

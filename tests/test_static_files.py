@@ -12,7 +12,7 @@ from stage import ROOT, Stage
 
 from app import create_app
 from settings import Chat, Settings, Storage
-from static_files import made_small, release, with_imports
+from web.static_files import made_small, release, with_imports
 
 SOURCES = ROOT / "static"
 SCRIPTS = sorted(path.name for path in SOURCES.glob("*.js"))

@@ -6,7 +6,7 @@ import re
 import pytest
 from stage import ROOT
 
-from theme import DARK, LIGHT, theme_css, themes
+from web.theme import DARK, LIGHT, theme_css, themes
 
 ODD = ("#ffff00", "#ffd400", "#000000", "#ffffff", "#777777", "#757575", "#ff0000", "#00ff00",
        "#0000ff", "#c8102e", "#00e5ff", "#f5f5dc")  # fmt: skip

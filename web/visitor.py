@@ -19,10 +19,10 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-import identity
 from portal.forms import Form, text_of
 from store.records import Chat
-from web import (
+from web import identity
+from web.asking import (
     Problem,
     digest,
     embedding_site,

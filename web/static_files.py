@@ -31,7 +31,7 @@ from whitenoise import WhiteNoise  # type: ignore[import-untyped]
 from whitenoise.compress import Compressor  # type: ignore[import-untyped]
 from whitenoise.responders import Response, StaticFile  # type: ignore[import-untyped]
 
-SOURCES = Path(__file__).parent / "static"
+SOURCES = Path(__file__).parent.parent / "static"
 DIGEST_LENGTH = 12  # hex digits: 48 bits, enough to tell one release from another
 PLACEHOLDER = b"DIGEST"  # stands in loader.js for the digest
 KEPT_FOR_GOOD = "public, max-age=31536000, immutable"  # a year, the longest that caches honour

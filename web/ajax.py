@@ -1,0 +1,66 @@
+"""What the chat page asks at `/ajax`."""
+
+from flask import Response, abort, request
+from flask.typing import ResponseReturnValue
+
+from portal import forms
+from portal.forms import Form
+from web.asking import Problem, posted_form, services
+from web.bubbles import HISTORY, bubbles
+from web.conversation import delete_conversation, save_conversation
+from web.files import upload_file, visitors_file
+from web.messages import send_message
+from web.stream import chat_stream
+from web.submission import message_id
+from web.visitor import check_origin, current_visitor, forget, identify, renew
+
+MAX_BODY_BYTES = 1 << 20
+
+
+def ajax() -> ResponseReturnValue:
+    """What the chat page asks: its history, what is new, or to send a message."""
+    if request.method != "POST":
+        match request.args.get("type"):
+            case "chat_stream":
+                return chat_stream()
+            case "file":
+                return visitors_file(request.args.get("key", ""))
+        abort(405)
+    check_origin()
+    form = chat_form()
+    asked = {
+        "chat_history": chat_history,
+        "send_message": send_message,
+        "upload_file": upload_file,
+        "save_conversation": save_conversation,
+        "delete_conversation": delete_conversation,
+        "identify": identify,
+        "forget": forget,
+    }.get(str(form.get("type")))
+    if asked is None:
+        raise Problem("errors.unknown_type", 400)
+    return asked(form)
+
+
+def chat_history(form: Form) -> ResponseReturnValue:
+    """The visitor's messages as an HTML fragment, oldest first; nobody else's, whoever asks."""
+    before = message_id(form, "before")
+    limit = min(forms.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
+    visitor = current_visitor()
+    renew(visitor)
+    messages = services().store.messages.latest(visitor.chat_id, before, limit) if visitor else []
+    return Response(bubbles(messages), mimetype="text/html")
+
+
+def chat_form() -> Form:
+    """The posted fields. Uploads alone may be larger than all other requests."""
+    rules = services().settings.files
+    length = request.content_length or 0  # what does not say how long it is, is short
+    if rules.enabled and length and request.mimetype == "multipart/form-data":
+        request.max_content_length = rules.largest_bytes + MAX_BODY_BYTES
+        if length > request.max_content_length:
+            raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
+    form = posted_form()
+    if form.get("type") != "upload_file" and length > MAX_BODY_BYTES:
+        raise Problem("errors.too_large", 413)
+    return form

@@ -1,0 +1,109 @@
+"""Who asks, in which language, and with which form."""
+
+import hashlib
+import json
+import logging
+from typing import cast
+
+from flask import current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from portal import forms
+from portal.forms import BadRequest, Form
+from services import Services
+from texts import DEFAULT, languages, text
+
+log = logging.getLogger(__name__)
+
+
+def services() -> Services:
+    return cast(Services, current_app.extensions["sitechat"])
+
+
+def address() -> str:
+    """Whoever asks, as a digest: the store need not know more."""
+    return digest(f"{request.remote_addr} {current_app.secret_key!r}")
+
+
+def digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
+
+
+def embedding_site() -> str:
+    """The origin of the other site that embeds the chat; "" for our own page.
+
+    Our frame says it, having heard it from the browser, in a header that no other site's page can
+    send; a page that asks us past the frame is named by the browser itself.
+    """
+    settings = services().settings
+    own = ("", settings.origin)
+    origin = request.headers.get("Origin", "")
+    said = request.headers.get("X-Chat-Site", "") if origin in own else origin
+    return said if said not in own and said in settings.chat.sites else ""
+
+
+def language() -> str:
+    """The language of whoever asks: an admin's from the portal, a visitor's from the browser.
+
+    A page that embeds the chat may have one of its own.
+    """
+    setting = services().settings.chat.language
+    if asked := asked_language():
+        return asked
+    if request.endpoint in ("install", "handler"):
+        asked = request.args.get("LANG", "")[:2].lower()
+        if asked in languages():
+            return asked
+        return request.accept_languages.best_match(languages()) or DEFAULT
+    asked = request.headers.get("X-Chat-Language") or request.args.get("lang", "")
+    if asked in languages():
+        return asked
+    if setting != "auto":
+        return setting
+    return request.accept_languages.best_match(languages()) or DEFAULT
+
+
+def asked_language() -> str | None:
+    """The one that the site around the chat asks for by `?lang=`, if we have it."""
+    asked = request.args.get("lang", "")[:2].lower()
+    return asked if request.endpoint in ("index", "ajax") and asked in languages() else None
+
+
+def posted_form() -> Form:
+    """The fields of the body, from a form as browsers, jQuery and PHP send it."""
+    if request.mimetype == "multipart/form-data":
+        if any("\ufffd" in value for value in request.form.values()):
+            raise BadRequest("not_utf8")
+        return forms.nested(request.form.items(multi=True))
+    if request.mimetype not in ("application/x-www-form-urlencoded", ""):
+        raise Problem("errors.form_expected", 415)
+    body = request.get_data()
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge  # werkzeug cuts what does not say how long it is
+    return forms.decode_form(body)
+
+
+def any_form() -> Form:
+    """Fields of the query and the body; the body's count where both have them, as in PHP."""
+    body = posted_form() if request.method == "POST" else {}
+    return forms.decode_form(request.query_string) | body
+
+
+class Problem(Exception):
+    """A request that gets no further; `key` names the text that says why."""
+
+    def __init__(self, key: str, status: int, **values: object) -> None:
+        super().__init__(key)
+        self.key = key
+        self.status = status
+        self.values = values
+
+
+def note_refusal(key: str, **values: object) -> None:
+    """Count a request that was turned away; `work` takes the counts to the store.
+
+    `key` and its values name the text that tells an admin why, in whatever language.
+    """
+    told = {name: str(value)[:200] for name, value in values.items()}
+    services().refused[json.dumps([f"/{request.endpoint or ''}", key, told])] += 1
+    log.warning("refused: %s: %s", request.endpoint, text(DEFAULT, key, **values))

@@ -1,0 +1,163 @@
+"""Bitrix24's door: events, and the connector's settings page.
+
+What comes is decoded, checked and proved, stored, and only then answered: Bitrix24 posts nothing
+twice.
+"""
+
+import time
+from collections.abc import Callable
+
+from flask import Response, g, request
+from flask.typing import ResponseReturnValue
+
+from portal import events
+from portal.faults import Fault
+from portal.forms import BadRequest, Form, number_of, text_of
+from portal.inbox import operator_message
+from store.records import TooMany
+from web.asking import any_form, language, note_refusal, services
+from web.install import take_install_hit
+from web.portal_page import admin_text, fault_page, portal_page, wait_page
+
+
+def handler() -> ResponseReturnValue:
+    """What Bitrix24 posts: an event, the connector's settings page, or the application's page."""
+    form = any_form()
+    if "event" in form:
+        return receive_event(form)
+    if form.get("PLACEMENT") == "SETTING_CONNECTOR":
+        return connect(form)
+    if form.get("PLACEMENT") == "DEFAULT":
+        name = services().settings.connector.name
+        return portal_page("title_app", [admin_text("app_page", name=name)], done=True)
+    if "PLACEMENT" in form:
+        raise BadRequest("placement")
+    raise BadRequest("missing", field="event / PLACEMENT")
+
+
+def receive_event(form: Form) -> ResponseReturnValue:
+    """Store what an event says. There is no second try, so it is stored before we answer."""
+    event = events.read_event(form)
+    g.event = event.name  # lost, if we fail
+    try:
+        genuine = services().proof.is_from_portal(event)
+    except Fault as fault:
+        return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
+    if not genuine:
+        raise BadRequest("token", 403)
+    action = EVENTS.get(event.name)
+    if action is None:
+        raise BadRequest("unknown_event")
+    action(event)
+    services().worker.wake()
+    return Response("ok", mimetype="text/plain")
+
+
+def note_loss(response: Response) -> Response:
+    """What we answer so, the portal does not post again: it may have been an operator's answer."""
+    if request.endpoint == "handler" and (
+        response.status_code >= 500 or response.status_code == 429
+    ):
+        note_refusal("reasons.answered", status=response.status_code)
+        if "event" in g:
+            services().lost.set()
+    return response
+
+
+def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
+    """Whether the event is of our connector; another one of the same application is not."""
+    connector = text_of(events.fields_of(event), key)
+    return connector.lower() == services().settings.connector.id
+
+
+def on_message_add(event: events.Event) -> None:
+    data = events.fields_of(event)
+    line = number_of(data, "LINE")
+    if is_ours(event):
+        added = [operator_message(one, line) for one in events.read_messages(data)]
+        services().store.messages.add_from_operators(added, time.time())
+
+
+def on_message_update(event: events.Event) -> None:
+    data = events.fields_of(event)
+    line = number_of(data, "LINE")
+    if is_ours(event):
+        for one in events.read_changed_messages(data, with_text=True):
+            edited = operator_message(one, line)
+            services().store.messages.edit(edited, time.time(), event.queued_at)
+
+
+def on_message_delete(event: events.Event) -> None:
+    data = events.fields_of(event)
+    line = number_of(data, "LINE")
+    if is_ours(event):
+        for one in events.read_changed_messages(data, with_text=False):
+            services().store.messages.take_back(operator_message(one, line), time.time())
+
+
+def on_dialog_start(event: events.Event) -> None:
+    note_dialogs(event, closed_at=None)
+
+
+def on_dialog_finish(event: events.Event) -> None:
+    note_dialogs(event, closed_at=time.time())
+
+
+def note_dialogs(event: events.Event, closed_at: float | None) -> None:
+    data = events.fields_of(event)
+    line = number_of(data, "LINE")
+    for dialog in events.read_dialogs(data):
+        if is_ours(event):
+            services().store.chats.note_dialog(
+                dialog.chat_id,
+                line,
+                dialog.portal_chat_id,
+                dialog.portal_user_id,
+                dialog.session_id,
+                closed_at,
+            )
+
+
+def on_status_delete(event: events.Event) -> None:
+    line = number_of(events.fields_of(event), "line")
+    if is_ours(event, "connector"):
+        services().store.portal.disconnect_line(line)
+
+
+def on_line_delete(event: events.Event) -> None:
+    services().store.portal.disconnect_line(number_of({"data": event.data}, "data"))
+
+
+def on_uninstall(_: events.Event) -> None:
+    services().store.portal.forget()
+
+
+EVENTS: dict[str, Callable[[events.Event], None]] = {
+    "ONIMCONNECTORMESSAGEADD": on_message_add,
+    "ONIMCONNECTORMESSAGEUPDATE": on_message_update,
+    "ONIMCONNECTORMESSAGEDELETE": on_message_delete,
+    "ONIMCONNECTORDIALOGSTART": on_dialog_start,
+    "ONIMCONNECTORDIALOGFINISH": on_dialog_finish,
+    "ONIMCONNECTORSTATUSDELETE": on_status_delete,
+    "ONIMCONNECTORLINEDELETE": on_line_delete,
+    "ONAPPUNINSTALL": on_uninstall,
+}
+
+
+def connect(form: Form) -> ResponseReturnValue:
+    """The settings page of the connector: switch it on for the line it was opened for."""
+    try:
+        placement = events.read_placement(form)
+        take_install_hit()
+        services().connector.connect(placement)
+    except BadRequest as error:
+        return fault_page("title_not_connected", Fault("form", 400, why=error.told(language())))
+    except TooMany as error:
+        return wait_page("title_not_connected", error)
+    except Fault as fault:
+        return fault_page("title_not_connected", fault)
+    services().worker.wake()
+    name = services().settings.connector.name
+    key = "connected" if placement.active else "disconnected"
+    lines = [admin_text(key, name=name, line=placement.line)]
+    return portal_page(f"title_{key}", lines, done=True)

@@ -1,0 +1,43 @@
+"""The headers that keep our pages to themselves."""
+
+from flask import Response, g, request
+
+from settings import Settings, origin_of
+from web.asking import services
+
+
+def secure(response: Response) -> Response:
+    """Headers that keep the pages to themselves; only the portal and named sites frame them."""
+    settings = services().settings
+    scripts, styles, ancestors = "'self'", "'self'", ""
+    if request.endpoint in ("install", "handler"):
+        portal = settings.bitrix24.portal
+        ancestors = g.get("frame_ancestors") or (origin_of(portal) if portal else "'self'")
+        if "nonce" in g:
+            origin = g.script_origin
+            scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")
+    elif "style_nonce" in g:
+        styles += f" 'nonce-{g.style_nonce}'"
+    for name, value in strict_headers(settings, scripts, styles, ancestors).items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def strict_headers(
+    settings: Settings, scripts: str = "'self'", styles: str = "'self'", ancestors: str = ""
+) -> dict[str, str]:
+    """What goes with every answer; without `ancestors` only we and the named sites may frame it."""
+    ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
+    # A portal on plain HTTP is one on this very machine; its pictures are still an operator's.
+    images = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
+    headers = {
+        "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"
+        f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"
+        f" base-uri 'none'; frame-ancestors {ancestors}",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+    }
+    if settings.public_url.startswith("https:"):
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return headers

@@ -1,0 +1,34 @@
+"""A visitor's message: stored, and queued for Bitrix24, before we answer."""
+
+import time
+
+from flask.typing import ResponseReturnValue
+
+from portal.forms import Form
+from store.records import Chat, Limits, Message
+from web.asking import address, services
+from web.page import back_to_page, wants_page
+from web.submission import read_submission
+
+
+def send_message(form: Form) -> ResponseReturnValue:
+    """Accept one message. It is stored, and queued for Bitrix24, before we answer."""
+    written = read_submission(form)
+    stored = services().store.messages.add_from_visitor(written, limits(), time.time())
+    return accepted(written.chat, stored, form)
+
+
+def accepted(chat: Chat, stored: Message, form: Form) -> ResponseReturnValue:
+    services().worker.wake()
+    if wants_page():
+        return back_to_page()
+    return {
+        "chat": chat.id,
+        "post": form,
+        "result": {"id": stored.id, "state": stored.state},
+    }
+
+
+def limits() -> Limits:
+    limit = services().settings.limits
+    return Limits(address(), limit.visitor_per_minute, limit.address_per_minute)

@@ -1,0 +1,101 @@
+"""The chat page, which works without JavaScript too."""
+
+import secrets
+from typing import Any
+
+from flask import g, redirect, request, url_for
+from flask import render_template as render
+from flask.typing import ResponseReturnValue
+
+from texts import all_texts, text
+from web.asking import asked_language, language, services
+from web.bubbles import HISTORY, bubbles, chat_texts
+from web.submission import has_consented, message_id
+from web.theme import theme_css, themes
+from web.visitor import current_visitor, renew
+
+PLAIN_FORMS = ("send_message", "upload_file", "save_conversation", "delete_conversation")
+
+
+def index() -> ResponseReturnValue:
+    """The chat page, with the conversation so far, so that it works without JavaScript."""
+    renew(None)
+    return chat_page(before=message_id(request.args, "before"))
+
+
+def chat_page(
+    error: str | None = None,
+    message: str = "",
+    name: str = "",
+    before: int | None = None,
+    deleting: bool = False,
+) -> str:
+    """The page with the last messages, or with those before the message `before`."""
+    # Framed by the loader, it cannot know its visitor yet: static/embed.js learns of it.
+    embed = request.method == "GET" and "embed" in request.args
+    settings = services().settings.chat
+    visitor = None if embed else current_visitor()
+    messages = (
+        services().store.messages.latest(visitor.chat_id, before, HISTORY + 1) if visitor else []
+    )
+    shown_messages = messages[-HISTORY:]
+    return render(
+        "index.html",
+        texts=chat_texts(),
+        script_texts=all_texts(language())["chat"],
+        lang=language(),
+        title=settings.title,
+        name=name or (visitor.chat.name if visitor and visitor.chat else ""),
+        messages_html=bubbles(shown_messages),
+        older=shown_messages[0].id if len(messages) > HISTORY else None,
+        before=before,
+        error=error,
+        message=message,
+        limit=settings.message_limit,
+        files=told_file_rules(),
+        sites=[services().settings.origin, *settings.sites] if embed else None,
+        settings=settings,
+        ask_consent=settings.consent and not has_consented(visitor),
+        deleting=deleting,
+        asked_language=asked_language(),
+        theme=page_theme(settings.accent),
+    )
+
+
+def page_theme(accent: str) -> dict[str, str] | None:
+    """The page's colours where the company has one; the style's nonce is its leave to stand."""
+    if not accent:
+        return None
+    g.style_nonce = secrets.token_urlsafe(16)
+    light, dark = themes(accent)
+    css = theme_css(accent)
+    return {"css": css, "nonce": g.style_nonce, "light": light["bar"], "dark": dark["bar"]}
+
+
+def told_file_rules() -> dict[str, Any] | None:
+    """What the page says and checks before an upload; None where no files are taken."""
+    rules = services().settings.files
+    if not rules.enabled:
+        return None
+    values = {"megabytes": rules.megabytes, "types": ", ".join(rules.types)}
+    accept = ",".join(f".{one}" for one in rules.types)
+    return {
+        "accept": accept,
+        "limits": text(language(), "page.file_limits", **values),
+        "rules": {  # for the script
+            "accept": accept,
+            "bytes": rules.largest_bytes,
+            "large": text(language(), "errors.file_large", **values),
+            "type": text(language(), "errors.file_type", **values),
+        },
+    }
+
+
+def back_to_page() -> ResponseReturnValue:
+    return redirect(url_for("index", lang=asked_language()), 303)
+
+
+def wants_page() -> bool:
+    """Whether a plain HTML form asks, without our script."""
+    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return best == "text/html"

@@ -1,0 +1,56 @@
+"""What changes in a visitor's chat, as Server-Sent Events."""
+
+import re
+from collections.abc import Iterator
+
+from flask import Response, current_app, request
+from flask.typing import ResponseReturnValue
+
+from store.records import Message
+from web.asking import services
+from web.bubbles import HISTORY, VOTE, chat_texts, told
+from web.visitor import check_origin, current_visitor
+
+
+def chat_stream() -> ResponseReturnValue:
+    """What changes in the visitor's chat, as Server-Sent Events, each a message's HTML.
+
+    `Last-Event-ID` is the revision after which to begin. With `once` the answer ends with what is
+    there: so the same can be asked for where a proxy holds an endless answer back. A header names
+    the chat: another than before means that that one was deleted.
+    """
+    check_origin()
+    visitor = current_visitor()
+    if visitor is None:
+        return "", 204
+    last_id = request.headers.get("Last-Event-ID", "")
+    after = int(last_id) if re.fullmatch("[0-9]{1,18}", last_id) else None
+    if request.args.get("once"):
+        changes: Iterator[Message | None] = iter(
+            services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
+        )
+    else:
+        changes = services().live.follow(visitor.chat_id, after)
+    response = Response(event_stream(changes), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    response.headers["X-Chat-Id"] = visitor.chat_id
+    return response
+
+
+def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
+    """Messages as Server-Sent Events, None as a heartbeat."""
+    template, texts = current_app.jinja_env.get_template("messages.html"), chat_texts()
+    store = services().store
+
+    def event(message: Message | None) -> str:
+        if message is None:
+            return ":\n\n"
+        before: list[Message] = []
+        if message.author == "visitor" and VOTE.match(message.text):  # perhaps an answer
+            before = store.messages.latest(message.chat_id, message.id, HISTORY)
+        html = template.render(messages=told([*before, message], texts)[-1:], texts=texts)
+        data = "".join(f"data: {line}\n" for line in html.split("\n"))
+        return f"id: {message.revision}\n{data}\n"
+
+    return (event(message) for message in changes)

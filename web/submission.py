@@ -1,0 +1,119 @@
+"""The form of a visitor's message, parsed once."""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from flask import request
+
+from bbcode import to_html
+from portal import forms
+from portal.forms import Form
+from store.records import Chat, VisitorMessage
+from web.asking import Problem, services
+from web.visitor import EMAIL, Visitor, begin_session, current_visitor, remember
+
+NAME_LIMIT = 100  # letters
+PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
+PAGE_LIMIT = 2000  # letters of the address of the page where the visitor writes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a visitor's form says. A field that is there and wrong has been turned away by now."""
+
+    message: str
+    name: str | None  # None where the form does not say
+    email: str
+    phone: str
+    page: str
+    client_id: str | None
+    agrees: bool  # to what the settings ask consent for
+
+    @classmethod
+    def of(cls, form: Form, needs_text: bool = True) -> Self:
+        """Raises Problem, or BadRequest for a field that is no text."""
+        limit = services().settings.chat.message_limit
+        message = forms.text_of(form, "message", "").replace("\r\n", "\n")
+        if needs_text and not message.strip():
+            raise Problem("errors.message_missing", 400)
+        if len(message) > limit:
+            raise Problem("errors.message_long", 400, length=len(message), limit=limit)
+        name = forms.text_of(form, "name", "").strip()
+        if len(name) > NAME_LIMIT:
+            raise Problem("errors.name_long", 400, limit=NAME_LIMIT)
+        page = forms.text_of(form, "page", "") or request.referrer or ""
+        client_id = forms.text_of(form, "client_id", "")
+        return cls(
+            message=message,
+            name=name if "name" in form else None,
+            email=matched(forms.text_of(form, "email", ""), EMAIL, "errors.email"),
+            phone=matched(forms.text_of(form, "phone", ""), PHONE, "errors.phone"),
+            page=page if re.match(r"https?://", page) and len(page) <= PAGE_LIMIT else "",
+            client_id=canonical_uuid(client_id) if client_id else None,
+            agrees=form.get("consent") == "yes",
+        )
+
+    def chat(self, visitor: Visitor, consent: str | None) -> Chat:
+        """The visitor's chat with what this form tells of them; `consent` word for word."""
+        now = time.time()
+        chat = visitor.chat or Chat(
+            visitor.chat_id, self.name or "", "", "", "", None, now, now, None, None, None, None
+        )
+        return replace(
+            chat,
+            name=chat.name if self.name is None else self.name,
+            email=self.email or chat.email,
+            phone=self.phone or chat.phone,
+            page=self.page or chat.page,
+            consent=chat.consent or consent,
+            consent_at=chat.consent_at or (now if consent else None),
+        )
+
+
+def read_submission(form: Form, with_file: bool = False) -> VisitorMessage:
+    """The message of a form, in the chat of whoever asks; both begin here where there is none."""
+    submission = Submission.of(form, needs_text=not with_file)
+    visitor = current_visitor()
+    consent = consent_of(submission, visitor)
+    visitor = visitor or begin_session(submission.client_id or "")
+    remember(visitor)
+    text = submission.message
+    html = to_html(text) if text else ""
+    return VisitorMessage(submission.chat(visitor, consent), text, html, submission.client_id)
+
+
+def consent_of(submission: Submission, visitor: Visitor | None) -> str | None:
+    """What the visitor agrees to with this message; None where there is nothing to ask."""
+    settings = services().settings.chat
+    if not settings.consent or has_consented(visitor):
+        return None
+    if not submission.agrees:
+        raise Problem("errors.consent_missing", 400)
+    return f"{settings.consent} {settings.consent_link}".strip()
+
+
+def has_consented(visitor: Visitor | None) -> bool:
+    return bool(visitor and visitor.chat and visitor.chat.consent)
+
+
+def canonical_uuid(value: str) -> str:
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise Problem("errors.client_id", 400) from None
+
+
+def matched(value: str, pattern: re.Pattern[str], fault: str) -> str:
+    """The value, or a fault where it is there and wrong: the portal would refuse the message."""
+    value = value.strip()
+    if value and not pattern.fullmatch(value):
+        raise Problem(fault, 400)
+    return value
+
+
+def message_id(form: Mapping[str, Any], key: str) -> int | None:
+    return forms.number_of(dict(form), key) if form.get(key) else None
