@@ -12,23 +12,17 @@ from typing import Any
 
 import pytest
 
-from bitrix import BitrixError, Grant, OutcomeUnknown, Refused, SetupFault, TryLater
-from connector import (
-    EVENTS,
-    Claim,
-    Connector,
-    Fault,
-    TokenKeeper,
-    edited_message,
-    keep_added,
-    keep_edited,
-    operator_message,
-    render_outdated,
-)
-from database import StoreUnavailable
-from events import Auth, Event, IncomingFile, IncomingMessage, Placement
 from settings import Settings
-from storage import Chat, Limits, OperatorMessage, Outdated, Portal, Store, TooMany
+from portal.connector import Claim, Connector, EVENTS
+from portal.events import Auth, Event, IncomingFile, IncomingMessage, Placement
+from portal.faults import Fault
+from portal.inbox import operator_message, render_outdated
+from portal.tokens import StoredTokens
+from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
+from rest.replies import Grant
+from storage import Store
+from store.database import StoreUnavailable
+from store.records import VisitorMessage, Chat, Limits, OperatorMessage, Portal, TooMany
 
 NOW = 1_790_000_000.0
 LINE = 7
@@ -111,12 +105,12 @@ def fault(key: str, status: int) -> Iterator[None]:
 def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    store.set_note("fault", {"method": "m", "code": "c"})
+    store.notes.fault.set({"method": "m", "code": "c"})
     began = time.time()
 
     connector.install(CLAIM)
 
-    kept = store.portal()
+    kept = store.portal.find()
     assert kept is not None
     assert began <= kept.installed_at <= time.time()
     assert replace(kept, installed_at=0.0) == Portal(
@@ -127,9 +121,9 @@ def test_an_install_keeps_the_grant_registers_and_binds_each_event(
         "example_connector_1", "ExampleSiteChat", HANDLER,
     )  # fmt: skip
     assert portal.bound == [(name.upper(), HANDLER) for name in EVENTS]
-    assert store.note("fault") is None
-    assert store.note("mended") >= began
-    assert store.note("install_works") is True
+    assert store.notes.fault.get() is None
+    assert store.notes.mended_at.get() >= began
+    assert store.notes.install_works.get() is True
 
 
 def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
@@ -137,16 +131,16 @@ def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
 ) -> None:
     with fault("not_installed", 409):
         connector.install(None)
-    store.save_portal(KNOWN)
-    store.set_note("fault", {"method": "m", "code": "c"})
+    store.portal.save(KNOWN)
+    store.notes.fault.set({"method": "m", "code": "c"})
 
     connector.install(None)
 
-    assert store.portal() == KNOWN
+    assert store.portal.find() == KNOWN
     assert portal.calls("app_of_token") == []
-    assert store.note("fault") is not None
-    assert store.note("install_works") is True
-    assert store.note("mended")
+    assert store.notes.fault.get() is not None
+    assert store.notes.install_works.get() is True
+    assert store.notes.mended_at.get()
 
 
 def test_a_claim_without_an_application_token_keeps_the_one_known_until_a_new_one_is_proved(
@@ -154,14 +148,14 @@ def test_a_claim_without_an_application_token_keeps_the_one_known_until_a_new_on
 ) -> None:
     claim = replace(CLAIM, application_token="")
     connector.install(claim)
-    first = store.portal()
+    first = store.portal.find()
     assert first is not None
     assert (first.application_token, first.token_pending) == ("", True)
-    store.learn_application_token("learned")
+    store.portal.learn_application_token("learned")
 
     connector.install(claim)
 
-    second = store.portal()
+    second = store.portal.find()
     assert second is not None
     assert (second.application_token, second.token_pending) == ("learned", True)
 
@@ -174,15 +168,15 @@ def test_a_claim_that_is_not_an_administrators_of_ours_keeps_nothing(
     store: Store, portal: FakePortal, connector: Connector, change: dict[str, Any], key: str
 ) -> None:
     vars(portal).update(change)
-    store.set_note("install_works", True)
+    store.notes.install_works.set(True)
 
     with fault(key, 403):
         connector.install(CLAIM)
 
-    assert store.portal() is None
+    assert store.portal.find() is None
     assert portal.bound == []
-    assert bool(store.note("install_works")) is (key == "wrong_application")
-    assert store.note("mended") is None
+    assert bool(store.notes.install_works.get()) is (key == "wrong_application")
+    assert store.notes.mended_at.get() is None
 
 
 def test_without_the_three_settings_nothing_is_installed_or_connected(
@@ -208,14 +202,14 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
 
     assert raised.value.key == "refused"
     assert len(str(raised.value.values["description"])) == 300
-    assert store.note("install_works") is None
+    assert store.notes.install_works.get() is None
 
 
 def test_two_installs_do_not_run_at_once(
     store: Store, portal: FakePortal, connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connector.LOCK_SECONDS", 0.01)
-    with store.try_lock("install") as held:
+    with store.database.try_lock("install") as held:
         assert held
         with fault("busy", 503):
             connector.install(CLAIM)
@@ -226,9 +220,9 @@ def test_an_install_waits_for_a_renewal_of_the_tokens(
     store: Store, connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connector.LOCK_SECONDS", 0.01)
-    with TokenKeeper(store).lock(), fault("busy", 503):
+    with StoredTokens(store).lock(), fault("busy", 503):
         connector.install(CLAIM)
-    assert store.portal() is None
+    assert store.portal.find() is None
 
 
 @pytest.mark.parametrize(
@@ -288,7 +282,7 @@ def test_an_event_that_is_bound_is_not_bound_again(
 def test_proofs_that_fail_are_limited_and_those_that_succeed_are_not(
     store: Store, portal: FakePortal
 ) -> None:
-    store.save_portal(KNOWN)
+    store.portal.save(KNOWN)
     connector = made(store, portal, limits={"failed_proofs_per_minute": 3})
     for _ in range(6):
         connector.install(CLAIM)
@@ -352,8 +346,8 @@ def placement(**others: Any) -> Placement:
 def test_a_line_is_switched_on_and_off(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    store.save_portal(KNOWN)
-    store.set_note("fault", {"method": "m", "code": "c"})
+    store.portal.save(KNOWN)
+    store.notes.fault.set({"method": "m", "code": "c"})
     began = time.time()
 
     connector.connect(placement())
@@ -362,35 +356,35 @@ def test_a_line_is_switched_on_and_off(
     assert portal.calls("set_connector_data") == [
         ["example_connector_1", LINE, "https://chat.example/live/", "ExampleSiteChatWidget"]
     ]
-    assert store.active_lines() == [LINE]
-    assert store.note("fault") is None
-    assert store.note("connected") >= began
-    assert store.note("mended") >= began
+    assert store.portal.active_lines() == [LINE]
+    assert store.notes.fault.get() is None
+    assert store.notes.connected_at.get() >= began
+    assert store.notes.mended_at.get() >= began
 
-    store.set_note("connected", None)
+    store.notes.connected_at.clear()
     connector.connect(placement(active=False, connector="example_connector_1"))
 
     assert portal.calls("activate")[1:] == [["example_connector_1", LINE, False]]
-    assert store.active_lines() == []
-    assert store.note("connected") is None
+    assert store.portal.active_lines() == []
+    assert store.notes.connected_at.get() is None
 
 
 @pytest.mark.parametrize("name", ["widget_uri", "widget_name"])
 def test_without_an_address_or_a_name_no_link_is_shown(
     store: Store, portal: FakePortal, name: str
 ) -> None:
-    store.save_portal(KNOWN)
+    store.portal.save(KNOWN)
 
     made(store, portal, connector={name: ""}).connect(placement())
 
     assert portal.calls("set_connector_data") == []
-    assert store.active_lines() == [LINE]
+    assert store.portal.active_lines() == [LINE]
 
 
 def test_the_settings_page_of_another_connector_connects_nothing(
     store: Store, connector: Connector
 ) -> None:
-    store.save_portal(KNOWN)
+    store.portal.save(KNOWN)
 
     with fault("other_connector", 400):
         connector.connect(placement(connector="other"))
@@ -404,7 +398,7 @@ def test_nothing_is_connected_before_an_install(connector: Connector) -> None:
 def test_the_settings_page_is_proved_by_its_tokens(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    store.save_portal(KNOWN)
+    store.portal.save(KNOWN)
     with fault("wrong_application", 403):
         connector.connect(placement(application_token="another"))
     connector.connect(placement(application_token="the-token"))
@@ -435,12 +429,12 @@ def test_an_administrators_settings_page_teaches_the_application_token(
     administrator: bool,
     learned: str,
 ) -> None:
-    store.save_portal(replace(KNOWN, application_token=known, token_pending=pending))
+    store.portal.save(replace(KNOWN, application_token=known, token_pending=pending))
     portal.administrator = administrator
 
     connector.connect(placement(application_token="new"))
 
-    kept = store.portal()
+    kept = store.portal.find()
     assert kept is not None
     assert kept.application_token == learned
     assert kept.token_pending is (pending and learned != "new")
@@ -453,14 +447,14 @@ def test_a_check_binds_what_is_missing_and_switches_on_what_is_off(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
     for line in (LINE, 12):
-        store.connect_line(line, NOW + line)
+        store.portal.connect_line(line, NOW + line)
     portal.inactive = {12}
 
     assert connector.check() is True
 
     assert len(portal.bound) == len(EVENTS)
     assert portal.calls("activate") == [["example_connector_1", 12, True]]
-    assert store.note("unfinished") is None
+    assert store.notes.is_unfinished.get() is None
 
 
 def test_a_check_reports_an_install_that_is_not_finished_and_takes_that_back(
@@ -468,11 +462,11 @@ def test_a_check_reports_an_install_that_is_not_finished_and_takes_that_back(
 ) -> None:
     portal.finished = False
     assert connector.check() is False
-    assert store.note("unfinished") is True
+    assert store.notes.is_unfinished.get() is True
 
     portal.finished = True
     assert connector.check() is True
-    assert store.note("unfinished") is None
+    assert store.notes.is_unfinished.get() is None
 
 
 # -- events
@@ -508,12 +502,12 @@ def test_an_event_is_believed_by_its_application_token(
     believed: bool,
     asked: int,
 ) -> None:
-    store.save_portal(replace(KNOWN, application_token=known, token_pending=pending))
+    store.portal.save(replace(KNOWN, application_token=known, token_pending=pending))
 
     assert connector.is_from_portal(sent) is believed
 
     assert len(portal.calls("app_of_token")) == asked
-    kept = store.portal()
+    kept = store.portal.find()
     assert kept is not None
     assert kept.application_token == (sent.auth.application_token if asked else known)
     assert kept.token_pending is (pending and not asked)
@@ -540,7 +534,7 @@ def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
     error: BitrixError,
     result: Any,
 ) -> None:
-    store.save_portal(replace(KNOWN, token_pending=True))
+    store.portal.save(replace(KNOWN, token_pending=True))
     portal.errors["app_of_token"] = error
 
     if result is Fault:
@@ -548,7 +542,7 @@ def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
             connector.is_from_portal(event(token=token))
     else:
         assert connector.is_from_portal(event(token=token)) is result
-    kept = store.portal()
+    kept = store.portal.find()
     assert kept is not None
     assert kept.application_token == "the-token"
 
@@ -557,7 +551,7 @@ def test_events_above_the_limit_of_proofs_are_not_known_to_be_forged(
     store: Store, portal: FakePortal
 ) -> None:
     connector = made(store, portal, limits={"failed_proofs_per_minute": 1})
-    store.save_portal(replace(KNOWN, token_pending=True))
+    store.portal.save(replace(KNOWN, token_pending=True))
     portal.app = "another"
     assert connector.is_from_portal(event(token="forged")) is False
 
@@ -618,13 +612,13 @@ def test_an_edit_keeps_the_files_and_one_that_overtakes_its_message_waits_for_th
     keep_edited(store, edit, LINE, 100, NOW)
     keep_added(store, [incoming(files=(PDF,))], LINE, NOW)
 
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert kept.text == "edited"
     assert "a.pdf" in kept.html
     assert "edited" in kept.html
     assert [one["name"] for one in kept.extra["files"]] == ["a.pdf"]
     keep_edited(store, incoming("[b]Olga:[/b] [br] again"), LINE, 200, NOW)
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert (kept.text, "a.pdf" in kept.html) == ("again", True)
 
 
@@ -649,7 +643,7 @@ def test_a_message_that_changes_meanwhile_is_rendered_again_some_times(
     else:
         with pytest.raises(StoreUnavailable):
             keep_added(store, [incoming()], LINE, NOW)
-    assert len(store.messages(CHAT, None, 10)) == kept
+    assert len(store.messages.latest(CHAT, None, 10)) == kept
 
 
 def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
@@ -658,9 +652,9 @@ def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
     visitor = Chat(CHAT, "", "", "", "", None, NOW, NOW, None, None, None, None)
     limits = Limits("an address", 10_000, 10_000)
     for number in range(450):
-        store.add_visitor_message(visitor, f"<{number}>", "old", None, limits, NOW)
+        store.messages.add_from_visitor(VisitorMessage(visitor, f"<{number}>", "old", None), limits, NOW)
     keep_added(store, [incoming("", files=(PDF,))], LINE, NOW)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("update messages set html = 'old'")
 
     with closing(Store("sqlite:///chats.db", tmp_path, 2)) as newer:
@@ -673,9 +667,9 @@ def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
 
 
 def test_the_tokens_are_kept_as_a_pair_with_their_end(store: Store) -> None:
-    keeper = TokenKeeper(store)
+    keeper = StoredTokens(store)
     assert keeper.load() is None
-    store.save_portal(KNOWN)
+    store.portal.save(KNOWN)
 
     keeper.save(Grant("second", "pair", NOW + 1))
 

@@ -34,10 +34,11 @@ from test_delivery import (
     write,
 )
 
-from bitrix import BitrixError, ItemResult, OutcomeUnknown, Refused, SetupFault, TryLater
-from delivery import Sender
 from settings import Delivery as DeliverySettings
 from settings import Settings
+from delivery.worker import Worker
+from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
+from rest.replies import ItemResult
 from storage import Store
 
 CONNECTOR = "example_connector_1"
@@ -91,7 +92,7 @@ class Checks:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with closing(Store("sqlite:///chats.db", tmp_path, 1)) as store:
-        store.connect_line(LINE, NOW)
+        store.portal.connect_line(LINE, NOW)
         yield store
 
 
@@ -106,23 +107,23 @@ def checks() -> Checks:
 
 
 @pytest.fixture
-def make(store: Store, bitrix: Portal, checks: Checks) -> Callable[..., Sender]:
+def make(store: Store, bitrix: Portal, checks: Checks) -> Callable[..., Worker]:
     """Makes a sender, as another process would."""
 
-    def make(**settings: Any) -> Sender:
+    def make(**settings: Any) -> Worker:
         delivery = DeliverySettings(**{"retry_seconds": 1, **settings})
-        return Sender(Settings(delivery=delivery), store, bitrix, checks)  # type: ignore[arg-type]
+        return Worker(Settings(delivery=delivery), store, bitrix, checks)  # type: ignore[arg-type]
 
     return make
 
 
 @pytest.fixture
-def sender(make: Callable[..., Sender]) -> Sender:
+def sender(make: Callable[..., Worker]) -> Worker:
     return make()
 
 
 def seconds_of(
-    calls: Sequence[object], sender: Sender, seconds: Iterable[int], steps: int = 20
+    calls: Sequence[object], sender: Worker, seconds: Iterable[int], steps: int = 20
 ) -> list[int]:
     """The seconds after NOW in which something was added to `calls`."""
     found = []
@@ -141,8 +142,8 @@ def pauses(seconds: list[int]) -> list[int]:
 def with_file(store: Store, text: str, chat: int = 1) -> None:
     """Write a message that has a file; `text` may be empty."""
     write(store, text or f"file of {chat}", chat)
-    message = store.messages(chat_id(chat), None, 1)[-1]
-    with store.write() as db:
+    message = store.messages.latest(chat_id(chat), None, 1)[-1]
+    with store.database.write() as db:
         db.execute(
             "update messages set extra = ?, text = ? where id = ?",
             (f'{{"files": [{{"name": "{FILE["name"]}", "link": "{FILE["link"]}"}}]}}', text,
@@ -154,7 +155,7 @@ def with_file(store: Store, text: str, chat: int = 1) -> None:
 
 
 def test_an_inactive_line_is_switched_on_and_not_off(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.inactive = {LINE}
     write(store, "hello")
@@ -166,7 +167,7 @@ def test_an_inactive_line_is_switched_on_and_not_off(
 
 
 def test_a_line_that_stays_inactive_is_switched_on_again_after_growing_pauses(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
     write(store, "hello")
@@ -182,7 +183,7 @@ def test_a_line_that_stays_inactive_is_switched_on_again_after_growing_pauses(
 
 
 def test_a_line_that_was_repaired_begins_with_short_pauses_again(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
     write(store, "first")
@@ -199,7 +200,7 @@ def test_a_line_that_was_repaired_begins_with_short_pauses_again(
 
 
 def test_a_line_that_cannot_be_switched_on_is_tried_all_the_same(
-    store: Store, bitrix: Portal, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    store: Store, bitrix: Portal, sender: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise Refused("ERROR", "imconnector.activate")
@@ -218,46 +219,46 @@ def test_a_line_that_cannot_be_switched_on_is_tried_all_the_same(
 
 
 def test_an_inactive_line_that_works_again_is_no_longer_named_as_dead(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
     write(store, "hello")
     for second in range(60):
         run(sender, NOW + second)
-    assert store.note("dead_lines") == {str(LINE): "NOT_ACTIVE_LINE"}
+    assert store.notes.dead_lines.get() == {str(LINE): "NOT_ACTIVE_LINE"}
     bitrix.broken_lines.clear()
 
     for second in range(60, 130):
         run(sender, NOW + second)
 
     assert states(store) == ["delivered"]
-    assert not store.note("dead_lines")
+    assert not store.notes.dead_lines.get()
 
 
 def test_a_line_that_works_leaves_others_named_as_dead(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.connect_line(OTHER_LINE, NOW - 60)
+    store.portal.connect_line(OTHER_LINE, NOW - 60)
     refusal = Refused("NOT_ACTIVE_LINE", SEND)
     bitrix.broken_lines = {LINE: refusal, OTHER_LINE: refusal}
     for chat in range(3):
         write(store, "hello", chat)
     for second in range(200):
         run(sender, NOW + second)
-    assert set(store.note("dead_lines")) == {str(LINE), str(OTHER_LINE)}
+    assert set(store.notes.dead_lines.get()) == {str(LINE), str(OTHER_LINE)}
 
     del bitrix.broken_lines[LINE]
     for second in range(200, 400):
         run(sender, NOW + second)
 
     assert [states(store, chat) for chat in range(3)] == [["delivered"]] * 3
-    assert set(store.note("dead_lines")) == {str(OTHER_LINE)}
+    assert set(store.notes.dead_lines.get()) == {str(OTHER_LINE)}
 
 
 def test_a_line_is_given_another_chance_once_an_administrator_connects_one(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.connect_line(OTHER_LINE, NOW - 60)
+    store.portal.connect_line(OTHER_LINE, NOW - 60)
     bitrix.broken_lines = {LINE: Refused("NOT_ACTIVE_LINE", SEND)}
     write(store, "first")
     for second in range(60):
@@ -268,19 +269,19 @@ def test_a_line_is_given_another_chance_once_an_administrator_connects_one(
     run(sender, NOW + 60)
     assert bitrix.lines[-1] == OTHER_LINE
 
-    store.set_note("connected", NOW + 61)
-    assert store.note("dead_lines")
+    store.notes.connected_at.set(NOW + 61)
+    assert store.notes.dead_lines.get()
     write(store, "third", chat=3)
     run(sender, NOW + 62)
 
     assert bitrix.lines[-1] == LINE
-    assert not store.note("dead_lines")
+    assert not store.notes.dead_lines.get()
 
 
 def test_a_line_is_left_after_three_rounds_and_by_whoever_has_no_dialog_there(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.connect_line(OTHER_LINE, NOW - 60)
+    store.portal.connect_line(OTHER_LINE, NOW - 60)
     write(store, "has a dialog", chat=2)
     run(sender, NOW)
     bitrix.dead_lines = {LINE}
@@ -300,9 +301,9 @@ def test_a_line_is_left_after_three_rounds_and_by_whoever_has_no_dialog_there(
 
 
 def test_a_line_that_fails_two_chats_is_left_by_all(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.connect_line(OTHER_LINE, NOW - 60)
+    store.portal.connect_line(OTHER_LINE, NOW - 60)
     for chat in (1, 2, 3):
         write(store, "first", chat)
         run(sender, NOW)
@@ -334,7 +335,7 @@ FAILURES_OF_A_LINE: list[BitrixError] = [
 
 @pytest.mark.parametrize("error", FAILURES_OF_A_LINE, ids=str)
 def test_after_an_outage_that_is_over_the_next_one_begins_with_short_pauses(
-    store: Store, bitrix: Portal, sender: Sender, error: BitrixError
+    store: Store, bitrix: Portal, sender: Worker, error: BitrixError
 ) -> None:
     write(store, "first")
     bitrix.broken["send"] = error
@@ -357,14 +358,14 @@ def test_after_an_outage_that_is_over_the_next_one_begins_with_short_pauses(
     "error", [TryLater("ANY", CONFIRM), OutcomeUnknown("HTTP_502", CONFIRM)], ids=str
 )
 def test_after_confirmations_work_again_the_next_outage_begins_with_short_pauses(
-    store: Store, bitrix: Portal, sender: Sender, error: BitrixError
+    store: Store, bitrix: Portal, sender: Worker, error: BitrixError
 ) -> None:
     answer(store, 10)
     bitrix.broken["confirm"] = error
     assert max(pauses(seconds_of(bitrix.confirmed, sender, range(300)))) >= 40
     bitrix.broken.clear()
     seconds_of(bitrix.confirmed, sender, range(300, 400))
-    assert store.waiting() == 0
+    assert store.queue.waiting() == 0
 
     answer(store, 11)
     bitrix.broken["confirm"] = error
@@ -375,7 +376,7 @@ def test_after_confirmations_work_again_the_next_outage_begins_with_short_pauses
 
 
 def test_a_success_of_any_work_ends_the_pause_of_the_portal(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     """It cannot be reached, again and again, until a confirmation passes."""
     write(store, "hello")
@@ -390,7 +391,7 @@ def test_a_success_of_any_work_ends_the_pause_of_the_portal(
 
 
 def test_a_look_that_works_ends_the_pauses_of_looks(
-    store: Store, bitrix: Portal, make: Callable[..., Sender]
+    store: Store, bitrix: Portal, make: Callable[..., Worker]
 ) -> None:
     sender = make(settle_seconds=100_000, retry_limit_seconds=60)
     lose_the_answer(store, bitrix, sender)
@@ -404,40 +405,40 @@ def test_a_look_that_works_ends_the_pauses_of_looks(
     run(sender, NOW + 400)
 
     bitrix.broken["batch"] = TryLater("NOT_DONE", "batch")
-    store.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)  # looked for at once
+    store.chats.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)  # looked for at once
     again = seconds_of(bitrix.asked, sender, range(401, 430))
 
     assert pauses(again)[0] <= 3
 
 
 def test_pauses_without_a_line_begin_anew_once_there_was_one(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.disconnect_line(LINE)
+    store.portal.disconnect_line(LINE)
     write(store, "first")
     for second in range(300):
         run(sender, NOW + second)
-    store.connect_line(LINE, NOW + 300)
+    store.portal.connect_line(LINE, NOW + 300)
     run(sender, NOW + 300)
     assert states(store) == ["delivered"]
-    store.disconnect_line(LINE)
+    store.portal.disconnect_line(LINE)
 
     write(store, "second")
     run(sender, NOW + 301)
 
-    assert not store.due_messages(NOW + 301, 10)
-    assert store.due_messages(NOW + 301 + 1.3, 10), "the first pause is short"
+    assert not store.queue.due_messages(NOW + 301, 10)
+    assert store.queue.due_messages(NOW + 301 + 1.3, 10), "the first pause is short"
 
 
 def test_a_line_that_an_administrator_took_away_is_asked_for_ever_more_rarely(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.disconnect_line(LINE)
+    store.portal.disconnect_line(LINE)
     write(store, "hello")
     looks = []
 
     for second in range(600):
-        if store.due_messages(NOW + second, 10):
+        if store.queue.due_messages(NOW + second, 10):
             looks.append(second)
         run(sender, NOW + second)
 
@@ -448,7 +449,7 @@ def test_a_line_that_an_administrator_took_away_is_asked_for_ever_more_rarely(
 # -- what is against a delivery ends with it
 
 
-def reachable(sender: Sender, *apart: object) -> int:
+def reachable(sender: Worker, *apart: object) -> int:
     """How many objects a sender holds, without those that are not its own."""
     skipped = (type, type(gc), type(reachable), type(sender.step))
     seen = {id(one) for one in apart}
@@ -465,7 +466,7 @@ def reachable(sender: Sender, *apart: object) -> int:
 
 
 @contextmanager
-def no_growth(sender: Sender, *apart: object) -> Iterator[None]:
+def no_growth(sender: Worker, *apart: object) -> Iterator[None]:
     """What is done with at least 40 deliveries leaves the sender as large as it was."""
     before = reachable(sender, *apart)
     yield
@@ -473,7 +474,7 @@ def no_growth(sender: Sender, *apart: object) -> Iterator[None]:
 
 
 def test_what_spoiled_a_call_is_forgotten_once_it_is_delivered(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     def spoil_a_call(minute: int) -> None:
         for chat in range(5):
@@ -481,7 +482,7 @@ def test_what_spoiled_a_call_is_forgotten_once_it_is_delivered(
         bitrix.errors = [Refused("BAD", SEND)]
         for second in range(5):
             run(sender, NOW + 60 * minute + second)
-        assert store.waiting() == 0
+        assert store.queue.waiting() == 0
 
     spoil_a_call(0)
     with no_growth(sender, store, bitrix, checks):
@@ -490,18 +491,18 @@ def test_what_spoiled_a_call_is_forgotten_once_it_is_delivered(
 
 
 def test_what_was_refused_alone_is_forgotten_once_it_is_given_up(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     def give_some_up(hour: int) -> None:
         for number in range(4):
             answer(store, 1_000 * (hour + 1) + number)
         bitrix.bad_confirmations = {
-            one.message.id for one in store.due_confirmations(NOW + 2 * DAY, 50)
+            one.message.id for one in store.queue.due_confirmations(NOW + 2 * DAY, 50)
         }
         for minute in range(60):
             answer(store, 1_000_000 + 1_000 * hour + minute)
             run(sender, NOW + 4800 * hour + 80 * minute)
-        assert store.waiting() == 0
+        assert store.queue.waiting() == 0
 
     give_some_up(0)
     with no_growth(sender, store, bitrix, checks):
@@ -510,7 +511,7 @@ def test_what_was_refused_alone_is_forgotten_once_it_is_given_up(
 
 
 def test_what_may_have_arrived_is_forgotten_once_it_is_given_up(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     bitrix.poison = "poison"
     bitrix.poisoned = OutcomeUnknown("HTTP_502", SEND)
@@ -520,7 +521,7 @@ def test_what_may_have_arrived_is_forgotten_once_it_is_given_up(
         for minute in range(8):
             write(store, f"{minute}", chat=2)
             run(sender, NOW + 3600 * hour + 60 * minute)
-        assert store.waiting() == 0
+        assert store.queue.waiting() == 0
         assert states(store)[-1] == "refused"
 
     give_one_up(0)
@@ -545,22 +546,22 @@ def test_what_may_have_arrived_is_forgotten_once_it_is_given_up(
     ids=str,
 )
 def test_a_fault_is_told_when_a_person_must_mend_it_and_taken_back_once_it_is_gone(
-    store: Store, bitrix: Portal, sender: Sender, error: BitrixError, told: bool
+    store: Store, bitrix: Portal, sender: Worker, error: BitrixError, told: bool
 ) -> None:
     write(store, "hello")
     bitrix.errors = [error]
     run(sender, NOW)
-    assert store.note("fault") == ({"method": SEND, "code": error.code} if told else None)
+    assert store.notes.fault.get() == ({"method": SEND, "code": error.code} if told else None)
 
     for second in range(1, 100):
         run(sender, NOW + second)
 
     assert states(store) == ["delivered"]
-    assert store.note("fault") is None
+    assert store.notes.fault.get() is None
 
 
 def test_a_fault_that_is_gone_is_not_taken_back_twice(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     """What somebody else has told meanwhile stays."""
     write(store, "hello")
@@ -569,15 +570,15 @@ def test_a_fault_that_is_gone_is_not_taken_back_twice(
         run(sender, NOW + second)
     assert states(store) == ["delivered"]
 
-    store.set_note("fault", {"method": "of another", "code": "X"})
+    store.notes.fault.set({"method": "of another", "code": "X"})
     write(store, "second")
     run(sender, NOW + 100)
 
-    assert store.note("fault") == {"method": "of another", "code": "X"}
+    assert store.notes.fault.get() == {"method": "of another", "code": "X"}
 
 
 def test_a_fault_of_one_work_is_not_taken_back_by_another(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     fault = {"method": SEND, "code": "ACCESS_DENIED"}
     write(store, "hello")
@@ -588,28 +589,28 @@ def test_a_fault_of_one_work_is_not_taken_back_by_another(
     run(sender, NOW + 1)
 
     assert len(bitrix.confirmed) == 1
-    assert store.note("fault") == fault
+    assert store.notes.fault.get() == fault
 
 
 def test_a_fault_that_another_process_noted_is_taken_back_by_the_next_success(
-    store: Store, bitrix: Portal, make: Callable[..., Sender]
+    store: Store, bitrix: Portal, make: Callable[..., Worker]
 ) -> None:
     write(store, "hello")
     bitrix.errors = [SetupFault("ACCESS_DENIED", SEND)]
     run(make(), NOW)
-    assert store.note("fault")
+    assert store.notes.fault.get()
 
     later = make()
     later.begin(NOW + 1)
     run(later, NOW + 1)
 
     assert states(store) == ["delivered"]
-    assert store.note("fault") is None
+    assert store.notes.fault.get() is None
 
 
 @pytest.mark.parametrize("code", ["ACCESS_DENIED", "access_denied", "ERROR_METHOD_NOT_FOUND"])
 def test_a_method_that_is_closed_to_us_stops_no_other_method(
-    store: Store, bitrix: Portal, sender: Sender, code: str
+    store: Store, bitrix: Portal, sender: Worker, code: str
 ) -> None:
     bitrix.broken["send"] = SetupFault(code, SEND)
     write(store, "hello")
@@ -633,7 +634,7 @@ def test_a_method_that_is_closed_to_us_stops_no_other_method(
     ids=str,
 )
 def test_what_concerns_the_whole_portal_stops_every_method(
-    store: Store, bitrix: Portal, sender: Sender, error: BitrixError
+    store: Store, bitrix: Portal, sender: Worker, error: BitrixError
 ) -> None:
     bitrix.broken["send"] = error
     write(store, "hello")
@@ -650,7 +651,7 @@ def test_what_concerns_the_whole_portal_stops_every_method(
 
 
 def test_a_broken_set_up_is_tried_again_after_the_longest_pause(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.broken["send"] = SetupFault("PORTAL_DELETED", SEND)
     write(store, "hello")
@@ -661,9 +662,9 @@ def test_a_broken_set_up_is_tried_again_after_the_longest_pause(
 
 
 def test_a_mended_set_up_is_heard_of_within_a_second_and_looked_after(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.save_portal(replace(PORTAL, installed_at=NOW - DAY))
+    store.portal.save(replace(PORTAL, installed_at=NOW - DAY))
     write(store, "first")
     for second in range(10):
         run(sender, NOW + second)
@@ -673,7 +674,7 @@ def test_a_mended_set_up_is_heard_of_within_a_second_and_looked_after(
     run(sender, NOW + 11)
     bitrix.asked.clear()
 
-    store.set_note("mended", NOW + 11.5)
+    store.notes.mended_at.set(NOW + 11.5)
     run(sender, NOW + 12)
 
     assert states(store) == ["delivered"] * 2
@@ -681,7 +682,7 @@ def test_a_mended_set_up_is_heard_of_within_a_second_and_looked_after(
 
 
 def test_the_notes_of_others_are_read_about_once_a_second(
-    store: Store, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    store: Store, sender: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     note = store.note
@@ -699,11 +700,11 @@ def test_the_notes_of_others_are_read_about_once_a_second(
     assert max(Counter(asked).values()) <= 12
 
 
-def test_that_we_are_up_is_noted_every_minute_and_no_oftener(store: Store, sender: Sender) -> None:
+def test_that_we_are_up_is_noted_every_minute_and_no_oftener(store: Store, sender: Worker) -> None:
     noted = set()
     for second in range(0, 600, 5):
         run(sender, NOW + second)
-        up_at = store.note("up_at")
+        up_at = store.notes.up_at.get()
         assert up_at >= NOW + second - 60
         noted.add(up_at)
 
@@ -719,7 +720,7 @@ def sizes(bitrix: FakeBitrix) -> list[int]:
 
 @pytest.mark.parametrize(("waiting", "first"), [(3, 1), (4, 4)])
 def test_three_that_wait_are_no_backlog_and_four_are(
-    store: Store, bitrix: Portal, sender: Sender, waiting: int, first: int
+    store: Store, bitrix: Portal, sender: Worker, waiting: int, first: int
 ) -> None:
     for chat in range(waiting):
         write(store, "hello", chat)
@@ -730,7 +731,7 @@ def test_three_that_wait_are_no_backlog_and_four_are(
 
 
 def test_calls_grow_from_ten_to_twenty_five_messages_while_they_work(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(100):
         write(store, "hello", chat)
@@ -742,7 +743,7 @@ def test_calls_grow_from_ten_to_twenty_five_messages_while_they_work(
 
 
 def test_a_call_whose_answer_was_lost_is_followed_by_one_half_as_large(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(100):
         write(store, "hello", chat)
@@ -758,7 +759,7 @@ def test_a_call_whose_answer_was_lost_is_followed_by_one_half_as_large(
 
 
 def test_a_call_that_was_not_made_does_not_make_the_next_smaller(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(100):
         write(store, "hello", chat)
@@ -774,7 +775,7 @@ def test_a_call_that_was_not_made_does_not_make_the_next_smaller(
 
 
 def test_short_messages_fill_a_call_to_its_number_and_long_ones_to_its_size(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(60):
         write(store, "x" * 60_000 if chat >= 35 else "hello", chat)
@@ -789,7 +790,7 @@ def test_short_messages_fill_a_call_to_its_number_and_long_ones_to_its_size(
 
 
 def test_a_message_larger_than_a_call_should_be_goes_alone(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(8):
         write(store, "ы" * 90_000 if chat == 0 else "hello", chat)
@@ -802,7 +803,7 @@ def test_a_message_larger_than_a_call_should_be_goes_alone(
 
 @pytest.mark.parametrize(("waiting", "together"), [(29, False), (32, True)])
 def test_only_a_long_backlog_goes_out_in_runs_of_one_chat(
-    store: Store, bitrix: Portal, sender: Sender, waiting: int, together: bool
+    store: Store, bitrix: Portal, sender: Worker, waiting: int, together: bool
 ) -> None:
     for number in range(4):
         write(store, f"{number}", chat=2)
@@ -818,7 +819,7 @@ def test_only_a_long_backlog_goes_out_in_runs_of_one_chat(
 
 
 def test_runs_of_one_chat_begin_after_three_calls_that_passed_over_none(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for number in range(60):
         write(store, f"{number}")
@@ -830,7 +831,7 @@ def test_runs_of_one_chat_begin_after_three_calls_that_passed_over_none(
 
 
 def test_runs_of_one_chat_pause_for_ten_seconds_after_a_message_was_passed_over(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for number in range(200):
         write(store, f"{number}")
@@ -839,7 +840,7 @@ def test_runs_of_one_chat_pause_for_ten_seconds_after_a_message_was_passed_over(
     bitrix.sessions = False
     sender.step(NOW + 6)
     bitrix.sessions = True
-    store.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
+    store.chats.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
     bitrix.dialog = [said(1000 + n, f"{n}") for n in range(1, 41)]
     bitrix.sent.clear()
 
@@ -855,7 +856,7 @@ def test_runs_of_one_chat_pause_for_ten_seconds_after_a_message_was_passed_over(
 
 
 def test_a_message_that_went_unanswered_twice_goes_alone(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(1, 9):
         write(store, f"of {chat}", chat)
@@ -864,7 +865,7 @@ def test_a_message_that_went_unanswered_twice_goes_alone(
 
     for second in range(200):
         run(sender, NOW + second)
-        if len(bitrix.sent) > 2 and store.waiting() < 4:
+        if len(bitrix.sent) > 2 and store.queue.waiting() < 4:
             for chat in range(20, 26):
                 write(store, f"of {chat} {second}", chat)
         if sum("of 3" in call for call in bitrix.sent) >= 3:
@@ -876,13 +877,13 @@ def test_a_message_that_went_unanswered_twice_goes_alone(
 
 
 def test_a_chat_with_many_messages_and_others_take_turns(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for number in range(20):
         write(store, f"file {number}", chat=1)
     for number in range(20):
         write(store, f"other file {number}", chat=2)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute(
             "update messages set extra = json(?)", ('{"files": [{"name": "", "link": ""}]}',)
         )
@@ -894,7 +895,7 @@ def test_a_chat_with_many_messages_and_others_take_turns(
 
 
 def test_fifty_confirmations_share_a_call_and_no_more(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for number in range(60):
         answer(store, 10 + number)
@@ -906,7 +907,7 @@ def test_fifty_confirmations_share_a_call_and_no_more(
 
 
 def test_confirmations_of_two_lines_do_not_share_a_call(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     answer(store, 10, line=LINE)
     answer(store, 11, line=OTHER_LINE)
@@ -921,7 +922,7 @@ def test_confirmations_of_two_lines_do_not_share_a_call(
 
 
 def refusals_until_given_up(
-    store: Store, bitrix: Portal, sender: Sender, calls: Sequence[list[Any]], wanted: Any
+    store: Store, bitrix: Portal, sender: Worker, calls: Sequence[list[Any]], wanted: Any
 ) -> int:
     for minute in range(60):
         write(store, f"minute {minute}", chat=2)
@@ -931,7 +932,7 @@ def refusals_until_given_up(
 
 
 def test_a_message_that_is_refused_alone_is_given_up_at_the_eighth_strike(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     write(store, "first", chat=2)
     run(sender, NOW - 1)
@@ -942,25 +943,25 @@ def test_a_message_that_is_refused_alone_is_given_up_at_the_eighth_strike(
 
     assert tries == 9, "the first is no strike: it may be the portal"
     assert states(store) == ["refused"]
-    assert store.messages(chat_id(1), None, 1)[0].error == "BAD"
+    assert store.messages.latest(chat_id(1), None, 1)[0].error == "BAD"
 
 
 def test_a_confirmation_that_is_refused_alone_is_given_up_at_the_eighth_strike(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     answer(store, 10)
-    (bad,) = store.due_confirmations(NOW, 1)
+    (bad,) = store.queue.due_confirmations(NOW, 1)
     bitrix.bad_confirmations = {bad.message.id}
 
     tries = refusals_until_given_up(store, bitrix, sender, bitrix.confirmed, bad.message.id)
 
     assert tries == 9
-    assert store.waiting() == 0
-    assert store.messages(chat_id(1), None, 1)[0].error is None, "the visitor has done nothing"
+    assert store.queue.waiting() == 0
+    assert store.messages.latest(chat_id(1), None, 1)[0].error is None, "the visitor has done nothing"
 
 
 def test_a_strike_counts_only_after_others_of_its_kind_have_passed(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.poison = "bad"
     write(store, "bad")
@@ -973,7 +974,7 @@ def test_a_strike_counts_only_after_others_of_its_kind_have_passed(
 
 
 def test_five_refusals_in_a_row_are_tolerated_before_a_line_rests_a_little(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     run(sender, NOW - 60)  # what was called before our start is no matter then
     bitrix.broken["send"] = Refused("ERROR_CORE", SEND)
@@ -995,7 +996,7 @@ def test_five_refusals_in_a_row_are_tolerated_before_a_line_rests_a_little(
 
 
 def test_a_refused_call_with_several_is_repeated_at_once_each_alone(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(5):
         write(store, f"of {chat}", chat)
@@ -1004,11 +1005,11 @@ def test_a_refused_call_with_several_is_repeated_at_once_each_alone(
     run(sender, NOW)
 
     assert sizes(bitrix) == [5, 1, 1, 1, 1, 1]
-    assert store.note("fault") is None
+    assert store.notes.fault.get() is None
 
 
 def test_a_message_refused_alone_waits_longer_each_time_and_no_longer_than_the_limit(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.poison = "bad"
     write(store, "bad")
@@ -1025,7 +1026,7 @@ def test_a_message_refused_alone_waits_longer_each_time_and_no_longer_than_the_l
 
 
 def test_a_lost_answer_is_looked_for_ever_more_rarely_until_it_is_settled(
-    store: Store, bitrix: Portal, make: Callable[..., Sender]
+    store: Store, bitrix: Portal, make: Callable[..., Worker]
 ) -> None:
     sender = make(settle_seconds=400)
     lose_the_answer(store, bitrix, sender)
@@ -1044,7 +1045,7 @@ def test_a_lost_answer_is_looked_for_ever_more_rarely_until_it_is_settled(
 
 @pytest.mark.parametrize(("second", "sent"), [(9, 2), (11, 4)])
 def test_a_lost_answer_is_settled_after_the_settle_time_and_not_before(
-    store: Store, bitrix: Portal, sender: Sender, second: int, sent: int
+    store: Store, bitrix: Portal, sender: Worker, second: int, sent: int
 ) -> None:
     lose_the_answer(store, bitrix, sender)
 
@@ -1056,7 +1057,7 @@ def test_a_lost_answer_is_settled_after_the_settle_time_and_not_before(
 
 @pytest.mark.parametrize(("second", "sent"), [(28, 1), (32, 2)])
 def test_a_first_message_is_settled_after_three_settle_times_and_not_before(
-    store: Store, bitrix: Portal, sender: Sender, second: int, sent: int
+    store: Store, bitrix: Portal, sender: Worker, second: int, sent: int
 ) -> None:
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
     write(store, "hello")
@@ -1068,7 +1069,7 @@ def test_a_first_message_is_settled_after_three_settle_times_and_not_before(
 
 
 def test_an_event_that_names_the_dialog_settles_a_lost_answer_at_once(
-    store: Store, bitrix: Portal, make: Callable[..., Sender]
+    store: Store, bitrix: Portal, make: Callable[..., Worker]
 ) -> None:
     sender = make(settle_seconds=10_000)
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
@@ -1077,14 +1078,14 @@ def test_an_event_that_names_the_dialog_settles_a_lost_answer_at_once(
         run(sender, NOW + second)
     bitrix.dialog = [said(11, "1")]
 
-    store.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
+    store.chats.note_dialog(chat_id(1), LINE, 5120, 2001, 3301, None)
     run(sender, NOW + 301)
 
     assert states(store) == ["delivered"]
 
 
 def test_a_file_whose_message_arrived_with_it_is_not_sent_again(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     write(store, "first")
     run(sender, NOW)
@@ -1100,12 +1101,12 @@ def test_a_file_whose_message_arrived_with_it_is_not_sent_again(
 
 
 def test_the_lost_answers_of_many_chats_are_looked_for_in_one_call(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     for chat in range(20):
         write(store, "first", chat)
         run(sender, NOW + chat)
-        store.note_dialog(chat_id(chat), LINE, 6000 + chat, 2001, 3301, None)
+        store.chats.note_dialog(chat_id(chat), LINE, 6000 + chat, 2001, 3301, None)
     for chat in range(20):
         write(store, "second", chat)
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)] * 10
@@ -1126,7 +1127,7 @@ def test_the_lost_answers_of_many_chats_are_looked_for_in_one_call(
 
 
 def test_a_chats_lost_answer_and_others_messages_take_turns(
-    store: Store, bitrix: Portal, make: Callable[..., Sender]
+    store: Store, bitrix: Portal, make: Callable[..., Worker]
 ) -> None:
     sender = make(settle_seconds=10_000)
     for chat in range(3):
@@ -1149,7 +1150,7 @@ def test_a_chats_lost_answer_and_others_messages_take_turns(
 
 
 def test_a_session_that_is_known_survives_a_restart(
-    store: Store, bitrix: Portal, make: Callable[..., Sender]
+    store: Store, bitrix: Portal, make: Callable[..., Worker]
 ) -> None:
     """A portal that named sessions once takes nothing where it names none."""
     write(store, "first")
@@ -1168,7 +1169,7 @@ def test_a_session_that_is_known_survives_a_restart(
 
 
 def test_a_message_without_a_session_is_looked_for_after_the_first_pause(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     write(store, "first")
     run(sender, NOW)
@@ -1180,7 +1181,7 @@ def test_a_message_without_a_session_is_looked_for_after_the_first_pause(
 
 
 def test_while_the_portal_is_asked_in_vain_nobody_is_sent_twice_and_others_wait_no_longer(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     """Nothing is known of one message's dialog, and `app.info` alone fails."""
     bitrix.broken["app.info"] = OutcomeUnknown("NO_REPLY", "app.info")
@@ -1201,7 +1202,7 @@ def test_while_the_portal_is_asked_in_vain_nobody_is_sent_twice_and_others_wait_
 
 
 def test_dialogs_that_cannot_be_read_one_after_the_other_hold_up_no_message(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     lose_the_answer(store, bitrix, sender)
     bitrix.broken["batch"] = TryLater("NOT_DONE", "batch")
@@ -1223,7 +1224,7 @@ def test_dialogs_that_cannot_be_read_one_after_the_other_hold_up_no_message(
 
 
 def test_a_file_that_the_portal_did_not_fetch_follows_as_a_link(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.files = 0
     with_file(store, "see this")
@@ -1239,7 +1240,7 @@ def test_a_file_that_the_portal_did_not_fetch_follows_as_a_link(
 
 @pytest.mark.parametrize("fetched", [1, None])
 def test_a_file_that_the_portal_fetched_or_says_nothing_of_is_sent_once(
-    store: Store, bitrix: Portal, sender: Sender, fetched: int | None
+    store: Store, bitrix: Portal, sender: Worker, fetched: int | None
 ) -> None:
     bitrix.files = fetched
     with_file(store, "see this")
@@ -1251,7 +1252,7 @@ def test_a_file_that_the_portal_fetched_or_says_nothing_of_is_sent_once(
 
 
 def test_a_file_without_words_that_is_refused_follows_as_a_link(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.poison, bitrix.refuse[""] = "nothing", "no file"
     with_file(store, "")
@@ -1263,7 +1264,7 @@ def test_a_file_without_words_that_is_refused_follows_as_a_link(
 
 
 def test_words_with_a_file_that_are_refused_are_not_sent_again(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.refuse["see this"] = "no such user"
     with_file(store, "see this")
@@ -1275,7 +1276,7 @@ def test_words_with_a_file_that_are_refused_are_not_sent_again(
 
 
 def test_a_file_taken_without_a_session_is_looked_for_first(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     write(store, "first")
     run(sender, NOW)
@@ -1289,20 +1290,20 @@ def test_a_file_taken_without_a_session_is_looked_for_first(
 
 
 def test_the_dialog_of_a_message_whose_file_follows_is_known_already(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.files = 0
     with_file(store, "see this")
 
     sender.step(NOW)
 
-    chat = store.find_chat(chat_id(1))
+    chat = store.chats.find(chat_id(1))
     assert chat is not None
     assert (chat.portal_chat_id, chat.portal_user_id, chat.session_id) == (5120, 2001, 3301)
 
 
 def test_a_link_that_was_refused_before_it_was_a_link_is_sent_at_once(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.errors = [Refused("BAD", SEND)] * 3
     bitrix.files = 0
@@ -1319,10 +1320,10 @@ def test_a_link_that_was_refused_before_it_was_a_link_is_sent_at_once(
 
 @pytest.fixture
 def installed(store: Store) -> None:
-    store.save_portal(replace(PORTAL, installed_at=NOW - DAY))
+    store.portal.save(replace(PORTAL, installed_at=NOW - DAY))
 
 
-def checked(checks: Checks, sender: Sender, seconds: Iterable[int]) -> list[int]:
+def checked(checks: Checks, sender: Worker, seconds: Iterable[int]) -> list[int]:
     found = []
     for second in seconds:
         before = checks.count
@@ -1333,13 +1334,13 @@ def checked(checks: Checks, sender: Sender, seconds: Iterable[int]) -> list[int]
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_set_up_is_checked_once_an_hour(checks: Checks, sender: Sender) -> None:
+def test_the_set_up_is_checked_once_an_hour(checks: Checks, sender: Worker) -> None:
     assert checked(checks, sender, range(0, 8000, 20)) == [0, 3600, 7200]
 
 
 @pytest.mark.usefixtures("installed")
 def test_an_install_that_is_not_finished_is_checked_every_minute(
-    checks: Checks, sender: Sender
+    checks: Checks, sender: Worker
 ) -> None:
     checks.finished = False
 
@@ -1347,23 +1348,23 @@ def test_an_install_that_is_not_finished_is_checked_every_minute(
 
 
 def test_an_install_of_the_last_minute_is_left_alone(
-    store: Store, checks: Checks, sender: Sender
+    store: Store, checks: Checks, sender: Worker
 ) -> None:
-    store.save_portal(replace(PORTAL, installed_at=NOW))
+    store.portal.save(replace(PORTAL, installed_at=NOW))
 
     assert checked(checks, sender, range(100))[0] == 60
 
 
 def test_an_install_that_a_clock_has_dated_in_the_future_is_checked(
-    store: Store, checks: Checks, sender: Sender
+    store: Store, checks: Checks, sender: Worker
 ) -> None:
-    store.save_portal(replace(PORTAL, installed_at=NOW + DAY))
+    store.portal.save(replace(PORTAL, installed_at=NOW + DAY))
 
     assert checked(checks, sender, range(5)) == [0]
 
 
 def test_without_an_install_nothing_is_checked(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     write(store, "hello")
     run(sender, NOW)
@@ -1385,7 +1386,7 @@ def test_without_an_install_nothing_is_checked(
     ids=str,
 )
 def test_a_check_that_was_not_answered_is_made_again_soon_and_a_refused_one_is_not(
-    checks: Checks, sender: Sender, error: BitrixError, second: int
+    checks: Checks, sender: Worker, error: BitrixError, second: int
 ) -> None:
     checks.errors = [error]
 
@@ -1397,7 +1398,7 @@ def test_a_check_that_was_not_answered_is_made_again_soon_and_a_refused_one_is_n
 
 @pytest.mark.usefixtures("installed")
 def test_a_check_that_the_portal_refuses_for_its_limit_lets_its_limit_recover(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     run(sender, NOW - 60)  # what was called before our start is no matter then
     checks.errors = [TryLater("QUERY_LIMIT_EXCEEDED", "app.info")]
@@ -1413,7 +1414,7 @@ def test_a_check_that_the_portal_refuses_for_its_limit_lets_its_limit_recover(
 
 
 def confirmations_at_once(
-    store: Store, bitrix: Portal, sender: Sender, now: float, first: int
+    store: Store, bitrix: Portal, sender: Worker, now: float, first: int
 ) -> int:
     """How many calls the limit leaves at this moment, each on a line of its own."""
     for number in range(50):
@@ -1431,7 +1432,7 @@ def no_time_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_time_in_a_call")
 def test_no_more_calls_are_made_at_once_than_the_portal_takes(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     assert confirmations_at_once(store, bitrix, sender, NOW, 100) == 10, "after a start"
     assert confirmations_at_once(store, bitrix, sender, NOW + 3600, 1000) == 45
@@ -1440,10 +1441,10 @@ def test_no_more_calls_are_made_at_once_than_the_portal_takes(
 
 @pytest.mark.usefixtures("installed", "no_time_in_a_call")
 def test_the_calls_of_a_check_count_two_and_one_a_line(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     for line in range(20, 38):  # 19 with the first
-        store.connect_line(line, NOW)
+        store.portal.connect_line(line, NOW)
     run(sender, NOW)
     while checks.count == 1:
         sender.step(NOW + 3700)
@@ -1455,7 +1456,7 @@ def test_the_calls_of_a_check_count_two_and_one_a_line(
 
 @pytest.mark.usefixtures("installed", "no_time_in_a_call")
 def test_an_overdue_check_goes_before_messages_and_in_turn_with_them(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     run(sender, NOW)
     run(sender, NOW + 3600 - 1)
@@ -1473,7 +1474,7 @@ def test_an_overdue_check_goes_before_messages_and_in_turn_with_them(
 # -- looking for lost answers of operators
 
 
-def looks(bitrix: FakeBitrix, sender: Sender, seconds: Iterable[int]) -> list[int]:
+def looks(bitrix: FakeBitrix, sender: Worker, seconds: Iterable[int]) -> list[int]:
     """The seconds in which dialogs were read."""
     found = []
     for second in seconds:
@@ -1484,17 +1485,17 @@ def looks(bitrix: FakeBitrix, sender: Sender, seconds: Iterable[int]) -> list[in
     return found
 
 
-def talk(store: Store, bitrix: FakeBitrix, sender: Sender, days_ago: float) -> None:
+def talk(store: Store, bitrix: FakeBitrix, sender: Worker, days_ago: float) -> None:
     """A conversation in which nothing has happened since then."""
-    store.save_portal(replace(PORTAL, installed_at=NOW - DAY))
+    store.portal.save(replace(PORTAL, installed_at=NOW - DAY))
     write(store, "hello")
     run(sender, NOW)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("update chats set active_at = ?", (NOW - days_ago * DAY,))
 
 
 def test_a_recent_conversation_is_read_every_three_minutes(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     talk(store, bitrix, sender, days_ago=0.5)
 
@@ -1505,7 +1506,7 @@ def test_a_recent_conversation_is_read_every_three_minutes(
 
 @pytest.mark.parametrize(("days", "read"), [(0.9, True), (1.1, False)])
 def test_a_conversation_of_the_last_day_is_recent(
-    store: Store, bitrix: Portal, sender: Sender, days: float, read: bool
+    store: Store, bitrix: Portal, sender: Worker, days: float, read: bool
 ) -> None:
     talk(store, bitrix, sender, days)
     looks(bitrix, sender, range(0, 1000, 20))
@@ -1516,7 +1517,7 @@ def test_a_conversation_of_the_last_day_is_recent(
 
 @pytest.mark.parametrize(("days", "read"), [(6.9, True), (7.1, False)])
 def test_a_conversation_is_looked_after_for_a_week(
-    store: Store, bitrix: Portal, sender: Sender, days: float, read: bool
+    store: Store, bitrix: Portal, sender: Worker, days: float, read: bool
 ) -> None:
     talk(store, bitrix, sender, days)
     later = looks(bitrix, sender, range(0, 8000, 20))
@@ -1526,7 +1527,7 @@ def test_a_conversation_is_looked_after_for_a_week(
 
 
 def test_a_look_that_the_portal_did_not_answer_is_made_again_after_five_seconds(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     talk(store, bitrix, sender, days_ago=0.5)
     looks(bitrix, sender, range(1, 400))
@@ -1539,7 +1540,7 @@ def test_a_look_that_the_portal_did_not_answer_is_made_again_after_five_seconds(
 
 
 def test_a_look_that_the_portal_refuses_is_made_again_in_its_turn(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     talk(store, bitrix, sender, days_ago=0.5)
     looks(bitrix, sender, range(1, 400))
@@ -1552,11 +1553,11 @@ def test_a_look_that_the_portal_refuses_is_made_again_in_its_turn(
 
 
 def test_a_dialog_that_stays_closed_is_not_read_for_ever(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
     bitrix.broken_dialogs[5120] = Refused("ACCESS_ERROR", "im.dialog.messages.get")
-    store.set_note("events_lost_at", NOW + 700)
+    store.notes.events_lost_at.set(NOW + 700)
 
     seconds = looks(bitrix, sender, range(700, 3500, 5))
 
@@ -1565,26 +1566,26 @@ def test_a_dialog_that_stays_closed_is_not_read_for_ever(
 
 
 def test_a_dialog_that_was_read_at_last_ends_the_repeats(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
     closed = Refused("ACCESS_ERROR", "im.dialog.messages.get")
     for hour in (0, 1):
         begin = 700 + 1500 * hour
         bitrix.broken_dialogs[5120] = closed
-        store.set_note("events_lost_at", NOW + begin)
+        store.notes.events_lost_at.set(NOW + begin)
         assert len(looks(bitrix, sender, range(begin, begin + 700, 5))) == 4
         bitrix.broken_dialogs.clear()
         assert len(looks(bitrix, sender, range(begin + 700, begin + 1500, 5))) == 1
 
 
 def test_events_lost_during_a_look_cause_another_after_half_a_minute(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
-    store.set_note("events_lost_at", NOW + 700)
+    store.notes.events_lost_at.set(NOW + 700)
     assert looks(bitrix, sender, [700]) == [700]
-    store.set_note("events_lost_at", NOW + 702)
+    store.notes.events_lost_at.set(NOW + 702)
 
     seconds = looks(bitrix, sender, range(702, 1000))
 
@@ -1592,7 +1593,7 @@ def test_events_lost_during_a_look_cause_another_after_half_a_minute(
 
 
 def test_a_standstill_of_half_a_minute_is_no_loss(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
 
@@ -1601,7 +1602,7 @@ def test_a_standstill_of_half_a_minute_is_no_loss(
 
 
 def test_an_outage_of_more_than_half_a_minute_may_have_lost_events_of_all(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     quiet_for_days(store, bitrix, sender)
     bitrix.broken["send"] = TryLater("NOT_CONNECTED", SEND)
@@ -1614,13 +1615,13 @@ def test_an_outage_of_more_than_half_a_minute_may_have_lost_events_of_all(
 
 
 def test_a_short_failure_lets_recent_conversations_be_read_at_once(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     talk(store, bitrix, sender, days_ago=0.5)
     assert looks(bitrix, sender, range(1, 400, 3))[-1] < 370
     bitrix.errors = [TryLater("NOT_DONE", SEND)]
     write(store, "hello", chat=2)
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("update chats set active_at = ? where id = ?", (NOW, chat_id(2)))
 
     seconds = looks(bitrix, sender, range(400, 460))
@@ -1630,7 +1631,7 @@ def test_a_short_failure_lets_recent_conversations_be_read_at_once(
 
 
 def test_a_small_step_of_the_clock_ends_no_pause(
-    store: Store, bitrix: Portal, sender: Sender
+    store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     bitrix.errors = [TryLater("OPERATION_TIME_LIMIT", SEND, seconds=300)]
     write(store, "hello")
@@ -1643,18 +1644,18 @@ def test_a_small_step_of_the_clock_ends_no_pause(
 
 
 def test_a_clock_set_back_lets_everything_be_looked_after_anew(
-    store: Store, bitrix: Portal, checks: Checks, sender: Sender
+    store: Store, bitrix: Portal, checks: Checks, sender: Worker
 ) -> None:
     talk(store, bitrix, sender, days_ago=0.5)
     for second in range(0, 60, 20):
         run(sender, NOW + second)
     before = checks.count
-    store.save_portal(replace(PORTAL, installed_at=NOW - 10 * DAY))
+    store.portal.save(replace(PORTAL, installed_at=NOW - 10 * DAY))
 
     run(sender, NOW - DAY)
 
     assert checks.count == before + 1
-    assert store.note("up_at") == NOW - DAY
+    assert store.notes.up_at.get() == NOW - DAY
 
 
 # -- the loop
@@ -1674,7 +1675,7 @@ class Rounds(threading.Event):
 
 
 def test_whoever_does_not_send_asks_for_the_lock_about_once_a_second(
-    store: Store, sender: Sender, tmp_path: Path
+    store: Store, sender: Worker, tmp_path: Path
 ) -> None:
     stop = Rounds(0.5)
     with (
@@ -1687,7 +1688,7 @@ def test_whoever_does_not_send_asks_for_the_lock_about_once_a_second(
     assert stop.looks <= 6
 
 
-def test_an_idle_sender_looks_for_work_some_times_a_second(store: Store, sender: Sender) -> None:
+def test_an_idle_sender_looks_for_work_some_times_a_second(store: Store, sender: Worker) -> None:
     stop = Rounds(1.2)
 
     sender.run(stop)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from stage import wait_until
+from live import Live
+from storage import Store
+from store.database import StoreUnavailable
+from store.records import VisitorMessage, Chat, Limits, Message
+from store.sqlite import Hints
 
-from database import StoreUnavailable
-from live import Hints, Live
-from storage import Chat, Limits, Message, Store
 
 NOW = 1_790_000_000.0
 LIMITS = Limits("an address", 10_000, 10_000)
@@ -47,7 +49,7 @@ def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(store: Store, text: str, chat: str = CHAT) -> Message:
     visitor = Chat(chat, "", "", "", "", None, NOW, NOW, None, None, None, None)
-    return store.add_visitor_message(visitor, text, text, None, LIMITS, NOW)
+    return store.messages.add_from_visitor(VisitorMessage(visitor, text, text, None), LIMITS, NOW)
 
 
 def texts(stream: Iterator[Message | None], number: int) -> list[str | None]:
@@ -180,9 +182,9 @@ def test_a_stream_ends_with_its_chat(store: Store, live: Live, over: str) -> Non
     assert texts(stream, 2) == [None, "one"]
 
     if over == "deleted":
-        store.delete_chat(CHAT, NOW)
+        store.chats.delete(CHAT, NOW)
     else:
-        store.make_part(CHAT, OTHER)
+        store.chats.make_part(CHAT, OTHER)
 
     assert list(stream) == []
 
@@ -266,10 +268,10 @@ def test_a_deletion_in_another_process_ends_the_stream(
     write(store, "other", OTHER)
     with running(live, store):
         reader, other = Reader(live), Reader(live, OTHER)
-        second.delete_chat(CHAT, NOW)
+        second.chats.delete(CHAT, NOW)
         reader.thread.join(5)
         assert not reader.thread.is_alive()
-        second.delete_chat(OTHER, NOW)
+        second.chats.delete(OTHER, NOW)
         other.thread.join(5)
         assert not other.thread.is_alive()
 
@@ -317,10 +319,10 @@ def test_a_store_that_fails_is_asked_again_after_a_pause(
 def test_after_the_end_writes_tell_nobody(store: Store, live: Live) -> None:
     with running(live, store):
         wait_until(lambda: store.after_commit)
-        assert list(store.path.parent.glob("live-*.sock"))
+        assert list(path_of(store).parent.glob("live-*.sock"))
 
     assert store.after_commit is None
-    assert not list(store.path.parent.glob("live-*.sock"))
+    assert not list(path_of(store).parent.glob("live-*.sock"))
     assert list(live.follow(CHAT, 0)) == [None], "its streams have ended, too"
 
 

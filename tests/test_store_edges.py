@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 from test_storage import CHAT, LIMITS, OTHER, URL, answer, due, history, texts, visitor, write
+from storage import Store
+from store.database import LockHeld, StoreUnavailable
+from store.records import VisitorMessage, Chat, Delivery, Dialog, File, Limits, Outcome, Portal, TooMany
 
-from database import LockHeld, StoreUnavailable
-from storage import Chat, Delivery, Dialog, File, Limits, Outcome, Outdated, Portal, Store, TooMany
 
 NOW = 1_790_000_000.0
 MINUTE = 60.0
@@ -41,7 +42,7 @@ def second(tmp_path: Path) -> Iterator[Store]:
 
 
 def found(store: Store, chat_id: str = CHAT) -> Chat:
-    chat = store.find_chat(chat_id)
+    chat = store.chats.find(chat_id)
     assert chat is not None
     return chat
 
@@ -50,9 +51,9 @@ def deliver(store: Store, text: str, chat: str = CHAT, **ids: Any) -> None:
     """Write a message and note that the portal took it."""
     write(store, text, chat)
     one = next(one for one in due(store, NOW + MINUTE) if one.message.text == text)
-    (begun,) = store.begin_sending([one], LINE, NOW)
+    (begun,) = store.claim([one], LINE, NOW)
     values: dict[str, Any] = {"portal_chat_id": 5120, "portal_user_id": 2001, "session_id": 3301}
-    store.record([Outcome(begun, "delivered", **values | ids)], NOW)
+    store.queue.record([Outcome(begun, "delivered", **values | ids)], NOW)
 
 
 # -- opening
@@ -80,7 +81,7 @@ def test_writers_wait_for_each_other_and_readers_for_nobody(store: Store, second
     write(store, "one")
     assert found(second).name == "Anna"
     with ThreadPoolExecutor(1) as pool:
-        with store.write() as db:
+        with store.database.write() as db:
             db.execute("update chats set name = 'changed'")
             waiting = pool.submit(write, second, "two", OTHER)
             time.sleep(0.1)
@@ -96,7 +97,7 @@ def test_a_writer_gives_up_after_some_seconds(
     store: Store, second: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("database.PATIENCE_SECONDS", 0.2)
-    with store.write(), pytest.raises(StoreUnavailable):
+    with store.database.write(), pytest.raises(StoreUnavailable):
         write(second, "one")
 
     write(second, "two")
@@ -107,7 +108,7 @@ def test_whoever_waits_for_the_connection_of_another_thread_gives_up_after_some_
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("database.PATIENCE_SECONDS", 0.1)
-    with store.write(), ThreadPoolExecutor(1) as pool, pytest.raises(StoreUnavailable):
+    with store.database.write(), ThreadPoolExecutor(1) as pool, pytest.raises(StoreUnavailable):
         pool.submit(write, store, "one").result(10)
 
     write(store, "two")
@@ -116,7 +117,7 @@ def test_whoever_waits_for_the_connection_of_another_thread_gives_up_after_some_
 
 def test_a_waiting_writer_does_not_keep_the_processor_busy(store: Store, second: Store) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with store.write():
+        with store.database.write():
             waiting = pool.submit(write, second, "one")
             used = time.process_time()
             time.sleep(0.5)
@@ -135,9 +136,9 @@ def test_a_file_that_was_put_in_place_of_the_open_one_is_used_from_then_on(
     with closing(Store("sqlite:///backup/chats.db", tmp_path, 3)) as backup:
         write(backup, "of the backup")
         assert history(store) == ["before"]
-    store.path.with_name(f"{store.path.name}-wal").unlink(missing_ok=True)
-    store.path.with_name(f"{store.path.name}-shm").unlink(missing_ok=True)
-    (tmp_path / "backup" / "chats.db").replace(store.path)
+    path_of(store).with_name(f"{path_of(store).name}-wal").unlink(missing_ok=True)
+    path_of(store).with_name(f"{path_of(store).name}-shm").unlink(missing_ok=True)
+    (tmp_path / "backup" / "chats.db").replace(path_of(store))
 
     assert history(store) == ["of the backup"]
     write(store, "after")
@@ -155,8 +156,8 @@ def test_a_file_that_was_replaced_leaves_no_descriptor_open(store: Store, tmp_pa
         with closing(Store(f"sqlite:///{number}/chats.db", tmp_path, 3)) as other:
             write(other, f"{number}")
         for ending in ("-wal", "-shm"):
-            store.path.with_name(f"{store.path.name}{ending}").unlink(missing_ok=True)
-        (tmp_path / f"{number}" / "chats.db").replace(store.path)
+            path_of(store).with_name(f"{path_of(store).name}{ending}").unlink(missing_ok=True)
+        (tmp_path / f"{number}" / "chats.db").replace(path_of(store))
         assert history(store) == [f"{number}"]
         write(store, "more")
 
@@ -170,7 +171,7 @@ def test_a_write_is_told_after_its_commit_and_a_failed_one_is_not(
     store.after_commit = lambda: told.append(history(second))
 
     write(store, "one")
-    with pytest.raises(sqlite3.IntegrityError), store.write() as db:
+    with pytest.raises(sqlite3.IntegrityError), store.database.write() as db:
         db.execute("insert into files values ('key', 4711)")
 
     assert told == [["one"]]
@@ -178,7 +179,7 @@ def test_a_write_is_told_after_its_commit_and_a_failed_one_is_not(
 
 def test_a_failed_write_leaves_the_connection_usable(store: Store) -> None:
     def fail() -> None:
-        with store.write() as db:
+        with store.database.write() as db:
             db.execute("delete from meta")
             raise RuntimeError
 
@@ -196,7 +197,7 @@ def test_a_lock_is_waited_for_as_long_as_the_patience_lasts(
     taken = threading.Event()
 
     def hold() -> None:
-        with second.lock("install", 5):
+        with second.database.lock("install", 5):
             taken.set()
             time.sleep(held)
 
@@ -204,28 +205,28 @@ def test_a_lock_is_waited_for_as_long_as_the_patience_lasts(
         holding = pool.submit(hold)
         taken.wait(10)
         if patience > held:
-            with store.lock("install", patience + 5):
+            with store.database.lock("install", patience + 5):
                 assert holding.done() or held
         else:
-            with pytest.raises(LockHeld), store.lock("install", patience):
+            with pytest.raises(LockHeld), store.database.lock("install", patience):
                 pass
         holding.result(10)
 
 
 def test_locks_of_other_names_are_free(store: Store, second: Store) -> None:
-    with store.try_lock("install") as one, second.try_lock("tokens") as other:
+    with store.database.try_lock("install") as one, second.database.try_lock("tokens") as other:
         assert (one, other) == (True, True)
 
 
 def test_the_file_of_a_lock_tells_whether_it_is_still_the_same(store: Store) -> None:
     assert store.lock_inode("sender") is None
-    with store.try_lock("sender"):
+    with store.database.try_lock("sender"):
         inode = store.lock_inode("sender")
         assert inode is not None
         assert store.lock_inode("sender") == inode
         store.lock_path("sender").unlink()
         assert store.lock_inode("sender") is None
-    with store.try_lock("sender"):
+    with store.database.try_lock("sender"):
         assert store.lock_inode("sender") is not None
 
 
@@ -243,64 +244,64 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
 
     with closing(Store(URL, tmp_path, 3)) as store:
         assert history(store) == ["one"]
-        assert store.row("select 1 from sqlite_master where name = 'x'") is None
+        assert store.database.row("select 1 from sqlite_master where name = 'x'") is None
 
 
 # -- the portal
 
 
 def test_another_portal_takes_away_every_id_and_line_that_the_first_gave(store: Store) -> None:
-    store.save_portal(PORTAL)
-    store.connect_line(LINE, NOW)
+    store.portal.save(PORTAL)
+    store.portal.connect_line(LINE, NOW)
     deliver(store, "sent")
-    store.add_operator_messages([answer(903311)], NOW)
+    store.messages.add_from_operators([answer(903311)], NOW)
     write(store, "doubtful")
-    (doubtful,) = store.begin_sending(due(store), LINE, NOW)
-    store.record([Outcome(doubtful, "unknown", "NO_REPLY", NOW)], NOW)
-    store.set_note("names_sessions", True)
-    store.set_note("up_at", NOW)
+    (doubtful,) = store.claim(due(store), LINE, NOW)
+    store.queue.record([Outcome(doubtful, "unknown", "NO_REPLY", NOW)], NOW)
+    store.notes.names_sessions.set(True)
+    store.notes.up_at.set(NOW)
 
-    store.save_portal(replace(PORTAL, member_id="second"))
+    store.portal.save(replace(PORTAL, member_id="second"))
 
     chat = found(store)
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (None, None, None)
     assert (chat.portal_user_id, chat.session_id) == (None, None)
-    assert store.active_lines() == []
-    assert store.dialogs_in_conversation(0) == []
-    assert store.known_im_message_ids(CHAT) == set()
-    assert [one.im_chat_id for one in store.messages(CHAT, None, 10)] == [None] * 3
+    assert store.portal.active_lines() == []
+    assert store.chats.dialogs_in_conversation(0) == []
+    assert store.messages.known_im_message_ids(CHAT) == set()
+    assert [one.im_chat_id for one in store.messages.latest(CHAT, None, 10)] == [None] * 3
     assert store.unsure_messages(NOW, 10) == []
-    (waits,) = store.due_messages(NOW, 10)
+    (waits,) = store.queue.due_messages(NOW, 10)
     assert (waits.line, waits.attempts, waits.sending_since) == (None, 0, None)
-    assert store.due_confirmations(NOW, 10) == []
-    assert (store.note("names_sessions"), store.note("up_at")) == (None, NOW)
+    assert store.queue.due_confirmations(NOW, 10) == []
+    assert (store.notes.names_sessions.get(), store.notes.up_at.get()) == (None, NOW)
 
 
 def test_a_portal_that_does_not_name_itself_is_the_same_one(store: Store) -> None:
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
     deliver(store, "sent")
 
-    store.save_portal(replace(PORTAL, member_id=""))
+    store.portal.save(replace(PORTAL, member_id=""))
     assert found(store).portal_chat_id == 5120
-    store.save_portal(replace(PORTAL, member_id="second"))
+    store.portal.save(replace(PORTAL, member_id="second"))
 
     assert found(store).portal_chat_id is None
 
 
 def test_the_portal_is_known_again_after_an_uninstall(store: Store) -> None:
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
     deliver(store, "sent")
-    store.forget_portal()
+    store.portal.forget()
 
-    store.save_portal(PORTAL)
+    store.portal.save(PORTAL)
 
     assert found(store).portal_chat_id == 5120
 
 
 def test_whether_a_token_is_pending_is_kept(store: Store) -> None:
     for pending in (True, False):
-        store.save_portal(replace(PORTAL, token_pending=pending))
-        assert store.portal() == replace(PORTAL, token_pending=pending)
+        store.portal.save(replace(PORTAL, token_pending=pending))
+        assert store.portal.find() == replace(PORTAL, token_pending=pending)
 
 
 # -- lines
@@ -312,27 +313,27 @@ def test_what_waits_for_a_later_time_is_due_when_a_line_is_connected_and_what_is
     write(store, "waits")
     write(store, "unsure", OTHER)
     waits, unsure = due(store)
-    store.record([Outcome(waits, "postponed", "NO_LINE", NOW + 900)], NOW)
-    (begun,) = store.begin_sending([unsure], LINE, NOW)
-    store.record([Outcome(begun, "unknown", "NO_REPLY", NOW + 900)], NOW)
+    store.queue.record([Outcome(waits, "postponed", "NO_LINE", NOW + 900)], NOW)
+    (begun,) = store.claim([unsure], LINE, NOW)
+    store.queue.record([Outcome(begun, "unknown", "NO_REPLY", NOW + 900)], NOW)
 
-    store.connect_line(LINE, NOW + 10)
+    store.portal.connect_line(LINE, NOW + 10)
 
-    assert texts(store.due_messages(NOW + 10, 10)) == ["waits"]
-    assert store.due_messages(NOW + 9, 10) == []
+    assert texts(store.queue.due_messages(NOW + 10, 10)) == ["waits"]
+    assert store.queue.due_messages(NOW + 9, 10) == []
     assert store.unsure_messages(NOW + 899, 10) == []
     assert texts(store.unsure_messages(NOW + 900, 10)) == ["unsure"]
 
 
 def test_a_disconnected_line_takes_no_other_with_it(store: Store) -> None:
     for line in (7, 9, 12):
-        store.connect_line(line, NOW + line)
+        store.portal.connect_line(line, NOW + line)
 
-    store.disconnect_line(9)
+    store.portal.disconnect_line(9)
 
-    assert store.active_lines() == [12, 7]
-    store.connect_line(9, NOW)
-    assert store.active_lines() == [12, 7, 9]
+    assert store.portal.active_lines() == [12, 7]
+    store.portal.connect_line(9, NOW)
+    assert store.portal.active_lines() == [12, 7, 9]
 
 
 # -- limits
@@ -343,59 +344,59 @@ def test_whoever_is_above_the_limit_is_told_the_seconds_to_the_minutes_end(
     store: Store, at: float, seconds: int
 ) -> None:
     minute = NOW - NOW % 60 + at
-    store.count_hit("who", 1, minute)
+    store.limits.count_hit("who", 1, minute)
 
     with pytest.raises(TooMany) as told:
-        store.count_hit("who", 1, minute)
+        store.limits.count_hit("who", 1, minute)
 
     assert told.value.seconds == seconds
-    store.count_hit("who", 1, NOW - NOW % 60 + 60)
+    store.limits.count_hit("who", 1, NOW - NOW % 60 + 60)
 
 
 def test_what_is_taken_back_was_not_counted(store: Store) -> None:
     for _ in range(5):
-        store.count_hit("who", 2, NOW)
-        store.uncount_hit("who", NOW)
-    store.count_hit("other", 1, NOW)
-    store.uncount_hit("who", NOW + MINUTE)
-    store.count_hit("who", 2, NOW)
-    store.count_hit("who", 2, NOW)
+        store.limits.count_hit("who", 2, NOW)
+        store.limits.uncount_hit("who", NOW)
+    store.limits.count_hit("other", 1, NOW)
+    store.limits.uncount_hit("who", NOW + MINUTE)
+    store.limits.count_hit("who", 2, NOW)
+    store.limits.count_hit("who", 2, NOW)
 
     with pytest.raises(TooMany):
-        store.count_hit("who", 2, NOW)
+        store.limits.count_hit("who", 2, NOW)
     with pytest.raises(TooMany):
-        store.count_hit("other", 1, NOW)
+        store.limits.count_hit("other", 1, NOW)
 
 
 def counters(store: Store) -> int:
-    return len(store.rows("select 1 from hits"))
+    return len(store.database.rows("select 1 from hits"))
 
 
 def test_the_counters_of_minutes_long_gone_are_removed(store: Store) -> None:
     for minute in range(20):
         for who in range(5):
-            store.count_hit(f"{who}", 10, NOW + MINUTE * minute)
+            store.limits.count_hit(f"{who}", 10, NOW + MINUTE * minute)
 
     assert counters(store) <= 15
-    store.count_hit("after the clock was set back", 10, NOW - 600)
+    store.limits.count_hit("after the clock was set back", 10, NOW - 600)
     assert counters(store) == 1
 
 
 def test_a_deleted_chats_counter_goes_and_others_stay(store: Store) -> None:
     limits = Limits("an address", 1, 100)
     for chat in (CHAT, OTHER):
-        store.add_visitor_message(visitor(chat), "one", "", None, limits, NOW)
+        store.messages.add_from_visitor(VisitorMessage(visitor(chat), "one", "", None), limits, NOW)
 
-    store.delete_chat(CHAT, NOW)
+    store.chats.delete(CHAT, NOW)
 
-    assert {row["who"] for row in store.rows("select who from hits")} == {OTHER, "an address"}
+    assert {row["who"] for row in store.database.rows("select who from hits")} == {OTHER, "an address"}
 
 
 def test_refusals_of_one_reason_are_added_up_with_their_last_time(store: Store) -> None:
-    store.add_refusals({"flood": 2, "forged": 1}, NOW)
-    store.add_refusals({"flood": 3}, NOW + 1)
+    store.limits.add_refusals({"flood": 2, "forged": 1}, NOW)
+    store.limits.add_refusals({"flood": 3}, NOW + 1)
 
-    counts = [(one.reason, one.count, one.last_at) for one in store.refusals()]
+    counts = [(one.reason, one.count, one.last_at) for one in store.limits.refusals()]
     assert counts == [("flood", 5, NOW + 1), ("forged", 1, NOW)]
 
 
@@ -408,9 +409,9 @@ def test_a_page_of_history_ends_before_its_message_and_holds_no_more_than_asked(
     ids = [write(store, f"{number}").id for number in range(5)]
     write(store, "of another", OTHER)
 
-    assert [one.text for one in store.messages(CHAT, ids[3], 2)] == ["1", "2"]
-    assert [one.text for one in store.messages(CHAT, None, 2)] == ["3", "4"]
-    assert store.messages(CHAT, ids[0], 2) == []
+    assert [one.text for one in store.messages.latest(CHAT, ids[3], 2)] == ["1", "2"]
+    assert [one.text for one in store.messages.latest(CHAT, None, 2)] == ["3", "4"]
+    assert store.messages.latest(CHAT, ids[0], 2) == []
 
 
 def test_the_parts_of_a_chat_are_read_as_one(store: Store) -> None:
@@ -418,13 +419,13 @@ def test_the_parts_of_a_chat_are_read_as_one(store: Store) -> None:
     write(store, "two", OTHER)
     write(store, "three", CHAT)
     write(store, "of nobody", THIRD)
-    store.make_part(OTHER, CHAT)
-    store.make_part(OTHER, THIRD)
+    store.chats.make_part(OTHER, CHAT)
+    store.chats.make_part(OTHER, THIRD)
 
-    assert store.parts(CHAT) == [CHAT, OTHER]
-    assert [one.text for one in store.messages(CHAT, None, 10)] == ["one", "two", "three"]
-    assert [one.text for one in store.messages(CHAT, None, 2)] == ["two", "three"]
-    revisions = [one.revision for one in store.messages_after(CHAT, 0, 10)]
+    assert store.messages.parts(CHAT) == [CHAT, OTHER]
+    assert [one.text for one in store.messages.latest(CHAT, None, 10)] == ["one", "two", "three"]
+    assert [one.text for one in store.messages.latest(CHAT, None, 2)] == ["two", "three"]
+    revisions = [one.revision for one in store.messages.changed_after(CHAT, 0, 10)]
     assert revisions == sorted(revisions)
     assert len(revisions) == 3
 
@@ -433,53 +434,53 @@ def test_what_changed_after_a_revision_is_given_first_change_first(store: Store)
     messages = [write(store, f"{number}") for number in range(5)]
     write(store, "of another", OTHER)
 
-    changed = store.messages_after(CHAT, messages[1].revision, 2)
+    changed = store.messages.changed_after(CHAT, messages[1].revision, 2)
 
     assert [one.text for one in changed] == ["2", "3"]
-    assert store.messages_after(CHAT, messages[4].revision, 2) == []
+    assert store.messages.changed_after(CHAT, messages[4].revision, 2) == []
 
 
 def test_which_chats_changed_is_told_with_their_owners(store: Store) -> None:
     one = write(store, "one")
-    latest, chats = store.chats_changed_after(0)
+    latest, chats = store.messages.chats_changed_after(0)
     assert (latest, chats) == (one.revision, {CHAT})
-    assert store.chats_changed_after(latest) == (latest, set())
+    assert store.messages.chats_changed_after(latest) == (latest, set())
 
     write(store, "other", OTHER)
-    store.make_part(OTHER, THIRD)
+    store.chats.make_part(OTHER, THIRD)
 
-    after, chats = store.chats_changed_after(latest)
-    assert after == store.revision() > latest
+    after, chats = store.messages.chats_changed_after(latest)
+    assert after == store.messages.revision() > latest
     assert chats == {OTHER, THIRD}
 
 
 def test_which_chats_were_deleted_is_told_once(store: Store) -> None:
     for chat in (CHAT, OTHER):
         write(store, "one", chat)
-    assert store.chats_deleted_after(0) == (0, set())
-    store.delete_chat(CHAT, NOW)
-    number, chats = store.chats_deleted_after(0)
+    assert store.chats.deleted_after(0) == (0, set())
+    store.chats.delete(CHAT, NOW)
+    number, chats = store.chats.deleted_after(0)
     assert chats == {CHAT}
 
-    store.delete_chat(OTHER, NOW)
+    store.chats.delete(OTHER, NOW)
 
-    later, chats = store.chats_deleted_after(number)
+    later, chats = store.chats.deleted_after(number)
     assert later > number
     assert chats == {OTHER}
-    assert store.chats_deleted_after(later) == (later, set())
+    assert store.chats.deleted_after(later) == (later, set())
 
 
 def test_a_chat_is_deleted_with_its_parts_and_nothing_else(store: Store) -> None:
     for chat in (CHAT, OTHER, THIRD):
         write(store, "one", chat)
-    store.make_part(OTHER, CHAT)
+    store.chats.make_part(OTHER, CHAT)
 
-    assert store.delete_chat(CHAT, NOW) == [CHAT, OTHER]
+    assert store.chats.delete(CHAT, NOW) == [CHAT, OTHER]
 
-    assert store.waiting() == 1
-    assert store.find_chat(THIRD) is not None
-    assert [store.was_deleted(one) for one in (CHAT, OTHER, THIRD)] == [True, True, False]
-    assert [store.is_over(one) for one in (CHAT, OTHER, THIRD, "unknown")] == [
+    assert store.queue.waiting() == 1
+    assert store.chats.find(THIRD) is not None
+    assert [store.chats.was_deleted(one) for one in (CHAT, OTHER, THIRD)] == [True, True, False]
+    assert [store.chats.is_over(one) for one in (CHAT, OTHER, THIRD, "unknown")] == [
         True, True, False, False,
     ]  # fmt: skip
 
@@ -487,18 +488,18 @@ def test_a_chat_is_deleted_with_its_parts_and_nothing_else(store: Store) -> None
 def test_a_part_of_a_chat_is_over_and_the_chat_is_not(store: Store) -> None:
     for chat in (CHAT, OTHER):
         write(store, "one", chat)
-    store.make_part(OTHER, CHAT)
+    store.chats.make_part(OTHER, CHAT)
 
-    assert (store.is_over(CHAT), store.is_over(OTHER)) == (False, True)
+    assert (store.chats.is_over(CHAT), store.chats.is_over(OTHER)) == (False, True)
 
 
 def test_a_part_has_one_owner_and_no_parts_of_its_own(store: Store) -> None:
     for chat in (CHAT, OTHER, THIRD):
         write(store, "one", chat)
-    store.make_part(OTHER, CHAT)
+    store.chats.make_part(OTHER, CHAT)
 
-    store.make_part(OTHER, THIRD)  # it has an owner
-    store.make_part(CHAT, THIRD)  # it has a part
+    store.chats.make_part(OTHER, THIRD)  # it has an owner
+    store.chats.make_part(CHAT, THIRD)  # it has a part
 
     assert found(store, OTHER).owner == CHAT
     assert found(store, CHAT).owner is None
@@ -506,19 +507,19 @@ def test_a_part_has_one_owner_and_no_parts_of_its_own(store: Store) -> None:
 
 
 def test_the_open_chat_is_the_chat_itself_else_its_latest_part(store: Store) -> None:
-    assert store.open_chat(CHAT) is None
+    assert store.chats.find_open(CHAT) is None
     write(store, "older part", OTHER, now=NOW)
     write(store, "newer part", THIRD, now=NOW + 1)
     for part in (OTHER, THIRD):
-        store.make_part(part, CHAT)
-    open_chat = store.open_chat(CHAT)
+        store.chats.make_part(part, CHAT)
+    open_chat = store.chats.find_open(CHAT)
     assert open_chat is not None
     assert open_chat.id == THIRD
-    assert store.open_chat(OTHER) is None
+    assert store.chats.find_open(OTHER) is None
 
     write(store, "itself", CHAT)
 
-    open_chat = store.open_chat(CHAT)
+    open_chat = store.chats.find_open(CHAT)
     assert open_chat is not None
     assert open_chat.id == CHAT
 
@@ -528,28 +529,28 @@ def test_the_open_chat_is_the_chat_itself_else_its_latest_part(store: Store) -> 
 
 def test_the_end_of_a_dialog_is_one_message_of_the_system(store: Store) -> None:
     write(store, "one")
-    before = store.revision()
+    before = store.messages.revision()
 
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
     assert history(store) == ["one"]
     for _ in range(2):
-        store.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW + 5)
+        store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW + 5)
 
-    _, end = store.messages(CHAT, None, 10)
+    _, end = store.messages.latest(CHAT, None, 10)
     assert (end.author, end.text, end.extra, end.sent_at) == (
         "system", "", {"kind": "closed"}, NOW + 5,
     )  # fmt: skip
     assert end.revision > before
     assert found(store).closed_at == NOW + 5
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3302, None)
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3302, None)
     assert found(store).closed_at is None
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3302, NOW + 6)
-    assert len(store.messages(CHAT, None, 10)) == 3
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3302, NOW + 6)
+    assert len(store.messages.latest(CHAT, None, 10)) == 3
 
 
 def test_a_message_of_the_visitor_opens_the_dialog_again(store: Store) -> None:
     write(store, "one")
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
 
     write(store, "two")
 
@@ -561,9 +562,9 @@ def test_an_event_of_an_earlier_session_changes_nothing(
     store: Store, session: int, known: int
 ) -> None:
     write(store, "one")
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
 
-    store.note_dialog(CHAT, 12, 5121, 2002, session, NOW)
+    store.chats.note_dialog(CHAT, 12, 5121, 2002, session, NOW)
 
     chat = found(store)
     assert chat.session_id == known
@@ -574,46 +575,46 @@ def test_an_event_of_an_earlier_session_changes_nothing(
 
 
 def test_a_dialog_of_a_chat_that_we_do_not_have_is_not_noted(store: Store) -> None:
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
 
-    assert store.find_chat(CHAT) is None
-    assert store.dialogs_in_conversation(0) == []
+    assert store.chats.find(CHAT) is None
+    assert store.chats.dialogs_in_conversation(0) == []
 
 
 def test_a_named_dialog_lets_its_unsure_messages_be_looked_for_at_once(store: Store) -> None:
     for chat in (CHAT, OTHER):
         write(store, f"of {chat[-1]}", chat)
-    begun = store.begin_sending(due(store), LINE, NOW)
-    store.record([Outcome(one, "unknown", "NO_REPLY", NOW + 900) for one in begun], NOW)
+    begun = store.claim(due(store), LINE, NOW)
+    store.queue.record([Outcome(one, "unknown", "NO_REPLY", NOW + 900) for one in begun], NOW)
     write(store, "waits", THIRD)
-    (waits,) = store.due_messages(NOW, 10)
-    store.record([Outcome(waits, "postponed", "X", NOW + 900)], NOW)
+    (waits,) = store.queue.due_messages(NOW, 10)
+    store.queue.record([Outcome(waits, "postponed", "X", NOW + 900)], NOW)
 
     for chat in (CHAT, THIRD):
-        store.note_dialog(chat, LINE, ord(chat[-1]), 2001, 3301, None)
+        store.chats.note_dialog(chat, LINE, ord(chat[-1]), 2001, 3301, None)
 
     assert texts(store.unsure_messages(NOW, 10)) == ["of a"]
-    assert store.due_messages(NOW, 10) == []
+    assert store.queue.due_messages(NOW, 10) == []
 
 
 def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store) -> None:
     write(store, "one", now=NOW)
     write(store, "other", OTHER, now=NOW + 2)
-    store.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
-    store.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
-    store.note_dialog(OTHER, LINE, 6000, 2002, 3303, None)
+    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
+    store.chats.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
+    store.chats.note_dialog(OTHER, LINE, 6000, 2002, 3303, None)
 
     def marks() -> list[tuple[int, int | None, int, str]]:
-        dialogs = store.dialogs_in_conversation(NOW)
+        dialogs = store.chats.dialogs_in_conversation(NOW)
         return [(one.portal_chat_id, one.line, one.checked_im_id, one.chat.id) for one in dialogs]
 
     assert marks()[0] == (6000, LINE, 0, OTHER), "the latest first"
     assert sorted(marks()[1:]) == [(5120, LINE, 0, CHAT), (5121, 12, 0, CHAT)]
-    store.note_checked(Dialog(5121, 12, 0, found(store)), 77)
-    store.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
+    store.chats.note_checked(Dialog(5121, 12, 0, found(store)), 77)
+    store.chats.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
 
     assert sorted(marks()[1:]) == [(5120, LINE, 0, CHAT), (5121, 12, 77, CHAT)]
-    assert [one.chat.id for one in store.dialogs_in_conversation(NOW + 1)] == [OTHER]
+    assert [one.chat.id for one in store.chats.dialogs_in_conversation(NOW + 1)] == [OTHER]
 
 
 def test_an_answer_of_another_dialog_forgets_the_session_and_one_of_the_same_does_not(
@@ -621,9 +622,9 @@ def test_an_answer_of_another_dialog_forgets_the_session_and_one_of_the_same_doe
 ) -> None:
     deliver(store, "sent")
 
-    store.add_operator_messages([answer(10)], NOW + 1)
+    store.messages.add_from_operators([answer(10)], NOW + 1)
     assert (found(store).session_id, found(store).active_at) == (3301, NOW + 1)
-    store.add_operator_messages([answer(11, im_chat_id=5121, line=12)], NOW + 2)
+    store.messages.add_from_operators([answer(11, im_chat_id=5121, line=12)], NOW + 2)
 
     chat = found(store)
     assert (chat.session_id, chat.portal_chat_id, chat.dialog_line) == (None, 5121, 12)
@@ -631,31 +632,31 @@ def test_an_answer_of_another_dialog_forgets_the_session_and_one_of_the_same_doe
 
 def test_which_of_the_portals_messages_are_known_is_told_by_chat(store: Store) -> None:
     write(store, "one")
-    store.add_operator_messages([answer(10), answer(11, chat_id=OTHER, im_chat_id=6000)], NOW)
+    store.messages.add_from_operators([answer(10), answer(11, chat_id=OTHER, im_chat_id=6000)], NOW)
 
-    assert store.known_im_message_ids(CHAT) == {10}
+    assert store.messages.known_im_message_ids(CHAT) == {10}
 
 
 # -- operators' messages
 
 
 def test_an_answer_that_came_late_stands_between_those_of_the_portals_order(store: Store) -> None:
-    store.add_operator_messages([answer(10, "10")], NOW)
+    store.messages.add_from_operators([answer(10, "10")], NOW)
     write(store, "typed")
-    store.add_operator_messages([answer(30, "30")], NOW)
+    store.messages.add_from_operators([answer(30, "30")], NOW)
 
     for number in (20, 5, 25, 40):
-        store.add_operator_messages([answer(number, f"{number}")], NOW)
+        store.messages.add_from_operators([answer(number, f"{number}")], NOW)
 
     assert history(store) == ["5", "10", "typed", "20", "25", "30", "40"]
-    assert len({one.position for one in store.messages(CHAT, None, 10)}) == 7
+    assert len({one.position for one in store.messages.latest(CHAT, None, 10)}) == 7
 
 
 def test_an_answer_is_placed_among_those_of_its_own_chat(store: Store) -> None:
-    store.add_operator_messages([answer(30, "30", chat_id=OTHER, im_chat_id=6000)], NOW)
+    store.messages.add_from_operators([answer(30, "30", chat_id=OTHER, im_chat_id=6000)], NOW)
     write(store, "typed")
 
-    store.add_operator_messages([answer(20, "20")], NOW)
+    store.messages.add_from_operators([answer(20, "20")], NOW)
 
     assert history(store) == ["typed", "20"]
 
@@ -664,22 +665,22 @@ def test_an_answer_is_placed_among_those_of_its_own_chat(store: Store) -> None:
 def test_an_answer_is_dated_when_it_was_sent_if_that_is_known(
     store: Store, sent_at: float | None
 ) -> None:
-    store.add_operator_messages([answer(10, sent_at=sent_at)], NOW)
+    store.messages.add_from_operators([answer(10, sent_at=sent_at)], NOW)
 
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert kept.sent_at == (NOW if sent_at is None else sent_at)
     assert (kept.edited, kept.deleted, kept.state) == (False, False, "stored")
 
 
 def test_nothing_of_a_deleted_chat_comes_back_and_others_are_heard(store: Store) -> None:
     write(store, "one")
-    store.delete_chat(CHAT, NOW)
+    store.chats.delete(CHAT, NOW)
 
-    assert store.add_operator_messages([answer(10)], NOW) == []
-    assert len(store.add_operator_messages([answer(11, chat_id=OTHER, im_chat_id=1)], NOW)) == 1
+    assert store.messages.add_from_operators([answer(10)], NOW) == []
+    assert len(store.messages.add_from_operators([answer(11, chat_id=OTHER, im_chat_id=1)], NOW)) == 1
 
-    assert store.find_chat(CHAT) is None
-    assert store.waiting() == 1
+    assert store.chats.find(CHAT) is None
+    assert store.queue.waiting() == 1
 
 
 INCOMPLETE = {"files": [], "params": {}, "incomplete": True}
@@ -696,35 +697,35 @@ INCOMPLETE = {"files": [], "params": {}, "incomplete": True}
 def test_only_what_is_incomplete_is_completed_and_only_by_what_is_whole(
     store: Store, first: dict[str, Any], event: dict[str, Any], text: str
 ) -> None:
-    store.add_operator_messages([answer(10, "first", name=None, **first)], NOW)
-    before = store.revision()
+    store.messages.add_from_operators([answer(10, "first", name=None, **first)], NOW)
+    before = store.messages.revision()
 
-    assert store.add_operator_messages([answer(10, "whole", **event)], NOW) == []
+    assert store.messages.add_from_operators([answer(10, "whole", **event)], NOW) == []
 
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert kept.text == text
     assert kept.name == ("Olga" if text == "whole" else None)
     assert (kept.revision > before) is (text == "whole")
-    assert len(store.due_confirmations(NOW, 10)) == 1
+    assert len(store.queue.due_confirmations(NOW, 10)) == 1
 
 
 def test_a_message_that_was_deleted_is_not_completed(store: Store) -> None:
-    store.add_operator_messages([answer(10, "first", extra=INCOMPLETE)], NOW)
-    store.delete_message(answer(10), NOW)
+    store.messages.add_from_operators([answer(10, "first", extra=INCOMPLETE)], NOW)
+    store.messages.take_back(answer(10), NOW)
 
-    store.add_operator_messages([answer(10, "whole")], NOW)
+    store.messages.add_from_operators([answer(10, "whole")], NOW)
 
     assert history(store) == [""]
 
 
 def test_an_edit_before_its_message_is_completed_with_the_edited_text_alone(store: Store) -> None:
-    assert store.edit_message(answer(10, "edited", extra=INCOMPLETE), NOW, 100) is True
+    assert store.messages.edit(answer(10, "edited", extra=INCOMPLETE), NOW, 100) is True
 
     with pytest.raises(Outdated):
-        store.add_operator_messages([answer(10, "first")], NOW)
-    store.add_operator_messages([answer(10, "edited")], NOW)
+        store.messages.add_from_operators([answer(10, "first")], NOW)
+    store.messages.add_from_operators([answer(10, "edited")], NOW)
 
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert (kept.text, kept.edited, kept.extra) == ("edited", True, answer().extra)
 
 
@@ -734,61 +735,61 @@ def test_an_edit_before_its_message_is_completed_with_the_edited_text_alone(stor
 def test_the_edit_that_the_portal_queued_last_wins(
     store: Store, queued: tuple[int, int], text: str
 ) -> None:
-    store.add_operator_messages([answer(10, "original")], NOW)
+    store.messages.add_from_operators([answer(10, "original")], NOW)
 
     for at, one in zip(queued, ("first", "second"), strict=True):
-        store.edit_message(answer(10, one), NOW, at)
+        store.messages.edit(answer(10, one), NOW, at)
 
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert (kept.text, kept.edited) == (text, True)
 
 
 def test_edits_without_a_time_come_as_they_come(store: Store) -> None:
-    store.add_operator_messages([answer(10, "original")], NOW)
+    store.messages.add_from_operators([answer(10, "original")], NOW)
 
-    assert store.edit_message(answer(10, "first"), NOW) is True
-    assert store.edit_message(answer(10, "second"), NOW) is True
-    assert store.edit_message(answer(10, "second"), NOW) is False
+    assert store.messages.edit(answer(10, "first"), NOW) is True
+    assert store.messages.edit(answer(10, "second"), NOW) is True
+    assert store.messages.edit(answer(10, "second"), NOW) is False
 
     assert history(store) == ["second"]
 
 
 def test_an_edit_to_the_same_text_counts_as_the_later_one(store: Store) -> None:
     """There and back again: the edit between comes late."""
-    store.add_operator_messages([answer(10, "original")], NOW)
+    store.messages.add_from_operators([answer(10, "original")], NOW)
 
-    assert store.edit_message(answer(10, "original"), NOW, 300) is False
-    assert store.edit_message(answer(10, "between"), NOW, 200) is False
+    assert store.messages.edit(answer(10, "original"), NOW, 300) is False
+    assert store.messages.edit(answer(10, "between"), NOW, 200) is False
 
     assert history(store) == ["original"]
 
 
 def test_an_edit_leaves_the_name_where_it_brings_none(store: Store) -> None:
-    store.add_operator_messages([answer(10, "original")], NOW)
+    store.messages.add_from_operators([answer(10, "original")], NOW)
 
-    store.edit_message(answer(10, "edited", name=None), NOW, 100)
-    assert store.messages(CHAT, None, 1)[0].name == "Olga"
-    store.edit_message(answer(10, "edited again", name="Ivan"), NOW, 200)
+    store.messages.edit(answer(10, "edited", name=None), NOW, 100)
+    assert store.messages.latest(CHAT, None, 1)[0].name == "Olga"
+    store.messages.edit(answer(10, "edited again", name="Ivan"), NOW, 200)
 
-    assert store.messages(CHAT, None, 1)[0].name == "Ivan"
+    assert store.messages.latest(CHAT, None, 1)[0].name == "Ivan"
 
 
 def test_a_deletion_says_whether_it_changed_anything(store: Store) -> None:
-    store.add_operator_messages([answer(10)], NOW)
-    before = store.revision()
+    store.messages.add_from_operators([answer(10)], NOW)
+    before = store.messages.revision()
 
-    assert store.delete_message(answer(10), NOW) is True
-    assert store.delete_message(answer(10), NOW) is False
-    assert store.edit_message(answer(10, "edited"), NOW, 100) is False
+    assert store.messages.take_back(answer(10), NOW) is True
+    assert store.messages.take_back(answer(10), NOW) is False
+    assert store.messages.edit(answer(10, "edited"), NOW, 100) is False
 
-    (kept,) = store.messages(CHAT, None, 10)
+    (kept,) = store.messages.latest(CHAT, None, 10)
     assert (kept.text, kept.html, kept.extra, kept.deleted) == ("", "", {}, True)
     assert kept.revision > before
 
 
 def test_of_several_ids_of_ours_the_first_that_is_known_is_meant(store: Store) -> None:
     typed = write(store, "typed")
-    one, two = store.add_operator_messages([answer(10, "one"), answer(11, "two")], NOW)
+    one, two = store.messages.add_from_operators([answer(10, "one"), answer(11, "two")], NOW)
 
     meant = store.find_operator_message(answer(99, own_ids=(4711, typed.id, two.id, one.id)))
     assert meant is not None
@@ -803,23 +804,23 @@ def test_of_several_ids_of_ours_the_first_that_is_known_is_meant(store: Store) -
 def test_a_file_is_found_by_its_key_and_listed_with_its_chat(store: Store) -> None:
     def attach(key: str, chat: str) -> None:
         file = File(key, "a.pdf", "file", "application/pdf", 10, f"https://x.example/{key}")
-        store.add_visitor_message(visitor(chat), key, key, None, LIMITS, NOW, file)
+        store.messages.add_from_visitor(VisitorMessage(visitor(chat), key, key, None, file), LIMITS, NOW)
 
     attach("one", CHAT)
     attach("two", CHAT)
     attach("three", OTHER)
     write(store, "no file", THIRD)
 
-    message = store.find_message_of_file("two")
+    message = store.messages.find_with_file("two")
     assert message is not None
     assert (message.text, message.extra["files"][0]["key"]) == ("two", "two")
-    assert store.find_message_of_file("four") is None
-    assert store.file_keys(CHAT) == {"one", "two"}
-    assert store.file_keys(THIRD) == set()
-    assert store.file_keys("unknown") is None
-    store.delete_chat(CHAT, NOW)
-    assert store.file_keys(CHAT) == set()
-    assert store.find_message_of_file("two") is None
+    assert store.messages.find_with_file("four") is None
+    assert store.chats.file_keys(CHAT) == {"one", "two"}
+    assert store.chats.file_keys(THIRD) == set()
+    assert store.chats.file_keys("unknown") is None
+    store.chats.delete(CHAT, NOW)
+    assert store.chats.file_keys(CHAT) == set()
+    assert store.messages.find_with_file("two") is None
 
 
 # -- the consent, and what the visitor tells
@@ -828,7 +829,7 @@ def test_a_file_is_found_by_its_key_and_listed_with_its_chat(store: Store) -> No
 def test_the_first_consent_is_kept_and_the_latest_name(store: Store) -> None:
     def say(name: str, consent: str | None, at: float | None) -> None:
         chat = replace(visitor(name=name), consent=consent, consent_at=at)
-        store.add_visitor_message(chat, name, "", None, LIMITS, NOW)
+        store.messages.add_from_visitor(VisitorMessage(chat, name, "", None), LIMITS, NOW)
 
     say("Anna", None, None)
     say("Anja", "I agree", NOW)
@@ -846,30 +847,30 @@ def test_the_heads_of_a_number_of_chats_are_due_and_no_more(store: Store) -> Non
         for number in range(3):
             write(store, f"{chat[-1]}{number}", chat)
 
-    assert texts(store.due_messages(NOW, 2, 2)) == ["a0", "a1", "b0", "b1"]
-    assert texts(store.due_messages(NOW, 2)) == ["a0", "b0"]
-    assert store.due_messages(NOW - 1, 2) == []
-    assert store.waiting() == 9
+    assert texts(store.queue.due_messages(NOW, 2, 2)) == ["a0", "a1", "b0", "b1"]
+    assert texts(store.queue.due_messages(NOW, 2)) == ["a0", "b0"]
+    assert store.queue.due_messages(NOW - 1, 2) == []
+    assert store.queue.waiting() == 9
 
 
 def test_a_run_ends_before_a_message_whose_outcome_is_unknown(store: Store) -> None:
     for number in range(4):
         write(store, f"{number}")
-    run = store.due_messages(NOW, 1, 10)
-    (begun,) = store.begin_sending([run[2]], LINE, NOW)
+    run = store.queue.due_messages(NOW, 1, 10)
+    (begun,) = store.claim([run[2]], LINE, NOW)
 
-    assert texts(store.due_messages(NOW, 1, 10)) == ["0", "1"]
+    assert texts(store.queue.due_messages(NOW, 1, 10)) == ["0", "1"]
     assert store.unsure_messages(NOW, 10) == [], "its chat waits for the first"
-    store.begin_sending(run[:2], LINE, NOW)
+    store.claim(run[:2], LINE, NOW)
     assert texts(store.unsure_messages(NOW, 10)) == ["0", "1", "2"]
-    assert store.due_messages(NOW, 1, 10) == []
+    assert store.queue.due_messages(NOW, 1, 10) == []
     assert begun.sending_since == NOW
 
 
 def test_at_most_ten_unsure_messages_of_a_chat_are_looked_for_together(store: Store) -> None:
     for number in range(15):
         write(store, f"{number}")
-    store.begin_sending(store.due_messages(NOW, 1, 20), LINE, NOW)
+    store.claim(store.queue.due_messages(NOW, 1, 20), LINE, NOW)
 
     assert len(store.unsure_messages(NOW, 5)) == 10
 
@@ -877,8 +878,8 @@ def test_at_most_ten_unsure_messages_of_a_chat_are_looked_for_together(store: St
 def outcome_of(store: Store, make: Callable[[Delivery], Outcome], now: float = NOW) -> Delivery:
     """Write a message, begin with it, note how it ended, and read it again."""
     write(store, "one")
-    (begun,) = store.begin_sending(store.due_messages(NOW, 1), LINE, NOW)
-    store.record([make(begun)], now)
+    (begun,) = store.claim(store.queue.due_messages(NOW, 1), LINE, NOW)
+    store.queue.record([make(begun)], now)
     (again,) = due(store, NOW + 900)
     return again
 
@@ -889,11 +890,11 @@ def test_an_outcome_leaves_due_error_tries_and_since_when_it_is_unsure(store: St
     assert (again.attempts, again.error, again.sending_since) == (1, "NO_REPLY", NOW + 3)
     assert again.line == LINE
     assert store.unsure_messages(NOW + 4.9, 1) == []
-    store.record([Outcome(again, "unknown", "NO_REPLY", NOW + 9, tried=False)], NOW + 8)
+    store.queue.record([Outcome(again, "unknown", "NO_REPLY", NOW + 9, tried=False)], NOW + 8)
     (again,) = store.unsure_messages(NOW + 9, 1)
     assert (again.attempts, again.sending_since) == (1, NOW + 3)
-    store.record([Outcome(again, "postponed", "NO_REPLY", NOW + 9, tried=False)], NOW + 9)
-    (again,) = store.due_messages(NOW + 9, 1)
+    store.queue.record([Outcome(again, "postponed", "NO_REPLY", NOW + 9, tried=False)], NOW + 9)
+    (again,) = store.queue.due_messages(NOW + 9, 1)
     assert (again.attempts, again.sending_since, again.by_link) == (1, None, False)
 
 
@@ -901,24 +902,24 @@ def test_once_a_file_goes_as_a_link_it_does_so_until_it_is_there(store: Store) -
     again = outcome_of(store, lambda one: Outcome(one, "postponed", "NO_FILE", by_link=True))
     assert again.by_link is True
 
-    store.record([Outcome(again, "postponed", "NOT_CONNECTED")], NOW)
+    store.queue.record([Outcome(again, "postponed", "NOT_CONNECTED")], NOW)
 
-    (again,) = store.due_messages(NOW, 1)
+    (again,) = store.queue.due_messages(NOW, 1)
     assert again.by_link is True
 
 
 def test_an_outcome_of_one_message_leaves_the_others_of_its_chat_alone(store: Store) -> None:
     write(store, "one")
     write(store, "two")
-    first, _ = store.due_messages(NOW, 1, 2)
-    revision = store.messages(CHAT, None, 2)[1].revision
+    first, _ = store.queue.due_messages(NOW, 1, 2)
+    revision = store.messages.latest(CHAT, None, 2)[1].revision
 
-    store.record([Outcome(first, "refused", "why", portal_user_id=2001)], NOW)
+    store.queue.record([Outcome(first, "refused", "why", portal_user_id=2001)], NOW)
 
-    one, two = store.messages(CHAT, None, 2)
+    one, two = store.messages.latest(CHAT, None, 2)
     assert (one.state, one.error, two.state, two.error) == ("refused", "why", "stored", None)
     assert one.revision > revision == two.revision
-    assert texts(store.due_messages(NOW, 1, 2)) == ["two"]
+    assert texts(store.queue.due_messages(NOW, 1, 2)) == ["two"]
     assert found(store).portal_user_id == 2001
 
 
@@ -926,7 +927,7 @@ def test_a_chat_keeps_the_line_of_its_first_call(store: Store) -> None:
     deliver(store, "one")
     write(store, "two")
 
-    (begun,) = store.begin_sending(store.due_messages(NOW, 1), 12, NOW)
+    (begun,) = store.claim(store.queue.due_messages(NOW, 1), 12, NOW)
 
     assert begun.line == 12
     assert found(store).line == LINE
@@ -936,22 +937,22 @@ def test_a_chat_keeps_the_line_of_its_first_call(store: Store) -> None:
 def test_what_was_deleted_meanwhile_is_not_begun(store: Store) -> None:
     for chat in (CHAT, OTHER):
         write(store, f"of {chat[-1]}", chat)
-    waiting = store.due_messages(NOW, 10)
-    store.delete_chat(CHAT, NOW)
+    waiting = store.queue.due_messages(NOW, 10)
+    store.chats.delete(CHAT, NOW)
 
-    assert texts(store.begin_sending(waiting, LINE, NOW)) == ["of b"]
+    assert texts(store.claim(waiting, LINE, NOW)) == ["of b"]
 
 
 def test_a_later_time_is_made_due_and_an_earlier_one_stays(store: Store) -> None:
     for chat, at in ((CHAT, NOW + 900), (OTHER, NOW - 900)):
         write(store, f"of {chat[-1]}", chat)
-        one = next(one for one in store.due_messages(NOW, 10) if one.chat.id == chat)
-        store.record([Outcome(one, "postponed", "X", at)], NOW)
+        one = next(one for one in store.queue.due_messages(NOW, 10) if one.chat.id == chat)
+        store.queue.record([Outcome(one, "postponed", "X", at)], NOW)
 
-    store.make_due(NOW)
+    store.queue.make_due(NOW)
 
-    assert texts(store.due_messages(NOW - 1, 10)) == ["of b"]
-    assert texts(store.due_messages(NOW, 10)) == ["of a", "of b"]
+    assert texts(store.queue.due_messages(NOW - 1, 10)) == ["of b"]
+    assert texts(store.queue.due_messages(NOW, 10)) == ["of a", "of b"]
 
 
 # -- markup
@@ -962,7 +963,7 @@ def test_messages_of_earlier_renderers_are_given_oldest_renderer_first(
 ) -> None:
     for number in range(3):
         write(store, f"{number}")
-    with store.write() as db:
+    with store.database.write() as db:
         db.execute("update messages set renderer = 4 where text = '1'")
         db.execute("update messages set renderer = 5 where text = '2'")
 
