@@ -9,13 +9,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from stage import wait_until
+from stage import path_of, wait_until
+
 from live import Live
 from storage import Store
-from store.database import StoreUnavailable
-from store.records import VisitorMessage, Chat, Limits, Message
-from store.sqlite import Hints
-
+from store.database import Hints, StoreUnavailable
+from store.records import Chat, Limits, Message, VisitorMessage
+from store.sqlite import Datagrams
 
 NOW = 1_790_000_000.0
 LIMITS = Limits("an address", 10_000, 10_000)
@@ -82,10 +82,26 @@ def running(live: Live, store: Store) -> Iterator[None]:
     thread.start()
     yield
     stop.set()
-    if store.after_commit is not None:  # it shall not sleep on
-        store.after_commit()
+    with store.database.write():  # it shall not sleep on
+        pass
     thread.join(10)
     assert not thread.is_alive()
+
+
+def is_told(store: Store) -> bool:
+    """Whether a write of this store is told to the others: here to a socket of the test's own."""
+    path = os.path.relpath(path_of(store).parent / "live-test.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
+        inbox.bind(path)
+        inbox.setblocking(False)
+        try:
+            with store.database.write():
+                pass
+            return bool(inbox.recv(1))
+        except BlockingIOError:
+            return False
+        finally:
+            Path(path).unlink()
 
 
 # -- one stream
@@ -158,13 +174,13 @@ def test_a_stream_whose_bell_rang_waits_again(
     store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    after = store.messages_after
+    after = store.messages.changed_after
 
     def counted(chat_id: str, revision: int, limit: int) -> list[Message]:
         looks.append(revision)
         return after(chat_id, revision, limit)
 
-    monkeypatch.setattr(store, "messages_after", counted)
+    monkeypatch.setattr(store.messages, "changed_after", counted)
     with running(live, store):
         reader = Reader(live, after=0)
         write(store, "one")
@@ -240,7 +256,7 @@ def test_what_this_process_writes_is_heard_at_once(
 ) -> None:
     monkeypatch.setattr("live.LOOK_SECONDS", 60.0)
     with running(live, store):
-        wait_until(lambda: store.after_commit)
+        wait_until(lambda: is_told(store))
         reader = Reader(live)
         write(store, "one")
         wait_until(lambda: reader.texts == ["one"], 5)
@@ -296,17 +312,17 @@ def test_a_store_that_fails_is_asked_again_after_a_pause(
     store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    revision = store.revision
+    revision = store.messages.revision
 
     def broken() -> int:
         asked.append(1)
         raise StoreUnavailable("the disk is away")
 
     with running(live, store):
-        wait_until(lambda: store.after_commit)
+        wait_until(lambda: is_told(store))
         reader = Reader(live)
         with monkeypatch.context() as patch:
-            patch.setattr(store, "revision", broken)
+            patch.setattr(store.messages, "revision", broken)
             for _ in range(100):
                 write(store, "of another", OTHER)
             wait_until(lambda: asked)
@@ -318,15 +334,19 @@ def test_a_store_that_fails_is_asked_again_after_a_pause(
 
 def test_after_the_end_writes_tell_nobody(store: Store, live: Live) -> None:
     with running(live, store):
-        wait_until(lambda: store.after_commit)
+        wait_until(lambda: is_told(store))
         assert list(path_of(store).parent.glob("live-*.sock"))
 
-    assert store.after_commit is None
+    assert not is_told(store)
     assert not list(path_of(store).parent.glob("live-*.sock"))
     assert list(live.follow(CHAT, 0)) == [None], "its streams have ended, too"
 
 
 # -- hints
+
+
+def hints_of(folder: Path) -> Datagrams:
+    return Datagrams(folder, lambda: None)
 
 
 def waited(hints: Hints, seconds: float) -> float:
@@ -336,7 +356,7 @@ def waited(hints: Hints, seconds: float) -> float:
 
 
 def test_all_hints_that_have_come_are_taken_together(tmp_path: Path) -> None:
-    with closing(Hints(tmp_path)) as one, closing(Hints(tmp_path)) as other:
+    with closing(hints_of(tmp_path)) as one, closing(hints_of(tmp_path)) as other:
         for _ in range(5):
             other.send()
 
@@ -348,7 +368,7 @@ def test_all_hints_that_have_come_are_taken_together(tmp_path: Path) -> None:
 
 
 def test_whoever_does_not_take_hints_holds_up_nobody(tmp_path: Path) -> None:
-    with closing(Hints(tmp_path)) as one, closing(Hints(tmp_path)) as other:
+    with closing(hints_of(tmp_path)) as one, closing(hints_of(tmp_path)) as other:
         began = time.monotonic()
         for _ in range(2_000):
             one.send()
@@ -361,7 +381,7 @@ def test_the_socket_of_a_process_that_died_is_removed(tmp_path: Path) -> None:
     dead = tmp_path / "live-dead.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(os.path.relpath(dead))
-    with closing(Hints(tmp_path)) as hints:
+    with closing(hints_of(tmp_path)) as hints:
         hints.send()
 
         assert not dead.exists()
@@ -369,7 +389,7 @@ def test_the_socket_of_a_process_that_died_is_removed(tmp_path: Path) -> None:
 
 
 def test_sockets_of_one_folder_have_names_of_their_own(tmp_path: Path) -> None:
-    with closing(Hints(tmp_path)), closing(Hints(tmp_path)):
+    with closing(hints_of(tmp_path)), closing(hints_of(tmp_path)):
         assert len(list(tmp_path.glob("live-*.sock"))) == 2
 
 
@@ -379,7 +399,7 @@ def test_a_folder_is_made_its_owners_only_and_hints_arrive_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / ("x" * length) / "chats"
-    with closing(Hints(folder)) as hints:
+    with closing(hints_of(folder)) as hints:
         hints.send()
 
         assert waited(hints, 5) < 2
@@ -389,7 +409,7 @@ def test_a_folder_is_made_its_owners_only_and_hints_arrive_there(
 
 def test_without_a_socket_a_second_passes_and_nothing_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with closing(Hints(tmp_path / "file" / "chats")) as hints:
+    with closing(hints_of(tmp_path / "file" / "chats")) as hints:
         hints.send()
 
         assert waited(hints, 0.05) < 2
@@ -398,8 +418,8 @@ def test_without_a_socket_a_second_passes_and_nothing_fails(tmp_path: Path) -> N
 def test_a_path_too_long_for_this_system_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live.DESCRIPTORS", tmp_path / "nowhere")
+    monkeypatch.setattr("store.sqlite.DESCRIPTORS", tmp_path / "nowhere")
     monkeypatch.chdir(tmp_path)
-    with closing(Hints(tmp_path / ("x" * 150))) as hints:
+    with closing(hints_of(tmp_path / ("x" * 150))) as hints:
         hints.send()
         assert waited(hints, 0.05) < 2
