@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from settings import Settings
-from portal.connector import Claim, Connector, EVENTS
+from portal.connector import EVENTS, Claim, Connector
 from portal.events import Auth, Event, IncomingFile, IncomingMessage, Placement
 from portal.faults import Fault
 from portal.inbox import operator_message, render_outdated
+from portal.proof import Proof
 from portal.tokens import StoredTokens
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import Grant
+from settings import Settings
 from storage import Store
-from store.database import StoreUnavailable
-from store.records import VisitorMessage, Chat, Limits, OperatorMessage, Portal, TooMany
+from store.records import Chat, Limits, Portal, TooMany, VisitorMessage
+from store.records import Fault as FaultNote
 
 NOW = 1_790_000_000.0
 LINE = 7
@@ -79,17 +80,31 @@ def portal() -> FakePortal:
     return FakePortal()
 
 
-def made(store: Store, portal: FakePortal, **others: Any) -> Connector:
+def settings(**others: Any) -> Settings:
     values: dict[str, Any] = {
         "public_url": "https://chat.example/live",
         "bitrix24": {"portal": "https://b24.example", "client_id": CLIENT, "client_secret": "s"},
     }
-    return Connector(Settings(**values | others), store, portal)  # type: ignore[arg-type]
+    return Settings(**values | others)
+
+
+def made_proof(store: Store, portal: FakePortal, **others: Any) -> Proof:
+    return Proof(settings(**others), store, portal)  # type: ignore[arg-type]
+
+
+def made(store: Store, portal: FakePortal, **others: Any) -> Connector:
+    proof = made_proof(store, portal, **others)
+    return Connector(settings(**others), store, portal, proof)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def connector(store: Store, portal: FakePortal) -> Connector:
     return made(store, portal)
+
+
+@pytest.fixture
+def proof(store: Store, portal: FakePortal) -> Proof:
+    return made_proof(store, portal)
 
 
 @contextmanager
@@ -105,7 +120,7 @@ def fault(key: str, status: int) -> Iterator[None]:
 def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    store.notes.fault.set({"method": "m", "code": "c"})
+    store.notes.fault.set(FaultNote("m", "C"))
     began = time.time()
 
     connector.install(CLAIM)
@@ -122,7 +137,7 @@ def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     )  # fmt: skip
     assert portal.bound == [(name.upper(), HANDLER) for name in EVENTS]
     assert store.notes.fault.get() is None
-    assert store.notes.mended_at.get() >= began
+    assert (store.notes.mended_at.get() or 0.0) >= began
     assert store.notes.install_works.get() is True
 
 
@@ -132,7 +147,7 @@ def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
     with fault("not_installed", 409):
         connector.install(None)
     store.portal.save(KNOWN)
-    store.notes.fault.set({"method": "m", "code": "c"})
+    store.notes.fault.set(FaultNote("m", "C"))
 
     connector.install(None)
 
@@ -208,7 +223,7 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
 def test_two_installs_do_not_run_at_once(
     store: Store, portal: FakePortal, connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("portal.connector.LOCK_SECONDS", 0.01)
     with store.database.try_lock("install") as held:
         assert held
         with fault("busy", 503):
@@ -219,7 +234,7 @@ def test_two_installs_do_not_run_at_once(
 def test_an_install_waits_for_a_renewal_of_the_tokens(
     store: Store, connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("portal.connector.LOCK_SECONDS", 0.01)
     with StoredTokens(store).lock(), fault("busy", 503):
         connector.install(CLAIM)
     assert store.portal.find() is None
@@ -301,7 +316,8 @@ FAULTS = [
     (TryLater("HTTP_429", "m"), "portal_busy", 503),
     (TryLater("NOT_CONNECTED", "m"), "unreachable", 503),
     (OutcomeUnknown("NO_REPLY", "m"), "unreachable", 503),
-    (SetupFault("HTTP_404", "m"), "not_a_portal", 502),
+    (Refused("HTTP_404", "m"), "not_a_portal", 502),
+    (SetupFault("HTTP_401", "m"), "not_a_portal", 502),
     (SetupFault("OVERLOAD_LIMIT", "m"), "portal_blocked", 502),
     (SetupFault("PAYMENT_REQUIRED", "m"), "portal_ended", 502),
     (SetupFault("PORTAL_DELETED", "m"), "portal_ended", 502),
@@ -347,7 +363,7 @@ def test_a_line_is_switched_on_and_off(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
     store.portal.save(KNOWN)
-    store.notes.fault.set({"method": "m", "code": "c"})
+    store.notes.fault.set(FaultNote("m", "C"))
     began = time.time()
 
     connector.connect(placement())
@@ -358,8 +374,8 @@ def test_a_line_is_switched_on_and_off(
     ]
     assert store.portal.active_lines() == [LINE]
     assert store.notes.fault.get() is None
-    assert store.notes.connected_at.get() >= began
-    assert store.notes.mended_at.get() >= began
+    assert (store.notes.connected_at.get() or 0.0) >= began
+    assert (store.notes.mended_at.get() or 0.0) >= began
 
     store.notes.connected_at.clear()
     connector.connect(placement(active=False, connector="example_connector_1"))
@@ -454,7 +470,7 @@ def test_a_check_binds_what_is_missing_and_switches_on_what_is_off(
 
     assert len(portal.bound) == len(EVENTS)
     assert portal.calls("activate") == [["example_connector_1", 12, True]]
-    assert store.notes.is_unfinished.get() is None
+    assert store.notes.is_unfinished.get() is False
 
 
 def test_a_check_reports_an_install_that_is_not_finished_and_takes_that_back(
@@ -495,7 +511,7 @@ def event(name: str = "ONIMCONNECTORMESSAGEADD", token: str = "the-token", **aut
 def test_an_event_is_believed_by_its_application_token(
     store: Store,
     portal: FakePortal,
-    connector: Connector,
+    proof: Proof,
     pending: bool,
     known: str,
     sent: Event,
@@ -504,7 +520,7 @@ def test_an_event_is_believed_by_its_application_token(
 ) -> None:
     store.portal.save(replace(KNOWN, application_token=known, token_pending=pending))
 
-    assert connector.is_from_portal(sent) is believed
+    assert proof.is_from_portal(sent) is believed
 
     assert len(portal.calls("app_of_token")) == asked
     kept = store.portal.find()
@@ -513,8 +529,8 @@ def test_an_event_is_believed_by_its_application_token(
     assert kept.token_pending is (pending and not asked)
 
 
-def test_no_event_is_believed_before_an_install(connector: Connector) -> None:
-    assert connector.is_from_portal(event(token="")) is False
+def test_no_event_is_believed_before_an_install(proof: Proof) -> None:
+    assert proof.is_from_portal(event(token="")) is False
 
 
 @pytest.mark.parametrize(
@@ -529,7 +545,7 @@ def test_no_event_is_believed_before_an_install(connector: Connector) -> None:
 def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
     store: Store,
     portal: FakePortal,
-    connector: Connector,
+    proof: Proof,
     token: str,
     error: BitrixError,
     result: Any,
@@ -539,9 +555,9 @@ def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
 
     if result is Fault:
         with pytest.raises(Fault):
-            connector.is_from_portal(event(token=token))
+            proof.is_from_portal(event(token=token))
     else:
-        assert connector.is_from_portal(event(token=token)) is result
+        assert proof.is_from_portal(event(token=token)) is result
     kept = store.portal.find()
     assert kept is not None
     assert kept.application_token == "the-token"
@@ -550,14 +566,14 @@ def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
 def test_events_above_the_limit_of_proofs_are_not_known_to_be_forged(
     store: Store, portal: FakePortal
 ) -> None:
-    connector = made(store, portal, limits={"failed_proofs_per_minute": 1})
+    proof = made_proof(store, portal, limits={"failed_proofs_per_minute": 1})
     store.portal.save(replace(KNOWN, token_pending=True))
     portal.app = "another"
-    assert connector.is_from_portal(event(token="forged")) is False
+    assert proof.is_from_portal(event(token="forged")) is False
 
     with pytest.raises(TooMany):
-        connector.is_from_portal(event(token="forged"))
-    assert connector.is_from_portal(event()) is True
+        proof.is_from_portal(event(token="forged"))
+    assert proof.is_from_portal(event()) is True
 
 
 # -- messages
@@ -595,55 +611,45 @@ def test_who_wrote_a_message_is_told_by_its_signature(
     assert (kept.author, kept.name, kept.text, kept.line) == (author, name, text, LINE)
 
 
-def test_a_files_link_stands_below_the_text() -> None:
-    assert "<br>" in operator_message(incoming(files=(PDF,)), LINE).html
-    alone = operator_message(incoming("", files=(PDF,)), LINE)
-    assert "<br>" not in alone.html
-    assert "a.pdf" in alone.html
+def test_a_files_link_stands_below_the_text(store: Store) -> None:
+    both, alone = (
+        operator_message(incoming(text, im_message_id=number, files=(PDF,)), LINE)
+        for number, text in ((10, "hello"), (11, ""))
+    )
+    store.messages.add_from_operators([both, alone], NOW)
+
+    below, without = (one.html for one in store.messages.latest(CHAT, None, 10))
+    assert below.startswith("hello<br>")
+    assert "a.pdf" in below
+    assert "<br>" not in without
+    assert "a.pdf" in without
 
 
-def test_an_edit_keeps_the_files_and_one_that_overtakes_its_message_waits_for_them(
-    store: Store,
+@pytest.mark.parametrize("first", ["edit", "event"])
+def test_edit_and_event_may_be_rendered_both_before_either_is_kept_and_come_in_any_order(
+    store: Store, first: str
 ) -> None:
-    edit = incoming("[b]Olga:[/b] [br] edited")
-    early = edited_message(store, edit, LINE)
-    assert early.extra["incomplete"] is True
+    edit = operator_message(incoming("[b]Olga:[/b] [br] edited"), LINE)
+    event = operator_message(incoming(files=(PDF,)), LINE)
 
-    keep_edited(store, edit, LINE, 100, NOW)
-    keep_added(store, [incoming(files=(PDF,))], LINE, NOW)
+    if first == "event":
+        store.messages.add_from_operators([event], NOW)
+    store.messages.edit(edit, NOW, 100)
+    (kept,) = store.messages.latest(CHAT, None, 10)
+    assert kept.incomplete is (first == "edit"), "it waits for its files"
+    if first == "edit":
+        store.messages.add_from_operators([event], NOW)
 
     (kept,) = store.messages.latest(CHAT, None, 10)
-    assert kept.text == "edited"
+    assert (kept.text, kept.edited, kept.incomplete) == ("edited", True, False)
     assert "a.pdf" in kept.html
     assert "edited" in kept.html
-    assert [one["name"] for one in kept.extra["files"]] == ["a.pdf"]
-    keep_edited(store, incoming("[b]Olga:[/b] [br] again"), LINE, 200, NOW)
+    assert [one.name for one in kept.files] == ["a.pdf"]
+    again = operator_message(incoming("[b]Olga:[/b] [br] again"), LINE)
+    store.messages.edit(again, NOW, 200)
     (kept,) = store.messages.latest(CHAT, None, 10)
-    assert (kept.text, "a.pdf" in kept.html) == ("again", True)
-
-
-@pytest.mark.parametrize(("changes", "kept"), [(3, True), (10, False)])
-def test_a_message_that_changes_meanwhile_is_rendered_again_some_times(
-    store: Store, monkeypatch: pytest.MonkeyPatch, changes: int, kept: bool
-) -> None:
-    add = store.add_operator_messages
-    left = changes
-
-    def outdated(messages: list[OperatorMessage], now: float) -> Any:
-        nonlocal left
-        left -= 1
-        if left >= 0:
-            raise Outdated
-        return add(messages, now)
-
-    monkeypatch.setattr(store, "add_operator_messages", outdated)
-
-    if kept:
-        keep_added(store, [incoming()], LINE, NOW)
-    else:
-        with pytest.raises(StoreUnavailable):
-            keep_added(store, [incoming()], LINE, NOW)
-    assert len(store.messages.latest(CHAT, None, 10)) == kept
+    assert (kept.text, kept.text_html) == ("again", again.text_html)
+    assert "a.pdf" in kept.html
 
 
 def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
@@ -652,18 +658,20 @@ def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
     visitor = Chat(CHAT, "", "", "", "", None, NOW, NOW, None, None, None, None)
     limits = Limits("an address", 10_000, 10_000)
     for number in range(450):
-        store.messages.add_from_visitor(VisitorMessage(visitor, f"<{number}>", "old", None), limits, NOW)
-    keep_added(store, [incoming("", files=(PDF,))], LINE, NOW)
+        one = VisitorMessage(visitor, f"<{number}>", "old", None)
+        store.messages.add_from_visitor(one, limits, NOW)
+    store.messages.add_from_operators([operator_message(incoming("", files=(PDF,)), LINE)], NOW)
     with store.database.write() as db:
-        db.execute("update messages set html = 'old'")
+        db.execute("update messages set html = 'old', files_html = 'old'")
 
     with closing(Store("sqlite:///chats.db", tmp_path, 2)) as newer:
         assert render_outdated(newer) == 451
         assert render_outdated(newer) == 0
-        html = [one.html for one in newer.messages(CHAT, None, 1000)]
+        html = [one.html for one in newer.messages.latest(CHAT, None, 1000)]
 
     assert html[7] == "&lt;7&gt;"
     assert "a.pdf" in html[450]
+    assert "old" not in "".join(html)
 
 
 def test_the_tokens_are_kept_as_a_pair_with_their_end(store: Store) -> None:
