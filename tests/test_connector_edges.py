@@ -482,7 +482,7 @@ def test_a_check_reports_an_install_that_is_not_finished_and_takes_that_back(
 
     portal.finished = True
     assert connector.check() is True
-    assert store.notes.is_unfinished.get() is None
+    assert store.notes.is_unfinished.get() is False
 
 
 # -- events
