@@ -34,15 +34,19 @@ from test_delivery import (
     write,
 )
 
-from settings import Delivery as DeliverySettings
-from settings import Settings
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import ItemResult
+from settings import Delivery as DeliverySettings
+from settings import Settings
 from storage import Store
+from store.notes import Note
+from store.records import Fault, File
+from store.rows import stored_files
 
 CONNECTOR = "example_connector_1"
 OTHER_LINE = 12
+ATTACHED = File(str(FILE["name"]), "file", str(FILE["link"]))
 
 
 class Portal(FakeBitrix):
@@ -145,10 +149,9 @@ def with_file(store: Store, text: str, chat: int = 1) -> None:
     message = store.messages.latest(chat_id(chat), None, 1)[-1]
     with store.database.write() as db:
         db.execute(
-            "update messages set extra = ?, text = ? where id = ?",
-            (f'{{"files": [{{"name": "{FILE["name"]}", "link": "{FILE["link"]}"}}]}}', text,
-             message.id),
-        )  # fmt: skip
+            "update messages set files = ?, text = ? where id = ?",
+            (stored_files((ATTACHED,)), text, message.id),
+        )
 
 
 # -- a line that is not active
@@ -225,7 +228,7 @@ def test_an_inactive_line_that_works_again_is_no_longer_named_as_dead(
     write(store, "hello")
     for second in range(60):
         run(sender, NOW + second)
-    assert store.notes.dead_lines.get() == {str(LINE): "NOT_ACTIVE_LINE"}
+    assert store.notes.dead_lines.get() == {LINE: "NOT_ACTIVE_LINE"}
     bitrix.broken_lines.clear()
 
     for second in range(60, 130):
@@ -245,14 +248,14 @@ def test_a_line_that_works_leaves_others_named_as_dead(
         write(store, "hello", chat)
     for second in range(200):
         run(sender, NOW + second)
-    assert set(store.notes.dead_lines.get()) == {str(LINE), str(OTHER_LINE)}
+    assert set(store.notes.dead_lines.get() or {}) == {LINE, OTHER_LINE}
 
     del bitrix.broken_lines[LINE]
     for second in range(200, 400):
         run(sender, NOW + second)
 
     assert [states(store, chat) for chat in range(3)] == [["delivered"]] * 3
-    assert set(store.notes.dead_lines.get()) == {str(OTHER_LINE)}
+    assert set(store.notes.dead_lines.get() or {}) == {OTHER_LINE}
 
 
 def test_a_line_is_given_another_chance_once_an_administrator_connects_one(
@@ -551,7 +554,7 @@ def test_a_fault_is_told_when_a_person_must_mend_it_and_taken_back_once_it_is_go
     write(store, "hello")
     bitrix.errors = [error]
     run(sender, NOW)
-    assert store.notes.fault.get() == ({"method": SEND, "code": error.code} if told else None)
+    assert store.notes.fault.get() == (Fault(SEND, error.code) if told else None)
 
     for second in range(1, 100):
         run(sender, NOW + second)
@@ -570,17 +573,17 @@ def test_a_fault_that_is_gone_is_not_taken_back_twice(
         run(sender, NOW + second)
     assert states(store) == ["delivered"]
 
-    store.notes.fault.set({"method": "of another", "code": "X"})
+    store.notes.fault.set(Fault("of another", "X"))
     write(store, "second")
     run(sender, NOW + 100)
 
-    assert store.notes.fault.get() == {"method": "of another", "code": "X"}
+    assert store.notes.fault.get() == Fault("of another", "X")
 
 
 def test_a_fault_of_one_work_is_not_taken_back_by_another(
     store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    fault = {"method": SEND, "code": "ACCESS_DENIED"}
+    fault = Fault(SEND, "ACCESS_DENIED")
     write(store, "hello")
     bitrix.broken["send"] = SetupFault("ACCESS_DENIED", SEND)
     run(sender, NOW)
@@ -684,14 +687,14 @@ def test_a_mended_set_up_is_heard_of_within_a_second_and_looked_after(
 def test_the_notes_of_others_are_read_about_once_a_second(
     store: Store, sender: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    note = store.note
+    asked: list[Note[Any]] = []
+    get = Note.get
 
-    def counted(key: str) -> Any:
-        asked.append(key)
-        return note(key)
+    def counted(note: Note[Any]) -> Any:
+        asked.append(note)
+        return get(note)
 
-    monkeypatch.setattr(store, "note", counted)
+    monkeypatch.setattr(Note, "get", counted)
 
     for tenth in range(100):
         run(sender, NOW + tenth / 10)
@@ -705,6 +708,7 @@ def test_that_we_are_up_is_noted_every_minute_and_no_oftener(store: Store, sende
     for second in range(0, 600, 5):
         run(sender, NOW + second)
         up_at = store.notes.up_at.get()
+        assert up_at is not None
         assert up_at >= NOW + second - 60
         noted.add(up_at)
 
@@ -884,9 +888,7 @@ def test_a_chat_with_many_messages_and_others_take_turns(
     for number in range(20):
         write(store, f"other file {number}", chat=2)
     with store.database.write() as db:
-        db.execute(
-            "update messages set extra = json(?)", ('{"files": [{"name": "", "link": ""}]}',)
-        )
+        db.execute("update messages set files = ?", (stored_files((File(),)),))
 
     for second in range(8):
         sender.step(NOW + second)
@@ -957,7 +959,9 @@ def test_a_confirmation_that_is_refused_alone_is_given_up_at_the_eighth_strike(
 
     assert tries == 9
     assert store.queue.waiting() == 0
-    assert store.messages.latest(chat_id(1), None, 1)[0].error is None, "the visitor has done nothing"
+    assert store.messages.latest(chat_id(1), None, 1)[0].error is None, (
+        "the visitor has done nothing"
+    )
 
 
 def test_a_strike_counts_only_after_others_of_its_kind_have_passed(
@@ -1112,7 +1116,7 @@ def test_the_lost_answers_of_many_chats_are_looked_for_in_one_call(
     bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)] * 10
     for second in range(20, 22):
         run(sender, NOW + second)
-    lost = [one.message.id for one in store.unsure_messages(NOW + DAY, 50)]
+    lost = [one.message.id for one in store.queue.messages_in_doubt(NOW + DAY, 50)]
     assert len(lost) >= 10
     bitrix.errors = []
     bitrix.asked.clear()
@@ -1680,7 +1684,7 @@ def test_whoever_does_not_send_asks_for_the_lock_about_once_a_second(
     stop = Rounds(0.5)
     with (
         closing(Store("sqlite:///chats.db", tmp_path, 1)) as other,
-        other.try_lock("sender") as held,
+        other.database.try_lock("sender") as held,
     ):
         assert held
         sender.run(stop)
