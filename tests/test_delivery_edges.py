@@ -34,6 +34,7 @@ from test_delivery import (
     write,
 )
 
+from bitrix import PAGE
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import ItemResult
@@ -414,26 +415,24 @@ def test_a_look_that_works_ends_the_pauses_of_looks(
     assert pauses(again)[0] <= 3
 
 
-def test_pauses_without_a_line_begin_anew_once_there_was_one(
+def test_what_waits_without_a_line_is_sent_at_once_whenever_there_is_one(
     store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    store.portal.disconnect_line(LINE)
-    write(store, "first")
-    for second in range(300):
-        run(sender, NOW + second)
-    store.portal.connect_line(LINE, NOW + 300)
-    run(sender, NOW + 300)
-    assert states(store) == ["delivered"]
-    store.portal.disconnect_line(LINE)
+    """However long it has waited, and the second time as the first."""
+    for number, begin, end in ((1, 0, 300), (2, 301, 303), (3, 304, 350)):
+        store.portal.disconnect_line(LINE)
+        write(store, f"{number}")
+        for second in range(begin, end):
+            run(sender, NOW + second)
+        assert states(store) == ["delivered"] * (number - 1) + ["stored"]
 
-    write(store, "second")
-    run(sender, NOW + 301)
+        store.portal.connect_line(LINE, NOW + end)
+        run(sender, NOW + end)
 
-    assert not store.queue.due_messages(NOW + 301, 10)
-    assert store.queue.due_messages(NOW + 301 + 1.3, 10), "the first pause is short"
+        assert states(store) == ["delivered"] * number
 
 
-def test_a_line_that_an_administrator_took_away_is_asked_for_ever_more_rarely(
+def test_a_line_that_an_administrator_took_away_is_asked_for_once_in_the_longest_pause(
     store: Store, bitrix: Portal, sender: Worker
 ) -> None:
     store.portal.disconnect_line(LINE)
@@ -445,7 +444,8 @@ def test_a_line_that_an_administrator_took_away_is_asked_for_ever_more_rarely(
             looks.append(second)
         run(sender, NOW + second)
 
-    assert 8 <= len(looks) <= 20, "1, 2, 4 ... 60, 60 s"
+    assert looks == pytest.approx(range(0, 600, 60), abs=10)
+    assert all(60 <= pause <= 61 for pause in pauses(looks))
     assert bitrix.sent == []
 
 
@@ -488,7 +488,7 @@ def test_what_spoiled_a_call_is_forgotten_once_it_is_delivered(
         assert store.queue.waiting() == 0
 
     spoil_a_call(0)
-    with no_growth(sender, store, bitrix, checks):
+    with no_growth(sender, store, store.database, bitrix, checks):
         for minute in range(1, 11):
             spoil_a_call(minute)
 
@@ -508,7 +508,7 @@ def test_what_was_refused_alone_is_forgotten_once_it_is_given_up(
         assert store.queue.waiting() == 0
 
     give_some_up(0)
-    with no_growth(sender, store, bitrix, checks):
+    with no_growth(sender, store, store.database, bitrix, checks):
         for hour in range(1, 7):
             give_some_up(hour)
 
@@ -528,7 +528,7 @@ def test_what_may_have_arrived_is_forgotten_once_it_is_given_up(
         assert states(store)[-1] == "refused"
 
     give_one_up(0)
-    with no_growth(sender, store, bitrix, checks):
+    with no_growth(sender, store, store.database, bitrix, checks):
         for hour in range(1, 41):
             give_one_up(hour)
 
@@ -1222,6 +1222,56 @@ def test_dialogs_that_cannot_be_read_one_after_the_other_hold_up_no_message(
         run(sender, NOW + second)
 
     assert bitrix.sent[-2:] == [["second"], ["third"]]
+
+
+@pytest.mark.parametrize("closed", ["batch", "all"])
+def test_what_somebody_before_the_portal_says_to_a_look_is_told_and_tells_nothing_of_messages(
+    store: Store, bitrix: Portal, make: Callable[..., Worker], closed: str
+) -> None:
+    """A proxy's page is not the portal's word that nobody lets us look."""
+    read = "im.dialog.messages.get"
+    sender = make(unconfirmed="keep")
+    lose_the_answer(store, bitrix, sender)
+    bitrix.broken["batch"] = Refused("HTTP_403", "batch")
+    arrived = [said(10, "1"), said(11, "2")]
+    bitrix.dialog = Refused("HTTP_403", read) if closed == "all" else arrived
+
+    for second in range(1, 200):
+        run(sender, NOW + second)
+    write(store, "of another", chat=2)
+    run(sender, NOW + 200)
+
+    assert states(store, 2) == ["delivered"], "it holds up no other chat"
+    if closed == "all":
+        assert states(store) == ["delivered", "stored", "stored"]
+        assert store.notes.fault.get() == Fault(read, "HTTP_403")
+        assert bitrix.sent == [["first"], ["second"], ["of another"]]
+        bitrix.broken.clear()
+        bitrix.dialog = arrived
+        for second in range(201, 300):
+            run(sender, NOW + second)
+    assert states(store) == ["delivered"] * 3
+    assert store.notes.fault.get() is None
+    assert bitrix.sent.count(["second"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("oldest", "further"), [(("1",), False), ((), True), (("3",), True), (("1-link",), True)]
+)
+def test_a_dialog_is_read_no_further_back_than_to_an_earlier_message_of_ours(
+    store: Store, bitrix: Portal, sender: Worker, oldest: tuple[str, ...], further: bool
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    bitrix.dialog = [said(1000, *oldest), *(said(1000 + number) for number in range(1, PAGE))]
+    bitrix.asked.clear()
+
+    for second in range(1, 20):
+        run(sender, NOW + second)
+
+    assert bitrix.sent == [["first"], ["second"], ["second"], ["third"]]
+    pages, batches = bitrix.asked.count("dialog 5120"), bitrix.asked.count("batch")
+    assert batches > 0
+    assert (pages > batches) is further, "each of a batch is a page, too"
 
 
 # -- files
