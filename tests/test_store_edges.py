@@ -1024,7 +1024,7 @@ def test_what_changed_while_it_was_rendered_again_keeps_its_change(
         read = newer.messages.to_render(10)
         store.messages.edit(answer(10, "edited"), NOW, 100)
 
-        newer.messages.save_rendered({one: ("new", "file") for one in read})
+        newer.messages.save_rendered(dict.fromkeys(read, ("new", "file")))
 
         assert [one.text for one in newer.messages.to_render(10)] == ["edited"]
         html = [one.html for one in newer.messages.latest(CHAT, None, 10)]
