@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test soak bench check serve format clean
+.PHONY: help install demo test soak bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test     all tests"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
 	@echo "make bench    how soon an answer is seen, measured"
+	@echo "make mutants  small random faults, and whether tests find them: ARGS='--number 40 delivery'"
 	@echo "make check    format, lint and types"
 	@echo "make serve    the application for production, as config.toml says"
 	@echo "make install  .venv with all that serving needs"
@@ -43,6 +44,9 @@ soak: .venv/installed-dev
 bench: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py
 	@$(BIN)/python tests/bench.py
+
+mutants: .venv/installed-dev
+	@$(BIN)/python tests/mutants.py $(ARGS)
 
 check: .venv/installed-dev
 	@$(BIN)/ruff format --check .
