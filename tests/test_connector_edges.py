@@ -3,6 +3,7 @@
 A real store, and a portal that answers as told.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -138,7 +139,7 @@ def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     assert portal.bound == [(name.upper(), HANDLER) for name in EVENTS]
     assert store.notes.fault.get() is None
     assert (store.notes.mended_at.get() or 0.0) >= began
-    assert store.notes.install_works.get() is True
+    assert connector.is_in_order()
 
 
 def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
@@ -154,7 +155,8 @@ def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
     assert store.portal.find() == KNOWN
     assert portal.calls("app_of_token") == []
     assert store.notes.fault.get() is not None
-    assert store.notes.install_works.get() is True
+    assert store.notes.registered.get()
+    assert not connector.is_in_order(), "a fault stands"
     assert store.notes.mended_at.get()
 
 
@@ -183,14 +185,14 @@ def test_a_claim_that_is_not_an_administrators_of_ours_keeps_nothing(
     store: Store, portal: FakePortal, connector: Connector, change: dict[str, Any], key: str
 ) -> None:
     vars(portal).update(change)
-    store.notes.install_works.set(True)
+    store.notes.registered.set("by some settings")
 
     with fault(key, 403):
         connector.install(CLAIM)
 
     assert store.portal.find() is None
     assert portal.bound == []
-    assert bool(store.notes.install_works.get()) is (key == "wrong_application")
+    assert bool(store.notes.registered.get()) is (key == "wrong_application")
     assert store.notes.mended_at.get() is None
 
 
@@ -217,7 +219,7 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
 
     assert raised.value.key == "refused"
     assert len(str(raised.value.values["description"])) == 300
-    assert store.notes.install_works.get() is None
+    assert store.notes.registered.get() is None
 
 
 def test_two_installs_do_not_run_at_once(
@@ -665,8 +667,8 @@ def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
         db.execute("update messages set html = 'old', files_html = 'old'")
 
     with closing(Store("sqlite:///chats.db", tmp_path, 2)) as newer:
-        assert render_outdated(newer) == 451
-        assert render_outdated(newer) == 0
+        assert render_outdated(newer, threading.Event()) == 451
+        assert render_outdated(newer, threading.Event()) == 0
         html = [one.html for one in newer.messages.latest(CHAT, None, 1000)]
 
     assert html[7] == "&lt;7&gt;"

@@ -59,7 +59,8 @@ def test_every_text_that_the_pages_name_is_there_and_no_other() -> None:
     root = LOCALES.parent
     code = "".join(
         path.read_text("utf-8")
-        for path in [*root.glob("templates/*.html"), *root.glob("static/*.js"), *root.glob("*.py")]
+        for pattern in ("templates/*.html", "static/*.js", "web/*.py")
+        for path in root.glob(pattern)
     )
     named = set(re.findall(r"\btexts\.([a-z_0-9]+)", code))
     prefixes = tuple(re.findall(r"""\btexts\[[`']([a-z]+_)""", code))
