@@ -71,6 +71,11 @@ export class Api {
     return stored(checked(answer).text)
   }
 
+  /** Queues a message that Bitrix24 refused once more; all tabs hear of it. Returns its `id` and `state`. */
+  async retry(id) {
+    return stored((await this.#ask({...this.#fields(), type: "retry_message", id}, "application/json")).text)
+  }
+
   /** Asks for anything else; returns the answer's `result`. */
   async ask(fields) {
     return resultIn((await this.#ask(fields, "application/json")).text)

@@ -4,14 +4,11 @@ import {Api, Refused} from "./api.js"
 import {explain, messagesIn, setState, showProgress, warmUp} from "./bubbles.js"
 import {Composer} from "./composer.js"
 import {ajax, files, texts} from "./config.js"
-import {nextClientId} from "./conversation.js"
 import {faultOf, shrink} from "./files.js"
 import {Log} from "./log.js"
 import {prepareMenu} from "./menu.js"
 import {Outbox} from "./outbox.js"
 import {Stream} from "./stream.js"
-
-const OWN_FILE = '[href*="?type=file&"]' // the link of a visitor's file that the server has
 
 /** Begins the chat on the page for this visitor. */
 export function startChat(visitor) {
@@ -185,8 +182,8 @@ class LiveChat extends HTMLElement {
 
   // What the visitor does
 
-  #post(message, file, clientId = newClientId()) {
-    const item = {client_id: clientId, name: this.#composer.name, message, at: Date.now()}
+  #post(message, file) {
+    const item = {client_id: newClientId(), name: this.#composer.name, message, at: Date.now()}
     if (file) Object.assign(item, {file, cancel: new AbortController()})
     const fault = file && faultOf(file, files)
     if (fault) item.refused = files[fault]
@@ -217,21 +214,20 @@ class LiveChat extends HTMLElement {
       setState(message, "waiting")
       this.#outbox.retry(message.clientId)
     } else {
-      return this.#sendAgain(message, text, button)
+      return this.#sendAgain(message, button)
     }
     this.#composer.focus()
   }
 
-  /** Bitrix24 refused the message for good: it goes again as a new one, with the file that the server has. */
-  async #sendAgain({node, clientId}, text, button) {
-    const link = node.querySelector(OWN_FILE)
-    button.remove()
+  /** Bitrix24 refused the message: the server queues it once more. */
+  async #sendAgain(message, button) {
+    button.disabled = true
     try {
-      const file = link && (await (await import("./upload.js")).fetchFile(link))
-      const words = link ? text.replace(link.innerText, "").trim() : text
-      this.#post(words, file, nextClientId(clientId) || newClientId())
-    } catch {
-      explain(node, texts.error_menu, "retry")
+      const {state} = await this.#api.retry(message.id)
+      setState(message, state)
+      this.#stream.look()
+    } catch (error) {
+      explain(message.node, (error instanceof Refused && error.message) || texts.error_menu, "retry")
     }
     this.#composer.focus()
   }

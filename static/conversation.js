@@ -58,8 +58,3 @@ export function votes(messages) {
     return vote ?? null
   })
 }
-
-/** By this id a refused message goes again: once, from whatever tab, before or after a reload. */
-export function nextClientId(clientId) {
-  return clientId.replace(/(.)(.{11})$/, "$2$1")
-}

@@ -2,7 +2,7 @@
 
 import {dayName, make, messageOf, messagesIn, showVote, unsentMessage, update} from "./bubbles.js"
 import {texts} from "./config.js"
-import {arrange, merge, nextClientId, votes} from "./conversation.js"
+import {arrange, merge, votes} from "./conversation.js"
 
 const NEAR_END_PX = 48 // so near to the end the visitor is taken to read along
 const PAGE = 50 // messages of one answer of the server
@@ -141,10 +141,8 @@ export class Log {
   #arrangeDays() {
     const days = new Map([...this.#list.querySelectorAll(".day")].map((day) => [day.nextElementSibling, day]))
     arrange(this.#messages).forEach(({newDay, follows}, index) => {
-      const {node, at, state, clientId} = this.#messages[index]
+      const {node, at} = this.#messages[index]
       node.classList.toggle("follows", follows)
-      const wentAgain = state === "refused" && clientId && this.find(nextClientId(clientId))
-      if (wentAgain) node.querySelector("[name=retry]")?.remove()
       if (!newDay) return
       const day = days.get(node) ?? make("h2", {className: "day"})
       const name = dayName(at)

@@ -20,12 +20,3 @@ export async function shrinkPicture(file) {
   if (smaller.size >= file.size) return file
   return new File([smaller], file.name.replace(/\.\w+$/, ".jpg"), {type: smaller.type})
 }
-
-/** A file that the server has, from its link in a bubble. */
-export async function fetchFile(link) {
-  const response = await fetch(link.href)
-  if (!response.ok) throw Error(response.status)
-  const name = (link.querySelector("img")?.alt ?? link.textContent).replace(/ \([^(]*\)$/, "")
-  const blob = await response.blob()
-  return new File([blob], name, {type: blob.type})
-}

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from store.database import Connection, Group, Row, transaction
-from store.records import Delivery, DeliveryState, Outcome
+from store.limits import count_hit
+from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
 
 RUN_LIMIT = 10  # messages of one chat that are looked at together
@@ -159,6 +160,35 @@ class QueueTables(Group):
                 (delivery.line, dialog.portal_chat_id, dialog.session_id, delivery.chat.id),
             )
             know_dialog(db, delivery.chat.id, dialog.portal_chat_id, delivery.line)
+
+    @transaction
+    def retry(
+        self, db: Connection, chat_id: str, message_id: int, limits: Limits, now: float
+    ) -> Message | None:
+        """Queue a visitor's refused message once more; any other one stays as it is.
+
+        Returns the message as it is then; None where neither the chat nor a part of it has it.
+        Counts as a message: raises TooMany.
+        """
+        row = db.execute(
+            "select * from messages where id = :message and author = 'visitor' and (chat_id = :chat"
+            " or chat_id in (select id from chats where owner = :chat))",
+            {"message": message_id, "chat": chat_id},
+        ).fetchone()
+        if row is None or row["state"] != "refused":
+            return message_of(row) if row else None
+        count_hit(db, row["chat_id"], limits.visitor_per_minute, now)
+        count_hit(db, limits.address, limits.address_per_minute, now)
+        db.execute(
+            "insert into deliveries (message_id, chat_id, kind, due) values (?, ?, 'message', ?)",
+            (message_id, row["chat_id"], now),
+        )
+        row = db.execute(
+            "update messages set state = 'stored', error = null, revision = ? where id = ?"
+            " returning *",
+            (next_revision(db), message_id),
+        ).fetchone()
+        return message_of(row)
 
     def waiting(self) -> int:
         """How many deliveries are in the queue."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from stage import CLIENT_ID, LINE, Stage, wait_until
+from stage import CLIENT_ID, LINE, Stage, Visitor, wait_until
 
 EVENTS = {
     "ONIMCONNECTORMESSAGEADD",
@@ -450,3 +450,42 @@ def test_names_of_every_script_reach_the_operator(stage: Stage, name: str) -> No
     chat = stage.visitor().send("hello", name=name)["chat"]
 
     assert name in json.dumps(wait_until(lambda: stage.dialog(chat)), ensure_ascii=False)
+
+
+# -- a message that Bitrix24 refused
+
+
+def refused_message(stage: Stage, text: str) -> tuple[Visitor, int]:
+    stage.trouble(fail_items=text)
+    visitor = stage.visitor()
+    number = visitor.send(text)["result"]["id"]
+    visitor.wait_for('data-state="refused"')
+    requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
+    return visitor, number
+
+
+def test_a_refused_message_is_queued_again_as_the_same_message(stage: Stage) -> None:
+    visitor, number = refused_message(stage, "not wanted at first")
+
+    answer = visitor.post(type="retry_message", id=str(number))
+
+    assert answer.json()["result"] == {"id": number, "state": "stored"}
+    visitor.wait_for('data-state="delivered"')
+    assert visitor.history().count("not wanted at first") == 1
+    again = visitor.post(type="retry_message", id=str(number))
+    assert again.json()["result"] == {"id": number, "state": "delivered"}
+    assert stage.texts(answer.json()["chat"]).count("not wanted at first") == 1
+
+
+def test_nobody_else_can_queue_a_visitors_message_again(stage: Stage) -> None:
+    visitor, number = refused_message(stage, "mine alone")
+    other = stage.visitor()
+    other.send("hello")
+
+    for stranger, given in ((other, number), (stage.visitor(), number), (visitor, number + 1000)):
+        answer = stranger.post(type="retry_message", id=str(given))
+        assert answer.status_code == 404
+        assert answer.json()["result"]["error"] == "NO_MESSAGE"
+    assert visitor.post(type="retry_message", id="x").status_code == 400
+    assert visitor.post(type="retry_message").status_code == 400
+    assert 'data-state="refused"' in visitor.history()

@@ -1558,3 +1558,42 @@ def test_a_message_repeated_after_the_log_in_is_one(store: Store) -> None:
     assert (again.id, again.chat_id) == (before.id, CHAT)
     assert customer.chat_id == OTHER
     assert history(store, OTHER) == ["mine", "unanswered"]
+
+
+# -- once more
+
+
+def test_a_refused_message_is_queued_once_more_and_stays_in_its_place(store: Store) -> None:
+    message = write(store, "refused")
+    write(store, "after it")
+    store.queue.record([Outcome(due(store)[0], "failed", "BAD")], NOW)
+
+    again = store.queue.retry(CHAT, message.id, LIMITS, NOW + 1)
+    once = store.queue.retry(CHAT, message.id, LIMITS, NOW + 1)
+
+    assert again is not None
+    assert (again.state, again.error, again.position) == ("stored", None, message.position)
+    assert again == once, "it is queued already"
+    assert texts(due(store, NOW + 1, chat_limit=9)) == ["after it", "refused"]
+    assert store.messages.changed_after(CHAT, again.revision - 1, 9) == [again]
+
+
+def test_what_is_not_refused_or_not_the_visitors_is_not_queued_once_more(store: Store) -> None:
+    message = write(store)
+    (told,) = store.messages.add_from_operators([answer()], NOW)
+
+    assert store.queue.retry(CHAT, message.id, LIMITS, NOW) == message
+    assert store.queue.retry(OTHER, message.id, LIMITS, NOW) is None
+    assert store.queue.retry(CHAT, told.id, LIMITS, NOW) is None
+    assert store.queue.waiting() == 2
+
+
+def test_a_refused_message_counts_when_it_is_queued_once_more(store: Store) -> None:
+    message = write(store)
+    store.queue.record([Outcome(due(store)[0], "failed", "BAD")], NOW)
+
+    with pytest.raises(TooMany):
+        store.queue.retry(CHAT, message.id, Limits("an address", 1, 100), NOW)
+
+    assert store.messages.latest(CHAT, None, 1)[0].state == "refused"
+    assert store.queue.waiting() == 0

@@ -9,7 +9,7 @@ from web.asking import Problem, posted_form, services
 from web.bubbles import HISTORY, bubbles
 from web.conversation import delete_conversation, save_conversation
 from web.files import upload_file, visitors_file
-from web.messages import send_message
+from web.messages import retry_message, send_message
 from web.stream import chat_stream
 from web.submission import message_id
 from web.visitor import check_origin, current_visitor, forget, identify, renew
@@ -31,6 +31,7 @@ def ajax() -> ResponseReturnValue:
     asked = {
         "chat_history": chat_history,
         "send_message": send_message,
+        "retry_message": retry_message,
         "upload_file": upload_file,
         "save_conversation": save_conversation,
         "delete_conversation": delete_conversation,

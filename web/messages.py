@@ -4,11 +4,12 @@ import time
 
 from flask.typing import ResponseReturnValue
 
-from portal.forms import Form
+from portal.forms import Form, number_of
 from store.records import Chat, Limits, Message
-from web.asking import address, services
+from web.asking import Problem, address, services
 from web.page import back_to_page, wants_page
 from web.submission import read_submission
+from web.visitor import current_visitor
 
 
 def send_message(form: Form) -> ResponseReturnValue:
@@ -16,6 +17,22 @@ def send_message(form: Form) -> ResponseReturnValue:
     written = read_submission(form)
     stored = services().store.messages.add_from_visitor(written, limits(), time.time())
     return accepted(written.chat, stored, form)
+
+
+def retry_message(form: Form) -> ResponseReturnValue:
+    """Queue a message that Bitrix24 refused once more, for all tabs and devices of the visitor."""
+    number = number_of(form, "id")
+    visitor = current_visitor()
+    message = (
+        services().store.queue.retry(visitor.chat_id, number, limits(), time.time())
+        if visitor
+        else None
+    )
+    if visitor is None or message is None:
+        raise Problem("errors.no_message", 404)
+    services().worker.wake()
+    result = {"id": message.id, "state": message.state}
+    return {"chat": visitor.chat_id, "post": form, "result": result}
 
 
 def accepted(chat: Chat, stored: Message, form: Form) -> ResponseReturnValue:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import {test} from "node:test"
 
-import {arrange, merge, nextClientId, votes} from "../../static/conversation.js"
+import {arrange, merge, votes} from "../../static/conversation.js"
 
 const message = (id, more = {}) => ({id, position: id, revision: "1", clientId: "", author: "operator", name: "Olga", ...more})
 const ids = ({messages}) => messages.map(({id, clientId}) => id ?? clientId)
@@ -83,15 +83,4 @@ test("a visitor's first 1 or 0 after a question is the vote", () => {
 
   assert.deepEqual(votes(told), [null, null, null, null, "0", null])
   assert.deepEqual(votes([question, question, words("1"), words("0"), question, words("0\n")]), [null, null, "1", null, null, "0"])
-})
-
-test("a refused message goes again by an id that all tabs find, and that differs each time", () => {
-  const first = "01234567-89ab-4cde-8f01-23456789abcd"
-  const seen = new Set([first])
-  for (let id = first, times = 0; times < 5; times++) seen.add((id = nextClientId(id)))
-
-  assert.equal(seen.size, 6)
-  assert.equal(nextClientId(first), nextClientId(first))
-  for (const id of seen) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/)
-  assert.equal(nextClientId(""), "")
 })
