@@ -54,6 +54,11 @@ class LiveChat extends HTMLElement {
     this.#life.abort()
   }
 
+  /** Whether this tab holds the stream, and so rings for all. */
+  get holdsStream() {
+    return this.#stream.isHeld
+  }
+
   #begin() {
     this.#life = new AbortController()
     const {signal} = this.#life

@@ -188,7 +188,7 @@ function showConnection(connection) {
 
 /** Goes on where the chat has started: listens to the page, and offers what only an embedded chat has. */
 function attend(visitor) {
-  const unread = new Unread(visitor, list)
+  const unread = new Unread(visitor, list, () => chat.holdsStream)
   const look = () => unread.look()
   const close = () => visitor.tell({close: true})
   visitor.listen((page) => {

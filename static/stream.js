@@ -53,6 +53,11 @@ export class Stream {
     setTimeout(() => this.#turn || this.#read(true, signal), JOIN_SECONDS * 1000)
   }
 
+  /** Whether this tab holds the stream for all tabs of the chat. */
+  get isHeld() {
+    return this.#turn !== null
+  }
+
   /** Looks at once for what is new. Of a tab that holds the stream and does not answer, this tab takes it over. */
   look() {
     if (this.#signal.aborted) return

@@ -2,21 +2,24 @@
 
 import {texts} from "./config.js"
 
-const HEARSAY_MS = 300 // in which tabs hear of each other, over the site's pages
+const HEARSAY_MS = 300 // in which this tab hears that another one shows the answer
 
 export class Unread {
   #visitor;
   #list;
   #newest;
+  #rungFor = 0; // the id of the answer for which this tab rang last
+  #rings;
 
-  /** `list` holds the bubbles; what it holds now is not new. */
-  constructor(visitor, list) {
+  /** `list` holds the bubbles; what it holds now is not new. `rings()` says whether this is the tab that rings. */
+  constructor(visitor, list, rings) {
     this.#visitor = visitor
     this.#list = list
+    this.#rings = rings
     this.#newest = lastId(list)
   }
 
-  /** Finds the answers that nobody has seen and tells the site's page. Of several tabs one rings. */
+  /** Finds the answers that nobody has seen and tells the site's page. Of several tabs the one that holds the stream rings. */
   look() {
     const visitor = this.#visitor
     const {open, sound} = visitor.page
@@ -25,7 +28,7 @@ export class Unread {
     for (const answer of answers.filter(({dataset}) => dataset.id > this.#newest)) {
       const name = answer.querySelector(".from").textContent
       visitor.tell({event: "message", detail: {id: Number(answer.dataset.id), name}, note: !isWatched && name})
-      if (!isWatched && sound) setTimeout(() => this.#ring(), HEARSAY_MS * (1 + 2 * Math.random()))
+      if (!isWatched && sound && this.#rings()) setTimeout(() => this.#ring(), HEARSAY_MS)
     }
     this.#newest = lastId(this.#list)
     if (isWatched && visitor.seen !== this.#newest) {
@@ -37,12 +40,10 @@ export class Unread {
     visitor.tell({unread, label})
   }
 
-  /** Rings unless another tab has rung, or shows the answer: the site's pages hear of both from each other. */
+  /** Rings once for all new answers, unless another tab shows them: the site's pages hear of that from each other. */
   #ring() {
-    const {page, seen} = this.#visitor
-    if (Math.max(seen, page.rang ?? 0) >= this.#newest) return
-    page.rang = this.#newest
-    this.#visitor.tell({keep: {rang: this.#newest}})
+    if (Math.max(this.#visitor.seen, this.#rungFor) >= this.#newest) return
+    this.#rungFor = this.#newest
     play()
   }
 }

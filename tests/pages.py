@@ -97,8 +97,8 @@ def close_chat(stage: Stage, chat: str) -> None:
     with closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db, db:
         db.execute("update meta set value = value + 1 where key = 'revision'")
         db.execute(
-            "insert into messages (revision, position, chat_id, author, text, extra, html,"
-            " renderer, sent_at, state) select value, value, ?, 'system', '',"
-            " '{\"kind\": \"closed\"}', '', 1, 0, 'stored' from meta where key = 'revision'",
+            "insert into messages (revision, position, chat_id, author, text, html, renderer,"
+            " sent_at, state, ends_dialog) select value, value, ?, 'system', '', '', 1, 0,"
+            " 'stored', 1 from meta where key = 'revision'",
             (chat,),
         )
