@@ -56,6 +56,7 @@ class Doubt:
             self._not_settled(in_doubt, error, LOOK)
             return
         self._answers = newest is not None
+        concluded: list[Run] = []
         may_search = True
         for run in runs:
             found = {one.id: newest[one.id] for one in run if newest and one.id in newest}
@@ -75,14 +76,14 @@ class Doubt:
                     continue
             if not self._conclude_all(run, found):
                 return
+            concluded.append(run)
         if self._answers:
             self._quarantine.passed("look")
-            self._health.works("look")
+            self._health.works("look", *map(_look_at, concluded))
 
     def _search(self, run: Run, missing: list[Delivery]) -> Findings:
         findings = self._lookup.search(run, missing)
         self._answers = True
-        self._health.circuits.close(_look_at(run))
         return findings
 
     def _not_settled(self, deliveries: list[Delivery], error: BitrixError, scope: Scope) -> None:

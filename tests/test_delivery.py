@@ -1094,6 +1094,27 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
     assert bitrix.asked.count("dialog 5121") <= 4, "it rests longer each time"
 
 
+def test_the_admin_is_told_of_a_strangers_page_until_the_dialog_can_be_read_again(
+    store: Store, bitrix: FakeBitrix, sender: Worker
+) -> None:
+    write(store, "first")
+    run(sender, NOW)
+    write(store, "second")
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND)]
+    run(sender, NOW)
+    bitrix.broken_dialogs[5120] = Refused("HTTP_403", DIALOG_METHOD)
+
+    run(sender, NOW + 5)
+    assert store.notes.fault.get() == Fault(DIALOG_METHOD, "HTTP_403")
+    bitrix.broken_dialogs.clear()
+    bitrix.dialog = [said(10, "1"), said(11, "2")]
+    run(sender, NOW + 30)
+
+    assert states(store) == ["delivered"] * 2
+    assert store.notes.fault.get() is None
+    assert bitrix.sent == [["first"], ["second"]]
+
+
 def test_a_file_that_the_portal_could_not_fetch_follows_also_when_the_answer_was_lost(
     store: Store, bitrix: FakeBitrix, sender: Worker
 ) -> None:
