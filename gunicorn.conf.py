@@ -41,14 +41,14 @@ stop = threading.Event()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start this worker's sender; only one of all workers' sends at a time."""
+    """Start the jobs of this process; only one of all processes delivers at a time."""
     work = worker.wsgi.extensions["sitechat"].work
-    threading.Thread(target=work, args=(stop,), name="sender", daemon=True).start()
+    threading.Thread(target=work, args=(stop,), name="delivery", daemon=True).start()
     threading.Thread(target=watch, args=(worker,), daemon=True).start()
 
 
 def watch(worker: Any) -> None:
-    """End streams and sender as soon as the worker is told to: it waits for open answers."""
+    """End streams and jobs as soon as gunicorn's worker is told to: it waits for open answers."""
     while worker.alive:
         time.sleep(0.2)
     stop.set()

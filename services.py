@@ -70,7 +70,7 @@ class Services:
             try:
                 if counts:
                     self.store.limits.add_refusals(counts, time.time())
-                if lost:  # the sender looks for it in the portal's history
+                if lost:  # the delivery worker looks for it in the portal's history
                     self.store.notes.events_lost_at.set(time.time())
             except StoreUnavailable as error:
                 log.error("the store cannot be used: %s", error)

@@ -202,7 +202,7 @@ class Connector:
             self._store.notes.registered.clear()
 
     def _mended(self) -> None:
-        """Let the sender try again at once, if it waits for that."""
+        """Let the delivery worker try again at once, if it waits for that."""
         self._store.notes.mended_at.set(time.time())
 
     # -- keeping it so

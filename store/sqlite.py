@@ -274,6 +274,8 @@ def _patiently(execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
 
 def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
     """Bring the schema to the newest version; several processes may try at once."""
+    if db.execute("pragma user_version").fetchone()[0] == len(migrations):
+        return  # a new connection waits for no writer
     _patiently(lambda: db.execute("begin immediate"))
     try:
         version = db.execute("pragma user_version").fetchone()[0]

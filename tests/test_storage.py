@@ -1597,3 +1597,12 @@ def test_a_refused_message_counts_when_it_is_queued_once_more(store: Store) -> N
 
     assert store.messages.latest(CHAT, None, 1)[0].state == "refused"
     assert store.queue.waiting() == 0
+
+
+def test_a_new_connection_reads_while_another_process_writes(store: Store, tmp_path: Path) -> None:
+    write(store, "there")
+    with closing(sqlite3.connect(path_of(store), isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with closing(Store(URL, tmp_path, RENDERER)) as late:
+            assert history(late) == ["there"]
+        other.execute("rollback")
