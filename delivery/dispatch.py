@@ -17,7 +17,7 @@ from store.records import Delivery, Outcome
 log = logging.getLogger(__name__)
 
 TOLERATED = 5  # refusals in a row, each of one delivery alone, before others of the line wait
-REFUSAL_SECONDS = 5.0  # they wait so long at most: what was not tried yet may pass
+REFUSAL_SECONDS = 5.0  # the longest such pause: messages that were not tried yet may be fine
 
 
 def awake(
@@ -65,7 +65,7 @@ def failed(parts: Parts, batch: list[Delivery], error: BitrixError) -> None:
 def refused_alone(parts: Parts, delivery: Delivery, error: BitrixError) -> None:
     """The portal, or what stands before it, refuses a call with this one alone.
 
-    Its own trouble is likelier than a bad message.
+    More likely the portal has trouble than this message is bad.
     """
     known = parts.quarantine.was_refused_alone(delivery)
     if parts.quarantine.refused_alone(delivery):

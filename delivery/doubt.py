@@ -41,7 +41,10 @@ class Doubt:
         """Messages in doubt, each chat's from its oldest on, of which to ask now."""
         if self._health.circuits.is_open(LOOK, now):
             return []
-        return self._store.queue.messages_in_doubt(now, CHATS_A_LOOK)
+        in_doubt = self._store.queue.messages_in_doubt(now, CHATS_A_LOOK)
+        if not in_doubt and self._health.tells_of("look") and not self._store.queue.is_in_doubt():
+            self._health.fault_is_over()  # nothing is left to look for
+        return in_doubt
 
     def settle(self, in_doubt: list[Delivery]) -> None:
         """Look at the newest messages of all their dialogs, then search one dialog further back.

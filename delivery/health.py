@@ -42,10 +42,10 @@ class Health:
         self._bucket.count_call(self._clock.now())
 
     def failed(self, error: BitrixError, line_scope: Scope) -> float:
-        """Open the circuit that the error reaches, at the narrowest the one of `line_scope`.
+        """Open the circuit that the error reaches, never a narrower one than `line_scope`.
 
-        Returns when what failed is due again: at once behind a fault of the set-up, for its
-        circuit is closed as soon as somebody mends it.
+        Returns when what failed is due again. For a fault of the set-up that is now: the open
+        circuit still holds it back, and is closed as soon as somebody mends the set-up.
         """
         now = self._clock.now()
         self.note_limit(error)
@@ -65,9 +65,8 @@ class Health:
     def works(self, kind: Kind, *scopes: Scope) -> None:
         """A call of this kind, and of these scopes, did what it should."""
         self.circuits.close(PORTAL, Scope(kind), *scopes)
-        if self._told in (PORTAL, Scope(kind)) or (self._told and self._told in scopes):
-            self._told = None
-            self._store.notes.fault.clear()
+        if self._told in (PORTAL, Scope(kind), *scopes):
+            self.fault_is_over()
         since, self._failing_since = self._failing_since, None
         if since is not None:
             self._is_back = True
@@ -78,6 +77,14 @@ class Health:
         """Let the admin know what stands still, until it works again."""
         self._told = scope
         self._store.notes.fault.set(Fault(error.method, error.code))
+
+    def fault_is_over(self) -> None:
+        self._told = None
+        self._store.notes.fault.clear()
+
+    def tells_of(self, kind: Kind) -> bool:
+        """Whether the admin is told that calls of this kind stand still, all or some of them."""
+        return self._told is not None and self._told.kind == kind
 
     def mended(self) -> bool:
         """Somebody has mended the set-up: try everything at once. Whether anything stood still."""

@@ -103,7 +103,7 @@ class Lookup:
     def _search_session(self, session_id: int, missing: list[Delivery]) -> Findings:
         self._before_call()
         history = self._bitrix.session_messages(session_id)
-        return {one.id: _holding(history, wire_id(one)) or "absent" for one in missing}
+        return {one.id: _holding(history, one) or "absent" for one in missing}
 
 
 def dialog_of(delivery: Delivery) -> Chat:
@@ -129,7 +129,7 @@ def read(page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findin
     oldest = min(one.message.id for one in run)
     findings: Findings = {}
     for delivery in wanted:
-        message = _holding(page, wire_id(delivery))
+        message = _holding(page, delivery)
         if message is not None:
             findings[delivery.id] = message
         elif _goes_back_enough(page, oldest, delivery.message.sent_at):
@@ -137,16 +137,20 @@ def read(page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findin
     return findings
 
 
-def _holding(page: list[HistoryMessage], wanted: str) -> HistoryMessage | None:
-    return next((one for one in page if wanted in one.connector_mids), None)
+def _holding(page: list[HistoryMessage], delivery: Delivery) -> HistoryMessage | None:
+    """The delivery's message. An older one has its id from before a backup was restored."""
+    wanted, oldest = wire_id(delivery), delivery.message.sent_at - CLOCKS_DIFFER_SECONDS
+    return next(
+        (one for one in page if wanted in one.connector_mids and one.sent_at >= oldest), None
+    )
 
 
 def _goes_back_enough(page: list[HistoryMessage], oldest: int, written_at: float) -> bool:
     """Whether no earlier page of the dialog can hold one of the run.
 
-    The run begins with the chat's oldest unfinished message. Whatever the chat sent before was
-    finished before this one's first call: so this one stands behind all of it. And no message is
-    at the portal before it was written.
+    The run begins with the chat's oldest unfinished message. All earlier messages of the chat were
+    finished before this one was first sent, so it comes after them in the dialog. And no message
+    is at the portal before it was written.
     """
     if len(page) < PAGE or page[0].sent_at < written_at - CLOCKS_DIFFER_SECONDS:
         return True

@@ -45,6 +45,8 @@ class Messages:
             )
             return
         same_line = [one for one in ready if self._line_of(one) == line]
+        if not same_line:  # it was disconnected just now
+            return
         batch = self._batches.fitting(same_line, parts.store.queue.waiting())
         batch = parts.store.queue.claim(batch, line, parts.clock.now())
         if batch:

@@ -13,7 +13,7 @@ from delivery.circuits import Kind
 from store.records import Delivery
 
 STRIKES = 8  # failures of one delivery, alone, while others succeed; then the call is its fault
-REPEATS = 2  # the same of what may have arrived: each repeat may double it
+REPEATS = 2  # of one message that may have arrived, before it is given up: each may double it
 
 
 @dataclass

@@ -89,7 +89,12 @@ class Look:
 
     def _read_newest(self, now: float) -> None:
         part = list(islice(self._dialogs, DIALOGS_A_CALL if self._batch_failures < TRIES else 1))
-        pages = self._pages([one.portal_chat_id for one in part])
+        try:
+            pages = self._pages([one.portal_chat_id for one in part])
+        except BitrixError as error:
+            if self._batch_failures >= TRIES and not isinstance(error, TryLater):
+                self._put_last(part[0], error)
+            raise
         for dialog, page in zip(part, pages, strict=True):
             self._dialogs.popleft()
             if not isinstance(page, BitrixError):
@@ -98,6 +103,14 @@ class Look:
                 self._fail(dialog, page)
             else:
                 self._dialogs.append(dialog)
+
+    def _put_last(self, dialog: Dialog, error: BitrixError) -> None:
+        """One dialog that cannot be read now must not keep the others from being read."""
+        self._dialogs.remove(dialog)
+        if self._is_given_up(dialog, error):
+            self._fail(dialog, error)
+        else:
+            self._dialogs.append(dialog)
 
     def _pages(self, portal_chat_ids: list[int]) -> Sequence[list[HistoryMessage] | BitrixError]:
         """The newest messages of each; of one dialog only where `batch` does not work."""

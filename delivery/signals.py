@@ -25,6 +25,11 @@ class Signals:
         self._hear_at = 0.0
         self._up_at = 0.0
         self._known: dict[Note[float], float | None] = {}
+        self._heard_until = 0.0
+
+    def begin(self, up_at: float) -> None:
+        """Whoever worked before us was up then, and has heard what was noted until then."""
+        self._heard_until = up_at
 
     def hear(self, now: float) -> Heard:
         """What is new since the last call; nothing where that was less than a second ago."""
@@ -43,10 +48,11 @@ class Signals:
     def set_back(self, now: float) -> None:
         """The clock was set back to `now`."""
         self._hear_at = self._up_at = now
+        self._heard_until = min(self._heard_until, now)
 
     def _news(self, note: Note[float]) -> float | None:
         noted = note.get()
-        if noted == self._known.get(note):
+        if noted == self._known.get(note) or (noted or 0.0) < self._heard_until:
             return None
         self._known[note] = noted
         return noted

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from delivery.parts import Parts
 from delivery.recovery import Look, Recovered
-from rest.errors import BitrixError, Refused, SetupFault
+from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from store.records import Dialog
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Upkeep:
     # -- a step
 
     def step(self, now: float, late: float) -> bool:
-        """Make one call that has been due for so many seconds; False when there is none.
+        """Make one call that has been due for at least `late` seconds; False when there is none.
 
         With `late` above 0 every second step is left to other work.
         """
@@ -92,6 +92,7 @@ class Upkeep:
             else:
                 self._check(now)
         except BitrixError as error:
+            log.warning("looking after the portal: %s: %s", error.method, error.code)
             self._put_off(error, now)
         return True
 
@@ -102,12 +103,11 @@ class Upkeep:
         if portal is None:
             return False
         if portal.installed_at <= now:
-            # BX24.installFinish() comes after our page: before, every check would find fault.
+            # BX24.installFinish() comes after our page: a check before that would report a fault.
             self._check_at = max(self._check_at, portal.installed_at + FINISH_SECONDS)
         return now >= min(self._check_at, self._recover_at) + late
 
     def _put_off(self, error: BitrixError, now: float) -> None:
-        log.warning("looking after the portal: %s: %s", error.method, error.code)
         self._parts.health.note_limit(error)
         if error.seconds:
             self._recover_at = max(self._recover_at, now + error.seconds)
@@ -115,15 +115,18 @@ class Upkeep:
         elif isinstance(error, Refused | SetupFault):
             pause = self._parts.settings.recovery.seconds
             self._recover_at = max(self._recover_at, now + pause)
-        else:
-            again = self._parts.clock.now() + LOOK_AGAIN_SECONDS
-            self._check_at = min(self._check_at, again)
 
     def _check(self, now: float) -> None:
         self._check_at = now + CHECK_SECONDS
         for _ in range(CHECK_CALLS + len(self._parts.store.portal.active_lines())):
             self._parts.health.count_call()
-        if not self._set_up.check():
+        try:
+            finished = self._set_up.check()
+        except (TryLater, OutcomeUnknown) as error:
+            if not error.seconds:
+                self._check_at = self._parts.clock.now() + LOOK_AGAIN_SECONDS
+            raise
+        if not finished:
             self._check_at = now + FINISH_SECONDS
 
     # -- looks

@@ -64,7 +64,9 @@ class Worker:
 
     def begin(self, now: float) -> None:
         """Take over from whoever worked before us: they may have died, and events with them."""
-        self._upkeep.begin(min(now, self._store.notes.up_at.get() or now))
+        up_at = min(now, self._store.notes.up_at.get() or now)
+        self._signals.begin(up_at)
+        self._upkeep.begin(up_at)
         self._parts.health.begin()
         self._parts.lines.begin()
         self._store.queue.doubt_interrupted(DIED)

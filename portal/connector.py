@@ -218,7 +218,9 @@ class Connector:
         self._store.notes.is_unfinished.set(not finished)
         if not finished:
             log.error("app.info: the installation is not finished, no event will come")
-        self._bind_events()
+        with self._store.database.try_lock("install") as held:
+            if held is not None:  # else an install is just binding them
+                self._bind_events()
         connector = self._settings.connector.id
         for line in self._store.portal.active_lines():
             if not self._bitrix.connector_status(connector, line):

@@ -51,8 +51,8 @@ class Proof:
 
         The first one is learned from an event whose access token the portal confirms to be our
         application's; an event without one (an uninstall, say) can only match what is known.
-        After an install whose page had no token, what we know may be of the installation before,
-        whose uninstall comes late: it is believed in all else until an event has proved it.
+        After an install whose page had no token, the known token may belong to the installation
+        before. Until an event has proved one, we accept it for every event except an uninstall.
         Raises Fault or TooMany where that cannot be asked for now.
         """
         portal = self._store.portal.find()

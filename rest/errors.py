@@ -206,9 +206,11 @@ def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
 def may_go_on(code: str | None) -> bool:
     """Whether the portal may still work on the call whose outcome became unknown by this code.
 
-    It works as long as the call's own time limit, however early the connection or we broke off.
+    It works on to its own time limit even if the connection broke, our process died or a proxy gave
+    up waiting (504, 524) long before. After NO_REPLY that limit has passed; with any other page of
+    HTTP 5xx the work has ended.
     """
-    return code in (DIED, CONNECTION_LOST)
+    return code in (DIED, CONNECTION_LOST, "HTTP_504", "HTTP_524")
 
 
 def _seconds_to_reset(times: object) -> float:

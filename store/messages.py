@@ -7,7 +7,7 @@ an edit and the event of the message itself may come in any order.
 
 from dataclasses import replace
 
-from store.database import Connection, Database, Group, Row, transaction
+from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_hit
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import know_dialog, message_of, next_revision, stored_files
@@ -100,7 +100,7 @@ class MessageTables(Group):
 
         A `client_id` that the chat or a part of it already has changes nothing: the message stored
         first is returned. Raises TooMany; the limits are counted here, so that all processes count
-        together.
+        together. A chat that was just deleted is not begun anew: StoreUnavailable.
         """
         chat = message.chat
         known = _find_by_client_id(db, chat, message.client_id)
@@ -177,7 +177,7 @@ class MessageTables(Group):
         return row
 
     def _complete(self, db: Connection, message: OperatorMessage) -> None:
-        """The event of a message that history or its edit gave first: it alone has all of it.
+        """The message was stored from history or from an edit; only its own event has every field.
 
         An edited text stays.
         """
@@ -277,6 +277,9 @@ def _find_by_client_id(db: Connection, chat: Chat, client_id: str | None) -> Row
 
 
 def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:
+    if db.execute("select 1 from deletions where id = ?", (chat.id,)).fetchone():
+        # Deleted while this request was under way; tried again, it finds the visitor's next chat.
+        raise StoreUnavailable("the conversation has just been deleted")
     db.execute(
         "insert into chats (id, name, email, phone, page, created_at, active_at, consent,"
         " consent_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -100,7 +100,8 @@ def _forget_portals_ids(db: Connection) -> None:
     db.execute("update lines set active = 0")
     db.execute("delete from deliveries where kind = 'confirmation'")
     db.execute(
-        "update deliveries set state = 'queued', called_at = null, line = null, attempts = 0"
+        "update deliveries set state = 'queued', due = 0, called_at = null, line = null,"
+        " attempts = 0, error = null, file_as_link = 0"
     )
     db.execute("update messages set im_message_id = null, im_chat_id = null")
     db.execute(

@@ -40,11 +40,16 @@ class QueueTables(Group):
         ]
 
     def _heads(self, now: float, limit: int, state: DeliveryState) -> list[str]:
-        """Chats whose oldest unfinished message is due in this state."""
+        """Chats whose oldest unfinished message is due in this state.
+
+        Of messages to send, the chat whose turn was longest ago comes first; of messages in doubt,
+        the one that has been due for longest: one that cannot be settled holds up no other.
+        """
         rows = self._database.rows(
             "select d.chat_id from deliveries d join chats c on c.id = d.chat_id where d.id in"
             " (select min(id) from deliveries where kind = 'message' group by chat_id)"
-            " and d.due <= ? and d.state = ? order by c.turn, d.id limit ?",
+            " and d.due <= ? and d.state = ?"
+            " order by case when d.state = 'queued' then c.turn else d.due end, d.id limit ?",
             now, state, limit,
         )  # fmt: skip
         return [row["chat_id"] for row in rows]
@@ -134,7 +139,9 @@ class QueueTables(Group):
 
     def _finish(self, db: Connection, outcome: Outcome) -> None:
         delivery = outcome.delivery
-        db.execute("delete from deliveries where id = ?", (delivery.id,))
+        ended = db.execute("delete from deliveries where id = ?", (delivery.id,)).rowcount
+        if not ended and outcome.state == "failed":
+            return  # a note that comes late: another process knows more of it by now
         # "refused" is the visitor's word for what failed: pages and stores of before know it.
         state = "delivered" if outcome.state == "delivered" else "refused"
         db.execute(
@@ -189,6 +196,11 @@ class QueueTables(Group):
             (next_revision(db), message_id),
         ).fetchone()
         return message_of(row)
+
+    def is_in_doubt(self) -> bool:
+        """Whether there is any message of which nobody knows whether the portal has it."""
+        row = self._database.row("select 1 from deliveries where state = 'in doubt' limit 1")
+        return row is not None
 
     def waiting(self) -> int:
         """How many deliveries are in the queue."""

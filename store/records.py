@@ -186,7 +186,7 @@ class PortalDialog:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a delivery in one call, or in one look for it; `store.record` notes it."""
+    """What became of a delivery in a call, or in a look for it; `queue.record` writes it down."""
 
     delivery: Delivery
     state: Literal["delivered", "failed", "queued", "in doubt"]

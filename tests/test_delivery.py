@@ -1,5 +1,6 @@
 """The worker, a step at a time: a real store, and a portal that answers as told."""
 
+import contextlib
 import json
 import math
 import threading
@@ -1092,6 +1093,85 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
     assert states(store, 1) == ["delivered", "stored"]
     assert states(store, 2) == ["delivered"] * 3
     assert bitrix.asked.count("dialog 5121") <= 4, "it rests longer each time"
+
+
+def test_the_admin_is_told_of_a_strangers_page_until_there_is_nothing_to_look_for(
+    store: Store, bitrix: FakeBitrix, sender: Worker
+) -> None:
+    lose_the_answer(store, bitrix, sender)
+    bitrix.broken_dialogs[5120] = Refused("HTTP_403", DIALOG_METHOD)
+    run(sender, NOW + 5)
+    assert store.notes.fault.get() == Fault(DIALOG_METHOD, "HTTP_403")
+
+    store.chats.delete(chat_id(1), NOW + 6)
+    run(sender, NOW + 30)
+
+    assert store.notes.fault.get() is None
+
+
+def test_dialogs_that_cannot_be_read_one_by_one_keep_no_other_from_being_settled(
+    store: Store, bitrix: FakeBitrix, sender: Worker
+) -> None:
+    """Also where dialogs cannot be read together, and the broken one would come first."""
+    for chat in (1, 2):
+        write(store, "first", chat)
+        run(sender, NOW)
+        store.chats.note_dialog(chat_id(chat), LINE, 5120 + chat, 2001, 3301, None)
+    bitrix.errors = [OutcomeUnknown("NO_REPLY", SEND), OutcomeUnknown("NO_REPLY", SEND)]
+    for chat in (1, 2):
+        write(store, "second", chat)
+    run(sender, NOW)
+    bitrix.batch_works = False
+    bitrix.broken_dialogs[5121] = OutcomeUnknown("HTTP_502", DIALOG_METHOD)
+    second = store.messages.latest(chat_id(2), None, 1)[0].id
+    bitrix.dialog = [said(11, str(second))]
+
+    for moment in range(1, 60):
+        run(sender, NOW + moment)
+
+    assert states(store, 1) == ["delivered", "stored"]
+    assert states(store, 2) == ["delivered", "delivered"]
+
+
+def test_a_dialog_that_cannot_be_read_alone_ends_no_look_at_the_others(
+    store: Store, bitrix: FakeBitrix
+) -> None:
+    for chat in (1, 2):
+        write(store, "hello", chat)
+        run(make_sender(store, bitrix), NOW)
+        store.chats.note_dialog(chat_id(chat), LINE, 5120 + chat, 2001, 3301, None)
+    bitrix.batch_works = False
+    bitrix.broken_dialogs = {one: OutcomeUnknown("HTTP_502", DIALOG_METHOD) for one in (5120, 5122)}
+    bitrix.dialog = [said(11, text="lost")]
+    look = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+
+    brought = None
+    for _ in range(30):
+        with contextlib.suppress(OutcomeUnknown):
+            brought = brought or look.step(NOW)
+
+    assert brought is not None
+    assert brought.answers == 1
+    assert {one.portal_chat_id for one in brought.unread} <= {5120, 5122}
+    assert 5122 in {one.portal_chat_id for one in brought.unread}
+
+
+def test_what_was_noted_before_we_were_last_up_is_not_heard_anew(
+    store: Store, bitrix: FakeBitrix
+) -> None:
+    store.notes.connected_at.set(NOW - 100)
+    store.notes.events_lost_at.set(NOW - 90 * DAY)
+    store.notes.up_at.set(NOW - 10)
+    store.notes.dead_lines.set({LINE: "NO_SESSION"})
+
+    sender = make_sender(store, bitrix)
+    sender.begin(NOW)
+    run(sender, NOW)
+
+    assert store.notes.dead_lines.get() == {LINE: "NO_SESSION"}
+    store.notes.connected_at.set(NOW + 1)
+    run(sender, NOW + 2)
+    assert store.notes.dead_lines.get() is None
 
 
 def test_the_admin_is_told_of_a_strangers_page_until_the_dialog_can_be_read_again(

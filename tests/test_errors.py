@@ -115,6 +115,7 @@ def test_only_an_expired_token_is_worth_a_new_one() -> None:
 @pytest.mark.parametrize(
     ("code", "goes_on"),
     [("DIED", True), ("CONNECTION_LOST", True), ("NO_REPLY", False), ("HTTP_502", False),
+     ("HTTP_504", True), ("HTTP_524", True),
      ("NO_SESSION", False), (None, False)],
 )  # fmt: skip
 def test_a_call_that_broke_off_may_go_on_at_the_portal(code: str | None, goes_on: bool) -> None:

@@ -1606,3 +1606,25 @@ def test_a_new_connection_reads_while_another_process_writes(store: Store, tmp_p
         with closing(Store(URL, tmp_path, RENDERER)) as late:
             assert history(late) == ["there"]
         other.execute("rollback")
+
+
+def test_a_conversation_that_was_just_deleted_is_not_begun_anew(store: Store) -> None:
+    write(store, "hello")
+    store.chats.delete(CHAT, NOW)
+
+    with pytest.raises(StoreUnavailable):
+        write(store, "under way meanwhile")
+
+    assert store.chats.find(CHAT) is None
+    assert store.queue.waiting() == 0
+
+
+def test_a_late_note_of_a_failure_changes_nothing_that_was_settled_meanwhile(store: Store) -> None:
+    write(store, "hello")
+    (delivery,) = store.queue.claim(due(store), 7, NOW)
+    store.queue.record([Outcome(delivery, "delivered")], NOW)
+
+    store.queue.record([Outcome(delivery, "failed", "BAD")], NOW + 1)
+
+    (message,) = store.messages.latest(CHAT, None, 1)
+    assert (message.state, message.error) == ("delivered", None)

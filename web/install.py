@@ -48,7 +48,7 @@ def install() -> ResponseReturnValue:
 
 
 def take_install_hit() -> None:
-    """Count a claim, which costs calls to the portal; the install says if nothing can be stored."""
+    """Count a claim, which costs calls to the portal; if the store fails, the install says so."""
     per_minute = services().settings.limits.installs_per_minute
     with contextlib.suppress(StoreUnavailable):
         services().store.limits.count_hit(f"install {address()}", per_minute, time.time())
