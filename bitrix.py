@@ -47,6 +47,7 @@ ANSWER_SECONDS = 20.0  # of every call but send.messages
 OAUTH_SECONDS = 10.0
 RENEW_EARLY_SECONDS = 60.0
 PAGE = 50  # messages of a dialog in one answer; the portal gives no more
+DIALOGS_A_CALL = 50  # of `newest_messages`: what one `batch` may hold
 IDLE_SECONDS = 5.0  # an older connection may have been closed without our knowing
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from bitrix import PAGE, Bitrix
+from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
 from delivery.reaction import Finding
 from portal.outgoing import wire_id
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
@@ -16,7 +16,6 @@ from store.records import Chat, Delivery
 
 log = logging.getLogger(__name__)
 
-DIALOGS_A_CALL = 50  # what one `batch` may hold
 PAGES = 20  # of 50 messages, newest first; a message that stands further back counts as hidden
 CLOCKS_DIFFER_SECONDS = 3600.0  # the portal's clock from ours, at most
 

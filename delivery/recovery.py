@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bbcode import to_html
-from bitrix import PAGE, Bitrix
+from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
 from files import files_html
 from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
@@ -20,7 +20,6 @@ from store.records import Dialog, File, OperatorMessage, Recovery
 
 log = logging.getLogger(__name__)
 
-DIALOGS_A_CALL = 50  # what one `batch` may hold
 PAGES_A_DIALOG = 10  # of 50 messages
 TRIES = 3  # of a dialog that cannot be read now
 
