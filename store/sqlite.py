@@ -274,8 +274,10 @@ def _patiently(execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
 
 def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
     """Bring the schema to the newest version; several processes may try at once."""
-    if db.execute("pragma user_version").fetchone()[0] == len(migrations):
-        return  # a new connection waits for no writer
+    # Outside a transaction: a new connection waits for no writer, only for one that closes the file.
+    version = _patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
+    if version == len(migrations):
+        return
     _patiently(lambda: db.execute("begin immediate"))
     try:
         version = db.execute("pragma user_version").fetchone()[0]
