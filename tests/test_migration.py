@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_delivery import LINE, FakeBitrix, make_sender, run, said
+from fake_portal import DIALOG, LINE, FakePortal, make_worker, run, said
 
 from bbcode import RENDERER
 from portal.inbox import render_outdated
@@ -128,10 +128,10 @@ def test_what_was_rendered_before_is_rendered_again_with_its_files(written_befor
 def test_what_waited_in_a_store_of_before_is_delivered_once_and_in_order(
     written_before: Path,
 ) -> None:
-    bitrix = FakeBitrix()
-    bitrix.dialog = [said(20, "5", from_connector=True, files=({"name": "b.png"},))]
+    bitrix = FakePortal()
+    bitrix.histories[DIALOG] = [said(20, "5", from_connector=True, files=({"name": "b.png"},))]
     with closing(opened(written_before)) as store:
-        worker = make_sender(store, bitrix)
+        worker = make_worker(store, bitrix)
         worker.begin(NOW)
         for minute in range(6):
             run(worker, NOW + 60 * minute)

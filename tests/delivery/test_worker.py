@@ -1,0 +1,74 @@
+"""The worker itself: its loop and lock, its clock, the notes of others, and a store that fails."""
+
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+from fake_portal import (
+    FakePortal,
+    write,
+)
+from stage import path_of, wait_until
+
+from delivery.worker import LOOK_SECONDS, Worker
+from storage import Store
+
+# -- the loop
+
+
+class Rounds(threading.Event):
+    """Stops a loop after a while, and counts how often it looked."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.looks = 0
+        self._until = time.perf_counter() + seconds
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return time.perf_counter() > self._until
+
+
+def test_whoever_is_not_the_worker_asks_for_the_lock_about_once_a_second(
+    store: Store, worker: Worker, tmp_path: Path
+) -> None:
+    stop = Rounds(0.5)
+    with (
+        closing(Store("sqlite:///chats.db", tmp_path, 1)) as other,
+        other.database.try_lock("sender") as held,
+    ):
+        assert held
+        worker.run(stop)
+
+    assert stop.looks <= 6
+
+
+def test_an_idle_worker_looks_for_work_some_times_a_second(store: Store, worker: Worker) -> None:
+    stop = Rounds(2.4)
+
+    worker.run(stop)
+
+    assert 5 <= stop.looks <= 16
+
+
+def test_a_worker_whose_lock_file_is_gone_leaves_the_work_to_the_next(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    write(store, "before")
+    wait_until(lambda: bitrix.sent)
+
+    (path_of(store).parent / "sender.lock").unlink()
+    with store.database.try_lock("sender") as held:
+        assert held
+        time.sleep(3 * LOOK_SECONDS)
+        write(store, "after")
+        time.sleep(6 * LOOK_SECONDS)
+        assert bitrix.sent == [["before"]]
+
+    wait_until(lambda: len(bitrix.sent) == 2)
+    stop.set()
+    thread.join(30)
