@@ -1,7 +1,6 @@
-"""A portal for the tests of delivery, and the steps that many of them share.
+"""A portal that answers as told, and the steps that many tests of the delivery worker share.
 
-Nothing of it is HTTP: how an answer becomes an error is tested with bitrix.py. Its second user is
-whoever needs a worker before a portal that answers as told.
+It stands where bitrix.py would: how an HTTP answer becomes an error is tested there.
 """
 
 import itertools
@@ -160,12 +159,11 @@ class FakePortal:
         for told in (self.says.get("dialog"), self.says.get(f"dialog {dialog}")):
             if isinstance(told, BitrixError):
                 return told
-        return self._page(dialog, math.inf)
+        return self._page(dialog)
 
-    def _page(self, dialog: int, before: float) -> list[HistoryMessage]:
-        return [message for message in self.histories.get(dialog, []) if message.id < before][
-            -PAGE:
-        ]
+    def _page(self, dialog: int, before: float = math.inf) -> list[HistoryMessage]:
+        history = self.histories.get(dialog, [])
+        return [message for message in history if message.id < before][-PAGE:]
 
 
 def said(im_message_id: int, *mids: str, **other: Any) -> HistoryMessage:
@@ -235,8 +233,9 @@ def know_dialog(store: Store, chat: int, dialog: int = DIALOG) -> None:
 
 def put_in_doubt(store: Store, error: str = "NO_REPLY", **outcome: Any) -> None:
     """The next message of each chat was sent, and the answer was lost."""
-    sent = store.queue.claim(store.queue.due_messages(NOW, 100), LINE, NOW)
-    store.queue.record([Outcome(one, "in doubt", error, NOW, **outcome) for one in sent], NOW)
+    claimed = store.queue.claim(store.queue.due_messages(NOW, 100), LINE, NOW)
+    outcomes = [Outcome(delivery, "in doubt", error, NOW, **outcome) for delivery in claimed]
+    store.queue.record(outcomes, NOW)
 
 
 def refuse_waiting_confirmations(store: Store, bitrix: FakePortal, now: float = NOW) -> None:

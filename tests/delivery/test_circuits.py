@@ -170,7 +170,7 @@ def test_a_limit_of_the_method_holds_on_all_lines(
 @pytest.mark.parametrize(
     "error", [OutcomeUnknown("HTTP_502", SEND), TryLater("ANY", SEND)], ids=repr
 )
-def test_a_line_that_fails_holds_up_no_other_line_not_for_a_second(
+def test_a_line_that_fails_holds_up_no_other_line_even_for_a_second(
     store: Store, bitrix: FakePortal, worker: Worker, error: BitrixError
 ) -> None:
     """Though more chats wait for it than one look into the queue sees."""
@@ -191,52 +191,39 @@ def test_a_line_that_fails_holds_up_no_other_line_not_for_a_second(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("method", "error"),
     [
-        TryLater("ANY", SEND),
-        TryLater("NOT_CONNECTED", SEND),
-        TryLater("QUERY_LIMIT_EXCEEDED", SEND),
-        TryLater("HTTP_429", SEND),
-        TryLater("ANY", "oauth/token"),
+        ("send", TryLater("ANY", SEND)),
+        ("send", TryLater("NOT_CONNECTED", SEND)),
+        ("send", TryLater("QUERY_LIMIT_EXCEEDED", SEND)),
+        ("send", TryLater("HTTP_429", SEND)),
+        ("send", TryLater("ANY", "oauth/token")),
+        ("confirm", TryLater("ANY", CONFIRM)),
+        ("confirm", OutcomeUnknown("HTTP_502", CONFIRM)),
     ],
     ids=repr,
 )
 def test_after_an_outage_that_is_over_the_next_one_begins_with_short_pauses(
-    store: Store, bitrix: FakePortal, worker: Worker, error: BitrixError
+    store: Store, bitrix: FakePortal, worker: Worker, method: str, error: BitrixError
 ) -> None:
-    write(store, "first")
-    bitrix.says["send"] = error
-    assert max(pauses(seconds_of("send", bitrix, worker, range(300)))) >= 40
-    bitrix.says.clear()
-    run_each(worker, range(300, 400))
-    assert states(store) == ["delivered"]
+    def queue(number: int) -> None:
+        if method == "send":
+            write(store, f"{number}")
+        else:
+            answer(store, number)
 
-    write(store, "second")
-    bitrix.says["send"] = error
-    again = seconds_of("send", bitrix, worker, range(400, 420))
-
-    assert again[0] == 400
-    assert pauses(again)[0] <= 2
-    assert len(again) >= 3
-
-
-@pytest.mark.parametrize(
-    "error", [TryLater("ANY", CONFIRM), OutcomeUnknown("HTTP_502", CONFIRM)], ids=repr
-)
-def test_after_confirmations_work_again_the_next_outage_begins_with_short_pauses(
-    store: Store, bitrix: FakePortal, worker: Worker, error: BitrixError
-) -> None:
-    answer(store, 10)
-    bitrix.says["confirm"] = error
-    assert max(pauses(seconds_of("confirm", bitrix, worker, range(300)))) >= 40
+    queue(1)
+    bitrix.says[method] = error
+    assert max(pauses(seconds_of(method, bitrix, worker, range(300)))) >= 40
     bitrix.says.clear()
     run_each(worker, range(300, 400))
     assert store.queue.waiting() == 0
 
-    answer(store, 11)
-    bitrix.says["confirm"] = error
-    again = seconds_of("confirm", bitrix, worker, range(400, 420))
+    queue(2)
+    bitrix.says[method] = error
+    again = seconds_of(method, bitrix, worker, range(400, 420))
 
+    assert again[0] == 400
     assert pauses(again)[0] <= 2
     assert len(again) >= 3
 

@@ -149,4 +149,4 @@ def test_a_message_is_looked_for_less_and_less_often(
 
 
 def test_a_file_that_goes_as_a_link_is_no_file() -> None:
-    assert [has_file(one) for one in (TEXT, WITH_FILE, LINK)] == [False, True, False]
+    assert [has_file(delivery) for delivery in (TEXT, WITH_FILE, LINK)] == [False, True, False]
