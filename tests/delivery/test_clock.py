@@ -66,12 +66,13 @@ def test_after_a_clock_was_set_back_the_set_up_is_checked_and_we_are_noted_as_up
     assert store.notes.up_at.get() == NOW - DAY
 
 
-def test_a_small_step_of_the_clock_ends_no_pause(
-    store: Store, bitrix: FakePortal, worker: Worker
+@pytest.mark.parametrize(("second", "calls"), [(1.5, 1), (0.5, 2)])
+def test_a_clock_that_is_corrected_by_less_than_a_second_ends_no_pause(
+    store: Store, bitrix: FakePortal, worker: Worker, second: float, calls: int
 ) -> None:
     bitrix.says["send"] = [TryLater("OPERATION_TIME_LIMIT", SEND, seconds=300)]
     write(store, "hello")
 
-    run_each(worker, (0, 2, 1.5))
+    run_each(worker, (0, 2, second))
 
-    assert len(bitrix.sent) == 1
+    assert len(bitrix.sent) == calls

@@ -1,17 +1,7 @@
 """What the admin is told while calls stand still, and what tells the worker to try again."""
 
 import pytest
-from fake_portal import (
-    NOW,
-    SEND,
-    FakePortal,
-    answer,
-    make_worker,
-    run,
-    run_each,
-    states,
-    write,
-)
+from fake_portal import NOW, SEND, FakePortal, answer, make_worker, run, run_each, states, write
 
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater

@@ -4,14 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from fake_portal import (
-    DAY,
-    NOW,
-    SEND,
-    FakePortal,
-    states,
-    write,
-)
+from fake_portal import DAY, NOW, SEND, FakePortal, states, write
 
 from delivery.worker import Worker
 from rest.errors import TryLater

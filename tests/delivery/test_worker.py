@@ -1,20 +1,16 @@
-"""The worker itself: its loop and lock, its clock, the notes of others, and a store that fails."""
+"""The worker's loop: one process works, the others wait, and nobody runs in vain."""
 
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
-from fake_portal import (
-    FakePortal,
-    write,
-)
+from fake_portal import NOW, SEND, FakePortal, write
 from stage import path_of, wait_until
 
 from delivery.worker import LOOK_SECONDS, Worker
+from rest.errors import TryLater
 from storage import Store
-
-# -- the loop
 
 
 class Rounds(threading.Event):
@@ -50,6 +46,19 @@ def test_an_idle_worker_looks_for_work_some_times_a_second(store: Store, worker:
     worker.run(stop)
 
     assert 5 <= stop.looks <= 16
+
+
+def test_while_the_portal_must_not_be_called_a_step_says_that_nothing_can_be_done(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """Else the loop would not rest."""
+    bitrix.says["send"] = TryLater("NOT_CONNECTED", SEND)
+    write(store, "hello")
+    assert worker.step(NOW)
+
+    assert not worker.step(NOW)
+
+    assert bitrix.sent == [["hello"]]
 
 
 def test_a_worker_whose_lock_file_is_gone_leaves_the_work_to_the_next(
