@@ -240,6 +240,25 @@ def test_after_a_message_was_passed_over_each_call_carries_one_of_a_chat(
     assert {*bitrix.sizes} == {1}
 
 
+def test_after_that_and_ten_calm_seconds_three_calls_of_one_come_before_runs(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    write(store, "first")
+    run(worker, NOW)
+    bitrix.says["send"] = NO_SESSION
+    write(store, "passed over")
+    worker.step(NOW)
+    bitrix.says.clear()
+    bitrix.calls.clear()
+    bitrix.histories[DIALOG] = [said(11, "2")]
+    for number in range(100):
+        write(store, str(number), chat=2)
+
+    run_each(worker, range(11, 20), steps=1)
+
+    assert bitrix.sizes[:4] == [1, 1, 1, RUN_LIMIT]
+
+
 def test_runs_of_one_chat_pause_for_ten_seconds_after_a_message_was_passed_over(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:

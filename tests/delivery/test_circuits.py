@@ -3,10 +3,12 @@
 import pytest
 from fake_portal import (
     CONFIRM,
+    DIALOG,
     LINE,
     NO_REPLY,
     NOW,
     OTHER_LINE,
+    READ,
     SEND,
     FakePortal,
     answer,
@@ -261,18 +263,27 @@ def test_a_success_of_any_work_ends_the_pauses_of_the_portal(
     assert len(again) >= 2, "the pauses begin anew"
 
 
-def test_a_look_that_works_ends_the_pauses_of_looks(store: Store, bitrix: FakePortal) -> None:
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("batch", TryLater("NOT_DONE", "batch")),
+        (f"dialog {DIALOG}", OutcomeUnknown("HTTP_502", READ)),
+    ],
+)
+def test_a_look_that_works_ends_the_pauses_of_looks(
+    store: Store, bitrix: FakePortal, call: str, error: BitrixError
+) -> None:
     worker = make_worker(store, bitrix, settle_seconds=100_000, retry_limit_seconds=60)
     lose_the_answer(store, bitrix, worker)
-    bitrix.says["batch"] = TryLater("NOT_DONE", "batch")
+    bitrix.says[call] = error
     assert max(pauses(seconds_of("batch", bitrix, worker, range(1, 300)))) >= 40
-    del bitrix.says["batch"]
+    bitrix.says.clear()
     run_each(worker, range(300, 400))
     write(store, "of another", chat=2)
     bitrix.says["send"] = [NO_REPLY]
     run(worker, NOW + 400)
 
-    bitrix.says["batch"] = TryLater("NOT_DONE", "batch")
+    bitrix.says[call] = error
     know_dialog(store, 1)  # looked for at once
     again = seconds_of("batch", bitrix, worker, range(401, 430))
 

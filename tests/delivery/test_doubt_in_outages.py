@@ -2,9 +2,11 @@
 
 import pytest
 from fake_portal import (
+    CLOSED,
     DAY,
     DIALOG,
     NO_REPLY,
+    NO_RIGHTS,
     NOW,
     READ,
     FakePortal,
@@ -145,6 +147,22 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
     assert states(store, 2) == ["delivered"] * 3
     asked = [call.target for call in bitrix.made("dialog")]
     assert asked.count(6001) <= looks, "after longer pauses each time"
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_portal_that_has_answered_a_look_is_not_asked_whether_it_answers_at_all(
+    store: Store, bitrix: FakePortal, worker: Worker, batch: bool
+) -> None:
+    """Though it told nothing: a message of which nobody can tell is sent again."""
+    lose_the_answer(store, bitrix, worker)
+    bitrix.says |= {"dialog": CLOSED, "session": NO_RIGHTS}
+    if not batch:
+        bitrix.says["batch"] = OutcomeUnknown("HTTP_502", "batch")
+
+    run(worker, NOW + 30)
+
+    assert bitrix.sent == [["second"], ["third"]]
+    assert bitrix.made("app.info") == []
 
 
 @pytest.mark.parametrize("strangers", [("batch",), ("dialog",), ("batch", "dialog")])

@@ -118,6 +118,21 @@ def test_a_dead_line_is_used_again_once_an_operator_connects_any(
     assert not store.notes.dead_lines.get()
 
 
+def test_a_line_that_is_dead_still_after_an_operator_connected_it_is_told_again(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    bitrix.says[ON_LINE] = NOT_ACTIVE
+    write(store, "hello")
+    run_each(worker, range(60))
+    store.notes.connected_at.set(NOW + 61)
+    run(worker, NOW + 62)
+    assert not store.notes.dead_lines.get()
+
+    run_each(worker, range(63, 300))
+
+    assert store.notes.dead_lines.get() == {LINE: "NOT_ACTIVE_LINE"}
+
+
 def test_a_line_that_was_connected_before_we_were_last_up_is_not_heard_of_anew(
     store: Store, bitrix: FakePortal
 ) -> None:
