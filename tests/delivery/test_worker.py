@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from fake_portal import NOW, SEND, FakePortal, write
 from stage import path_of, wait_until
 
@@ -62,10 +63,11 @@ def test_while_the_portal_must_not_be_called_a_step_says_that_nothing_can_be_don
 
 
 def test_a_worker_whose_lock_file_is_gone_leaves_the_work_to_the_next(
-    store: Store, bitrix: FakePortal, worker: Worker
+    store: Store, bitrix: FakePortal, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()  # here time passes as it does
     stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread = threading.Thread(target=worker.run, args=(stop,), daemon=True)
     thread.start()
     write(store, "before")
     wait_until(lambda: bitrix.sent)
