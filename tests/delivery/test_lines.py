@@ -184,6 +184,18 @@ def test_an_inactive_line_holds_up_no_other_line(
     assert len(bitrix.made("activate")) <= 3, "it is activated after pauses, not once a chat"
 
 
+def test_a_line_that_is_inactive_in_three_rounds_is_left_for_another(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    store.portal.connect_line(OTHER_LINE, NOW - 60)
+    bitrix.says[ON_LINE] = NOT_ACTIVE
+    write(store, "hello")
+
+    run_each(worker, range(60))
+
+    assert bitrix.lines == [LINE] * ROUNDS + [OTHER_LINE]
+
+
 def test_a_line_that_works_leaves_other_lines_named_as_dead(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:
