@@ -28,7 +28,7 @@ from fake_portal import (
 from delivery.circuits import Circuits
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, SetupFault, TryLater
-from settings import Delivery as DeliverySettings
+from settings import DeliverySettings
 from storage import Store
 
 ON_LINE = f"send on {LINE}"

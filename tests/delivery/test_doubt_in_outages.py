@@ -26,7 +26,7 @@ from fake_portal import (
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from storage import Store
-from store.records import Fault
+from store.records import ReportedFault
 
 STRANGERS_PAGE = Refused("HTTP_403", READ)
 
@@ -183,7 +183,7 @@ def test_a_strangers_page_at_a_dialog_tells_nothing_of_messages_and_the_admin_is
     assert states(store, 2) == ["delivered"], "it holds up no other chat"
     if "dialog" in strangers:
         assert states(store) == ["delivered", "stored", "stored"]
-        assert store.notes.fault.get() == Fault(READ, "HTTP_403")
+        assert store.notes.fault.get() == ReportedFault(READ, "HTTP_403")
         assert bitrix.sent == [["of another"]]
         bitrix.says.clear()
         run_each(worker, range(201, 300))
@@ -198,7 +198,7 @@ def test_a_strangers_page_is_no_fault_any_more_once_no_message_is_in_doubt(
     lose_the_answer(store, bitrix, worker)
     bitrix.says[f"dialog {DIALOG}"] = STRANGERS_PAGE
     run(worker, NOW + 5)
-    assert store.notes.fault.get() == Fault(READ, "HTTP_403")
+    assert store.notes.fault.get() == ReportedFault(READ, "HTTP_403")
 
     store.chats.delete(chat_id(1), NOW + 6)
     run(worker, NOW + 30)

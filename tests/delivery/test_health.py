@@ -6,7 +6,7 @@ from fake_portal import NOW, SEND, FakePortal, answer, make_worker, run, run_eac
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from storage import Store
-from store.records import Fault
+from store.records import ReportedFault
 
 ENDED = SetupFault("PORTAL_DELETED", SEND)
 
@@ -29,7 +29,7 @@ def test_a_fault_is_told_when_a_person_must_mend_it_and_taken_back_once_it_is_ov
     write(store, "hello")
     bitrix.says["send"] = [error]
     run(worker, NOW)
-    assert store.notes.fault.get() == (Fault(SEND, error.code) if told else None)
+    assert store.notes.fault.get() == (ReportedFault(SEND, error.code) if told else None)
 
     run_each(worker, range(1, 100))
 
@@ -46,11 +46,11 @@ def test_a_fault_that_is_over_is_not_taken_back_twice(
     run_each(worker, range(100))
     assert states(store) == ["delivered"]
 
-    store.notes.fault.set(Fault("of another", "X"))
+    store.notes.fault.set(ReportedFault("of another", "X"))
     write(store, "second")
     run(worker, NOW + 100)
 
-    assert store.notes.fault.get() == Fault("of another", "X")
+    assert store.notes.fault.get() == ReportedFault("of another", "X")
 
 
 def test_a_fault_of_messages_is_not_taken_back_by_a_confirmation(
@@ -64,7 +64,7 @@ def test_a_fault_of_messages_is_not_taken_back_by_a_confirmation(
     run(worker, NOW + 1)
 
     assert len(bitrix.confirmed) == 1
-    assert store.notes.fault.get() == Fault(SEND, "ACCESS_DENIED")
+    assert store.notes.fault.get() == ReportedFault(SEND, "ACCESS_DENIED")
 
 
 def test_a_fault_that_another_worker_noted_is_taken_back_by_the_next_success(
@@ -91,7 +91,7 @@ def test_a_broken_set_up_stops_everything_until_it_is_mended(
 
     run_each(worker, (0, 5))
     assert len(bitrix.sent) == 1
-    assert store.notes.fault.get() == Fault(SEND, "OVERLOAD_LIMIT")
+    assert store.notes.fault.get() == ReportedFault(SEND, "OVERLOAD_LIMIT")
     assert store.queue.waiting() == 1
 
     store.notes.mended_at.set(NOW + 6)

@@ -27,7 +27,7 @@ from fake_portal import (
 from delivery.worker import Worker
 from rest.errors import OutcomeUnknown, Refused
 from storage import Store
-from store.records import Fault
+from store.records import ReportedFault
 
 # -- who goes alone
 
@@ -90,7 +90,7 @@ def test_a_portal_that_refuses_every_call_ends_no_message(
 
     run_each(worker, range(0, 3600, 60))
     assert states_of(store, range(6)) == [["stored"]] * 6
-    assert store.notes.fault.get() == Fault(SEND, "ERROR_CORE")
+    assert store.notes.fault.get() == ReportedFault(SEND, "ERROR_CORE")
     assert len(bitrix.sent) < 6 * 30, "it is not asked for each of them each minute"
     bitrix.says.clear()
     run(worker, NOW + 7200)

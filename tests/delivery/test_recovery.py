@@ -24,12 +24,12 @@ from fake_portal import (
     write,
 )
 
-from delivery.recovery import Look, Recovered, was_missed
+from delivery.recovery import Recovery, RecoveryResult, was_missed
 from delivery.worker import Worker
 from rest.errors import OutcomeUnknown, TryLater
 from rest.replies import HistoryMessage
 from storage import Store
-from store.records import File, Recovery
+from store.records import File, LastRecovery
 
 
 def know_dialogs(store: Store, chats: int) -> None:
@@ -62,7 +62,7 @@ def unread(store: Store) -> int:
     return recovery.failed
 
 
-def look_to_the_end(look: Look) -> Recovered:
+def look_to_the_end(look: Recovery) -> RecoveryResult:
     while (found := look.step(NOW)) is None:
         pass
     return found
@@ -112,7 +112,7 @@ def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(
     history = [said(10, "1", from_connector=True), said(11, text="lost"), said(12)]
     bitrix.histories[DIALOG] = history
 
-    looks = [look_to_the_end(Look(store, bitrix, NOW - DAY)) for _ in range(2)]  # type: ignore[arg-type]
+    looks = [look_to_the_end(Recovery(store, bitrix, NOW - DAY)) for _ in range(2)]  # type: ignore[arg-type]
 
     assert [look.answers for look in looks] == [1, 0]
     assert recovered(store, 1) == ["lost", "hello"]
@@ -184,7 +184,7 @@ def test_fifty_dialogs_are_read_in_one_call_and_the_others_in_the_next(
 
     assert [len(call.items) for call in bitrix.made("batch")] == [50, 10]
     assert [recovered(store, chat) for chat in range(60)] == [[f"{chat}"] for chat in range(60)]
-    assert store.notes.recovery.get() == Recovery(60, 60, 0, NOW)
+    assert store.notes.recovery.get() == LastRecovery(60, 60, 0, NOW)
 
 
 def test_a_dialog_is_read_back_to_where_we_last_were_and_no_further(
@@ -237,7 +237,7 @@ def test_every_call_of_a_look_is_counted(store: Store, bitrix: FakePortal) -> No
     bitrix.histories[6000] = numbered(1, 110)
     counted: list[int] = []
 
-    look_to_the_end(Look(store, bitrix, NOW - DAY, lambda: counted.append(1)))  # type: ignore[arg-type]
+    look_to_the_end(Recovery(store, bitrix, NOW - DAY, lambda: counted.append(1)))  # type: ignore[arg-type]
 
     assert len(counted) == len(bitrix.calls) == 3
 
@@ -251,11 +251,11 @@ def test_a_dialog_that_is_closed_to_us_is_asked_for_once_a_look(
     know_dialogs(store, 2)
     bitrix.says["dialog 6000"] = CLOSED
 
-    found = look_to_the_end(Look(store, bitrix, NOW - DAY))  # type: ignore[arg-type]
+    found = look_to_the_end(Recovery(store, bitrix, NOW - DAY))  # type: ignore[arg-type]
 
     assert (found.answers, [dialog.portal_chat_id for dialog in found.unread]) == (0, [6000])
     assert [sorted(call.items) for call in bitrix.calls] == [[6000, 6001]]
-    assert store.notes.recovery.get() == Recovery(0, 2, 1, NOW)
+    assert store.notes.recovery.get() == LastRecovery(0, 2, 1, NOW)
 
 
 def test_a_dialog_that_fails_three_times_is_given_up_for_this_look_and_no_other_is(
@@ -269,7 +269,7 @@ def test_a_dialog_that_fails_three_times_is_given_up_for_this_look_and_no_other_
 
     assert recovered(store, 1) == ["found"]
     assert [6000 in call.items for call in bitrix.made("batch")] == [True] * 3
-    assert store.notes.recovery.get() == Recovery(1, 2, 1, NOW)
+    assert store.notes.recovery.get() == LastRecovery(1, 2, 1, NOW)
 
 
 def test_an_older_page_that_fails_is_asked_for_again(store: Store, bitrix: FakePortal) -> None:
@@ -277,13 +277,13 @@ def test_an_older_page_that_fails_is_asked_for_again(store: Store, bitrix: FakeP
     know_dialogs(store, 1)
     bitrix.histories[6000] = numbered(11, 110)
     bitrix.says["dialog"] = [OutcomeUnknown("NO_REPLY", READ)]
-    look = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    look = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
 
     assert look.step(NOW) is None
     with pytest.raises(OutcomeUnknown):
         look.step(NOW)
     assert look.step(NOW) is None
-    assert look.step(NOW) == Recovered(100, 1)
+    assert look.step(NOW) == RecoveryResult(100, 1)
     assert recovered(store) == texts(11, 110)
 
 
@@ -339,7 +339,7 @@ def test_a_dialog_that_cannot_be_read_alone_ends_no_look_at_the_others(
         for method in ("batch", "dialog 6000", "dialog 6002")
     }
     bitrix.histories[6001] = [said(11, text="lost")]
-    look = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    look = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
 
     brought = None
     for _ in range(30):

@@ -22,7 +22,7 @@ from fake_portal import (
     write,
 )
 
-from delivery.upkeep import WHOLE_LOOK_SECONDS
+from delivery.upkeep import FULL_PAUSE_SECONDS
 from delivery.worker import Worker
 from rest.errors import SetupFault, TryLater
 from storage import Store
@@ -252,8 +252,8 @@ def test_a_flood_of_lost_events_is_no_flood_of_looks(
         store.notes.events_lost_at.set(NOW + second)
         run(worker, NOW + second)
 
-    least = 300 / WHOLE_LOOK_SECONDS / 2
-    assert least <= len(bitrix.made("batch")) <= 300 / WHOLE_LOOK_SECONDS + 2
+    least = 300 / FULL_PAUSE_SECONDS / 2
+    assert least <= len(bitrix.made("batch")) <= 300 / FULL_PAUSE_SECONDS + 2
 
 
 # -- looks that fail

@@ -9,7 +9,7 @@ import pytest
 from fake_portal import NOW, SEND, FakePortal, write
 from stage import path_of, wait_until
 
-from delivery.worker import LOOK_SECONDS, Worker
+from delivery.worker import POLL_SECONDS, Worker
 from rest.errors import TryLater
 from storage import Store
 
@@ -75,9 +75,9 @@ def test_a_worker_whose_lock_file_is_gone_leaves_the_work_to_the_next(
     (path_of(store).parent / "sender.lock").unlink()
     with store.database.try_lock("sender") as held:
         assert held
-        time.sleep(3 * LOOK_SECONDS)
+        time.sleep(3 * POLL_SECONDS)
         write(store, "after")
-        time.sleep(6 * LOOK_SECONDS)
+        time.sleep(6 * POLL_SECONDS)
         assert bitrix.sent == [["before"]]
 
     wait_until(lambda: len(bitrix.sent) == 2)
