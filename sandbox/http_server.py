@@ -1,7 +1,7 @@
-"""A threaded HTTP/1.1 server for a WSGI application, with kept connections.
+"""A threaded HTTP/1.1 server for a WSGI application; connections stay open between requests.
 
-Werkzeug's own closes the connection after each answer and waits a little
-before; a portal that is to be asked hundreds of times a second must not.
+Werkzeug's own server closes the connection after each answer and waits a
+moment before it does. The tests call this portal hundreds of times a second.
 """
 
 import io
@@ -12,11 +12,9 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 BACKLOG = 1024
 SOCKET = "sandbox.socket"  # in the WSGI environment: the caller's connection
@@ -62,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = _answer  # noqa: N815
 
-    def _environ(self) -> "WSGIEnvironment":
+    def _environ(self) -> WSGIEnvironment:
         path, _, query = self.path.partition("?")
         environ: WSGIEnvironment = {
             "REQUEST_METHOD": self.command,
@@ -107,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class _Answer:
-    """Writes what the application answers; chunked when its length is not known."""
+    """Writes the application's answer; in chunks when the application does not state its length."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -129,8 +127,8 @@ class _Answer:
         handler = self._handler
         code, _, reason = self._status.partition(" ")
         names = {name.lower() for name, _ in self._headers}
-        bare = handler.command == "HEAD" or code in ("204", "304")
-        chunked = "content-length" not in names and not bare
+        without_body = handler.command == "HEAD" or code in ("204", "304")
+        chunked = "content-length" not in names and not without_body
         handler.send_response(int(code), reason)
         for name, value in self._headers:
             handler.send_header(name, value)
@@ -138,7 +136,7 @@ class _Answer:
             handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         for chunk in chunks:
-            if chunk and not bare:
+            if chunk and not without_body:
                 size = f"{len(chunk):x}\r\n".encode()
                 self._write(size + chunk + b"\r\n" if chunked else chunk)
         if chunked:
