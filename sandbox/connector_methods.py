@@ -75,7 +75,7 @@ class ConnectorMethods:
         with self._portal.lock:
             connector = self._portal.connector(params["CONNECTOR"])
             line = int(params["LINE"])
-            if php.is_empty(params.get("ACTIVE")):
+            if php.is_empty(params["ACTIVE"]):
                 self._portal.disconnect(connector, line, caller.user.id)
                 return True
             connected = self._portal.connected_line(connector, line)

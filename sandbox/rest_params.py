@@ -11,7 +11,7 @@ from flask import Request
 from . import php, spec
 from .portal import Portal, RestError
 
-# 0 and an empty text switch a line off (bitrix24.md 6.4).
+# 0 and an empty text switch a line off (bitrix24.md 6.4). Without ACTIVE the call is refused (6.5).
 MAY_BE_EMPTY = {"ACTIVE"}
 NUMBERS = ("LINE", "LIMIT", "FIRST_ID", "LAST_ID", "SESSION_ID", "CHAT_ID", "AUTH_TYPE")
 
@@ -65,7 +65,7 @@ def check(portal: Portal, method: str, params: dict[str, Any]) -> None:
     if method == "imconnector.register":
         return  # it answers its failures itself, with status 200 (bitrix24.md 6.8)
     for name in spec.missing(method, params):
-        if name not in MAY_BE_EMPTY:
+        if name not in MAY_BE_EMPTY or params.get(name) is None:
             raise RestError("ERROR_ARGUMENT", f"Argument '{name}' is null or empty")
     for name in NUMBERS:
         if any(problem.startswith(f"{name}: integer") for problem in problems):
