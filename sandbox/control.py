@@ -10,9 +10,9 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from .control_admin import AdminActions
-from .control_operator import OperatorActions
-from .conversations import NotAllowed
+from .control_admin import AdminButtons
+from .control_operator import OperatorButtons
+from .dialog_actions import NotAllowed
 from .json_body import Body
 from .parts import Sandbox
 from .portal import NotFound, RestError
@@ -90,9 +90,16 @@ def control_routes(app: Flask, sandbox: Sandbox) -> None:
     app.add_url_rule(
         "/sandbox/trouble", "troubles", control.troubles, methods=["GET", "POST", "DELETE"]
     )
-    actions = AdminActions(sandbox).actions | OperatorActions(sandbox).actions
-    for name, action in (actions | {"event": control.post_event}).items():
-        app.add_url_rule(f"/sandbox/{name}", name, action, methods=["POST"])
+    buttons = AdminButtons(sandbox).buttons | OperatorButtons(sandbox).buttons
+    buttons["event"] = control.post_event
+
+    # One rule for all of them: preparing a rule takes half a millisecond of each start.
+    @app.post("/sandbox/<name>")
+    def press(name: str) -> ResponseReturnValue:
+        if name not in buttons:
+            raise NotFound(f"no button {name}")
+        return buttons[name]()
+
     for not_possible in (NotFound, NotAllowed, RestError):
         app.register_error_handler(not_possible, _not_possible)
     for malformed in (BadRequest, ValueError):

@@ -8,14 +8,14 @@ from .parts import Sandbox
 from .portal import Connector, NotFound
 
 
-class AdminActions:
-    """`actions` holds every button by its name."""
+class AdminButtons:
+    """`buttons` holds every button by its name."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._portal = sandbox.portal
         self._opening = sandbox.opening
-        self.actions = {
+        self.buttons = {
             "install": self.install,
             "installed": self.finish_install,
             "callback": self.install_without_page,

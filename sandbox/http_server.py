@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 BACKLOG = 1024
-SOCKET = "sandbox.socket"  # in the WSGI environment: the caller's connection
+SOCKET = "sandbox.socket"  # the key of the caller's connection in the WSGI environment
 
 
 class Server(ThreadingMixIn, TCPServer):
@@ -26,7 +26,7 @@ class Server(ThreadingMixIn, TCPServer):
     request_queue_size = BACKLOG
 
     def __init__(self, host: str, port: int) -> None:
-        """Take the port now; OSError when somebody has it. Port 0 takes a free one."""
+        """Listen at the port; OSError when it is not free. Port 0 takes a free one."""
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), Handler)
@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def _answer(self) -> None:
-        """One request: the body is read whole before the application sees it."""
+        """Answer one request; the application gets its whole body at once."""
         assert self.server.app is not None
         answer = _Answer(self)
         chunks = self.server.app(self._environ(), answer.start)

@@ -10,7 +10,7 @@ import time
 import unicodedata
 from typing import Any
 
-from .conversations import Conversations
+from .dialog_actions import DialogActions
 from .dialogs import Dialogs
 from .files import Disk, File
 from .portal import Connector, Portal, RestError
@@ -25,16 +25,16 @@ NAME_SIGNS = " -'’ʼ‘`"
 
 
 class ItemError(Exception):
-    """This item fails; the others and the call do not."""
+    """One item fails; the call and its other items do not (bitrix24.md 4.4)."""
 
 
 class Incoming:
     def __init__(
-        self, portal: Portal, dialogs: Dialogs, conversations: Conversations, disk: Disk
+        self, portal: Portal, dialogs: Dialogs, actions: DialogActions, disk: Disk
     ) -> None:
         self._portal = portal
         self._dialogs = dialogs
-        self._conversations = conversations
+        self._actions = actions
         self._disk = disk
         self._guard = threading.Lock()
         self._chat_locks: dict[str, threading.Lock] = {}
@@ -104,10 +104,10 @@ class Incoming:
             }
             if line not in self._portal.lines or troubles.no_session == "not stored":
                 return result
-            dialog = self._conversations.open_dialog(
+            dialog = self._actions.open_dialog(
                 connector, line, chat, user, str(user_data.get("id") or "")
             )
-            self._conversations.add_visitor_message(dialog, user.id, text, files, external_id)
+            self._actions.add_visitor_message(dialog, user.id, text, files, external_id)
             if not troubles.no_session and not troubles.old_build:
                 result["session"] = {
                     "ID": str(dialog.session_id),
@@ -155,9 +155,9 @@ class Incoming:
             if str(item["message"].get("id")) in message.connector_mid:
                 found = True
                 if text is None:
-                    self._conversations.delete(message)
+                    self._actions.delete(message)
                 else:
-                    self._conversations.edit(message, text)
+                    self._actions.edit(message, text)
         return found
 
 

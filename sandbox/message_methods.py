@@ -3,7 +3,7 @@
 from typing import Any
 
 from .caller import Caller, Method
-from .conversations import Conversations, NotAllowed
+from .dialog_actions import DialogActions, NotAllowed
 from .dialogs import Dialogs
 from .history import History
 from .incoming import Incoming
@@ -17,13 +17,13 @@ class MessageMethods:
         self,
         portal: Portal,
         dialogs: Dialogs,
-        conversations: Conversations,
+        actions: DialogActions,
         incoming: Incoming,
         history: History,
     ) -> None:
         self._portal = portal
         self._dialogs = dialogs
-        self._conversations = conversations
+        self._actions = actions
         self._incoming = incoming
         self.table: dict[str, Method] = {
             "imconnector.send.messages": self._send,
@@ -60,7 +60,7 @@ class MessageMethods:
             id_list = ids if isinstance(ids, list) else [ids] if ids else []
             if number.isdecimal():
                 external_ids = [str(external_id) for external_id in id_list]
-                self._conversations.confirm_delivery(int(number), external_ids)
+                self._actions.confirm_delivery(int(number), external_ids)
         return {"SUCCESS": True, "DATA": []}
 
     def _reading(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +84,9 @@ class MessageMethods:
             raise RestError("ACCESS_ERROR", "You don't have access to this chat", 403)
         text = str(params["MESSAGE"])
         if str(params.get("SYSTEM") or "N").upper() == "Y":
-            return self._conversations.notice(dialog, text, caller.user.id).id
+            return self._actions.notice(dialog, text, caller.user.id).id
         try:
-            return self._conversations.answer(dialog, text, caller.user.id).id
+            return self._actions.answer(dialog, text, caller.user.id).id
         except NotAllowed as error:
             raise RestError("CANCELED", str(error)) from None
 

@@ -3,7 +3,7 @@
 from .application_methods import ApplicationMethods
 from .caller import Method
 from .connector_methods import ConnectorMethods
-from .conversations import Conversations
+from .dialog_actions import DialogActions
 from .dialogs import Dialogs
 from .history import History
 from .incoming import Incoming
@@ -24,11 +24,11 @@ class Methods:
         self,
         portal: Portal,
         dialogs: Dialogs,
-        conversations: Conversations,
+        actions: DialogActions,
         incoming: Incoming,
         history: History,
     ) -> None:
-        messages = MessageMethods(portal, dialogs, conversations, incoming, history)
+        messages = MessageMethods(portal, dialogs, actions, incoming, history)
         self._table = (
             ApplicationMethods(portal).table | ConnectorMethods(portal).table | messages.table
         )

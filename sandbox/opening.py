@@ -10,11 +10,11 @@ import secrets
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import requests
-
 from . import php
+from .outgoing import Client, NoReply
 from .portal import ConnectedLine, Connector, NotFound, Portal
 
+USER_AGENT = "Mozilla/5.0 (sandbox)"
 TIMEOUT_SECONDS = 60
 _SCRIPT = re.compile(r"<script[^>]*\ssrc=[\"']([^\"']+)[\"']", re.IGNORECASE)
 
@@ -87,7 +87,7 @@ class Opening:
     # Without a browser
 
     def install(self, user_id: int, finish: bool) -> dict[str, Any]:
-        """Open the install page; complete it when the page calls BX24.installFinish."""
+        """Open the install page; the install is finished if the page calls BX24.installFinish."""
         self._portal.begin_install()
         address, fields = self.install_page(user_id)
         answer = self.post(address, fields)
@@ -114,12 +114,11 @@ class Opening:
     def post(self, address: str, fields: dict[str, str]) -> dict[str, Any]:
         """POST a form; the status is 0 when nobody answers."""
         try:
-            answer = requests.post(
-                address, data=fields, timeout=TIMEOUT_SECONDS, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            return {"status": 0, "body": type(error).__name__}
-        return {"status": answer.status_code, "body": answer.text}
+            with Client(USER_AGENT, TIMEOUT_SECONDS) as client:
+                reply = client.post(address, urlencode(fields))
+        except NoReply as error:
+            return {"status": 0, "body": str(error)}
+        return {"status": reply.status, "body": reply.text}
 
 
 def _finishes(address: str, html: str) -> bool:
@@ -131,8 +130,9 @@ def _finishes(address: str, html: str) -> bool:
         script = urljoin(address, source)
         if urlsplit(script).netloc == site:
             try:
-                if "installFinish" in requests.get(script, timeout=TIMEOUT_SECONDS).text:
-                    return True
-            except requests.RequestException:
+                with Client(USER_AGENT, TIMEOUT_SECONDS) as client:
+                    if "installFinish" in client.get(script).text:
+                        return True
+            except NoReply:
                 continue
     return False

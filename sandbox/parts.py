@@ -1,6 +1,6 @@
 """The parts of one portal, put together."""
 
-from .conversations import Conversations
+from .dialog_actions import DialogActions
 from .dialogs import Dialogs
 from .files import Disk
 from .history import History
@@ -19,15 +19,15 @@ class Sandbox:
         self.options = options
         self.portal = Portal(options)
         self.dialogs = Dialogs(self.portal)
-        self.conversations = Conversations(self.portal, self.dialogs)
+        self.dialog_actions = DialogActions(self.portal, self.dialogs)
         self.disk = Disk()
         self.opening = Opening(self.portal)
         self.oauth = OAuth(self.portal)
-        incoming = Incoming(self.portal, self.dialogs, self.conversations, self.disk)
+        incoming = Incoming(self.portal, self.dialogs, self.dialog_actions, self.disk)
         history = History(self.portal, self.dialogs)
         self.rest = Rest(
             self.portal,
-            Methods(self.portal, self.dialogs, self.conversations, incoming, history),
+            Methods(self.portal, self.dialogs, self.dialog_actions, incoming, history),
         )
 
     def reset(self) -> None:

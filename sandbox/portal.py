@@ -18,7 +18,7 @@ TOKEN_SECONDS = 3600
 
 
 class RestError(Exception):
-    """A refused call; `code` and `status` are the portal's."""
+    """The portal refuses a call; `code` and `status` are those of its answer."""
 
     def __init__(self, code: str, description: str = "", status: int = 400) -> None:
         super().__init__(description or code)
@@ -27,7 +27,7 @@ class RestError(Exception):
         self.status = status
 
     def fields(self) -> dict[str, str]:
-        """As an answer names the error."""
+        """The two fields of an answer that name the error."""
         return {"error": self.code, "error_description": self.description}
 
 
@@ -199,7 +199,7 @@ class Portal:
             return self.issue_token(old.user_id, old.scope)
 
     def token(self, access: str) -> Token:
-        """Who calls; refuses unknown and expired tokens."""
+        """The access token's user and scope; RestError if it is unknown or has expired."""
         token = self.tokens.get(access)
         if token is None:
             raise RestError("invalid_token", "Unable to get application by token", 401)

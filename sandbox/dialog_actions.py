@@ -23,7 +23,7 @@ class NotAllowed(Exception):
     """The portal shows the operator an error: the line or the connector is off."""
 
 
-class Conversations:
+class DialogActions:
     def __init__(self, portal: Portal, dialogs: Dialogs) -> None:
         self._portal = portal
         self._dialogs = dialogs
