@@ -6,7 +6,7 @@ portal would not let an operator do is 409.
 
 import time
 
-from flask import Flask, jsonify, request
+from flask import Flask, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
@@ -97,7 +97,7 @@ def control_routes(app: Flask, sandbox: Sandbox) -> None:
     @app.post("/sandbox/<name>")
     def press(name: str) -> ResponseReturnValue:
         if name not in buttons:
-            raise NotFound(f"no button {name}")
+            abort(404)
         return buttons[name]()
 
     for not_possible in (NotFound, NotAllowed, RestError):

@@ -60,12 +60,7 @@ class Client:
     def get(self, address: str) -> Reply:
         """GET an address and follow its redirects. NoReply."""
         redirects = urllib3.Retry(
-            connect=0,
-            read=0,
-            redirect=REDIRECTS,
-            status=0,
-            other=0,
-            respect_retry_after_header=False,
+            REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
         )
         return self._request("GET", address, None, {}, redirects)
 

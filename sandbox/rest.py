@@ -84,7 +84,7 @@ class Rest:
             caller = self._caller(access_token)
             entry["user_id"] = caller.user.id
             result = (
-                run_batch(params, lambda name, given: self._run_timed(caller, name, given))
+                run_batch(params, lambda *call: self._run_timed(caller, *call))
                 if method == "batch"
                 else self._run(caller, method, params)
             )

@@ -1,6 +1,7 @@
 """Everything that can go wrong, as switches; and the portal's limit of calls.
 
 Knows nothing of HTTP or of chats: it only says which troubles are on.
+Numbers such as 4.6 are those of bitrix24.md.
 """
 
 import random
