@@ -23,6 +23,7 @@ from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLat
 from rest.replies import Grant
 from settings import Settings
 from storage import Store
+from store.database import StoreUnavailable
 from store.records import Chat, Limits, Portal, TooMany, VisitorMessage
 from store.records import Fault as FaultNote
 
@@ -109,9 +110,9 @@ def proof(store: Store, portal: FakePortal) -> Proof:
 
 
 @contextmanager
-def fault(key: str, status: int) -> Iterator[None]:
+def fault(key: str, status: int) -> Iterator[pytest.ExceptionInfo[Fault]]:
     with pytest.raises(Fault) as raised:
-        yield
+        yield raised
     assert (raised.value.key, raised.value.status) == (key, status)
 
 
@@ -222,6 +223,26 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
     assert store.notes.registered.get() is None
 
 
+def test_a_store_that_cannot_be_used_is_named_with_its_folder(
+    store: Store, portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    with closing(Store("sqlite:///taken/chats.db", tmp_path, 1)) as broken:
+        with fault("no_store", 500) as raised:
+            made(broken, portal).install(CLAIM)
+        assert raised.value.values["folder"] == "taken"
+        assert "taken" in str(raised.value.values["why"])
+    assert portal.asked == []
+
+    def full(_: Portal) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(store.portal, "save", full)
+    with fault("no_store", 500) as raised:
+        made(store, portal).install(CLAIM)
+    assert str(raised.value.values["why"]) == "the disk is full"
+
+
 def test_two_installs_do_not_run_at_once(
     store: Store, portal: FakePortal, connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +252,26 @@ def test_two_installs_do_not_run_at_once(
         with fault("busy", 503):
             connector.install(CLAIM)
     assert portal.bound == []
+
+
+def test_an_install_waits_about_a_minute_for_another_install_or_a_renewal(
+    store: Store, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the calls of the other may take."""
+    patiences: dict[str, float] = {}
+    lock = store.database.lock
+
+    def noted(name: str, patience: float) -> Any:
+        patiences[name] = patience
+        return lock(name, patience)
+
+    monkeypatch.setattr(store.database, "lock", noted)
+    connector.install(CLAIM)
+    with StoredTokens(store).lock():
+        renewal = patiences["tokens"]
+
+    assert set(patiences) == {"install", "tokens"}
+    assert all(30 <= patience <= 120 for patience in (*patiences.values(), renewal))
 
 
 def test_an_install_waits_for_a_renewal_of_the_tokens(
@@ -249,6 +290,7 @@ def test_an_install_waits_for_a_renewal_of_the_tokens(
         "https://CHAT.example/live/handler",
         "https://chat.example:443/live/handler",
         "http://chat.example/live/handler",
+        "http://chat.example:80/live/handler",
     ],
 )
 def test_another_spelling_of_our_address_is_bound_no_longer(

@@ -399,12 +399,14 @@ def test_a_folder_is_made_its_owners_only_and_hints_arrive_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / ("x" * length) / "chats"
+    opened = set(os.listdir("/dev/fd"))
     with closing(hints_of(folder)) as hints:
         hints.send()
 
         assert waited(hints, 5) < 2
         assert folder.stat().st_mode & 0o777 == 0o700
     assert list(folder.iterdir()) == []
+    assert set(os.listdir("/dev/fd")) == opened
 
 
 def test_without_a_socket_a_second_passes_and_nothing_fails(tmp_path: Path) -> None:
