@@ -56,29 +56,20 @@ def test_the_first_consent_and_the_latest_name_are_kept(store: Store) -> None:
 
 
 def test_what_a_customer_began_before_the_log_in_is_part_of_their_chat(store: Store) -> None:
-    customer = "chat" + "c" * 64
-    before, _ = write(store, "Hello"), write(store, "of another", OTHER)
-    store.chats.make_part(CHAT, customer)
+    before = write(store, "Hello").revision
+    write(store, "of another", OTHER)
+    store.chats.make_part(CHAT, THIRD)
     store.messages.add_from_operators([answer()], NOW)
     revision = store.messages.revision()
 
-    assert history(store, customer) == ["Hello", "Good morning"]
-    assert store.messages.parts(customer) == [customer, CHAT]
-    open_chat = found_open(store, customer)
-    assert open_chat.id == CHAT, "the dialog with the operator goes on"
-    assert (store.chats.find_open(CHAT), store.chats.is_over(CHAT), store.chats.is_over(OTHER)) == (
-        None,
-        True,
-        False,
-    )
-    assert store.messages.chats_changed_after(before.revision) == (
-        revision,
-        {customer, CHAT, OTHER},
-    )
-    changed = store.messages.changed_after(customer, before.revision, 10)
-    assert [message.text for message in changed] == ["Hello", "Good morning"], (
-        "live on other devices"
-    )
+    assert history(store, THIRD) == ["Hello", "Good morning"]
+    assert store.messages.parts(THIRD) == [THIRD, CHAT]
+    assert found_open(store, THIRD).id == CHAT, "the dialog with the operator goes on"
+    assert store.chats.find_open(CHAT) is None
+    assert [store.chats.is_over(chat) for chat in (CHAT, OTHER)] == [True, False]
+    assert store.messages.chats_changed_after(before) == (revision, {THIRD, CHAT, OTHER})
+    changed = [message.text for message in store.messages.changed_after(THIRD, before, 10)]
+    assert changed == ["Hello", "Good morning"], "the customer's other devices hear of both"
 
 
 def test_a_customer_who_has_a_chat_writes_there_and_reads_all_parts(store: Store) -> None:
@@ -128,14 +119,12 @@ def test_the_open_chat_is_the_chat_itself_else_its_latest_part(store: Store) -> 
     write(store, "newer part", THIRD, now=NOW + 1)
     for part in (OTHER, THIRD):
         store.chats.make_part(part, CHAT)
-    open_chat = found_open(store, CHAT)
-    assert open_chat.id == THIRD
+    assert found_open(store, CHAT).id == THIRD
     assert store.chats.find_open(OTHER) is None
 
     write(store, "itself", CHAT)
 
-    open_chat = found_open(store, CHAT)
-    assert open_chat.id == CHAT
+    assert found_open(store, CHAT).id == CHAT
 
 
 def test_nothing_becomes_part_of_a_deleted_chat(store: Store) -> None:
@@ -150,15 +139,11 @@ def test_nothing_becomes_part_of_a_deleted_chat(store: Store) -> None:
 
 def test_a_message_that_is_sent_again_after_the_log_in_is_stored_once(store: Store) -> None:
     customer = write(store, "mine", OTHER)
-    before = write(store, "unanswered", client_id="6c1f0c1e-0000-4000-8000-000000000001")
+    before = write(store, "unanswered", client_id="uuid-1")
     store.chats.make_part(CHAT, OTHER)
-    open_chat = found_open(store, OTHER)
+    repeated = VisitorMessage(found_open(store, OTHER), "unanswered", "", "uuid-1")
 
-    again = store.messages.add_from_visitor(
-        VisitorMessage(open_chat, "unanswered", "", "6c1f0c1e-0000-4000-8000-000000000001"),
-        LIMITS,
-        NOW,
-    )
+    again = store.messages.add_from_visitor(repeated, LIMITS, NOW)
 
     assert (again.id, again.chat_id) == (before.id, CHAT)
     assert customer.chat_id == OTHER
@@ -198,10 +183,8 @@ def test_an_event_of_an_earlier_session_changes_nothing(
 
     chat = found(store)
     assert chat.session_id == known
-    late = session < 3301
-    assert (chat.dialog_line, chat.portal_chat_id, chat.portal_user_id, chat.closed_at) == (
-        (LINE, 5120, 2001, None) if late else (12, 5121, 2002, NOW)
-    )
+    ids = (chat.dialog_line, chat.portal_chat_id, chat.portal_user_id, chat.closed_at)
+    assert ids == ((LINE, 5120, 2001, None) if session < 3301 else (12, 5121, 2002, NOW))
 
 
 def test_a_dialog_of_a_chat_that_we_do_not_have_is_not_noted(store: Store) -> None:
@@ -237,10 +220,9 @@ def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store)
     store.chats.note_dialog(OTHER, LINE, 6000, 2002, 3303, None)
 
     def marks() -> list[tuple[int, int | None, int, str]]:
-        dialogs = store.chats.dialogs_in_conversation(NOW)
         return [
-            (delivery.portal_chat_id, delivery.line, delivery.checked_im_id, delivery.chat.id)
-            for delivery in dialogs
+            (dialog.portal_chat_id, dialog.line, dialog.checked_im_id, dialog.chat.id)
+            for dialog in store.chats.dialogs_in_conversation(NOW)
         ]
 
     assert marks()[0] == (6000, LINE, 0, OTHER), "the latest first"
@@ -249,9 +231,8 @@ def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store)
     store.chats.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
 
     assert sorted(marks()[1:]) == [(5120, LINE, 0, CHAT), (5121, 12, 77, CHAT)]
-    assert [delivery.chat.id for delivery in store.chats.dialogs_in_conversation(NOW + 1)] == [
-        OTHER
-    ]
+    (later,) = store.chats.dialogs_in_conversation(NOW + 1)
+    assert later.chat.id == OTHER
 
 
 def test_an_answer_in_another_dialog_forgets_the_session_and_one_in_the_same_does_not(

@@ -81,8 +81,7 @@ def test_the_same_client_id_gives_the_message_stored_first(store: Store, second:
 
     assert history(store) == ["first"]
     assert store.queue.waiting() == 1
-    chat = found(store)
-    assert chat.active_at == NOW
+    assert found(store).active_at == NOW
 
 
 def test_another_chat_may_use_the_same_client_id(store: Store) -> None:

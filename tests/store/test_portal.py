@@ -193,15 +193,15 @@ def test_what_waits_is_due_when_a_line_is_connected_and_what_is_in_doubt_is_not(
     store: Store,
 ) -> None:
     write(store, "waits")
-    write(store, "unsure", OTHER)
-    waits, unsure = due(store)
+    write(store, "in doubt", OTHER)
+    waits, doubtful = due(store)
     store.queue.record([Outcome(waits, "queued", "NO_LINE", NOW + 900)], NOW)
-    (begun,) = store.queue.claim([unsure], LINE, NOW)
-    store.queue.record([Outcome(begun, "in doubt", "NO_REPLY", NOW + 900)], NOW)
+    (claimed,) = store.queue.claim([doubtful], LINE, NOW)
+    store.queue.record([Outcome(claimed, "in doubt", "NO_REPLY", NOW + 900)], NOW)
 
     store.portal.connect_line(LINE, NOW + 10)
 
     assert texts(store.queue.due_messages(NOW + 10, 10)) == ["waits"]
     assert store.queue.due_messages(NOW + 9, 10) == []
     assert store.queue.messages_in_doubt(NOW + 899, 10) == []
-    assert texts(store.queue.messages_in_doubt(NOW + 900, 10)) == ["unsure"]
+    assert texts(store.queue.messages_in_doubt(NOW + 900, 10)) == ["in doubt"]

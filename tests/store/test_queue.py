@@ -150,7 +150,7 @@ def test_messages_in_doubt_of_a_chat_come_together_and_apart_from_the_rest(store
     (first, second) = store.queue.messages_in_doubt(NOW, 100)
     assert texts([first, second]) == ["a1", "a2"]
     store.queue.record([Outcome(first, "queued", "NO_REPLY", NOW)], NOW)
-    assert texts(store.queue.due_messages(NOW, 100, 100)) == ["a1"], "the second is still unsure"
+    assert texts(store.queue.due_messages(NOW, 100, 100)) == ["a1"], "the second is still in doubt"
     assert store.queue.messages_in_doubt(NOW, 100) == []
 
 
@@ -158,7 +158,7 @@ def test_no_message_behind_one_in_doubt_is_due(store: Store) -> None:
     for number in range(4):
         write(store, f"{number}")
     run = store.queue.due_messages(NOW, 1, 10)
-    (begun,) = store.queue.claim([run[2]], LINE, NOW)
+    (claimed,) = store.queue.claim([run[2]], LINE, NOW)
 
     assert texts(store.queue.due_messages(NOW, 1, 10)) == ["0", "1"], "its call is under way"
     store.queue.doubt_interrupted("DIED")
@@ -169,7 +169,7 @@ def test_no_message_behind_one_in_doubt_is_due(store: Store) -> None:
     store.queue.doubt_interrupted("DIED")
     assert texts(store.queue.messages_in_doubt(NOW, 10)) == ["0", "1", "2"]
     assert store.queue.due_messages(NOW, 1, 10) == []
-    assert begun.called_at == NOW
+    assert claimed.called_at == NOW
 
 
 def test_at_most_ten_messages_in_doubt_of_a_chat_are_looked_for_together(store: Store) -> None:
@@ -212,9 +212,9 @@ def test_a_chat_keeps_the_line_of_its_first_call(store: Store) -> None:
     deliver(store, "one")
     write(store, "two")
 
-    (begun,) = store.queue.claim(store.queue.due_messages(NOW, 1), 12, NOW)
+    (claimed,) = store.queue.claim(store.queue.due_messages(NOW, 1), 12, NOW)
 
-    assert begun.line == 12
+    assert claimed.line == 12
     assert found(store).line == LINE
     assert found(store).dialog_line == LINE
 
