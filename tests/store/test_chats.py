@@ -247,6 +247,10 @@ def test_an_answer_in_another_dialog_forgets_the_session_and_one_in_the_same_doe
     chat = found(store)
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (LINE, 12, 5121)
     assert (chat.session_id, chat.portal_user_id) == (None, 2001)
+    known = {
+        (dialog.portal_chat_id, dialog.line) for dialog in store.chats.dialogs_in_conversation(0)
+    }
+    assert known == {(5120, LINE), (5121, 12)}, "lost answers are looked for in both"
 
 
 # -- files
