@@ -31,4 +31,14 @@ EQUIVALENT = {
         'return int(row["n"]) if row else 0',
         'return int(row["n"]) if row else 1',
     ): "a count always has a row",
+    (
+        "store/sqlite.py",
+        'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
+        'if getattr(error, "sqlite_errorcode", -1) & 0xFF == sqlite3.SQLITE_READONLY:',
+    ): "an error without a code is none of a file that is read-only",
+    (
+        "store/sqlite.py",
+        'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
+        'if getattr(error, "sqlite_errorcode", 1) & 0xFF == sqlite3.SQLITE_READONLY:',
+    ): "an error without a code is none of a file that is read-only",
 }

@@ -274,14 +274,39 @@ def test_a_store_whose_file_breaks_is_unavailable_until_it_is_mended(
     assert history(store) == ["after"]
 
 
+def opened() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def test_a_file_that_was_found_read_only_is_opened_anew_by_readers_and_writers(
+    store: Store,
+) -> None:
+    """SQLite holds on to what one connection found, whatever becomes of the file's rights."""
+
+    def write_read_only() -> None:
+        with store.database.write() as db:
+            db.execute("pragma query_only = on")
+            db.execute("update chats set name = 'lost'")
+
+    store.close()
+    before = opened()
+    write(store, "before")
+    assert history(store) == ["before"]
+    assert opened() > before
+
+    with pytest.raises(StoreUnavailable, match="readonly"):
+        write_read_only()
+
+    assert opened() == before
+    write(store, "after")
+    assert history(store) == ["before", "after"]
+
+
 def test_a_file_that_was_put_in_place_of_the_open_one_is_used_from_then_on(
     store: Store, tmp_path: Path
 ) -> None:
     """A backup that was restored while we ran; nothing of the file before stays open."""
-
-    def opened() -> int:
-        return len(list(Path("/dev/fd").iterdir()))
-
     write(store, "before")
     assert history(store) == ["before"]
     before = opened()
