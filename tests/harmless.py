@@ -41,4 +41,21 @@ EQUIVALENT = {
         'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
         'if getattr(error, "sqlite_errorcode", 1) & 0xFF == sqlite3.SQLITE_READONLY:',
     ): "an error without a code is none of a file that is read-only",
+    (
+        "store/queue.py",
+        'db.execute("update deliveries set due = ? where due > ?", (now, now))',
+        'db.execute("update deliveries set due = ? where due >= ?", (now, now))',
+    ): "a time that is now becomes now",
+    (
+        "store/queue.py",
+        'db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))',
+        'db.execute("update deliveries set called_at = ? where called_at >= ?", (now, now))',
+    ): "a time that is now becomes now",
+    (
+        "store/portal.py",
+        'db.execute("update deliveries set due = ? where due > ?'
+        " and state = 'queued'\", (now, now))",
+        'db.execute("update deliveries set due = ? where due >= ?'
+        " and state = 'queued'\", (now, now))",
+    ): "a time that is now becomes now",
 }
