@@ -58,4 +58,20 @@ EQUIVALENT = {
         'db.execute("update deliveries set due = ? where due >= ?'
         " and state = 'queued'\", (now, now))",
     ): "a time that is now becomes now",
+    (
+        "store/sqlite.py",
+        "path.unlink(missing_ok=True)",
+        "path.unlink(missing_ok=False)",
+    ): "a file that is not there is an OSError, too",
+    (
+        "store/sqlite.py",
+        "self._path.unlink(missing_ok=True)",
+        "self._path.unlink(missing_ok=False)",
+    ): "a file that is not there is an OSError, too",
+    (
+        "store/messages.py",
+        '"select min(position) as position from messages where chat_id = ? and im_message_id > ?",',
+        '"select min(position) as position from messages'
+        ' where chat_id = ? and im_message_id >= ?",',
+    ): "a message with an id that is known is not inserted, wherever it would stand",
 }
