@@ -38,7 +38,7 @@ from rest.replies import (
     history,
     item_result,
 )
-from settings import Bitrix24
+from settings import Bitrix24Settings
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Tokens(Protocol):
 class Transport:
     """Makes one call at a time with our tokens, and raises what its failure means."""
 
-    def __init__(self, settings: Bitrix24, tokens: Tokens) -> None:
+    def __init__(self, settings: Bitrix24Settings, tokens: Tokens) -> None:
         self._settings = settings
         self._tokens = tokens
         self._http = requests.Session()
@@ -172,7 +172,7 @@ class Transport:
 class Bitrix:
     """Calls one portal as one application."""
 
-    def __init__(self, settings: Bitrix24, tokens: Tokens, send_seconds: float) -> None:
+    def __init__(self, settings: Bitrix24Settings, tokens: Tokens, send_seconds: float) -> None:
         self._send_seconds = send_seconds
         self._transport = Transport(settings, tokens)
         self._call = self._transport.call

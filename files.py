@@ -96,20 +96,20 @@ class Files:
         with _errors(), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._folder / chat_id)
 
-    def sweep(self, known: Callable[[str], set[str] | None], before: float) -> int:
+    def sweep(self, keys_of: Callable[[str], set[str] | None], before: float) -> int:
         """Remove what is older than `before` and no message's; returns how many files.
 
-        `known` gives the keys of a chat's files. What a crash left is found so. The files of a
+        `keys_of` gives the keys of a chat's files. What a crash left is found so. The files of a
         chat that it has never heard of stay: they may belong to another store.
         """
         count = 0
         with _errors():
             for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-                old = [one for one in folder.iterdir() if one.lstat().st_mtime < before]
-                keys = set() if folder.name == ARRIVING else known(folder.name)
-                for one in old:
-                    if keys is not None and one.name not in keys:
-                        one.unlink(missing_ok=True)
+                old = [path for path in folder.iterdir() if path.lstat().st_mtime < before]
+                keys = set() if folder.name == ARRIVING else keys_of(folder.name)
+                for path in old:
+                    if keys is not None and path.name not in keys:
+                        path.unlink(missing_ok=True)
                         count += 1
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if it is empty
@@ -125,7 +125,9 @@ def safe_name(name: str) -> str:
     """A visitor's name for a file, fit to be shown: no folders, nothing invisible, not long."""
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
     name = "".join(
-        one for one in name if unicodedata.category(one)[0] != "C" or one in JOINERS + "\t\n"
+        letter
+        for letter in name
+        if unicodedata.category(letter)[0] != "C" or letter in JOINERS + "\t\n"
     )
     return short_name(" ".join(name.split()).lstrip(". "), NAME_LIMIT)
 
@@ -168,4 +170,4 @@ def _errors() -> Iterator[None]:
 
 def files_html(files: tuple[File, ...]) -> str:
     """What is shown of a message's files."""
-    return "<br>".join(file_html(one.name, one.type, one.link, one.size) for one in files)
+    return "<br>".join(file_html(file.name, file.type, file.link, file.size) for file in files)

@@ -114,7 +114,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Bitrix24(Section):
+class Bitrix24Settings(Section):
     portal: WebUrl = ""
     client_id: str = ""
     client_secret: SecretStr = SecretStr("")
@@ -127,14 +127,14 @@ class Bitrix24(Section):
         return bool(self.portal and self.client_id and self.client_secret.get_secret_value())
 
 
-class Connector(Section):
+class ConnectorSettings(Section):
     id: str = Field(default="example_connector_1", pattern=r"^[a-z0-9_]{1,60}$")
     name: str = Field(default="ExampleSiteChat", min_length=1, max_length=255)
     widget_name: str = "ExampleSiteChatWidget"
     widget_uri: WebUrl | None = None  # None: the chat page; "": connector.data.set is skipped
 
 
-class Chat(Section):
+class ChatSettings(Section):
     title: str = Field(default="Chat with us", min_length=1, max_length=100)
     language: Literal["auto", "en", "ru"] = "auto"
     sites: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_json_list)] = ()
@@ -148,7 +148,7 @@ class Chat(Section):
     consent_link: WebUrl = ""
 
 
-class Files(Section):
+class FilesSettings(Section):
     enabled: bool = True
     megabytes: PositiveInt = Field(default=20, le=1000)  # of one file
     types: Annotated[tuple[Ending, ...], NoDecode, BeforeValidator(_json_list)] = (
@@ -162,7 +162,7 @@ class Files(Section):
         return self.megabytes << 20
 
 
-class Delivery(Section):
+class DeliverySettings(Section):
     retry_seconds: PositiveFloat = 1.0  # after the first failure; doubles each time
     retry_limit_seconds: PositiveFloat = 60.0  # the longest pause
     timeout_seconds: PositiveFloat = 70.0  # of a send; the portal itself ends a call after 60
@@ -170,12 +170,12 @@ class Delivery(Section):
     unconfirmed: Literal["repeat", "keep"] = "repeat"  # when nobody can say whether it arrived
 
 
-class Recovery(Section):
-    seconds: PositiveFloat = 180.0  # between two looks for answers whose events were lost
+class RecoverySettings(Section):
+    seconds: PositiveFloat = 180.0  # between two recoveries of answers whose events were lost
     active_hours: PositiveFloat = 168.0  # quiet for so long, a conversation is looked after
 
 
-class Limits(Section):
+class LimitsSettings(Section):
     visitor_per_minute: PositiveInt = 300  # messages
     address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
     installs_per_minute: PositiveInt = 60  # installs and connects that an address may claim
@@ -183,11 +183,11 @@ class Limits(Section):
     visits_per_minute: PositiveInt = 6  # plain visits of /install that do real work
 
 
-class Server(Section):
+class ServerSettings(Section):
     proxies: int = Field(default=0, ge=0, le=10)  # in front of us, that add X-Forwarded-For
 
 
-class Storage(Section):
+class StorageSettings(Section):
     url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///chats/chats.db"
     files: str = Field(default="chats/files", min_length=1)
 
@@ -200,15 +200,15 @@ class Settings(BaseSettings):
     )
 
     public_url: GivenUrl = "http://127.0.0.1:8080"
-    bitrix24: Bitrix24 = Bitrix24()
-    connector: Connector = Connector()
-    chat: Chat = Chat()
-    files: Files = Files()
-    delivery: Delivery = Delivery()
-    recovery: Recovery = Recovery()
-    limits: Limits = Limits()
-    server: Server = Server()
-    storage: Storage = Storage()
+    bitrix24: Bitrix24Settings = Bitrix24Settings()
+    connector: ConnectorSettings = ConnectorSettings()
+    chat: ChatSettings = ChatSettings()
+    files: FilesSettings = FilesSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    recovery: RecoverySettings = RecoverySettings()
+    limits: LimitsSettings = LimitsSettings()
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -297,17 +297,17 @@ def _unknown_keys(values: dict[str, Any]) -> list[str]:
 
 
 def _unknown_environment() -> list[str]:
-    known = [_variable(key) for key in known_keys()]
+    names = [_variable(key) for key in known_keys()]
     given = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
-    return [_did_you_mean(key, known) for key in given if key.upper() not in known]
+    return [_did_you_mean(key, names) for key in given if key.upper() not in names]
 
 
 def _variable(key: str) -> str:
     return PREFIX + key.replace(".", "__").upper()
 
 
-def _did_you_mean(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+def _did_you_mean(key: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     return f"{key} is unknown" + (f"; did you mean {near[0]}?" if near else "")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from bitrix import Bitrix
 from portal.events import Placement
-from portal.faults import Fault, explained
+from portal.install_error import InstallError, explained
 from portal.proof import Proof, same
 from rest.replies import Grant
 from settings import Settings, origin_of
@@ -65,18 +65,18 @@ class Connector:
     def _registration(self) -> str:
         """A digest of what the portal was told of us: other settings have to be told anew."""
         settings = self._settings
-        told = (settings.connector.id, settings.connector.name, settings.handler_url)
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        registration = (settings.connector.id, settings.connector.name, settings.handler_url)
+        return hashlib.sha256(repr(registration).encode()).hexdigest()[:16]
 
     def install(self, claim: Claim | None) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Without a claim, with the tokens kept earlier. Repeating it is harmless. Raises Fault, or
-        TooMany.
+        Without a claim, with the tokens kept earlier. Repeating it is harmless. Raises
+        InstallError and TooMany.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
-            raise Fault("no_settings", 503)
+            raise InstallError("no_settings", 503)
         try:
             self._store.open()
             if claim is not None:
@@ -93,7 +93,7 @@ class Connector:
                 if claim is not None:
                     self._keep(claim)
                 elif self._store.portal.find() is None:
-                    raise Fault("not_installed", 409, **self.addresses())
+                    raise InstallError("not_installed", 409, **self.addresses())
                 self._bitrix.register(
                     settings.connector.id,
                     settings.connector.name,
@@ -102,10 +102,10 @@ class Connector:
                 )
                 self._bind_events()
         except LockHeld:
-            raise Fault("busy", 503) from None
+            raise InstallError("busy", 503) from None
         except StoreUnavailable as error:
             raise self._no_store(error) from None
-        except Fault:
+        except InstallError:
             self._forget_success()
             raise
         if claim is not None:
@@ -114,9 +114,9 @@ class Connector:
         self._store.notes.registered.set(self._registration())
         log.info("installed: connector %s registered, events bound", settings.connector.id)
 
-    def _no_store(self, error: StoreUnavailable) -> Fault:
+    def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error)
-        return Fault("no_store", 500, folder=self._store.database.place, why=error)
+        return InstallError("no_store", 500, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
@@ -128,10 +128,10 @@ class Connector:
         token = claim.grant.access_token
         administrator, user_id = self._bitrix.is_administrator(token)
         if not administrator:
-            raise Fault("not_admin", 403)
+            raise InstallError("not_admin", 403)
         # A renewal under way would put the old pair over the new one.
         with self._store.database.lock("tokens", LOCK_SECONDS):
-            known = self._store.portal.find()
+            stored = self._store.portal.find()
             self._store.portal.save(
                 Portal(
                     member_id=claim.member_id,
@@ -139,9 +139,9 @@ class Connector:
                     access_token=token,
                     refresh_token=claim.grant.refresh_token,
                     expires_at=claim.grant.expires_at,
-                    # It changes with a reinstall, which a page without it cannot be told from.
+                    # A reinstall changes it; a page without it may be one of either.
                     application_token=claim.application_token
-                    or (known.application_token if known else ""),
+                    or (stored.application_token if stored else ""),
                     token_pending=not claim.application_token,
                     installed_at=time.time(),
                 )
@@ -172,18 +172,18 @@ class Connector:
         """
         settings = self._settings
         if not settings.bitrix24.complete:
-            raise Fault("no_settings", 503)
+            raise InstallError("no_settings", 503)
         if placement.connector not in ("", settings.connector.id):
-            raise Fault("other_connector", 400, connector=settings.connector.id)
+            raise InstallError("other_connector", 400, connector=settings.connector.id)
         with explained(settings.bitrix24.portal):
             portal = self._store.portal.find()
             if portal is None:
-                raise Fault("not_installed", 409, **self.addresses())
+                raise InstallError("not_installed", 409, **self.addresses())
             self._proof.prove(placement.access_token)
             token = placement.application_token
             if token and portal.application_token and not portal.token_pending:
                 if not same(token, portal.application_token):
-                    raise Fault("wrong_application", 403)
+                    raise InstallError("wrong_application", 403)
             elif token and self._bitrix.is_administrator(placement.access_token)[0]:
                 self._store.portal.learn_application_token(token)
             if not placement.active:

@@ -6,8 +6,9 @@ Shapes: docs/bitrix24.md, sections 1, 7 and 8. Knows nothing of Flask or the sto
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_of
 
@@ -15,6 +16,7 @@ ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a
 CHAT_ID = re.compile(r"chat[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class IncomingMessage:
 
 
 @dataclass(frozen=True)
-class Dialog:
+class DialogEvent:
     """One item of DATA of a dialog event."""
 
     chat_id: str
@@ -105,21 +107,27 @@ def fields_of(event: Event) -> Form:
 
 
 def read_messages(data: Form) -> list[IncomingMessage]:
-    """The good items of a message-add event; BadRequest when there is none.
+    """The good items of a message-add event; BadRequest when there is none."""
+    return _good_items(data, "MESSAGES", _message)
 
-    Nothing is posted twice, so a bad item must not take the others with it.
+
+def _good_items(data: Form, key: str, read: Callable[[Form], T]) -> list[T]:
+    """The items that can be read; BadRequest when there is none.
+
+    The portal posts no event twice, so a bad item must not take the others with it.
     """
-    messages, faults = [], []
-    for item in items_of(data, "MESSAGES"):
+    items: list[T] = []
+    faults: list[BadRequest] = []
+    for item in items_of(data, key):
         try:
-            messages.append(_message(item))
-        except BadRequest as fault:
-            faults.append(fault)
-    if not messages:
-        raise faults[0]
-    for one in faults:
-        log.error("an item of a message event cannot be read: %s", one)
-    return messages
+            items.append(read(item))
+        except BadRequest as error:
+            faults.append(error)
+    if not items:
+        raise faults[0] if faults else BadRequest("missing", field=key)
+    for fault in faults:
+        log.error("an item of an event cannot be read: %s", fault)
+    return items
 
 
 def _message(item: Form) -> IncomingMessage:
@@ -128,9 +136,9 @@ def _message(item: Form) -> IncomingMessage:
     text = text_of(message, "text", "")
     params = _params(message.get("params"))
     attachments = [
-        one
+        attachment
         for group in (message.get("attachments"), item.get("attachments_old"))
-        for one in (group.values() if isinstance(group, dict) else ())
+        for attachment in (group.values() if isinstance(group, dict) else ())
     ]
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
         raise BadRequest("missing", field="text")
@@ -154,9 +162,9 @@ def _attached(attachments: list[object], text: str) -> str:
     The portal sends blocks as JSON. What cannot be read is left out: the text is not lost.
     """
     lines: list[str] = []
-    for one in attachments:
+    for block in attachments:
         try:
-            lines += _attached_lines(json.loads(one) if isinstance(one, str) else one)
+            lines += _attached_lines(json.loads(block) if isinstance(block, str) else block)
         except (ValueError, RecursionError):
             log.error("an attachment of a message cannot be read")
     return "\n".join(line for line in dict.fromkeys(lines) if line not in text)
@@ -165,7 +173,7 @@ def _attached(attachments: list[object], text: str) -> str:
 def _attached_lines(block: Any) -> list[str]:
     """The texts and links of one block, and of the blocks in it, in their order."""
     if isinstance(block, list):
-        return [line for one in block for line in _attached_lines(one)]
+        return [line for inner in block for line in _attached_lines(inner)]
     if not isinstance(block, dict):
         return []
     fields = {str(key).upper(): value for key, value in block.items()}
@@ -179,7 +187,7 @@ def _attached_lines(block: Any) -> list[str]:
     name = str(fields.get("NAME") or fields.get("TITLE") or link or "")
     named = f"[url={link}]{name}[/url]" if link else name
     more = fields.get("DESC") or fields.get("DESCRIPTION")
-    return [": ".join(str(one) for one in (named, value) if one), *([str(more)] if more else [])]
+    return [": ".join(str(part) for part in (named, value) if part), *([str(more)] if more else [])]
 
 
 def _file(item: Form) -> IncomingFile:
@@ -203,23 +211,22 @@ def _params(params: object) -> dict[str, str]:
 
 def read_changed_messages(data: Form, with_text: bool) -> list[IncomingMessage]:
     """The items of an update (`with_text`) or delete event; they name no author."""
-    changed = []
-    for item in items_of(data, "MESSAGES"):
+
+    def read(item: Form) -> IncomingMessage:
         im, message = branch_of(item, "im"), item.get("message")
         fields = message if isinstance(message, dict) else {}
-        changed.append(
-            IncomingMessage(
-                chat_id=chat_id_of(branch_of(item, "chat")),
-                im_chat_id=number_of(im, "chat_id"),
-                im_message_id=number_of(im, "message_id"),
-                user_id=0,
-                text=_new_text(fields) if with_text else "",
-                files=(),
-                params={},
-                own_ids=_own_ids(fields.get("id")),
-            )
+        return IncomingMessage(
+            chat_id=chat_id_of(branch_of(item, "chat")),
+            im_chat_id=number_of(im, "chat_id"),
+            im_message_id=number_of(im, "message_id"),
+            user_id=0,
+            text=_new_text(fields) if with_text else "",
+            files=(),
+            params={},
+            own_ids=_own_ids(fields.get("id")),
         )
-    return changed
+
+    return _good_items(data, "MESSAGES", read)
 
 
 def _new_text(fields: Form) -> str:
@@ -230,21 +237,22 @@ def _new_text(fields: Form) -> str:
 def _own_ids(value: object) -> tuple[int, ...]:
     """A list in an update, a scalar in a deletion; ids that are not ours are left out."""
     values = value.values() if isinstance(value, dict) else [value]
-    texts = [one for one in values if isinstance(one, str)]
-    return tuple(int(one) for one in texts if re.fullmatch(r"[0-9]{1,18}", one))
+    texts = [text for text in values if isinstance(text, str)]
+    return tuple(int(text) for text in texts if re.fullmatch(r"[0-9]{1,18}", text))
 
 
-def read_dialogs(data: Form) -> list[Dialog]:
+def read_dialogs(data: Form) -> list[DialogEvent]:
     """The items of a dialog start or finish; their list is called DATA (section 1.5)."""
-    return [
-        Dialog(
-            chat_id=chat_id_of(branch_of(item, "connector"), "chat_id"),
-            portal_chat_id=number_of(branch_of(item, "chat"), "id"),
-            portal_user_id=number_of(branch_of(item, "user"), "id", least=0),
-            session_id=number_of(branch_of(item, "session"), "id"),
-        )
-        for item in items_of(data, "DATA")
-    ]
+    return _good_items(data, "DATA", _dialog)
+
+
+def _dialog(item: Form) -> DialogEvent:
+    return DialogEvent(
+        chat_id=chat_id_of(branch_of(item, "connector"), "chat_id"),
+        portal_chat_id=number_of(branch_of(item, "chat"), "id"),
+        portal_user_id=number_of(branch_of(item, "user"), "id", least=0),
+        session_id=number_of(branch_of(item, "session"), "id"),
+    )
 
 
 def chat_id_of(form: Form, key: str = "id") -> str:

@@ -31,7 +31,7 @@ class BadRequest(Exception):
         self.status = status
         self.values = values
 
-    def told(self, language: str) -> str:
+    def explanation(self, language: str) -> str:
         return text(language, f"reasons.{self.reason}", **self.values)
 
 

@@ -19,7 +19,7 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
     """
     name, text = take_signature(incoming.text)
     text = text or incoming.params.get("IMOL_VOTE_TEXT", "")
-    files = tuple(File(one.name, one.type, one.link, one.size) for one in incoming.files)
+    files = tuple(File(file.name, file.type, file.link, file.size) for file in incoming.files)
     return OperatorMessage(
         chat_id=incoming.chat_id,
         line=line,
@@ -46,7 +46,7 @@ def render_outdated(store: Store, stop: threading.Event) -> int:
     count = 0
     while not stop.is_set() and (messages := store.messages.to_render(limit=RENDERED_AT_ONCE)):
         store.messages.save_rendered(
-            {one: (text_html(one.text), files_html(one.files)) for one in messages}
+            {message: (text_html(message.text), files_html(message.files)) for message in messages}
         )
         count += len(messages)
     return count

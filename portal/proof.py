@@ -9,7 +9,7 @@ import time
 
 from bitrix import Bitrix
 from portal.events import Event
-from portal.faults import Fault, explained
+from portal.install_error import InstallError, explained
 from rest.errors import Cause, SetupFault
 from settings import Settings
 from storage import Store
@@ -27,7 +27,7 @@ class Proof:
         self._bitrix = bitrix
 
     def prove(self, access_token: str) -> None:
-        """Raise Fault unless our portal knows the token as one of our application's.
+        """Raise InstallError unless our portal knows the token as one of our application's.
 
         Each proof costs a call, so those that fail are limited, whoever asks (TooMany): a flood
         of forgeries must leave the portal's limit to the messages.
@@ -41,9 +41,9 @@ class Proof:
             if error.cause is not Cause.TOKEN:
                 raise
             log.warning("a token was not accepted by the portal: %s", error.code)
-            raise Fault("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
+            raise InstallError("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
         if not same(code, self._settings.bitrix24.client_id):
-            raise Fault("wrong_application", 403)
+            raise InstallError("wrong_application", 403)
         self._store.limits.uncount_hit(PROOFS, now)
 
     def is_from_portal(self, event: Event) -> bool:
@@ -53,14 +53,14 @@ class Proof:
         application's; an event without one (an uninstall, say) can only match what is known.
         After an install whose page had no token, the known token may belong to the installation
         before. Until an event has proved one, we accept it for every event except an uninstall.
-        Raises Fault or TooMany where that cannot be asked for now.
+        Raises InstallError or TooMany where that cannot be asked for now.
         """
         portal = self._store.portal.find()
         if portal is None:
             return False
         auth = event.auth
-        known = portal.application_token
-        matches = bool(known) and same(auth.application_token, known)
+        stored_token = portal.application_token
+        matches = bool(stored_token) and same(auth.application_token, stored_token)
         if not portal.token_pending:
             return matches
         if event.name == "ONAPPUNINSTALL":
@@ -70,8 +70,8 @@ class Proof:
         try:
             with explained(self._settings.bitrix24.portal):
                 self.prove(auth.access_token)
-        except (Fault, TooMany) as error:
-            if matches or (isinstance(error, Fault) and error.status < 500):
+        except (InstallError, TooMany) as error:
+            if matches or (isinstance(error, InstallError) and error.status < 500):
                 return matches
             raise  # we could not ask; the event is not known to be forged
         self._store.portal.learn_application_token(auth.application_token)

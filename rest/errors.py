@@ -76,8 +76,8 @@ class BitrixError(Exception):
             return Reach.PORTAL
         if self.seconds:
             return Reach.METHOD
-        known = MEANINGS.get(self.code)
-        return known.reach if known and isinstance(self, known.kind) else self.usual_reach
+        meaning = MEANINGS.get(self.code)
+        return meaning.reach if meaning and isinstance(self, meaning.kind) else self.usual_reach
 
     @property
     def wants_a_new_token(self) -> bool:
@@ -93,8 +93,8 @@ class BitrixError(Exception):
     def cause(self) -> Cause:
         if self.code.startswith("HTTP_4") and isinstance(self, Refused | SetupFault):
             return Cause.NOT_A_PORTAL
-        known = MEANINGS.get(self.code)
-        return known.cause if known and isinstance(self, known.kind) else self.usual_cause
+        meaning = MEANINGS.get(self.code)
+        return meaning.cause if meaning and isinstance(self, meaning.kind) else self.usual_cause
 
 
 class TryLater(BitrixError):

@@ -103,9 +103,9 @@ class MessageTables(Group):
         together. A chat that was just deleted is not begun anew: StoreUnavailable.
         """
         chat = message.chat
-        known = _find_by_client_id(db, chat, message.client_id)
-        if known is not None:
-            return message_of(known)
+        stored = _find_by_client_id(db, chat, message.client_id)
+        if stored is not None:
+            return message_of(stored)
         count_hit(db, chat.id, limits.visitor_per_minute, now)
         count_hit(db, limits.address, limits.address_per_minute, now)
         _touch_visitors_chat(db, chat, now)
@@ -181,21 +181,21 @@ class MessageTables(Group):
 
         An edited text stays.
         """
-        known = db.execute(
+        stored = db.execute(
             "select * from messages where im_message_id = ?", (message.im_message_id,)
         ).fetchone()
-        if message.incomplete or not known["incomplete"] or known["deleted"]:
+        if message.incomplete or not stored["incomplete"] or stored["deleted"]:
             return
         db.execute(
             "update messages set author = ?, name = coalesce(?, name), files = ?, files_html = ?,"
             " asks_vote = ?, incomplete = 0, revision = ? where id = ?",
             (message.author, message.name, stored_files(message.files), message.files_html,
-             int(message.asks_vote), next_revision(db), known["id"]),
+             int(message.asks_vote), next_revision(db), stored["id"]),
         )  # fmt: skip
-        if not known["edited"]:
+        if not stored["edited"]:
             db.execute(
                 "update messages set text = ?, html = ?, renderer = ? where id = ?",
-                (message.text, message.text_html, self.renderer, known["id"]),
+                (message.text, message.text_html, self.renderer, stored["id"]),
             )
 
     @transaction
@@ -208,20 +208,20 @@ class MessageTables(Group):
         message that was deleted stays so. Returns whether anything changed.
         """
         edited = max(queued_at, 1)
-        known = _find(db, message)
-        if known is None:
+        stored = _find(db, message)
+        if stored is None:
             return self._add(db, replace(message, incomplete=True), now, edited) is not None
-        late = 1 < edited < known["edited"]
-        changes = not late and not known["deleted"] and known["text"] != message.text
-        if queued_at > known["edited"] and not known["deleted"]:
-            db.execute("update messages set edited = ? where id = ?", (edited, known["id"]))
+        late = 1 < edited < stored["edited"]
+        changes = not late and not stored["deleted"] and stored["text"] != message.text
+        if queued_at > stored["edited"] and not stored["deleted"]:
+            db.execute("update messages set edited = ? where id = ?", (edited, stored["id"]))
         if changes:
             # An older renderer's mark stays: the files are still to be rendered.
             db.execute(
                 "update messages set text = ?, name = coalesce(?, name), html = ?, edited = ?,"
                 " revision = ? where id = ?",
                 (message.text, message.name, message.text_html, edited,
-                 next_revision(db), known["id"]),
+                 next_revision(db), stored["id"]),
             )  # fmt: skip
         return bool(changes)
 
@@ -232,15 +232,15 @@ class MessageTables(Group):
         One that is not here yet leaves its mark, so that it is not shown when it comes. Returns
         whether anything changed.
         """
-        known = _find(db, message)
-        if known is None:
-            known = self._add(db, message, now)
-        if known is None or known["deleted"]:
+        stored = _find(db, message)
+        if stored is None:
+            stored = self._add(db, message, now)
+        if stored is None or stored["deleted"]:
             return False
         db.execute(
             "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
             " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
-            (next_revision(db), known["id"]),
+            (next_revision(db), stored["id"]),
         )
         return True
 

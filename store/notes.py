@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import Fault, Recovery
+from store.records import LastRecovery, ReportedFault
 
 T = TypeVar("T")
 
@@ -58,14 +58,16 @@ class Notes:
         self.up_at: Note[float] = Note(database, "up_at")
         self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
         # For the admin's page.
-        self.fault: Note[Fault] = Note(database, "fault", lambda value: Fault(**value), asdict)
+        self.fault: Note[ReportedFault] = Note(
+            database, "fault", lambda value: ReportedFault(**value), asdict
+        )
         self.dead_lines: Note[dict[int, str]] = Note(
             database, "dead_lines", lambda value: {int(line): value[line] for line in value}
         )  # the error code by line
         self.registered: Note[str] = Note(database, "registered")  # by which settings
         self.is_unfinished: Note[bool] = Note(database, "unfinished")
-        self.recovery: Note[Recovery] = Note(
-            database, "recovery", lambda value: Recovery(**value), asdict
+        self.recovery: Note[LastRecovery] = Note(
+            database, "recovery", lambda value: LastRecovery(**value), asdict
         )
 
 

@@ -26,24 +26,24 @@ class QueueTables(Group):
         yet, or in doubt, the chat waits and the others do not.
         """
         return [
-            one
+            delivery
             for chat_id in self._heads(now, chats, "queued")
-            for one in self._run_of(chat_id, run, "queued")
+            for delivery in self._run_of(chat_id, run, "queued")
         ]
 
     def messages_in_doubt(self, now: float, chats: int) -> list[Delivery]:
         """Those with which chats wait because nobody knows whether the portal has them."""
         return [
-            one
+            delivery
             for chat_id in self._heads(now, chats, "in doubt")
-            for one in self._run_of(chat_id, RUN_LIMIT, "in doubt")
+            for delivery in self._run_of(chat_id, RUN_LIMIT, "in doubt")
         ]
 
     def _heads(self, now: float, limit: int, state: DeliveryState) -> list[str]:
         """Chats whose oldest unfinished message is due in this state.
 
         Of messages to send, the chat whose turn was longest ago comes first; of messages in doubt,
-        the one that has been due for longest: one that cannot be settled holds up no other.
+        the one that has been due for longest: a message that stays in doubt holds up no other chat.
         """
         rows = self._database.rows(
             "select d.chat_id from deliveries d join chats c on c.id = d.chat_id where d.id in"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Author = Literal["visitor", "operator", "system"]
-State = Literal["stored", "delivered", "refused"]
+State = Literal["stored", "delivered", "refused"]  # a failed delivery makes its message "refused"
 DeliveryState = Literal["queued", "sending", "in doubt"]  # what is delivered or failed is gone
 
 
@@ -55,7 +55,7 @@ class File:
 
     name: str = ""
     type: str = "file"  # image, video, audio or file
-    link: str = field(default="", repr=False)  # where it can be read; "" where nobody told us
+    link: str = field(default="", repr=False)  # where it can be read; "" where no event named it
     size: int | None = None  # bytes
     key: str = field(default="", repr=False)  # of a visitor's: whoever has it can read the file
     media_type: str = ""  # of a visitor's
@@ -186,7 +186,7 @@ class PortalDialog:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a delivery in a call, or in a look for it; `queue.record` writes it down."""
+    """What became of a delivery in a call or a lookup; `queue.record` writes it down."""
 
     delivery: Delivery
     state: Literal["delivered", "failed", "queued", "in doubt"]
@@ -203,16 +203,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What stands still until somebody mends the set-up: the method that failed, and its code."""
+class ReportedFault:
+    """A fault that the admin is shown until a call works: the method that failed, and its code."""
 
     method: str
     code: str
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """What the last look for lost answers brought."""
+class LastRecovery:
+    """The result of the last recovery of lost answers."""
 
     recovered: int  # answers
     dialogs: int

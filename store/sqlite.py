@@ -274,7 +274,7 @@ def _patiently(execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
 
 def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
     """Bring the schema to the newest version; several processes may try at once."""
-    # Outside a transaction: a new connection waits for no writer, only for one that closes the file.
+    # Outside a transaction: a new connection need not wait while another one writes.
     version = _patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
     if version == len(migrations):
         return

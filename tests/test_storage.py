@@ -27,15 +27,15 @@ from store.database import StoreUnavailable
 from store.records import (
     Chat,
     Delivery,
-    Fault,
     File,
+    LastRecovery,
     Limits,
     Message,
     OperatorMessage,
     Outcome,
     Portal,
     PortalDialog,
-    Recovery,
+    ReportedFault,
     TooMany,
     VisitorMessage,
 )
@@ -1080,12 +1080,12 @@ def test_two_stores_have_two_secret_keys(store: Store, tmp_path: Path) -> None:
 def test_a_note_is_kept_as_it_was_given(store: Store, second: Store) -> None:
     assert store.notes.fault.get() is None
 
-    store.notes.fault.set(Fault("batch", "OVERLOAD_LIMIT"))
-    assert second.notes.fault.get() == Fault("batch", "OVERLOAD_LIMIT")
+    store.notes.fault.set(ReportedFault("batch", "OVERLOAD_LIMIT"))
+    assert second.notes.fault.get() == ReportedFault("batch", "OVERLOAD_LIMIT")
     store.notes.dead_lines.set({7: "NO_SESSION"})
     assert second.notes.dead_lines.get() == {7: "NO_SESSION"}
-    store.notes.recovery.set(Recovery(1, 2, 3, NOW))
-    assert second.notes.recovery.get() == Recovery(1, 2, 3, NOW)
+    store.notes.recovery.set(LastRecovery(1, 2, 3, NOW))
+    assert second.notes.recovery.get() == LastRecovery(1, 2, 3, NOW)
 
     second.notes.fault.clear()
     assert store.notes.fault.get() is None

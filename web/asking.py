@@ -104,6 +104,6 @@ def note_refusal(key: str, **values: object) -> None:
 
     `key` and its values name the text that tells an admin why, in whatever language.
     """
-    told = {name: str(value)[:200] for name, value in values.items()}
-    services().refused[json.dumps([f"/{request.endpoint or ''}", key, told])] += 1
+    shortened = {name: str(value)[:200] for name, value in values.items()}
+    services().refused[json.dumps([f"/{request.endpoint or ''}", key, shortened])] += 1
     log.warning("refused: %s: %s", request.endpoint, text(DEFAULT, key, **values))

@@ -18,22 +18,24 @@ VOTE = re.compile(r"\s*[01](\s|$)")  # what the portal takes for one when it has
 
 def bubbles(messages: list[Message]) -> Markup:
     texts = chat_texts()
-    return stored_html(render("messages.html", messages=told(messages, texts), texts=texts))
+    return stored_html(render("messages.html", messages=message_rows(messages, texts), texts=texts))
 
 
-def told(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
-    """As the template takes them. The first `1` or `0` after the portal asked for a vote is one."""
-    asked, found = False, []
-    for one in messages:
-        asked = asked or one.asks_vote
-        voted = asked and one.author == "visitor" and VOTE.match(one.text) is not None
+def message_rows(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
+    """Messages as the template takes them; `voted` marks the visitor's answer to a vote.
+
+    The portal takes the first `1` or `0` after its question for the vote.
+    """
+    asked, rows = False, []
+    for message in messages:
+        asked = asked or message.asks_vote
+        voted = asked and message.author == "visitor" and VOTE.match(message.text) is not None
         asked = asked and not voted
-        found.append(shown(one, texts) | {"voted": voted})
-    return found
+        rows.append(message_row(message, texts) | {"voted": voted})
+    return rows
 
 
-def shown(message: Message, texts: Texts) -> dict[str, Any]:
-    """A message as the fragment's template takes it."""
+def message_row(message: Message, texts: Texts) -> dict[str, Any]:
     return {
         **vars(message),
         "html": stored_html(message.html),

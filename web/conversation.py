@@ -13,7 +13,7 @@ from markupsafe import escape
 from portal.forms import Form
 from store.records import File, Message
 from web.asking import Problem, language, services
-from web.bubbles import chat_texts, told
+from web.bubbles import chat_texts, message_rows
 from web.page import back_to_page, chat_page, wants_page
 from web.visitor import current_visitor
 
@@ -30,7 +30,7 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     texts = chat_texts()
     html = render(
         "saved.html",
-        messages=told(messages, texts),
+        messages=message_rows(messages, texts),
         texts=texts,
         lang=language(),
         title=services().settings.chat.title,
@@ -44,9 +44,9 @@ def save_conversation(_: Form) -> ResponseReturnValue:
 def with_pictures(html: str, messages: list[Message]) -> str:
     """A saved conversation with the visitor's own pictures in it; of many, the first."""
     own = {
-        str(escape(file.link)): (services().files.path(one.chat_id, file.key), file)
-        for one in messages
-        for file in one.files
+        str(escape(file.link)): (services().files.path(message.chat_id, file.key), file)
+        for message in messages
+        for file in message.files
         if file.key and file.media_type.startswith("image/")
     }
     left = SAVED_PICTURES_BYTES

@@ -28,7 +28,7 @@ def upload_file(form: Form) -> ResponseReturnValue:
     except TooMany:
         services().files.remove(chat.id, file.key)
         raise
-    if file.key not in [one.key for one in stored.files]:
+    if file.key not in [stored_file.key for stored_file in stored.files]:
         services().files.remove(chat.id, file.key)  # the message was here before, with its file
     return accepted(chat, stored, form)
 

@@ -11,13 +11,13 @@ from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
 from portal import events
-from portal.faults import Fault
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
+from portal.install_error import InstallError
 from store.records import TooMany
 from web.asking import any_form, language, note_refusal, services
 from web.install import take_install_hit
-from web.portal_page import admin_text, fault_page, portal_page, wait_page
+from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 
 
 def handler() -> ResponseReturnValue:
@@ -41,7 +41,7 @@ def receive_event(form: Form) -> ResponseReturnValue:
     g.event = event.name  # lost, if we fail
     try:
         genuine = services().proof.is_from_portal(event)
-    except Fault as fault:
+    except InstallError as fault:
         return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
     if not genuine:
         raise BadRequest("token", 403)
@@ -74,7 +74,7 @@ def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
-        added = [operator_message(one, line) for one in events.read_messages(data)]
+        added = [operator_message(incoming, line) for incoming in events.read_messages(data)]
         services().store.messages.add_from_operators(added, time.time())
 
 
@@ -82,8 +82,8 @@ def on_message_update(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
-        for one in events.read_changed_messages(data, with_text=True):
-            edited = operator_message(one, line)
+        for incoming in events.read_changed_messages(data, with_text=True):
+            edited = operator_message(incoming, line)
             services().store.messages.edit(edited, time.time(), event.queued_at)
 
 
@@ -91,8 +91,8 @@ def on_message_delete(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
-        for one in events.read_changed_messages(data, with_text=False):
-            services().store.messages.take_back(operator_message(one, line), time.time())
+        for incoming in events.read_changed_messages(data, with_text=False):
+            services().store.messages.take_back(operator_message(incoming, line), time.time())
 
 
 def on_dialog_start(event: events.Event) -> None:
@@ -151,11 +151,13 @@ def connect(form: Form) -> ResponseReturnValue:
         take_install_hit()
         services().connector.connect(placement)
     except BadRequest as error:
-        return fault_page("title_not_connected", Fault("form", 400, why=error.told(language())))
+        return install_error_page(
+            "title_not_connected", InstallError("form", 400, why=error.explanation(language()))
+        )
     except TooMany as error:
         return wait_page("title_not_connected", error)
-    except Fault as fault:
-        return fault_page("title_not_connected", fault)
+    except InstallError as fault:
+        return install_error_page("title_not_connected", fault)
     services().worker.wake()
     name = services().settings.connector.name
     key = "connected" if placement.active else "disconnected"

@@ -10,14 +10,14 @@ from flask.typing import ResponseReturnValue
 
 from portal import events
 from portal.connector import Claim
-from portal.faults import Fault
 from portal.forms import BadRequest, Form, text_of
+from portal.install_error import InstallError
 from rest.replies import Grant, expiry
 from store.database import StoreUnavailable
 from store.records import TooMany
 from texts import text
 from web.asking import address, any_form, language, services
-from web.portal_page import admin_text, fault_page, portal_page, wait_page
+from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 
 
 def install() -> ResponseReturnValue:
@@ -31,11 +31,13 @@ def install() -> ResponseReturnValue:
         if claim is not None or needs_install():
             services().connector.install(claim)
     except BadRequest as error:
-        return fault_page("title_failed", Fault("form", 400, why=error.told(language())))
+        return install_error_page(
+            "title_failed", InstallError("form", 400, why=error.explanation(language()))
+        )
     except TooMany as error:
         return wait_page("title_failed", error)
-    except Fault as fault:
-        return fault_page("title_failed", fault)
+    except InstallError as fault:
+        return install_error_page("title_failed", fault)
     services().worker.wake()
     if "event" in form:
         return Response("successfully", mimetype="text/plain")
@@ -90,14 +92,17 @@ def reports() -> list[str]:
         lines.append(admin_text("recovery", **vars(recovery) | {"at": moment(recovery.at)}))
     lines += [
         admin_text(
-            "refusals", reason=told_reason(one.reason), count=one.count, at=moment(one.last_at)
+            "refusals",
+            reason=reason_text(refusals.reason),
+            count=refusals.count,
+            at=moment(refusals.last_at),
         )
-        for one in store.limits.refusals()
+        for refusals in store.limits.refusals()
     ]
     return lines
 
 
-def told_reason(noted: str) -> str:
+def reason_text(noted: str) -> str:
     """Why requests were turned away, as `note_refusal` keeps it, in the admin's words."""
     place, key, values = json.loads(noted)
     return f"{place}: {text(language(), key, **values).rstrip('.')}"

@@ -78,7 +78,7 @@ def told_file_rules() -> dict[str, Any] | None:
     if not rules.enabled:
         return None
     values = {"megabytes": rules.megabytes, "types": ", ".join(rules.types)}
-    accept = ",".join(f".{one}" for one in rules.types)
+    accept = ",".join(f".{ending}" for ending in rules.types)
     return {
         "accept": accept,
         "limits": text(language(), "page.file_limits", **values),

@@ -46,7 +46,7 @@ def explain(problem: Problem) -> ResponseReturnValue:
 def explain_bad_request(error: BadRequest) -> ResponseReturnValue:
     if request.endpoint in ("handler", "install"):
         note_refusal(f"reasons.{error.reason}", **error.values)
-    return explain(Problem("errors.bad_request", error.status, why=error.told(language())))
+    return explain(Problem("errors.bad_request", error.status, why=error.explanation(language())))
 
 
 def explain_store(error: StoreUnavailable) -> ResponseReturnValue:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from store.records import Message
 from web.asking import services
-from web.bubbles import HISTORY, VOTE, chat_texts, told
+from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
 from web.visitor import check_origin, current_visitor
 
 
@@ -49,7 +49,7 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
         before: list[Message] = []
         if message.author == "visitor" and VOTE.match(message.text):  # perhaps an answer
             before = store.messages.latest(message.chat_id, message.id, HISTORY)
-        html = template.render(messages=told([*before, message], texts)[-1:], texts=texts)
+        html = template.render(messages=message_rows([*before, message], texts)[-1:], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {message.revision}\n{data}\n"
 

@@ -20,7 +20,7 @@ EXPLAINED: dict[Cause, tuple[str, int]] = {
 }
 
 
-class Fault(Exception):
+class InstallError(Exception):
     """An install or connect that failed; `key` names the text that says how to mend it."""
 
     def __init__(self, key: str, status: int, **values: object) -> None:
@@ -38,7 +38,7 @@ def explained(portal: str) -> Iterator[None]:
     except BitrixError as error:
         log.warning("%s failed: %s", error.method, error.code)
         key, status = EXPLAINED.get(error.cause, ("refused", 502))
-        raise Fault(
+        raise InstallError(
             key,
             status,
             method=error.method,
