@@ -1,4 +1,4 @@
-"""Install and connect: our connector at the portal, its events, its lines; and keeping it so."""
+"""Installs our connector at the portal, binds events, connects lines; later checks and mends it."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ EVENTS = (
     "OnAppUninstall",
 )
 ICONS = Path(__file__).parent.parent / "static" / "connector"
-LOCK_SECONDS = 60.0
+LOCK_SECONDS = 60.0  # the longest wait for another process that installs or renews tokens
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Connector:
     # -- install
 
     def is_in_order(self) -> bool:
-        """Whether an install succeeded with the settings of now, and nothing has failed since."""
+        """Whether an install succeeded with the present settings, and nothing has failed since."""
         notes = self._store.notes
         return (
             self._store.portal.find() is not None
@@ -63,7 +63,7 @@ class Connector:
         )
 
     def _registration(self) -> str:
-        """A digest of what the portal was told of us: other settings have to be told anew."""
+        """A digest of the settings that an install tells the portal: a change needs an install."""
         settings = self._settings
         registration = (settings.connector.id, settings.connector.name, settings.handler_url)
         return hashlib.sha256(repr(registration).encode()).hexdigest()[:16]
@@ -71,8 +71,8 @@ class Connector:
     def install(self, claim: Claim | None) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Without a claim, with the tokens kept earlier. Repeating it is harmless. Raises
-        InstallError and TooMany.
+        Without a claim the stored tokens are used. Repeating it is harmless. Raises InstallError
+        and TooMany.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
@@ -129,7 +129,7 @@ class Connector:
         administrator, user_id = self._bitrix.is_administrator(token)
         if not administrator:
             raise InstallError("not_admin", 403)
-        # A renewal under way would put the old pair over the new one.
+        # The lock keeps a renewal under way from storing its pair over the new one.
         with self._store.database.lock("tokens", LOCK_SECONDS):
             stored = self._store.portal.find()
             self._store.portal.save(
@@ -139,7 +139,7 @@ class Connector:
                     access_token=token,
                     refresh_token=claim.grant.refresh_token,
                     expires_at=claim.grant.expires_at,
-                    # A reinstall changes it; a page without it may be one of either.
+                    # A reinstall changes the token; a page that lacks it does not say whether.
                     application_token=claim.application_token
                     or (stored.application_token if stored else ""),
                     token_pending=not claim.application_token,
@@ -168,7 +168,7 @@ class Connector:
     def connect(self, placement: Placement) -> None:
         """Switch the connector on (or off) for the line whose settings page was opened.
 
-        The page's token only proves who asks: the calls are made with the application's own.
+        The page's token only proves who asks; the calls are made with the application's token.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
@@ -205,26 +205,26 @@ class Connector:
         """Let the delivery worker try again at once, if it waits for that."""
         self._store.notes.mended_at.set(time.time())
 
-    # -- keeping it so
+    # -- the hourly check
 
     def check(self) -> bool:
         """Compare what the portal has of us with what it should have; mend or report it.
 
-        Uninstalls, updates and the portal's own buttons take bindings and lines away without
-        a word (bitrix24.md sections 7 and 8). Returns whether the installation is finished;
-        raises BitrixError when the portal cannot be asked.
+        Uninstalls, updates and the portal's own buttons remove bindings and lines without telling
+        us (bitrix24.md sections 7 and 8). Returns whether the installation is finished; raises
+        BitrixError when the portal cannot be asked.
         """
         finished = self._bitrix.is_installed()
         self._store.notes.is_unfinished.set(not finished)
         if not finished:
-            log.error("app.info: the installation is not finished, no event will come")
+            log.error("app.info: the installation is not finished, so the portal sends no events")
         with self._store.database.try_lock("install") as held:
-            if held is not None:  # else an install is just binding them
+            if held is not None:  # else an install is binding the events now
                 self._bind_events()
         connector = self._settings.connector.id
         for line in self._store.portal.active_lines():
             if not self._bitrix.connector_status(connector, line):
-                log.warning("line %d: the connector was not active and is activated", line)
+                log.warning("line %d: the connector was not active, we activate it again", line)
                 self._switch_on(line)
         return finished
 
@@ -246,10 +246,10 @@ def icons() -> tuple[str, str]:
     return on, off
 
 
-def _same_url(one: str, other: str) -> bool:
-    """Whether two addresses are spellings of one: case of the host, port, scheme, last slash."""
+def _same_url(first: str, second: str) -> bool:
+    """Whether addresses differ at most in scheme, case of the host, default port, last slash."""
     try:
-        a, b = urlsplit(one), urlsplit(other)
+        a, b = urlsplit(first), urlsplit(second)
         hosts = {
             origin_of(url._replace(scheme="https", netloc=_host(url)).geturl()) for url in (a, b)
         }
@@ -259,6 +259,6 @@ def _same_url(one: str, other: str) -> bool:
 
 
 def _host(url: Any) -> str:
-    """Host and port, a scheme's default port left out."""
+    """Host and port, without the scheme's default port."""
     default = {"http": 80, "https": 443}.get(url.scheme)
     return (url.hostname or "") + ("" if url.port in (None, default) else f":{url.port}")

@@ -1,4 +1,4 @@
-"""What Bitrix24 posts to us, checked and made into frozen objects.
+"""Reads what Bitrix24 posts to us: checks it and makes frozen objects of it.
 
 Shapes: docs/bitrix24.md, sections 1, 7 and 8. Knows nothing of Flask or the store.
 """
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Auth:
-    """The `auth` block of an event; the tokens are of whoever caused it, not ours."""
+    """The `auth` block of an event; its tokens are those of the user who caused the event."""
 
     application_token: str = field(repr=False)
     member_id: str
     access_token: str = field(repr=False)  # "" where no user caused the event
-    fields: Form = field(repr=False)
+    fields: Form = field(repr=False)  # the whole block
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Event:
     name: str  # upper case
     data: Any
     auth: Auth
-    queued_at: int  # Unix seconds, the portal's; 0 where it says nothing
+    queued_at: int  # Unix seconds by the portal's clock; 0 where the portal does not say
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class IncomingMessage:
     text: str
     files: tuple[IncomingFile, ...]
     params: dict[str, str]
-    own_ids: tuple[int, ...] = ()  # ours, which an update or deletion names
+    own_ids: tuple[int, ...] = ()  # our message ids, as an update or deletion names them
 
     @property
     def is_system(self) -> bool:
-        """Automatic texts: author 0, or a class of the portal's own (section 10)."""
+        """Whether the portal itself wrote the text: author 0, or its own class (section 10)."""
         return self.user_id == 0 or "ol-output" in self.params.get("CLASS", "")
 
 
@@ -102,7 +102,7 @@ def read_event(form: Form) -> Event:
 
 
 def fields_of(event: Event) -> Form:
-    """An event's data where it must have fields."""
+    """An event's data, which must be fields: else BadRequest."""
     return branch_of({"data": event.data}, "data")
 
 
@@ -143,7 +143,7 @@ def _message(item: Form) -> IncomingMessage:
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
         raise BadRequest("missing", field="text")
     attached = _attached(attachments, text)
-    if attached:  # below the text, or right behind the signature
+    if attached:  # on a line below the text, or directly after the signature
         text += ("\n" if text.rpartition("[br]")[2].strip() else "") + attached
     return IncomingMessage(
         chat_id=chat_id_of(branch_of(item, "chat")),
@@ -185,16 +185,17 @@ def _attached_lines(block: Any) -> list[str]:
     if isinstance(link, dict | list):
         return _attached_lines(link)
     name = str(fields.get("NAME") or fields.get("TITLE") or link or "")
-    named = f"[url={link}]{name}[/url]" if link else name
-    more = fields.get("DESC") or fields.get("DESCRIPTION")
-    return [": ".join(str(part) for part in (named, value) if part), *([str(more)] if more else [])]
+    title = f"[url={link}]{name}[/url]" if link else name
+    description = fields.get("DESC") or fields.get("DESCRIPTION")
+    line = ": ".join(str(part) for part in (title, value) if part)
+    return [line, str(description)] if description else [line]
 
 
 def _file(item: Form) -> IncomingFile:
     return IncomingFile(
         name=text_of(item, "name", ""),
         type=text_of(item, "type", "file"),
-        link=text_of(item, "link", ""),  # its name is worth showing without
+        link=text_of(item, "link", ""),  # without a link the page shows the name
         size=number_of(item, "size", least=0) if item.get("size") else None,
     )
 
@@ -230,12 +231,12 @@ def read_changed_messages(data: Form, with_text: bool) -> list[IncomingMessage]:
 
 
 def _new_text(fields: Form) -> str:
-    """An edited text; an empty one takes a file's caption away, a missing one is a fault."""
+    """The text of an edit. An empty text removes a file's caption; without one: BadRequest."""
     return text_of(fields, "text", "" if "text" in fields else None)
 
 
 def _own_ids(value: object) -> tuple[int, ...]:
-    """A list in an update, a scalar in a deletion; ids that are not ours are left out."""
+    """Our message ids: a list in an update, one value in a deletion; other ids are left out."""
     values = value.values() if isinstance(value, dict) else [value]
     texts = [text for text in values if isinstance(text, str)]
     return tuple(int(text) for text in texts if re.fullmatch(r"[0-9]{1,18}", text))
@@ -256,7 +257,7 @@ def _dialog(item: Form) -> DialogEvent:
 
 
 def chat_id_of(form: Form, key: str = "id") -> str:
-    """A chat id of ours; nothing else may make a chat."""
+    """A chat id that we made; BadRequest for any other, so that no other makes a chat."""
     value = text_of(form, key)
     if not CHAT_ID.fullmatch(value):
         raise BadRequest("not_our_chat", field=key)
@@ -274,7 +275,7 @@ def read_placement(form: Form) -> Placement:
     line = options.get("LINE")
     if isinstance(line, bool) or not isinstance(line, int | str):
         raise BadRequest("not_number", field="PLACEMENT_OPTIONS.LINE", least=1)
-    # A doubtful word must not switch off a line that works.
+    # An unknown value is refused, because it must not switch off a line that works.
     active = str(options.get("ACTIVE_STATUS")).lower()
     if active not in ON + OFF:
         raise BadRequest("no_boolean", field="PLACEMENT_OPTIONS.ACTIVE_STATUS")

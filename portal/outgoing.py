@@ -1,4 +1,4 @@
-"""What the portal is fields: our messages and confirmations as items of its methods.
+"""What we send to the portal: our messages and confirmations as items of its methods.
 
 Pure functions; bitrix24.md sections 3 and 5.
 """
@@ -19,7 +19,7 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
     user = {"id": chat.id, "name": portal_name(chat.name), "email": chat.email, "phone": chat.phone}
     fields = {"id": wire_id(delivery), "date": int(message.sent_at), "text": message.text}
     files = message.files
-    if delivery.file_as_link:  # the text, if there is one, has arrived
+    if delivery.file_as_link:  # without the message's own text, which has arrived before
         fields["text"] = "\n".join(f"{file.name}\n{file.link}" for file in files)
     elif files:
         fields["files"] = [
@@ -33,7 +33,7 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
 
 
 def wire_id(delivery: Delivery) -> str:
-    """By what the portal knows the message; a file's link is a message of its own."""
+    """Our id of the message at the portal; a file's link is a second message with its own id."""
     return f"{delivery.message.id}-link" if delivery.file_as_link else str(delivery.message.id)
 
 
