@@ -12,8 +12,8 @@ from store.records import Message
 from texts import Texts, all_texts
 from web.asking import language
 
-HISTORY = 50  # messages of one answer
-VOTE = re.compile(r"\s*[01](\s|$)")  # what the portal takes for one when it has asked
+HISTORY = 50  # messages in one answer
+VOTE = re.compile(r"\s*[01](\s|$)")  # a text that the portal takes for a vote, if it has asked
 
 
 def bubbles(messages: list[Message]) -> Markup:
@@ -22,9 +22,9 @@ def bubbles(messages: list[Message]) -> Markup:
 
 
 def message_rows(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
-    """Messages as the template takes them; `voted` marks the visitor's answer to a vote.
+    """Messages as the template takes them; `voted` marks a message that is the visitor's vote.
 
-    The portal takes the first `1` or `0` after its question for the vote.
+    The vote is the visitor's first `1` or `0` after the portal has asked for it.
     """
     asked, rows = False, []
     for message in messages:
@@ -51,6 +51,6 @@ def initials(name: str) -> str:
 
 
 def chat_texts() -> Texts:
-    """What the page says: what its scripts say, and what only the templates do."""
+    """The texts of the page: those of its scripts, and those of the templates alone."""
     texts = all_texts(language())
     return texts["chat"] | texts["page"]

@@ -1,7 +1,7 @@
-"""Bitrix24's door: events, and the connector's settings page.
+"""Answers Bitrix24's requests to `/handler`: events, and the connector's settings page.
 
-What comes is decoded, checked and proved, stored, and only then answered: Bitrix24 posts nothing
-twice.
+A request is decoded, checked, proved and stored before it is answered, because Bitrix24 posts
+nothing twice.
 """
 
 import time
@@ -36,9 +36,9 @@ def handler() -> ResponseReturnValue:
 
 
 def receive_event(form: Form) -> ResponseReturnValue:
-    """Store what an event says. There is no second try, so it is stored before we answer."""
+    """Store what an event says before we answer, because the portal posts it only once."""
     event = events.read_event(form)
-    g.event = event.name  # lost, if we fail
+    g.event = event.name  # tells `note_loss` that the request is an event
     try:
         genuine = services().proof.is_from_portal(event)
     except InstallError as fault:
@@ -54,7 +54,10 @@ def receive_event(form: Form) -> ResponseReturnValue:
 
 
 def note_loss(response: Response) -> Response:
-    """What we answer so, the portal does not post again: it may have been an operator's answer."""
+    """Note a request that we answer with 429 or 5xx, because the portal does not post it again.
+
+    If it is an event, it may be an operator's answer: a recovery looks for it.
+    """
     if request.endpoint == "handler" and (
         response.status_code >= 500 or response.status_code == 429
     ):
@@ -65,7 +68,7 @@ def note_loss(response: Response) -> Response:
 
 
 def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
-    """Whether the event is of our connector; another one of the same application is not."""
+    """Whether the event is of our connector, not of another one of the same application."""
     connector = text_of(events.fields_of(event), key)
     return connector.lower() == services().settings.connector.id
 

@@ -1,4 +1,7 @@
-"""Install: the portal's install page, ONAPPINSTALL, or the administrator's plain visit."""
+"""Answers `/install`: the portal's install page, ONAPPINSTALL, and a plain visit.
+
+A plain visit is a request without tokens, as when an administrator opens the page in a browser.
+"""
 
 import contextlib
 import json
@@ -21,7 +24,7 @@ from web.portal_page import admin_text, install_error_page, portal_page, wait_pa
 
 
 def install() -> ResponseReturnValue:
-    """Install: the portal's install page, ONAPPINSTALL, or the admin's plain visit."""
+    """Install with the tokens of the request, or repeat the registration for a plain visit."""
     form = any_form()
     lines = reports()
     try:
@@ -50,19 +53,22 @@ def install() -> ResponseReturnValue:
 
 
 def take_install_hit() -> None:
-    """Count a claim, which costs calls to the portal; if the store fails, the install says so."""
+    """Count an install or connect, which costs calls; raises TooMany.
+
+    If the store fails here, the install itself says so.
+    """
     per_minute = services().settings.limits.installs_per_minute
     with contextlib.suppress(StoreUnavailable):
         services().store.limits.count_hit(f"install {address()}", per_minute, time.time())
 
 
 def needs_install() -> bool:
-    """Whether a plain visit registers us at the portal: only where not everything is in order.
+    """Whether a plain visit has to register us at the portal: not if everything is in order.
 
-    Anybody can pay a visit, and each such work costs calls of the portal's limit: raises TooMany.
+    Anybody can visit, and each registration costs calls to the portal: raises TooMany.
     """
     if services().store_is_new() or services().store.portal.find() is None:
-        return True  # it ends before it calls the portal
+        return True  # the install fails before it calls the portal, and says why
     if services().connector.is_in_order():
         return False
     per_minute = services().settings.limits.visits_per_minute
@@ -103,7 +109,7 @@ def reports() -> list[str]:
 
 
 def reason_text(noted: str) -> str:
-    """Why requests were turned away, as `note_refusal` keeps it, in the admin's words."""
+    """The admin's text for a reason that `note_refusal` has noted."""
     place, key, values = json.loads(noted)
     return f"{place}: {text(language(), key, **values).rstrip('.')}"
 

@@ -14,8 +14,8 @@ from web.asking import language, note_refusal
 
 
 def install_error_page(title: str, fault: InstallError) -> ResponseReturnValue:
-    # The portal that framed us may not be the one of the settings, and its admin must see why.
-    # The page does nothing, so others may frame it, too.
+    # The portal that frames this page may be another than that of the settings, and its admin must
+    # see why. Anybody may frame the page, because it does nothing.
     g.frame_ancestors = "*"
     if fault.status in (400, 403):
         note_refusal(f"install.{fault.key}", **fault.values)
