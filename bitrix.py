@@ -74,7 +74,10 @@ class Transport:
         self._lock = threading.Lock()
 
     def call(self, method: str, params: dict[str, Any], timeout: float = ANSWER_SECONDS) -> Any:
-        """Call with our own token, renewed before it expires; once more if the portal wants so."""
+        """Call with our own token, renewed if it is about to expire.
+
+        If the portal still says that the token has expired, renew it and repeat the call once.
+        """
         grant = self._tokens.load()
         if grant is None:
             raise SetupFault("NOT_INSTALLED", method)

@@ -286,19 +286,19 @@ def known_keys() -> list[str]:
 
 
 def _unknown_keys(values: dict[str, Any]) -> list[str]:
-    given = []
+    given_keys = []
     for name, value in values.items():
         if isinstance(value, dict):
-            given += [f"{name}.{key}" for key in value]
+            given_keys += [f"{name}.{key}" for key in value]
         else:
-            given.append(name)
-    return [_did_you_mean(key, known_keys()) for key in given if key not in known_keys()]
+            given_keys.append(name)
+    return [_did_you_mean(key, known_keys()) for key in given_keys if key not in known_keys()]
 
 
 def _unknown_environment() -> list[str]:
     names = [_variable(key) for key in known_keys()]
-    given = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
-    return [_did_you_mean(key, names) for key in given if key.upper() not in names]
+    variables = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
+    return [_did_you_mean(key, names) for key in variables if key.upper() not in names]
 
 
 def _variable(key: str) -> str:

@@ -22,7 +22,7 @@ Form = dict[str, Any]
 class BadRequest(Exception):
     """The form is not what Bitrix24 sends; the text says why and holds no secret.
 
-    `reason` names a text of `reasons`, whose values are `values`.
+    `reason` names a text in the section `reasons` of locales/; `values` fill its placeholders.
     """
 
     def __init__(self, reason: str, status: int = 400, **values: object) -> None:
@@ -38,7 +38,7 @@ class BadRequest(Exception):
 def decode_form(body: bytes) -> Form:
     """Decode `a[b][0]=c` as PHP does: nested dicts, all keys and values text.
 
-    No library does, because they turn keys into lists by rules of their own and accept broken
+    We use no library, because they turn keys into lists by rules of their own and accept broken
     UTF-8. A later value replaces an earlier one, even a whole branch. Unlike PHP we do not change
     names with dots, spaces or half brackets: Bitrix24 sends none.
     """

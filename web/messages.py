@@ -20,7 +20,7 @@ def send_message(form: Form) -> ResponseReturnValue:
 
 
 def retry_message(form: Form) -> ResponseReturnValue:
-    """Queue once more a message that Bitrix24 refused; all tabs of the visitor show that."""
+    """Queue again a message that Bitrix24 refused; all tabs and devices of the visitor show it."""
     number = number_of(form, "id")
     visitor = current_visitor()
     message = (
