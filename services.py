@@ -70,10 +70,12 @@ class Services:
             try:
                 if counts:
                     self.store.limits.add_refusals(counts, time.time())
+                    counts = {}
                 if lost:  # a recovery looks for the event in the portal's history
                     self.store.notes.events_lost_at.set(time.time())
             except StoreUnavailable as error:
                 log.error("the store cannot be used: %s", error)
+                self.refused.update(counts)
                 if lost:
                     self.lost.set()
 
