@@ -15,8 +15,8 @@ import pytest
 
 from portal.connector import EVENTS, Claim, Connector
 from portal.events import Auth, Event, IncomingFile, IncomingMessage, Placement
-from portal.faults import Fault
 from portal.inbox import operator_message, render_outdated
+from portal.install_error import InstallError
 from portal.proof import Proof
 from portal.tokens import StoredTokens
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
@@ -24,8 +24,7 @@ from rest.replies import Grant
 from settings import Settings
 from storage import Store
 from store.database import StoreUnavailable
-from store.records import Chat, Limits, Portal, TooMany, VisitorMessage
-from store.records import Fault as FaultNote
+from store.records import Chat, Limits, Portal, ReportedFault, TooMany, VisitorMessage
 
 NOW = 1_790_000_000.0
 LINE = 7
@@ -110,8 +109,8 @@ def proof(store: Store, portal: FakePortal) -> Proof:
 
 
 @contextmanager
-def fault(key: str, status: int) -> Iterator[pytest.ExceptionInfo[Fault]]:
-    with pytest.raises(Fault) as raised:
+def fault(key: str, status: int) -> Iterator[pytest.ExceptionInfo[InstallError]]:
+    with pytest.raises(InstallError) as raised:
         yield raised
     assert (raised.value.key, raised.value.status) == (key, status)
 
@@ -122,7 +121,7 @@ def fault(key: str, status: int) -> Iterator[pytest.ExceptionInfo[Fault]]:
 def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    store.notes.fault.set(FaultNote("m", "C"))
+    store.notes.fault.set(ReportedFault("m", "C"))
     began = time.time()
 
     connector.install(CLAIM)
@@ -149,7 +148,7 @@ def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
     with fault("not_installed", 409):
         connector.install(None)
     store.portal.save(KNOWN)
-    store.notes.fault.set(FaultNote("m", "C"))
+    store.notes.fault.set(ReportedFault("m", "C"))
 
     connector.install(None)
 
@@ -215,7 +214,7 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
     connector.install(CLAIM)
     portal.errors["register"] = Refused("ERROR", "imconnector.register", "why " * 200)
 
-    with pytest.raises(Fault) as raised:
+    with pytest.raises(InstallError) as raised:
         connector.install(CLAIM)
 
     assert raised.value.key == "refused"
@@ -407,7 +406,7 @@ def test_a_line_is_switched_on_and_off(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
     store.portal.save(KNOWN)
-    store.notes.fault.set(FaultNote("m", "C"))
+    store.notes.fault.set(ReportedFault("m", "C"))
     began = time.time()
 
     connector.connect(placement())
@@ -583,7 +582,7 @@ def test_no_event_is_believed_before_an_install(proof: Proof) -> None:
         ("the-token", SetupFault("INVALID_TOKEN", "m"), True),
         ("forged", SetupFault("INVALID_TOKEN", "m"), False),
         ("the-token", TryLater("NOT_CONNECTED", "m"), True),
-        ("perhaps", TryLater("NOT_CONNECTED", "m"), Fault),
+        ("perhaps", TryLater("NOT_CONNECTED", "m"), InstallError),
     ],
 )
 def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
@@ -597,8 +596,8 @@ def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
     store.portal.save(replace(KNOWN, token_pending=True))
     portal.errors["app_of_token"] = error
 
-    if result is Fault:
-        with pytest.raises(Fault):
+    if result is InstallError:
+        with pytest.raises(InstallError):
             proof.is_from_portal(event(token=token))
     else:
         assert proof.is_from_portal(event(token=token)) is result

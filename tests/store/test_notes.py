@@ -8,15 +8,15 @@ from store_parts import NOW
 
 from storage import Store
 from store.notes import Note, Notes
-from store.records import Fault, Recovery
+from store.records import LastRecovery, ReportedFault
 
 NOTES: dict[str, tuple[Callable[[Notes], Note[Any]], Any]] = {
     "a moment": (lambda notes: notes.up_at, NOW),
     "a truth": (lambda notes: notes.is_unfinished, False),
     "a text": (lambda notes: notes.registered, "by which settings"),
-    "a fault": (lambda notes: notes.fault, Fault("batch", "OVERLOAD_LIMIT")),
+    "a fault": (lambda notes: notes.fault, ReportedFault("batch", "OVERLOAD_LIMIT")),
     "codes by line": (lambda notes: notes.dead_lines, {7: "NO_SESSION", 9: "OTHER"}),
-    "a recovery": (lambda notes: notes.recovery, Recovery(1, 2, 3, NOW)),
+    "a recovery": (lambda notes: notes.recovery, LastRecovery(1, 2, 3, NOW)),
 }
 
 
