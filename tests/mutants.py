@@ -2,7 +2,7 @@
 
 A mutant is the product with one small change: a comparison turned, a call left out, a limit moved.
 It is written into a copy of the tree, and the tests that must find it run there. One that they do
-not find is printed: a test is missing, or the change makes no difference (see EQUIVALENT).
+not find is printed: a test is missing, or the change makes no difference (harmless.py).
 
     make mutants ARGS="--seed 7 --number 40 delivery storage"
 
@@ -26,6 +26,8 @@ from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
+from harmless import EQUIVALENT
+
 ROOT = Path(__file__).parent.parent
 PROCESSES = 2
 ENOUGH = 0.95  # of the mutants must be found
@@ -33,18 +35,15 @@ NOT_COPIED = shutil.ignore_patterns(".*", "chats", "build", "*.egg-info", "__pyc
 IN_MEMORY = Path("/dev/shm")  # where the system has it, no test waits for the disk
 PYTEST = ["-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
 ENGINE = ("tests/test_reaction.py", "tests/test_delivery_edges.py", "tests/test_delivery.py")
-STORE = ("tests/test_store_edges.py", "tests/test_storage.py", "tests/test_migration.py")
+STORE = ("tests/store",)
 # Modules, as globs, so that one may become a package; and the tests that must find a fault in them,
-# those first that find most.
+# those first that find most. Before all of them come a module's own tests (`tests_of`).
 TABLE = {
     ("delivery/**/*.py",): ENGINE,
     ("store/**/*.py",): STORE + ENGINE,
     ("live.py",): ("tests/test_live_edges.py",),
     ("portal/**/*.py",): ("tests/test_connector_edges.py",),
 }
-
-# (file's name, the line, the line changed): why no test can find it.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
 
 PYTHON_CHANGES = (
     "< → <=, < → >=, <= → <, <= → >, > → >=, > → <=, >= → >, >= → <, == → !=, != → ==, "
@@ -56,6 +55,15 @@ SQL_CHANGES = (
 )
 ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
 SQL = re.compile(r"\s*\(?(select|update|insert|delete|on conflict|from|where|order|and|case)\b")
+
+
+def tests_of(file: Path, those: tuple[str, ...]) -> tuple[str, ...]:
+    """The tests of one module, each a file: those of its name first, tests/store/test_queue*.py."""
+    folder = ROOT / "tests" / file.parent
+    own = sorted(folder.glob(f"test_{file.stem}*.py")) if file.parent.name else []
+    others = [found for test in those for found in sorted((ROOT / test).glob("test_*.py"))]
+    files = [path.relative_to(ROOT).as_posix() for path in (*own, *others)]
+    return tuple(dict.fromkeys([*files, *(test for test in those if test.endswith(".py"))]))
 
 
 def _pairs(changes: str) -> list[tuple[str, str]]:
@@ -233,9 +241,9 @@ def survivors(mutants: list[Mutant], tests: dict[Path, tuple[str, ...]]) -> list
         for number in range(PROCESSES):
             folder = Path(shutil.copytree(ROOT, Path(name) / str(number), ignore=NOT_COPIED))
             free.put(folder)
-        for those in {tests[one.file] for one in mutants}:
-            if failed := failed_test(folder, those):
-                sys.exit(f"a test fails without any change: {failed}")
+        every = {test for one in mutants for test in tests[one.file]}
+        if failed := failed_test(folder, (*sorted(every),)):
+            sys.exit(f"a test fails without any change: {failed}")
         found = pool.map(is_found, mutants)
         return [one for one, hit in zip(mutants, found, strict=True) if not hit]
 
@@ -250,10 +258,10 @@ def main() -> None:
     for globs, those in TABLE.items():
         for file in (one.relative_to(ROOT) for glob in globs for one in ROOT.glob(glob)):
             if not given.names or {file.stem, *file.parts} & set(given.names):
-                tests[file] = those
+                tests[file] = tests_of(file, those)
     every = sorted({one for file in tests for one in mutants_of(file)}, key=repr)
     random.Random(given.seed).shuffle(every)
-    useful = (one for one in every if (one.file.name, *one.lines()) not in EQUIVALENT)
+    useful = (one for one in every if (one.file.as_posix(), *one.lines()) not in EQUIVALENT)
     mutants = list(islice(useful, given.number))
     if not mutants:
         parser.error("no module of the table has one of these names")

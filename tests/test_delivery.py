@@ -21,26 +21,25 @@ from delivery.bucket import BURST, Bucket
 from delivery.circuits import Circuits
 from delivery.lines import ROUNDS
 from delivery.lookup import Lookup
-from delivery.recovery import Look, Recovered, was_missed
-from delivery.upkeep import WHOLE_LOOK_SECONDS
-from delivery.worker import LOOK_SECONDS, Worker
+from delivery.recovery import Recovery, RecoveryResult, was_missed
+from delivery.upkeep import FULL_PAUSE_SECONDS
+from delivery.worker import POLL_SECONDS, Worker
 from portal.outgoing import portal_name
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import HistoryMessage, ItemResult
-from settings import Delivery as DeliverySettings
-from settings import Settings
+from settings import DeliverySettings, Settings
 from storage import Store
 from store.database import StoreUnavailable
 from store.notes import Note
 from store.queue import RUN_LIMIT
 from store.records import (
     Chat,
-    Fault,
+    LastRecovery,
     Limits,
     OperatorMessage,
     Outcome,
     Portal,
-    Recovery,
+    ReportedFault,
     VisitorMessage,
 )
 
@@ -316,7 +315,7 @@ def test_a_broken_set_up_stops_everything_until_it_is_mended(
     run(sender, NOW)
     run(sender, NOW + 5)
     assert len(bitrix.sent) == 1
-    assert store.notes.fault.get() == Fault("imconnector.send.messages", "OVERLOAD_LIMIT")
+    assert store.notes.fault.get() == ReportedFault("imconnector.send.messages", "OVERLOAD_LIMIT")
     assert store.queue.waiting() == 1
 
     store.notes.mended_at.set(NOW + 6)
@@ -498,7 +497,7 @@ def test_a_portal_that_refuses_every_call_ends_no_message(
     for minute in range(60):
         run(sender, NOW + 60 * minute)
     assert [states(store, chat) for chat in range(6)] == [["stored"]] * 6
-    assert store.notes.fault.get() == Fault("imconnector.send.messages", "ERROR_CORE")
+    assert store.notes.fault.get() == ReportedFault("imconnector.send.messages", "ERROR_CORE")
     assert len(bitrix.sent) < 6 * 30, "it is not asked for each of them each minute"
     bitrix.broken.clear()
     run(sender, NOW + 7200)
@@ -995,11 +994,11 @@ def test_where_only_single_dialogs_can_be_read_they_are(
 
     assert bitrix.sent == [["first"], ["second"], ["third"]]
     bitrix.dialog = [said(11, "2"), said(12, text="lost")]
-    steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    steps = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
     for _ in range(3):
         with pytest.raises(OutcomeUnknown):
             steps.step(NOW)
-    assert steps.step(NOW) == Recovered(1, 1)
+    assert steps.step(NOW) == RecoveryResult(1, 1)
 
 
 def test_a_first_message_of_which_nothing_is_known_is_waited_for_longer(
@@ -1101,7 +1100,7 @@ def test_the_admin_is_told_of_a_strangers_page_until_there_is_nothing_to_look_fo
     lose_the_answer(store, bitrix, sender)
     bitrix.broken_dialogs[5120] = Refused("HTTP_403", DIALOG_METHOD)
     run(sender, NOW + 5)
-    assert store.notes.fault.get() == Fault(DIALOG_METHOD, "HTTP_403")
+    assert store.notes.fault.get() == ReportedFault(DIALOG_METHOD, "HTTP_403")
 
     store.chats.delete(chat_id(1), NOW + 6)
     run(sender, NOW + 30)
@@ -1143,7 +1142,7 @@ def test_a_dialog_that_cannot_be_read_alone_ends_no_look_at_the_others(
     bitrix.batch_works = False
     bitrix.broken_dialogs = {one: OutcomeUnknown("HTTP_502", DIALOG_METHOD) for one in (5120, 5122)}
     bitrix.dialog = [said(11, text="lost")]
-    look = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    look = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
 
     brought = None
     for _ in range(30):
@@ -1185,7 +1184,7 @@ def test_the_admin_is_told_of_a_strangers_page_until_the_dialog_can_be_read_agai
     bitrix.broken_dialogs[5120] = Refused("HTTP_403", DIALOG_METHOD)
 
     run(sender, NOW + 5)
-    assert store.notes.fault.get() == Fault(DIALOG_METHOD, "HTTP_403")
+    assert store.notes.fault.get() == ReportedFault(DIALOG_METHOD, "HTTP_403")
     bitrix.broken_dialogs.clear()
     bitrix.dialog = [said(10, "1"), said(11, "2")]
     run(sender, NOW + 30)
@@ -1394,9 +1393,9 @@ def test_a_sender_whose_lock_file_is_gone_leaves_the_work_to_the_next(
     (path_of(store).parent / "sender.lock").unlink()
     with store.database.try_lock("sender") as held:
         assert held
-        time.sleep(3 * LOOK_SECONDS)
+        time.sleep(3 * POLL_SECONDS)
         write(store, "after")
-        time.sleep(6 * LOOK_SECONDS)
+        time.sleep(6 * POLL_SECONDS)
         assert bitrix.sent == [["before"]]
 
     wait_until(lambda: len(bitrix.sent) == 2)
@@ -1476,9 +1475,9 @@ def test_a_look_waits_as_long_as_the_portal_says(
     assert bitrix.asked == ["batch"] * 2
 
 
-def look(store: Store, bitrix: FakeBitrix) -> Recovered:
+def look(store: Store, bitrix: FakeBitrix) -> RecoveryResult:
     """A whole look, all its steps."""
-    steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    steps = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
     while (found := steps.step(NOW)) is None:
         pass
     return found
@@ -1531,7 +1530,7 @@ def test_a_dialog_closed_to_us_is_counted(store: Store, bitrix: FakeBitrix, send
     found = look(store, Closed())
 
     assert (found.answers, len(found.unread)) == (0, 1)
-    assert store.notes.recovery.get() == Recovery(0, 1, 1, NOW)
+    assert store.notes.recovery.get() == LastRecovery(0, 1, 1, NOW)
 
 
 def conversation(store: Store, bitrix: FakeBitrix, at: float) -> None:
@@ -1617,7 +1616,7 @@ def test_every_call_of_a_look_is_counted(store: Store, bitrix: FakeBitrix) -> No
     counted: list[int] = []
     pages = [[said(n) for n in range(61, 111)], [said(n) for n in range(11, 61)], []]
     bitrix.dialog_messages = lambda *_, **__: pages.pop(0)  # type: ignore[method-assign]
-    steps = Look(store, bitrix, NOW - DAY, lambda: counted.append(1))  # type: ignore[arg-type]
+    steps = Recovery(store, bitrix, NOW - DAY, lambda: counted.append(1))  # type: ignore[arg-type]
 
     while steps.step(NOW) is None:
         pass
@@ -1663,7 +1662,7 @@ def test_a_flood_of_losses_is_no_flood_of_looks(
         run(sender, NOW + second)
 
     looks = bitrix.asked.count("dialog 5120")
-    assert 300 / WHOLE_LOOK_SECONDS / 2 <= looks <= 300 / WHOLE_LOOK_SECONDS + 2
+    assert 300 / FULL_PAUSE_SECONDS / 2 <= looks <= 300 / FULL_PAUSE_SECONDS + 2
 
 
 def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakeBitrix, sender: Worker) -> None:
@@ -1708,13 +1707,13 @@ def test_a_dialog_that_cannot_be_read_now_is_read_on_later(
         return page
 
     bitrix.dialog_messages = dialog_messages  # type: ignore[method-assign]
-    steps = Look(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    steps = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
 
     assert steps.step(NOW) is None
     with pytest.raises(OutcomeUnknown):
         steps.step(NOW)
     assert steps.step(NOW) is None
-    assert steps.step(NOW) == Recovered(100, 1)
+    assert steps.step(NOW) == RecoveryResult(100, 1)
     texts = [one.text for one in store.messages.latest(chat_id(1), None, 200)][1:]
     assert texts == [str(number) for number in range(11, 111)]
 

@@ -38,11 +38,10 @@ from bitrix import PAGE
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import ItemResult
-from settings import Delivery as DeliverySettings
-from settings import Settings
+from settings import DeliverySettings, Settings
 from storage import Store
 from store.notes import Note
-from store.records import Fault, File
+from store.records import File, ReportedFault
 from store.rows import stored_files
 
 CONNECTOR = "example_connector_1"
@@ -554,7 +553,7 @@ def test_a_fault_is_told_when_a_person_must_mend_it_and_taken_back_once_it_is_go
     write(store, "hello")
     bitrix.errors = [error]
     run(sender, NOW)
-    assert store.notes.fault.get() == (Fault(SEND, error.code) if told else None)
+    assert store.notes.fault.get() == (ReportedFault(SEND, error.code) if told else None)
 
     for second in range(1, 100):
         run(sender, NOW + second)
@@ -573,17 +572,17 @@ def test_a_fault_that_is_gone_is_not_taken_back_twice(
         run(sender, NOW + second)
     assert states(store) == ["delivered"]
 
-    store.notes.fault.set(Fault("of another", "X"))
+    store.notes.fault.set(ReportedFault("of another", "X"))
     write(store, "second")
     run(sender, NOW + 100)
 
-    assert store.notes.fault.get() == Fault("of another", "X")
+    assert store.notes.fault.get() == ReportedFault("of another", "X")
 
 
 def test_a_fault_of_one_work_is_not_taken_back_by_another(
     store: Store, bitrix: Portal, sender: Worker
 ) -> None:
-    fault = Fault(SEND, "ACCESS_DENIED")
+    fault = ReportedFault(SEND, "ACCESS_DENIED")
     write(store, "hello")
     bitrix.broken["send"] = SetupFault("ACCESS_DENIED", SEND)
     run(sender, NOW)
@@ -1244,7 +1243,7 @@ def test_what_somebody_before_the_portal_says_to_a_look_is_told_and_tells_nothin
     assert states(store, 2) == ["delivered"], "it holds up no other chat"
     if closed == "all":
         assert states(store) == ["delivered", "stored", "stored"]
-        assert store.notes.fault.get() == Fault(read, "HTTP_403")
+        assert store.notes.fault.get() == ReportedFault(read, "HTTP_403")
         assert bitrix.sent == [["first"], ["second"], ["of another"]]
         bitrix.broken.clear()
         bitrix.dialog = arrived
