@@ -126,6 +126,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         own = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
+        own.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start compiles all modules anew
         return own | {
             "WEB_CONCURRENCY": str(self.workers),
             "SITECHAT_PUBLIC_URL": self.chat,
@@ -162,7 +163,11 @@ class Stage:
         command = [sys.executable, "-m", "sandbox", "--port", self.portal.rpartition(":")[2]]
         command += ["--app", self.chat, "--client-id", CLIENT_ID]
         self.sandbox = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, process_group=0
+            command,
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            process_group=0,
         )
         return self.sandbox
 
