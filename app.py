@@ -1,7 +1,7 @@
 """The web application: `create_app()` puts the parts together and names the routes.
 
-Every door checks first, stores second and works later. SQL, REST parameters and markup rules live
-in the other modules.
+Each route checks first, stores second and works later. SQL, REST parameters and markup rules are
+in other modules.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application, complete but for its jobs (`Services.work`), which the server starts."""
+    """The application without its background jobs (`Services.work`), which gunicorn starts."""
     services = Services.of(settings or load_settings())
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
@@ -47,16 +47,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     try:
         services.store.open()
     except StoreUnavailable as error:
-        # /install says how to mend it, and every use tries again.
+        # /install says how to mend the store, and every use tries again to open it.
         log.error("the store cannot be used: %s", error)
     return app
 
 
 def configure(app: Flask, settings: Settings) -> None:
-    """Sessions, limits, and what stands between the server and Flask."""
+    """Set up sessions, limits, and the WSGI layers between the server and Flask."""
     app.request_class = FileRequest
     app.session_interface = Sessions()
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]  # not six bytes a letter
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]  # a Cyrillic letter is 2 bytes, not 6
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         PERMANENT_SESSION_LIFETIME=timedelta(days=settings.chat.session_days),

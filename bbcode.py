@@ -4,10 +4,10 @@ Pure functions. Whatever the text, the HTML is well-formed, is made in linear ti
 script, no style and no address but http, https, mailto and tel. An unknown code, one with a value
 it cannot have and one without its other half are shown as typed. Knows nothing of the product.
 
-A text is cut into tokens once, which joins the pairs (`_scan`), and written once, which keeps the
-nesting right (`_Writer`). nh3 has the last word.
+`_scan` cuts a text into tokens and joins the pairs; `_Writer` writes the tokens and keeps the
+nesting right. Each goes through the text once. nh3 then cleans the HTML.
 
-The pages forbid inline styles, so looks are classes. These, for the style sheet, are all:
+The pages forbid inline styles, so sizes and colours are classes. For the style sheet, all are:
 
     bb-size-s bb-size-m bb-size-l bb-size-xl
     bb-color-red -orange -yellow -green -teal -blue -purple -pink -gray
@@ -16,7 +16,7 @@ The pages forbid inline styles, so looks are classes. These, for the style sheet
     bb-image    img;  bb-icon  img in a line of text;  bb-file  a file of the portal
     bb-mention  a user, a chat, a message;  bb-command  a text that a bot would take
 
-A bb-image and a cite are to be blocks: the line break behind them is left out.
+The style sheet must make blocks of bb-image and cite: the line break after them is left out.
 """
 
 import html
@@ -61,7 +61,7 @@ SANITIZER = nh3.Cleaner(
     url_schemes={"http", "https", "mailto", "tel"},
     url_relative="deny",
     link_rel="noopener noreferrer nofollow ugc",
-    # Two set for one element would stand in any order, and the same text give different HTML.
+    # nh3 writes two set attributes of an element in any order; the same text must not differ.
     tag_attribute_values={"img": {"loading": {"lazy"}, "referrerpolicy": {"no-referrer"}}},
     set_tag_attribute_values={"a": {"target": "_blank"}},
 )
@@ -84,7 +84,7 @@ TOKEN = re.compile(
 )
 TAG = re.compile(r"<[^>]*+>")
 CODE_END = re.compile(r"\[/(?ai:code)\]")
-ENCLOSED = re.compile(  # what [url], [img] and [call] without a value go on with
+ENCLOSED = re.compile(  # what follows [url], [img] or [call] without a value
     rf"\s*+(?P<value>{values.WEB_URL}|(?ai:mailto|tel):{values.URL_CHARACTER}++"
     r"|\+?[0-9(][0-9(). -]*+)"
     r"\s*+\[/(?P<name>[A-Za-z]++)\]"
@@ -104,14 +104,14 @@ SIGNATURE = re.compile(  # with a [br] or nothing behind it, so "[b]Note:[/b] te
 
 
 def to_html(text: str) -> Markup:
-    """Render BB codes as HTML that a bubble can hold as it is."""
+    """Render a text with BB codes as safe HTML."""
     text = _clean(text)
     writer = _Writer(text)
     for token in _scan(text):
         writer.write(token)
     shown = SANITIZER.clean(writer.finish())
     if text.strip() and "<img" not in shown and not TAG.sub("", shown).strip():
-        # Codes around nothing: better as typed than an empty bubble.
+        # Codes that hold nothing are shown as typed, so that no bubble is empty.
         shown = SANITIZER.clean(_escape(text.strip()).replace("\n", "<br>"))
     return stored_html(shown)
 
@@ -119,9 +119,9 @@ def to_html(text: str) -> Markup:
 def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     """A file of a message: an image as a picture, all else as a link with name and size.
 
-    `kind` is the portal's image, video, audio or file; `size` is in bytes. A link that is not
-    of the web is left out, the name stays; a picture without HTTPS, which browsers would not load,
-    is a link, but for one of this very machine, where a portal under development may be.
+    `kind` is the portal's image, video, audio or file; `size` is in bytes. If the link is not
+    http(s), only the name is shown. A picture without HTTPS becomes a link, because browsers would
+    not load it, except from this very machine, where a portal under development may be.
     """
     label = html.escape(_clean(name) or "file")
     if size is not None:
@@ -196,64 +196,64 @@ def _scan(text: str) -> list[_Token]:
     waiting: defaultdict[str, list[_Token]] = defaultdict(list)
     last_code_end = max((end.start() for end in CODE_END.finditer(text)), default=-1)
     position = 0
-    while found := TOKEN.search(text, position):
-        name = "--" if found["dashes"] else (found["name"] or "").lower()
+    while match := TOKEN.search(text, position):
+        name = "--" if match["dashes"] else (match["name"] or "").lower()
         quotes = waiting["--"]
-        if name == "--" and quotes and not text[quotes[-1].end : found.start()].strip():
-            quotes.pop()  # two rules with nothing between them quote nothing
+        if name == "--" and quotes and not text[quotes[-1].end : match.start()].strip():
+            quotes.pop()  # two lines of dashes with nothing between them quote nothing
         if not name:
-            token = _other(found)
-        elif found["closing"] or (name == "--" and waiting[name]):
-            token = _closing(found, waiting[name])
-        elif name == "code" and found["rest"] is None and found.end() <= last_code_end:
-            token = _code(found)
+            token = _other(match)
+        elif match["closing"] or (name == "--" and waiting[name]):
+            token = _closing(match, waiting[name])
+        elif name == "code" and match["rest"] is None and match.end() <= last_code_end:
+            token = _code(match)
         else:
-            token = _single(name, found) or _enclosed(name, found) or _opening(name, found)
+            token = _single(name, match) or _enclosed(name, match) or _opening(name, match)
             if token and token.kind == "open":
                 waiting[name].append(token)
         if token:
             tokens.append(token)
             position = token.end
-        elif found["url"]:  # from each of its letters another may begin: that would be quadratic
-            position = found.end()
-        else:  # what only looked like a code may hold one
-            position = found.start() + 1
+        elif match["url"]:  # passed over whole: a search from each letter would take quadratic time
+            position = match.end()
+        else:  # not a code after all, but one may begin within it
+            position = match.start() + 1
     return tokens
 
 
-def _other(found: re.Match[str]) -> _Token | None:
-    """What is not written in brackets."""
-    start, end = found.span()
-    if found["lines"]:
+def _other(match: re.Match[str]) -> _Token | None:
+    """A token that has no brackets: quoted lines, a smiley or an address."""
+    start, end = match.span()
+    if match["lines"]:
         return _Token(">>", start, end, QUOTE)
-    if found["smiley"]:
-        code = SMILEY_CODE.search(found["smiley"])
+    if match["smiley"]:
+        code = SMILEY_CODE.search(match["smiley"])
         shown = _escape(_clean(html.unescape(code[1] or code[2]))) if code else ""
         return _Token("whole", start, end, shown) if code else None
-    url = values.without_punctuation(found["url"])
+    url = values.without_punctuation(match["url"])
     return _link_token(start, start + len(url), url, url)
 
 
-def _closing(found: re.Match[str], waiting: list[_Token]) -> _Token | None:
-    if found["rest"] is not None or not waiting:
+def _closing(match: re.Match[str], waiting: list[_Token]) -> _Token | None:
+    if match["rest"] is not None or not waiting:
         return None
     opening = waiting.pop()
-    opening.pair = _Token("close", *found.span(), is_block=opening.is_block, pair=opening)
+    opening.pair = _Token("close", *match.span(), is_block=opening.is_block, pair=opening)
     return opening.pair
 
 
-def _code(found: re.Match[str]) -> _Token | None:
-    end = CODE_END.search(found.string, found.end())
+def _code(match: re.Match[str]) -> _Token | None:
+    end = CODE_END.search(match.string, match.end())
     if end is None:
         return None
-    code = found.string[found.end() : end.start()].removeprefix("\n").removesuffix("\n")
+    code = match.string[match.end() : end.start()].removeprefix("\n").removesuffix("\n")
     shown = f'<pre class="bb-code"><code>{_escape(code)}</code></pre>'
-    return _Token("whole", found.start(), end.end(), shown, is_block=True)
+    return _Token("whole", match.start(), end.end(), shown, is_block=True)
 
 
-def _single(name: str, found: re.Match[str]) -> _Token | None:
+def _single(name: str, match: re.Match[str]) -> _Token | None:
     """The codes that have no second half."""
-    rest, shown = found["rest"], None
+    rest, shown = match["rest"], None
     if rest is None:
         shown = SINGLE.get(name)
     elif name == "disk" and (file := DISK.fullmatch(rest)):
@@ -266,42 +266,42 @@ def _single(name: str, found: re.Match[str]) -> _Token | None:
         names = map(str.lower, parameters[::2])
         title = dict(zip(names, parameters[1::2], strict=True)).get("title", "")
         shown = values.image(values.value_of(url), "bb-icon", title.strip()[:MAX_NAME])
-    return _Token("whole", *found.span(), shown) if shown else None
+    return _Token("whole", *match.span(), shown) if shown else None
 
 
-def _enclosed(name: str, found: re.Match[str]) -> _Token | None:
+def _enclosed(name: str, match: re.Match[str]) -> _Token | None:
     """[img], [url] and [call] around an address, in which nothing is rendered."""
-    if name not in ("img", "url", "call") or (found["rest"] and name != "img"):
+    if name not in ("img", "url", "call") or (match["rest"] and name != "img"):
         return None
-    inside = ENCLOSED.match(found.string, found.end())
-    if inside is None or inside["name"].lower() != name or values.value_of(found["rest"]):
+    inside = ENCLOSED.match(match.string, match.end())
+    if inside is None or inside["name"].lower() != name or values.value_of(match["rest"]):
         return None
-    start, end, value = found.start(), inside.end(), inside["value"].strip()
+    start, end, value = match.start(), inside.end(), inside["value"].strip()
     if name != "img":
         return _link_token(start, end, value if name == "url" else values.phone(value), value)
     image = values.image(value, "bb-image")
-    if image is None:  # what browsers would not load can still be followed
+    if image is None:  # a picture that browsers would not load becomes a link
         safe = values.is_safe(values.SAFE_WEB_URL, value)
         return _link_token(start, end, value, value) if safe else None
     shown = f"{values.link(value)}{image}</a>"
     return _Token("whole", start, end, shown, in_link=image, is_block=True)
 
 
-def _opening(name: str, found: re.Match[str]) -> _Token | None:
-    start, end = found.span()
+def _opening(name: str, match: re.Match[str]) -> _Token | None:
+    start, end = match.span()
     if name == "--":
-        author = QUOTED_AUTHOR.match(found.string, end)
+        author = QUOTED_AUTHOR.match(match.string, end)
         cite = f"<cite>{html.escape(author['cite'])}</cite>" if author else ""
         return _Token("open", start, author.end() if author else end, QUOTE, cite, is_block=True)
-    value = values.value_of(found["rest"])
+    value = values.value_of(match["rest"])
     label = html.escape(value) if name not in ("size", "color") else ""
-    has_sense = 0 < len(value) <= values.MAX_URL or found["rest"] is None
+    has_sense = 0 < len(value) <= values.MAX_URL or match["rest"] is None
     tag = _opening_tag(name, value) if has_sense else None
     return _Token("open", start, end, tag, label, is_block=name == "quote") if tag else None
 
 
 def _opening_tag(name: str, value: str) -> str | None:
-    """None if there is no such code, or not with this value; "" is none."""
+    """The tag of a code; None if there is no such code with this value ("" for no value)."""
     tag = NAMED.get(name) if value else NAMED.get(name) or PLAIN.get(name)
     if value and name in ("url", "call"):
         tag = values.link(value if name == "url" else values.phone(value))
@@ -354,7 +354,7 @@ class _Writer:
             self._html.append(_escape(self._text[start:end]).replace("\n", "<br>"))
 
     def _understood(self, token: _Token) -> bool:
-        """Write what the token means; False if here it can only be shown as typed."""
+        """Write what the token means; False if it must be shown as typed here."""
         if token.kind == "whole":
             if token.html != "<br>" or token.start != self._block_end:
                 in_link = token.in_link is not None and self._in_link()
@@ -376,20 +376,20 @@ class _Writer:
         return True
 
     def _close(self, token: _Token) -> None:
-        """Close an element; those opened in it end with it and go on behind it.
+        """Close an element; elements opened in it end too, and are opened again after it.
 
-        They go on only so often: each time, a few typed letters make a row of elements.
+        At most MAX_REOPENED in a text are, because few typed letters can reopen many elements.
         """
         place = self._open.index(token)
-        inside = self._open[place + 1 :][: MAX_REOPENED - self._reopened]
+        reopened = self._open[place + 1 :][: MAX_REOPENED - self._reopened]
         for ending in reversed(self._open[place:]):
             if self._html[-1] == ending.html:  # nothing is in it
                 self._html.pop()
             else:
                 self._html.append(f"</{ending.html[1:-1].split()[0]}>")
-        self._open[place:] = inside
-        self._html += [element.html for element in inside]
-        self._reopened += len(inside)
+        self._open[place:] = reopened
+        self._html += [element.html for element in reopened]
+        self._reopened += len(reopened)
 
     def _quoted_lines(self) -> _Token | None:
         return next((token for token in self._open if token.kind == ">>"), None)

@@ -1,7 +1,7 @@
 """The thin Bitrix24 REST client: the calls we make, OAuth, and errors by what to do next.
 
 REST calls go to the portal of the settings and token renewals to its OAuth server, and nowhere
-else. Alone imports requests; knows nothing of the store's tables or of Flask.
+else. No other module imports requests. Knows nothing of the store's tables or of Flask.
 """
 
 import logging
@@ -38,7 +38,7 @@ from rest.replies import (
     history,
     item_result,
 )
-from settings import Bitrix24
+from settings import Bitrix24Settings
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ ANSWER_SECONDS = 20.0  # of every call but send.messages
 OAUTH_SECONDS = 10.0
 RENEW_EARLY_SECONDS = 60.0
 PAGE = 50  # messages of a dialog in one answer; the portal gives no more
-DIALOGS_A_CALL = 50  # of `newest_messages`: what one `batch` may hold
-IDLE_SECONDS = 5.0  # an older connection may have been closed without our knowing
+DIALOGS_A_CALL = 50  # for `newest_messages`: as many commands as a `batch` may hold
+IDLE_SECONDS = 5.0  # a connection that was idle for longer is not used: it may be closed already
 
 
 class Tokens(Protocol):
@@ -57,24 +57,27 @@ class Tokens(Protocol):
     def load(self) -> Grant | None: ...
     def save(self, grant: Grant) -> None: ...
     def lock(self) -> AbstractContextManager[None]:
-        """Held while renewing: a refresh token works once, the loser's pair is dead."""
+        """Hold this to renew: a refresh token works once, so of two renewals one would fail."""
         ...
 
 
 class Transport:
-    """Makes one call at a time with our tokens, and raises what its failure means."""
+    """Makes calls with our tokens, and raises what a failure means."""
 
-    def __init__(self, settings: Bitrix24, tokens: Tokens) -> None:
+    def __init__(self, settings: Bitrix24Settings, tokens: Tokens) -> None:
         self._settings = settings
         self._tokens = tokens
         self._http = requests.Session()
-        # The proxy and .netrc of whoever started us have no say in where tokens go.
+        # Ignore the environment's proxies and .netrc, which could send tokens somewhere else.
         self._http.trust_env = False
         self._last_used = 0.0
         self._lock = threading.Lock()
 
     def call(self, method: str, params: dict[str, Any], timeout: float = ANSWER_SECONDS) -> Any:
-        """Call with our own token, renewed when it is old or the portal says so, and once only."""
+        """Call with our own token, renewed if it is about to expire.
+
+        If the portal still says that the token has expired, renew it and repeat the call once.
+        """
         grant = self._tokens.load()
         if grant is None:
             raise SetupFault("NOT_INSTALLED", method)
@@ -91,14 +94,14 @@ class Transport:
     def _renew(self, old: Grant) -> Grant:
         """Exchange the refresh token; the new pair is stored before it is used.
 
-        One process at a time: whoever waited takes the pair that the first one stored.
+        One process at a time renews. Others wait and then use the pair that it stored.
         """
         with self._tokens.lock():
-            now = self._tokens.load()
-            if now is None:
+            stored = self._tokens.load()
+            if stored is None:
                 raise SetupFault("NOT_INSTALLED", OAUTH)
-            if now.access_token != old.access_token:
-                return now
+            if stored.access_token != old.access_token:
+                return stored
             try:
                 answer = self._post(
                     f"{self._settings.oauth_server}/oauth/token/",
@@ -106,15 +109,15 @@ class Transport:
                         "grant_type": "refresh_token",
                         "client_id": self._settings.client_id,
                         "client_secret": self._settings.client_secret.get_secret_value(),
-                        "refresh_token": now.refresh_token,
+                        "refresh_token": stored.refresh_token,
                     },
                     OAUTH,
                     OAUTH_SECONDS,
                 )
             except OutcomeUnknown as error:
-                # The call that wanted the token was not made.
+                # The call that needs the token was not made, so it may be repeated.
                 raise TryLater(error.code, error.method) from None
-            except Refused as error:  # which says nothing of the call, only of our set-up
+            except Refused as error:  # our set-up is refused, not the call that needs the token
                 raise SetupFault(error.code, error.method, error.description) from None
             grant = grant_from(answer)
             if grant is None:
@@ -138,7 +141,7 @@ class Transport:
         return answer["result"]
 
     def _post(self, url: str, form: dict[str, str], method: str, timeout: float) -> dict[str, Any]:
-        """POST a form, and give the JSON object answered, or raise what its error means."""
+        """POST a form; returns the JSON object of the answer, or raises what its error means."""
         self._drop_idle_connections()
         began = time.monotonic()
         try:
@@ -148,8 +151,8 @@ class Transport:
         except requests.RequestException as error:  # its text may hold tokens
             if _nothing_was_sent(error):
                 raise TryLater("NOT_CONNECTED", method) from None
-            lost = isinstance(error, requests.ConnectionError)
-            raise OutcomeUnknown(CONNECTION_LOST if lost else "NO_REPLY", method) from None
+            code = CONNECTION_LOST if isinstance(error, requests.ConnectionError) else "NO_REPLY"
+            raise OutcomeUnknown(code, method) from None
         log.debug("%s: %d in %.3f s", method, response.status_code, time.monotonic() - began)
         try:
             answer = response.json()
@@ -162,7 +165,7 @@ class Transport:
         raise error_of_page(method, response.status_code, response.is_redirect)
 
     def _drop_idle_connections(self) -> None:
-        """Begin anew after a pause, so that a connection gone stale costs no doubtful send."""
+        """Use no connection that was idle for long: a message sent on a closed one is in doubt."""
         with self._lock:
             if time.monotonic() - self._last_used > IDLE_SECONDS:
                 self._http.close()
@@ -172,7 +175,7 @@ class Transport:
 class Bitrix:
     """Calls one portal as one application."""
 
-    def __init__(self, settings: Bitrix24, tokens: Tokens, send_seconds: float) -> None:
+    def __init__(self, settings: Bitrix24Settings, tokens: Tokens, send_seconds: float) -> None:
         self._send_seconds = send_seconds
         self._transport = Transport(settings, tokens)
         self._call = self._transport.call
@@ -198,7 +201,7 @@ class Bitrix:
         expect_true("imconnector.register", result)
 
     def activate(self, connector: str, line: int, active: bool) -> None:
-        """`imconnector.activate`. 1 or 0: the text "False" would switch the connector on."""
+        """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on."""
         result = self._call(
             "imconnector.activate", {"CONNECTOR": connector, "LINE": line, "ACTIVE": int(active)}
         )
@@ -215,9 +218,9 @@ class Bitrix:
     def send_messages(
         self, connector: str, line: int, messages: list[dict[str, Any]]
     ) -> list[ItemResult]:
-        """`imconnector.send.messages`: one result an item, in the items' order.
+        """`imconnector.send.messages`: one result for each item, in the same order.
 
-        OutcomeUnknown also where the answer has not one result for each: some may be stored.
+        Raises OutcomeUnknown if the answer has fewer or more results: some may be stored.
         """
         method = "imconnector.send.messages"
         result = self._call(
@@ -246,7 +249,7 @@ class Bitrix:
             raise TryLater("NOT_DONE", method)
 
     def bind_event(self, event: str, handler: str) -> None:
-        """`event.bind`; one that is already bound is a success."""
+        """`event.bind`; an event that is already bound is a success."""
         try:
             self._call("event.bind", {"event": event, "handler": handler})
         except Refused as error:
@@ -254,7 +257,7 @@ class Bitrix:
                 raise
 
     def unbind_event(self, event: str, handler: str) -> None:
-        """`event.unbind`, by the exact address it was bound under."""
+        """`event.unbind`; `handler` must be spelled exactly as it was bound."""
         self._call("event.unbind", {"event": event, "handler": handler})
 
     def bound_events(self) -> list[tuple[str, str]]:
@@ -272,19 +275,19 @@ class Bitrix:
         return isinstance(result, dict) and truth(result.get("STATUS"))
 
     def is_installed(self) -> bool:
-        """`app.info` INSTALLED: until it is true the portal sends no event, and no error."""
+        """`app.info` INSTALLED: until it is true the portal sends no event, without an error."""
         result = self._call("app.info", {})
         return isinstance(result, dict) and truth(result.get("INSTALLED"))
 
-    # -- looking at dialogs
+    # -- reading dialogs
 
     def dialog_messages(
         self, portal_chat_id: int, after: int | None = None, before: int | None = None
     ) -> list[HistoryMessage]:
         """`im.dialog.messages.get`: up to 50 messages of a dialog, ascending.
 
-        The oldest above the id `after`, or the newest below `before`, or the newest.
-        Refused when the portal does not let us read the dialog (bitrix24.md section 12 B).
+        Those are the oldest with ids above `after`, or the newest below `before`, or the newest.
+        Raises Refused if the portal does not let us read the dialog (bitrix24.md section 12 B).
         """
         method = "im.dialog.messages.get"
         result = self._call(method, _dialog_params(portal_chat_id, after, before))
@@ -295,7 +298,7 @@ class Bitrix:
     ) -> list[list[HistoryMessage] | BitrixError]:
         """The newest 50 messages of each of up to 50 dialogs, in one `batch`.
 
-        A dialog that cannot be read has its error in its place.
+        For a dialog that cannot be read, the list has the error instead.
         """
         commands = {
             str(index): f"im.dialog.messages.get?{urlencode(_dialog_params(portal_chat_id))}"
@@ -306,22 +309,22 @@ class Bitrix:
             pages, errors = (keyed(result[key]) for key in ("result", "result_error"))
         except STRANGE:
             raise OutcomeUnknown("STRANGE_ANSWER", "batch") from None
-        found: list[list[HistoryMessage] | BitrixError] = []
+        answers: list[list[HistoryMessage] | BitrixError] = []
         for key in commands:
             try:
                 if key not in pages:
                     raise error_of_answer(errors[key], "im.dialog.messages.get", 400)
-                found.append(_dialog_page(pages[key]))
+                answers.append(_dialog_page(pages[key]))
             except BitrixError as error:
-                found.append(error)
+                answers.append(error)
             except STRANGE:
-                found.append(OutcomeUnknown("STRANGE_ANSWER", "im.dialog.messages.get"))
-        return found
+                answers.append(OutcomeUnknown("STRANGE_ANSWER", "im.dialog.messages.get"))
+        return answers
 
     def session_messages(self, session_id: int) -> list[HistoryMessage]:
         """`imopenlines.session.history.get`: the messages of one session, ascending.
 
-        Refused when its history is not open to us (bitrix24.md section 12 C).
+        Raises Refused if we may not read its history (bitrix24.md section 12 C).
         """
         method = "imopenlines.session.history.get"
         result = self._call(method, {"SESSION_ID": session_id})
@@ -348,8 +351,8 @@ class Bitrix:
     def app_of_token(self, access_token: str) -> str:
         """`app.info` CODE with a token that somebody handed us: the client id it belongs to.
 
-        Asked of our own portal, so an answer proves the portal too. SetupFault for a token
-        that the portal does not know.
+        Our own portal is asked, so an answer also proves that the token is of this portal. Raises
+        SetupFault for a token that the portal does not know.
         """
         result = self._transport.call_with("app.info", {}, access_token)
         return str(result.get("CODE", "")) if isinstance(result, dict) else ""
@@ -363,12 +366,12 @@ class Bitrix:
 
 
 def _nothing_was_sent(error: requests.RequestException) -> bool:
-    """Whether the request surely never reached the server: no connection came about."""
+    """Whether the request certainly never reached the server: there was no connection."""
     if isinstance(error, requests.ConnectTimeout):
         return True
     cause = error.args[0] if error.args else None
     reason = getattr(cause, "reason", None)
-    if isinstance(reason, urllib3.exceptions.SSLError):  # the same ones come in mid-call
+    if isinstance(reason, urllib3.exceptions.SSLError):  # of the handshake, or later in a call
         steps = traceback.walk_tb(reason.args[0].__traceback__)
         return any(frame.f_code.co_name == "do_handshake" for frame, _ in steps)
     return isinstance(
@@ -381,7 +384,7 @@ def _dialog_params(
 ) -> dict[str, Any]:
     params = {
         "DIALOG_ID": f"chat{portal_chat_id}",
-        "FIRST_ID": after or None,  # 0 would mean something else
+        "FIRST_ID": after or None,  # never 0 (bitrix24.md 12.13)
         "LAST_ID": before,
         "LIMIT": PAGE,
     }

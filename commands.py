@@ -32,7 +32,7 @@ def status() -> None:
 
 
 def main() -> None:
-    """The console command; wrong settings are said in one line."""
+    """The console command `sitechat`; wrong settings end it with one line a fault."""
     try:
         load_settings()
     except SettingsError as error:

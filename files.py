@@ -1,7 +1,7 @@
-"""Visitors' files on the disk, a folder for each chat, and what is known of them by their names.
+"""Visitors' files on the disk, a folder for each chat; and rules for their names and types.
 
-What `keep` has returned survives power loss. A file lies under its key, which cannot be guessed;
-which message it belongs to is the store's to know. Knows nothing of HTTP.
+A file survives power loss once `keep` has returned. Its name on the disk is its key, which cannot
+be guessed; the store knows to which message it belongs. Knows nothing of HTTP.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from store.database import StoreUnavailable
 from store.records import File
 
 KEY_BYTES = 24
-NAME_LIMIT = 100
-RESERVE_BYTES = 256 << 20  # of the disk: files never take the room that messages need
-ARRIVING = "arriving"  # no chat is called so
+NAME_LIMIT = 100  # characters
+RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
+ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 
-# What a browser shows in a page and never runs, by the first bytes.
+# Pictures, which a browser shows in a page and never runs, by their first bytes.
 PICTURES = {
     "image/png": rb"\x89PNG\r\n\x1a\n",
     "image/jpeg": rb"\xff\xd8\xff",
@@ -36,7 +36,7 @@ PICTURES = {
     "image/webp": rb"(?s:RIFF....WEBP)",
 }
 PICTURE_ENDINGS = {"png", "jpg", "jpeg", "gif", "webp"}
-OTHERS = {  # by the ending; they are only ever downloaded
+OTHERS = {  # other types by the file's ending; they are only downloaded
     "pdf": "application/pdf",
     "mp3": "audio/mpeg",
     "m4a": "audio/mp4",
@@ -49,22 +49,22 @@ OTHERS = {  # by the ending; they are only ever downloaded
 
 
 class Files:
-    """One folder for all of them. Every method raises StoreUnavailable when it cannot be used."""
+    """The folder of all files. Every method raises StoreUnavailable when it cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def arriving(self) -> IO[bytes]:
-        """A file to receive; `keep` or `discard` ends it."""
+        """A new file for an upload; the caller ends it with `keep` or `discard`."""
         with _errors():
-            folder = self._made(ARRIVING)
+            folder = self._made_folder(ARRIVING)
             if shutil.disk_usage(folder).free < RESERVE_BYTES:
                 raise StoreUnavailable("the disk of storage.files is full")
-            # Under a name: nothing is copied when it is kept.
+            # The file has a name, so that `keep` can rename it and need not copy it.
             return tempfile.NamedTemporaryFile(dir=folder, prefix="", delete=False)
 
     def discard(self, file: IO[bytes]) -> None:
-        """End a received file, whether or not it was kept."""
+        """Close a received file, and remove it unless it was kept."""
         file.close()
         with contextlib.suppress(OSError):
             os.unlink(file.name)
@@ -75,7 +75,7 @@ class Files:
         with _errors():
             file.flush()
             _sync(file.fileno())
-            os.replace(file.name, self._made(chat_id) / key)
+            os.replace(file.name, self._made_folder(chat_id) / key)
             for folder in (self._folder / chat_id, self._folder, self._folder.parent):
                 descriptor = os.open(folder, os.O_RDONLY)
                 try:
@@ -92,46 +92,48 @@ class Files:
             self.path(chat_id, key).unlink(missing_ok=True)
 
     def remove_chat(self, chat_id: str) -> None:
-        """Remove all files of a chat; call it once the store has let go of the chat."""
+        """Remove all files of a chat; call it after the store has deleted the chat."""
         with _errors(), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._folder / chat_id)
 
-    def sweep(self, known: Callable[[str], set[str] | None], before: float) -> int:
-        """Remove what is older than `before` and no message's; returns how many files.
+    def sweep(self, keys_of: Callable[[str], set[str] | None], before: float) -> int:
+        """Remove files that are older than `before` and belong to no message; returns how many.
 
-        `known` gives the keys of a chat's files. What a crash left is found so. The files of a
-        chat that it has never heard of stay: they may belong to another store.
+        A crash leaves such files. `keys_of` gives the keys of a chat's files, or None for a chat
+        that the store has never had: its files stay, because they may belong to another store.
         """
         count = 0
         with _errors():
             for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-                old = [one for one in folder.iterdir() if one.lstat().st_mtime < before]
-                keys = set() if folder.name == ARRIVING else known(folder.name)
-                for one in old:
-                    if keys is not None and one.name not in keys:
-                        one.unlink(missing_ok=True)
+                old = [path for path in folder.iterdir() if path.lstat().st_mtime < before]
+                keys = set() if folder.name == ARRIVING else keys_of(folder.name)
+                for path in old:
+                    if keys is not None and path.name not in keys:
+                        path.unlink(missing_ok=True)
                         count += 1
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if it is empty
         return count
 
-    def _made(self, name: str) -> Path:
+    def _made_folder(self, name: str) -> Path:
         folder = self._folder / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
 
 def safe_name(name: str) -> str:
-    """A visitor's name for a file, fit to be shown: no folders, nothing invisible, not long."""
+    """A visitor's name for a file, without folders and invisible characters, and shortened."""
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
     name = "".join(
-        one for one in name if unicodedata.category(one)[0] != "C" or one in JOINERS + "\t\n"
+        letter
+        for letter in name
+        if unicodedata.category(letter)[0] != "C" or letter in JOINERS + "\t\n"
     )
     return short_name(" ".join(name.split()).lstrip(". "), NAME_LIMIT)
 
 
 def short_name(name: str, limit: int) -> str:
-    """The name in at most `limit` characters, its ending kept."""
+    """The name in at most `limit` characters; it keeps its ending."""
     if len(name) <= limit:
         return name
     end = f".{ending(name)}"
@@ -145,15 +147,15 @@ def ending(name: str) -> str:
 
 
 def media_type(name: str, head: bytes) -> str:
-    """What a file is served as, `head` being its first bytes; what is doubtful is mere bytes."""
+    """The type as which a file is served; `head` is its first bytes, which a picture must match."""
     if ending(name) not in PICTURE_ENDINGS:
         return OTHERS.get(ending(name), "application/octet-stream")
-    found = (media for media, start in PICTURES.items() if re.match(start, head))
-    return next(found, "application/octet-stream")
+    types = (media for media, start in PICTURES.items() if re.match(start, head))
+    return next(types, "application/octet-stream")
 
 
 def _sync(descriptor: int) -> None:
-    """fsync; a slow disk holds up no other request of this process."""
+    """fsync in a thread, so that a slow disk holds up no other request of this process."""
     gevent.get_hub().threadpool.apply(os.fsync, (descriptor,))
 
 
@@ -167,5 +169,5 @@ def _errors() -> Iterator[None]:
 
 
 def files_html(files: tuple[File, ...]) -> str:
-    """What is shown of a message's files."""
-    return "<br>".join(file_html(one.name, one.type, one.link, one.size) for one in files)
+    """The HTML of a message's files."""
+    return "<br>".join(file_html(file.name, file.type, file.link, file.size) for file in files)

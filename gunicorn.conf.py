@@ -10,7 +10,7 @@ from typing import Any
 from settings import SettingsError, load_settings
 
 try:
-    load_settings()  # said here in one line, rather than by every worker with a traceback
+    load_settings()  # a fault is said here in one line, not by every worker with a traceback
 except SettingsError as error:
     sys.exit(f"sitechat: {error}")
 
@@ -23,8 +23,8 @@ bind = "127.0.0.1:8080"
 worker_class = "gevent"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 10_000
-graceful_timeout = 5  # seconds; idle connections are waited for, too
-keepalive = 30  # less often cuts off a request that is just under way
+graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
+keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
 loglevel = level.lower()
@@ -48,7 +48,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def watch(worker: Any) -> None:
-    """End streams and jobs as soon as gunicorn's worker is told to: it waits for open answers."""
+    """End streams and jobs as soon as gunicorn stops the worker, which waits for open streams."""
     while worker.alive:
         time.sleep(0.2)
     stop.set()

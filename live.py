@@ -1,8 +1,8 @@
-"""Who listens to which chat in this process, and how processes tell each other of writes.
+"""Streams: which chats this process listens to, and when a stream reads the store.
 
-A stream asks the store for its chat's changes after the last one it gave, so what it gives is
-exact whoever wrote it and whatever hint was lost. Hints only make it look at once: a datagram to
-each process after a commit; without one it looks every second. Knows nothing of HTTP or Bitrix24.
+A stream asks the store for its chat's changes after the last one it gave, so it misses nothing,
+whichever process wrote. Hints only make it read at once: a datagram to each process after a
+commit; without one it reads within a second. Knows nothing of HTTP or Bitrix24.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from store.records import Message
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 20.0
-LOOK_SECONDS = 1.0  # where no hint arrives
-STREAMS_A_CHAT = 10  # in one process; the oldest ends for the next
-EVENTS_A_LOOK = 50
+LOOK_SECONDS = 1.0  # between two reads of the store, if no hint arrives
+STREAMS_A_CHAT = 10  # in one process; one more ends the oldest
+EVENTS_A_LOOK = 50  # messages in one read of the store
 
 
 class Listener:
-    """One stream's bell."""
+    """One stream. Its `bell` is set when it has to read the store."""
 
     def __init__(self) -> None:
         self.bell = threading.Event()
@@ -36,7 +36,7 @@ class Listener:
 
 
 class Live:
-    """The listeners of one process. `run` must run for them to hear anything."""
+    """The listeners of one process. Their bells are set only while `run` runs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -48,11 +48,11 @@ class Live:
     def follow(self, chat_id: str, after: int | None) -> Iterator[Message | None]:
         """The chat's messages as they change, in the order of their changes.
 
-        Begins after the revision `after`, or with what comes next when that is None. None is a
-        heartbeat: one at once, then every 20 seconds without a message. Ends when the process does,
-        or when the chat is over: whoever listens finds its successor by asking anew.
+        Begins after the revision `after`, or with the next change if that is None. Yields None as
+        a heartbeat: one at once, then one after every 20 seconds without a message. Ends when the
+        process ends or the chat is over; a new request then finds the visitor's new chat.
         """
-        # Heard before the first look, so that nothing falls between.
+        # Listen before the first read, so that no change between the two is missed.
         listener = self._add(chat_id)
         try:
             seen = self._store.messages.revision() if after is None else after
@@ -87,7 +87,7 @@ class Live:
             del self._listeners[chat_id]
 
     def run(self, stop: threading.Event) -> None:
-        """Ring for every change, whoever made it, until `stop`; then end all streams."""
+        """Until `stop`, set the bells of chats that any process changed; then end all streams."""
         with contextlib.closing(self._store.database.hints()) as hints:
             while not stop.is_set():
                 hints.wait(LOOK_SECONDS)
@@ -99,7 +99,7 @@ class Live:
         self.close()
 
     def close(self) -> None:
-        """End all streams, so that the process can end; browsers come back to the next."""
+        """End all streams, so that the process can end; browsers connect to another process."""
         self._closed = True
         for listeners in list(self._listeners.values()):
             for listener in list(listeners):
@@ -107,11 +107,11 @@ class Live:
 
     def _look(self) -> None:
         if not self._listeners:
-            self._seen = 0  # whoever comes looks for himself
+            self._seen = 0  # a new listener reads the store itself
             return
         if not self._seen:
             self._seen = self._store.messages.revision()
-            changed = set(self._listeners)  # what was written meanwhile
+            changed = set(self._listeners)  # all: we do not know what was written since they came
         else:
             self._seen, changed = self._store.messages.chats_changed_after(self._seen)
         self._deletions, deleted = self._store.chats.deleted_after(self._deletions)

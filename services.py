@@ -1,4 +1,4 @@
-"""The parts of one running application, and its jobs beside the answering of requests."""
+"""The parts of one running application, and its background jobs."""
 
 import logging
 import threading
@@ -23,8 +23,8 @@ from store.database import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-NOTE_SECONDS = 2.0  # between two notes of what was turned away
-ABANDONED_SECONDS = 86_400.0  # after so long a file without a message is one that a crash left
+NOTE_SECONDS = 2.0  # between two writes of the refusal counts
+ABANDONED_SECONDS = 86_400.0  # a file that is older and has no message was left by a crash
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Services:
     worker: Worker
     live: Live
     files: Files
-    refused: Counter[str] = field(default_factory=Counter)  # since the last note
-    lost: threading.Event = field(default_factory=threading.Event)  # an event, perhaps
+    refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
+    lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """All parts, wired; nothing runs yet."""
+        """All parts, connected to each other; nothing runs yet."""
         store = Store(settings.storage.url, ROOT, RENDERER)
         bitrix = Bitrix(settings.bitrix24, StoredTokens(store), settings.delivery.timeout_seconds)
         proof = Proof(settings, store, bitrix)
@@ -54,7 +54,7 @@ class Services:
         return cls(settings, store, bitrix, connector, proof, worker, Live(store), files)
 
     def store_is_new(self) -> bool:
-        """Whether the store could not be used so far; an install makes it or says why not."""
+        """Whether the store cannot be opened yet; an install makes it or says why not."""
         try:
             self.store.open()
         except StoreUnavailable:
@@ -62,7 +62,7 @@ class Services:
         return False
 
     def note_refusals(self, stop: threading.Event) -> None:
-        """Take the counts to the store now and then: a flood of forgeries is no flood of writes."""
+        """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
         while not stop.wait(NOTE_SECONDS):
             counts, lost = dict(self.refused), self.lost.is_set()
             self.refused.clear()
@@ -70,15 +70,17 @@ class Services:
             try:
                 if counts:
                     self.store.limits.add_refusals(counts, time.time())
-                if lost:  # the delivery worker looks for it in the portal's history
+                    counts = {}
+                if lost:  # a recovery looks for the event in the portal's history
                     self.store.notes.events_lost_at.set(time.time())
             except StoreUnavailable as error:
                 log.error("the store cannot be used: %s", error)
+                self.refused.update(counts)
                 if lost:
                     self.lost.set()
 
     def work(self, stop: threading.Event) -> None:
-        """What a server does beside answering, all at once; it ends soon after `stop` is set."""
+        """Run all background jobs, each in a thread; returns soon after `stop` is set."""
         jobs: dict[str, Callable[[threading.Event], None]] = {
             "live": self.live.run,
             "refusals": self.note_refusals,
@@ -90,7 +92,7 @@ class Services:
         self.worker.run(stop)
 
     def render_again(self, stop: threading.Event) -> None:
-        """Give messages that an earlier renderer wrote their HTML of now."""
+        """Render messages again whose HTML was made by an earlier renderer."""
         try:
             count = render_outdated(self.store, stop)
         except StoreUnavailable as error:

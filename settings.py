@@ -1,6 +1,6 @@
 """`config.toml` and the environment, read into one frozen and checked object.
 
-A key that is not known is refused with the nearest one that is, so a typing error never
+An unknown key is refused, and the error names the nearest known key: a typing error never
 silently means the default. Knows nothing of Flask, the store or Bitrix24's methods.
 """
 
@@ -69,7 +69,7 @@ def _is_loopback(host: str) -> bool:
 
 def _store_url(value: str) -> str:
     if not re.fullmatch(r"sqlite:///.+", value):
-        scheme = value.partition(":")[0][:20]  # no more of it: it may hold a password
+        scheme = value.partition(":")[0][:20]  # the rest may hold a password
         raise ValueError(f'use sqlite:///path/to/file.db, not "{scheme}:..."')
     return value
 
@@ -114,7 +114,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Bitrix24(Section):
+class Bitrix24Settings(Section):
     portal: WebUrl = ""
     client_id: str = ""
     client_secret: SecretStr = SecretStr("")
@@ -127,28 +127,27 @@ class Bitrix24(Section):
         return bool(self.portal and self.client_id and self.client_secret.get_secret_value())
 
 
-class Connector(Section):
+class ConnectorSettings(Section):
     id: str = Field(default="example_connector_1", pattern=r"^[a-z0-9_]{1,60}$")
     name: str = Field(default="ExampleSiteChat", min_length=1, max_length=255)
     widget_name: str = "ExampleSiteChatWidget"
     widget_uri: WebUrl | None = None  # None: the chat page; "": connector.data.set is skipped
 
 
-class Chat(Section):
+class ChatSettings(Section):
     title: str = Field(default="Chat with us", min_length=1, max_length=100)
     language: Literal["auto", "en", "ru"] = "auto"
     sites: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_json_list)] = ()
     identity_secret: Annotated[SecretStr, AfterValidator(_long_secret)] = SecretStr("")
-    message_limit: PositiveInt = Field(
-        default=20_000, le=20_000
-    )  # characters; the portal cuts more
+    # Characters; the portal cuts a longer text.
+    message_limit: PositiveInt = Field(default=20_000, le=20_000)
     session_days: PositiveInt = 365
     accent: str = Field(default="", pattern=r"^(#[0-9A-Fa-f]{6})?$")
     consent: str = Field(default="", max_length=2000)
     consent_link: WebUrl = ""
 
 
-class Files(Section):
+class FilesSettings(Section):
     enabled: bool = True
     megabytes: PositiveInt = Field(default=20, le=1000)  # of one file
     types: Annotated[tuple[Ending, ...], NoDecode, BeforeValidator(_json_list)] = (
@@ -162,32 +161,32 @@ class Files(Section):
         return self.megabytes << 20
 
 
-class Delivery(Section):
+class DeliverySettings(Section):
     retry_seconds: PositiveFloat = 1.0  # after the first failure; doubles each time
     retry_limit_seconds: PositiveFloat = 60.0  # the longest pause
     timeout_seconds: PositiveFloat = 70.0  # of a send; the portal itself ends a call after 60
-    settle_seconds: PositiveFloat = 10.0  # a portal that hung up may still be storing so long
-    unconfirmed: Literal["repeat", "keep"] = "repeat"  # when nobody can say whether it arrived
+    settle_seconds: PositiveFloat = 10.0  # after a lost answer the portal may still store so long
+    unconfirmed: Literal["repeat", "keep"] = "repeat"  # if nobody can tell whether it arrived
 
 
-class Recovery(Section):
-    seconds: PositiveFloat = 180.0  # between two looks for answers whose events were lost
-    active_hours: PositiveFloat = 168.0  # quiet for so long, a conversation is looked after
+class RecoverySettings(Section):
+    seconds: PositiveFloat = 180.0  # between two recoveries of answers whose events were lost
+    active_hours: PositiveFloat = 168.0  # a recovery reads chats until they are quiet for so long
 
 
-class Limits(Section):
+class LimitsSettings(Section):
     visitor_per_minute: PositiveInt = 300  # messages
     address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
-    installs_per_minute: PositiveInt = 60  # installs and connects that an address may claim
-    failed_proofs_per_minute: PositiveInt = 30  # tokens of anybody that the portal may not know
-    visits_per_minute: PositiveInt = 6  # plain visits of /install that do real work
+    installs_per_minute: PositiveInt = 60  # installs and connects from one address
+    failed_proofs_per_minute: PositiveInt = 30  # unknown tokens, from all addresses together
+    visits_per_minute: PositiveInt = 6  # visits of /install that register us, from all addresses
 
 
-class Server(Section):
-    proxies: int = Field(default=0, ge=0, le=10)  # in front of us, that add X-Forwarded-For
+class ServerSettings(Section):
+    proxies: int = Field(default=0, ge=0, le=10)  # how many in front of us add X-Forwarded-For
 
 
-class Storage(Section):
+class StorageSettings(Section):
     url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///chats/chats.db"
     files: str = Field(default="chats/files", min_length=1)
 
@@ -200,15 +199,15 @@ class Settings(BaseSettings):
     )
 
     public_url: GivenUrl = "http://127.0.0.1:8080"
-    bitrix24: Bitrix24 = Bitrix24()
-    connector: Connector = Connector()
-    chat: Chat = Chat()
-    files: Files = Files()
-    delivery: Delivery = Delivery()
-    recovery: Recovery = Recovery()
-    limits: Limits = Limits()
-    server: Server = Server()
-    storage: Storage = Storage()
+    bitrix24: Bitrix24Settings = Bitrix24Settings()
+    connector: ConnectorSettings = ConnectorSettings()
+    chat: ChatSettings = ChatSettings()
+    files: FilesSettings = FilesSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    recovery: RecoverySettings = RecoverySettings()
+    limits: LimitsSettings = LimitsSettings()
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -219,7 +218,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The environment comes before the file, whose values arrive as arguments.
+        # The environment wins over the file, whose values come as arguments.
         return EnvSettingsSource(settings_cls), init_settings
 
     @property
@@ -229,7 +228,7 @@ class Settings(BaseSettings):
 
     @property
     def prefix(self) -> str:
-        """The path below which the application lives; empty when it has the host to itself."""
+        """The path below which the application lives; "" if it lives at the host's root."""
         return urlsplit(self.public_url).path
 
     @property
@@ -238,7 +237,7 @@ class Settings(BaseSettings):
 
     @property
     def widget_uri(self) -> str:
-        """Where Bitrix24 sends people who choose this chat; empty when it shall not be told."""
+        """Where Bitrix24 sends people who choose this chat; "" if Bitrix24 is told no address."""
         uri = self.connector.widget_uri
         return f"{self.public_url}/" if uri is None else uri
 
@@ -287,31 +286,31 @@ def known_keys() -> list[str]:
 
 
 def _unknown_keys(values: dict[str, Any]) -> list[str]:
-    given = []
+    given_keys = []
     for name, value in values.items():
         if isinstance(value, dict):
-            given += [f"{name}.{key}" for key in value]
+            given_keys += [f"{name}.{key}" for key in value]
         else:
-            given.append(name)
-    return [_did_you_mean(key, known_keys()) for key in given if key not in known_keys()]
+            given_keys.append(name)
+    return [_did_you_mean(key, known_keys()) for key in given_keys if key not in known_keys()]
 
 
 def _unknown_environment() -> list[str]:
-    known = [_variable(key) for key in known_keys()]
-    given = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
-    return [_did_you_mean(key, known) for key in given if key.upper() not in known]
+    names = [_variable(key) for key in known_keys()]
+    variables = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
+    return [_did_you_mean(key, names) for key in variables if key.upper() not in names]
 
 
 def _variable(key: str) -> str:
     return PREFIX + key.replace(".", "__").upper()
 
 
-def _did_you_mean(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+def _did_you_mean(key: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     return f"{key} is unknown" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _explain(fault: Any) -> str:
-    """One fault of pydantic's as `key: what is wrong`; the value stays out, it may be a secret."""
+    """An error of pydantic as `key: what is wrong`, without the value, which may be a secret."""
     key = ".".join(str(part) for part in fault["loc"])
     return f"{key}: {fault['msg'].removeprefix('Value error, ')}"

@@ -42,6 +42,6 @@ def database_of(url: str, root: Path) -> Database:
     """The database of an address such as `sqlite:///chats/chats.db`, relative to `root`."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
-        scheme = url.partition(":")[0][:20]  # no more of it: it may hold a password
+        scheme = url.partition(":")[0][:20]  # the rest may hold a password
         raise ValueError(f'storage.url: use sqlite:///path/to/file.db, not "{scheme}:..."')
     return SQLite(root / path, MIGRATIONS)

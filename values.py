@@ -10,7 +10,8 @@ import re
 MAX_URL = 2048
 LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
 URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
-AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"  # the sentence's, where it ends one
+# At the end of an address these belong to the sentence.
+AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"
 WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[\w*+\])++=)*+"  # brackets as in ?a[id]=1
 SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
     r"(?ai:https?)://[^\s\x00-,/:-@\[-^`{-\x7f]++(?::[0-9]{1,5}+)?(?:[/?#][^\s<>\"`\\]*+)?"
@@ -32,16 +33,16 @@ RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a
 
 
 def link(url: str) -> str | None:
-    """The opening tag of a link; None where the address may not be one."""
+    """The opening tag of a link; None if the address is not allowed."""
     safe = is_safe(SAFE_WEB_URL, url) or is_safe(SAFE_CONTACT, url)
     return f'<a href="{html.escape(url)}">' if safe else None
 
 
 def image(url: str, css: str, title: str = "") -> str | None:
-    """A picture of the web; None where the address may not be one."""
+    """A picture as HTML; None unless its address is a safe one with https."""
     if not is_safe(SAFE_WEB_URL, url) or not url.lower().startswith("https:"):
         return None
-    # Whoever does not see it gets its title, or its file's name.
+    # The alternative text is the title, or the name of the file.
     name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]
     tooltip = f' title="{html.escape(title)}"' if title else ""
     source, name = html.escape(url), html.escape(name)
@@ -49,13 +50,13 @@ def image(url: str, css: str, title: str = "") -> str | None:
 
 
 def is_safe(pattern: re.Pattern[str], url: str) -> bool:
-    """Whether the address is all that it looks like."""
-    # isprintable() refuses what cannot be seen: joiners, marks of direction, odd spaces.
+    """Whether the address has the pattern and hides nothing."""
+    # isprintable() refuses invisible characters: joiners, marks of direction, odd spaces.
     return len(url) <= MAX_URL and url.isprintable() and pattern.fullmatch(url) is not None
 
 
 def without_punctuation(url: str) -> str:
-    """The address without the end of the sentence it stands in."""
+    """The address without the punctuation of the sentence that it ends."""
     unopened = url.count(")") - url.count("(")
     end = len(url)
     while url[end - 1] in AFTER_URL or (url[end - 1] == ")" and unopened > 0):
@@ -65,7 +66,7 @@ def without_punctuation(url: str) -> str:
 
 
 def phone(number: str) -> str:
-    """The address by which a telephone is called; empty for what is no number."""
+    """The tel: address of a telephone number; "" for a text that is no such number."""
     return "tel:" + re.sub("[^0-9+]", "", number) if PHONE.fullmatch(number) else ""
 
 

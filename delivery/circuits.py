@@ -9,9 +9,9 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from settings import Delivery as DeliverySettings
+from settings import DeliverySettings
 
-Kind = Literal["message", "confirmation", "look"]  # of calls: a look asks what has arrived
+Kind = Literal["message", "confirmation", "lookup"]  # of calls: a look asks what has arrived
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import logging
 from itertools import groupby
 
 from delivery.circuits import Scope
+from delivery.context import Context
 from delivery.health import reached
 from delivery.lookup import Findings, Lookup, Run, can_be_asked
-from delivery.parts import Parts
 from delivery.reaction import (
     NO_FILE,
     NO_REPLY,
@@ -20,50 +20,59 @@ from store.records import Delivery, Outcome
 
 log = logging.getLogger(__name__)
 
-CHATS_A_LOOK = 50
-LOOK = Scope("look")
+CHATS_A_LOOKUP = 50
+LOOKUP = Scope("lookup")
 
 
 class Doubt:
-    def __init__(self, parts: Parts) -> None:
-        self._settings = parts.settings.delivery
-        self._store = parts.store
-        self._bitrix = parts.bitrix
-        self._clock = parts.clock
-        self._health = parts.health
-        self._quarantine = parts.quarantine
-        self._lines = parts.lines
-        self._recorder = parts.recorder
-        self._lookup = Lookup(parts.bitrix, parts.settings.connector.id, parts.health.count_call)
-        self._answers = False  # the portal has answered since the latest settling began
+    def __init__(self, context: Context) -> None:
+        self._settings = context.settings.delivery
+        self._store = context.store
+        self._bitrix = context.bitrix
+        self._clock = context.clock
+        self._health = context.health
+        self._quarantine = context.quarantine
+        self._lines = context.lines
+        self._recorder = context.recorder
+        self._lookup = Lookup(
+            context.bitrix, context.settings.connector.id, context.health.count_call
+        )
+        self._answers = False  # whether the portal has answered a lookup of this step
 
     def due(self, now: float) -> list[Delivery]:
-        """Messages in doubt, each chat's from its oldest on, of which to ask now."""
-        if self._health.circuits.is_open(LOOK, now):
+        """Messages in doubt that are due for a lookup, each chat's from its oldest on."""
+        if self._health.circuits.is_open(LOOKUP, now):
             return []
-        in_doubt = self._store.queue.messages_in_doubt(now, CHATS_A_LOOK)
-        if not in_doubt and self._health.tells_of("look") and not self._store.queue.is_in_doubt():
-            self._health.fault_is_over()  # nothing is left to look for
+        in_doubt = self._store.queue.messages_in_doubt(now, CHATS_A_LOOKUP)
+        if not in_doubt and self._health.reports("lookup") and not self._store.queue.is_in_doubt():
+            self._health.fault_is_over()  # no message is in doubt any more
         return in_doubt
 
-    def settle(self, in_doubt: list[Delivery]) -> None:
-        """Look at the newest messages of all their dialogs, then search one dialog further back.
+    def resolve(self, in_doubt: list[Delivery]) -> None:
+        """Read the newest messages of all their dialogs, then search one dialog further back.
 
-        Only one: other work waits for its turn, and the next call searches the next dialog.
+        Only one dialog a step, because other work waits for its turn.
         """
-        runs = [list(run) for _, run in groupby(in_doubt, key=lambda one: (one.chat.id, one.line))]
+        runs = [
+            list(run)
+            for _, run in groupby(in_doubt, key=lambda delivery: (delivery.chat.id, delivery.line))
+        ]
         self._answers = False
         try:
-            newest = self._lookup.look_at_newest(runs)
+            newest = self._lookup.read_newest(runs)
         except BitrixError as error:
-            self._not_settled(in_doubt, error, LOOK)
+            self._put_off(in_doubt, error, LOOKUP)
             return
         self._answers = newest is not None
         concluded: list[Run] = []
         may_search = True
         for run in runs:
-            found = {one.id: newest[one.id] for one in run if newest and one.id in newest}
-            missing = [one for one in run if one.id not in found]
+            found = {
+                delivery.id: newest[delivery.id]
+                for delivery in run
+                if newest and delivery.id in newest
+            }
+            missing = [delivery for delivery in run if delivery.id not in found]
             if missing and can_be_asked(run[0]):
                 if not may_search:
                     continue
@@ -73,7 +82,7 @@ class Doubt:
                 except BitrixError as error:
                     # A dialog that cannot be read holds up no other while others can be.
                     alone = newest is not None and error.reach in (Reach.ITEM, Reach.LINE)
-                    self._not_settled(missing, error, _look_at(run) if alone else LOOK)
+                    self._put_off(missing, error, _lookup_of(run) if alone else LOOKUP)
                     if not alone:
                         return
                     continue
@@ -81,43 +90,46 @@ class Doubt:
                 return
             concluded.append(run)
         if self._answers:
-            self._health.works("look", *map(_look_at, concluded))
+            self._health.works("lookup", *map(_lookup_of, concluded))
 
     def _search(self, run: Run, missing: list[Delivery]) -> Findings:
         findings = self._lookup.search(run, missing)
         self._answers = True
         return findings
 
-    def _not_settled(self, deliveries: list[Delivery], error: BitrixError, scope: Scope) -> None:
-        log.warning("%s: %s (%d to settle)", error.method, error.code, len(deliveries))
+    def _put_off(self, deliveries: list[Delivery], error: BitrixError, scope: Scope) -> None:
+        log.warning("%s: %s (%d in doubt)", error.method, error.code, len(deliveries))
         due = self._health.failed(error, scope)
         if error.cause is Cause.NOT_A_PORTAL:
-            self._health.tell(reached(error, scope), error)
+            self._health.report(reached(error, scope), error)
         self._recorder.record(
-            [Outcome(one, "in doubt", one.error, due, attempted=False) for one in deliveries]
+            [
+                Outcome(delivery, "in doubt", delivery.error, due, attempted=False)
+                for delivery in deliveries
+            ]
         )
 
     def _conclude_all(self, run: Run, found: Findings) -> bool:
-        """End, repeat or put off each, now that as much is known of it as can be known.
+        """Conclude each delivery of the run: it has arrived, is sent again, or is looked up later.
 
-        False where the portal answers nothing at all now.
+        False while the portal answers nothing at all.
         """
         for delivery in run:
             try:
                 self._conclude(delivery, found.get(delivery.id, "hidden"))
             except BitrixError as error:
-                self._not_settled([delivery], error, LOOK)
+                self._put_off([delivery], error, LOOKUP)
                 return False
         return True
 
     def _conclude(self, delivery: Delivery, found: Finding) -> None:
         now = self._clock.now()
         since = delivery.called_at or now
-        settled_at = since + self._settle_seconds(delivery, found)
+        settle_time_ends = since + self._settle_seconds(delivery, found)
         names_sessions = bool(self._store.notes.names_sessions.get())
         message_id = delivery.message.id
         outcome = Outcome(delivery, "queued", NO_REPLY, attempted=False)  # to be sent again
-        match to_finding(delivery, found, now >= settled_at, names_sessions):
+        match to_finding(delivery, found, now >= settle_time_ends, names_sessions):
             case "arrived":
                 log.info("message %d had arrived, its answer was lost", message_id)
                 outcome = Outcome(delivery, "delivered")
@@ -128,7 +140,7 @@ class Doubt:
                 self._lines.works(delivery.line or 0)
             case "not known yet":
                 pause = self._health.circuits.pause(delivery.attempts)
-                due = look_again_at(now, since, settled_at, pause)
+                due = look_again_at(now, since, settle_time_ends, pause)
                 outcome = Outcome(delivery, "in doubt", delivery.error, due, attempted=False)
             case "nobody can tell" if self._is_given_up(delivery):
                 log.warning("message %d may have arrived; it is not sent again", message_id)
@@ -143,7 +155,7 @@ class Doubt:
         self._recorder.record([outcome])
 
     def _settle_seconds(self, delivery: Delivery, found: Finding) -> float:
-        """How long after the call the portal may still store the message, or name its dialog."""
+        """How long after the call the portal may still store the message or name its dialog."""
         seconds = self._settings.settle_seconds
         if may_go_on(delivery.error):
             seconds = max(seconds, self._settings.timeout_seconds)
@@ -152,9 +164,10 @@ class Doubt:
         return seconds
 
     def _is_given_up(self, delivery: Delivery) -> bool:
-        """Whether a message of which nobody can tell is not sent again: a repeat may double it.
+        """Whether a message that nobody can tell of is given up instead of sent again.
 
-        Raises BitrixError while the portal answers nothing at all: then none is repeated.
+        A repeat may double it. Raises BitrixError while the portal answers nothing at all: then
+        it is neither repeated nor given up.
         """
         if self._settings.unconfirmed == "keep":
             return True
@@ -165,6 +178,6 @@ class Doubt:
         return self._quarantine.repeated_in_vain(delivery)
 
 
-def _look_at(run: Run) -> Scope:
-    """The look at one chat's dialog."""
-    return Scope("look", chat=run[0].chat.id)
+def _lookup_of(run: Run) -> Scope:
+    """Lookups in one chat's dialog."""
+    return Scope("lookup", chat=run[0].chat.id)

@@ -1,7 +1,7 @@
-"""Whether the portal may be called now, and what the admin is told while it may not.
+"""Whether the portal may be called now, and which fault the admin is shown while it may not.
 
 Every call is counted in the bucket; every failure opens the circuit that its error reaches; every
-success closes the circuits above it. Knows nothing of what is sent.
+success closes the circuits that contain it. Knows nothing of what is sent.
 """
 
 import logging
@@ -10,9 +10,9 @@ from delivery.bucket import Bucket
 from delivery.circuits import PORTAL, Circuits, Kind, Scope
 from delivery.clock import STOPPED_SECONDS, Clock
 from rest.errors import BitrixError, OutcomeUnknown, Reach, Refused, SetupFault, TryLater
-from settings import Delivery as DeliverySettings
+from settings import DeliverySettings
 from storage import Store
-from store.records import Fault
+from store.records import ReportedFault
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +24,21 @@ class Health:
         self._clock = clock
         self.circuits = Circuits(settings)
         self._bucket = Bucket()
-        self._told: Scope | None = None  # whose standstill the admin is told of
+        self._reported: Scope | None = None  # the scope whose fault the admin's page shows
         self._failing_since: float | None = None
         self._events_lost_since: float | None = None
         self._is_back = False
 
     def begin(self) -> None:
-        """A fault that whoever sent before us has told the admin ends with our first success."""
+        """A fault that the worker before us reported ends with our first success."""
         if self._store.notes.fault.get():
-            self._told = PORTAL
+            self._reported = PORTAL
 
     def may_call(self, now: float) -> bool:
         return not self.circuits.is_open(PORTAL, now) and self._bucket.wait_seconds(now) <= 0
 
     def count_call(self) -> None:
-        """Before each call, whoever makes it."""
+        """Must be called before each call to the portal."""
         self._bucket.count_call(self._clock.now())
 
     def failed(self, error: BitrixError, line_scope: Scope) -> float:
@@ -51,7 +51,7 @@ class Health:
         self.note_limit(error)
         scope = reached(error, line_scope)
         if isinstance(error, SetupFault):
-            self.tell(scope, error)
+            self.report(scope, error)
             self.circuits.failed(scope, now, at_least=self._settings.retry_limit_seconds)
             return now
         if isinstance(error, TryLater | OutcomeUnknown) and self._failing_since is None:
@@ -65,7 +65,7 @@ class Health:
     def works(self, kind: Kind, *scopes: Scope) -> None:
         """A call of this kind, and of these scopes, did what it should."""
         self.circuits.close(PORTAL, Scope(kind), *scopes)
-        if self._told in (PORTAL, Scope(kind), *scopes):
+        if self._reported in (PORTAL, Scope(kind), *scopes):
             self.fault_is_over()
         since, self._failing_since = self._failing_since, None
         if since is not None:
@@ -73,30 +73,30 @@ class Health:
             if self._clock.now() - since > STOPPED_SECONDS:
                 self._events_lost_since = since
 
-    def tell(self, scope: Scope, error: BitrixError) -> None:
-        """Let the admin know what stands still, until it works again."""
-        self._told = scope
-        self._store.notes.fault.set(Fault(error.method, error.code))
+    def report(self, scope: Scope, error: BitrixError) -> None:
+        """Show the admin what stands still, until a call of this scope works again."""
+        self._reported = scope
+        self._store.notes.fault.set(ReportedFault(error.method, error.code))
 
     def fault_is_over(self) -> None:
-        self._told = None
+        self._reported = None
         self._store.notes.fault.clear()
 
-    def tells_of(self, kind: Kind) -> bool:
-        """Whether the admin is told that calls of this kind stand still, all or some of them."""
-        return self._told is not None and self._told.kind == kind
+    def reports(self, kind: Kind) -> bool:
+        """Whether the admin is shown that calls of this kind stand still, all or some of them."""
+        return self._reported is not None and self._reported.kind == kind
 
     def mended(self) -> bool:
-        """Somebody has mended the set-up: try everything at once. Whether anything stood still."""
-        if self._told is None:
+        """Somebody has mended the set-up: try all at once; returns whether anything waited."""
+        if self._reported is None:
             return False
         self.circuits.close_all()
         return True
 
     def comes_back(self) -> tuple[bool, float | None]:
-        """Whether the portal has come back since we last asked; since when its events are lost.
+        """Whether the portal has come back since the last question; since when events may be lost.
 
-        While it could not be reached from here, we may not have been reachable from there.
+        While we could not reach the portal, the portal may not have reached us either.
         """
         back, since = self._is_back, self._events_lost_since
         self._is_back, self._events_lost_since = False, None
@@ -104,12 +104,12 @@ class Health:
 
 
 def reached(error: BitrixError, line_scope: Scope) -> Scope:
-    """The scope that an error concerns, of a call that was made for `line_scope`."""
+    """The scope that an error concerns, when the call was made for `line_scope`."""
     if error.reach is Reach.PORTAL:
         return PORTAL
     return Scope(line_scope.kind) if error.reach is Reach.METHOD else line_scope
 
 
 def names_no_cause(error: BitrixError) -> bool:
-    """Whether the call was refused as a whole, and one of its items may be the reason."""
+    """Whether the call was refused as a whole, so that one of its items may be the reason."""
     return isinstance(error, Refused) and error.reach is Reach.ITEM

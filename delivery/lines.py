@@ -1,8 +1,8 @@
 """Which line a chat's messages take, and which lines are avoided because they take none.
 
 A chat keeps the line it began on while that line is connected; a new chat takes the line connected
-last. A line that is connected and takes nothing all the same, as one that was deleted at the
-portal, is used only where there is no other (docs/bitrix24.md, section 4).
+last. A connected line that takes no message (because it was deleted at the portal, for example) is
+used only where there is no other (docs/bitrix24.md, section 4).
 """
 
 import logging
@@ -14,13 +14,16 @@ from store.records import Chat
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 3  # of one chat in which a line took nothing, before the chat avoids the line
+ROUNDS = 3  # in which a line took nothing of a chat, before the chat avoids the line
 CHATS_FAILED = 2  # chats that avoid a line, before all others avoid it too
 
 
 @dataclass
 class Failures:
-    """Rounds in which a line took nothing: said by the portal of the line, or seen in a chat."""
+    """Rounds in which a line took nothing.
+
+    Those of the line itself, which the portal called inactive, and those of single chats.
+    """
 
     of_the_line: int = 0
     of_chats: Counter[str] = field(default_factory=Counter)
@@ -33,11 +36,11 @@ class Lines:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._failures: defaultdict[int, Failures] = defaultdict(Failures)
-        self._told: dict[int, str] = {}  # what the admin is told: the error code by line
+        self._reported: dict[int, str] = {}  # what the admin is shown: the error code by line
 
     def begin(self) -> None:
-        """Read what whoever sent before us has told the admin."""
-        self._told = self._store.notes.dead_lines.get() or {}
+        """Read which dead lines the worker before us reported."""
+        self._reported = self._store.notes.dead_lines.get() or {}
 
     def line_for(self, chat: Chat) -> int | None:
         """The line for the chat's next message; None while no line is connected."""
@@ -50,8 +53,8 @@ class Lines:
     def _may_take(self, line: int, chat: Chat) -> bool:
         """Whether the line has not failed, for this chat or for everybody.
 
-        What came to nothing in one other chat may be that chat's fault, so a chat with a dialog on
-        the line stays until its own messages fail.
+        A failure in one other chat may be that chat's own fault, so a chat that has a dialog on the
+        line stays until its own messages fail.
         """
         failures = self._failures.get(line)
         if failures is None:
@@ -64,33 +67,33 @@ class Lines:
     def not_active(self, line: int, code: str) -> None:
         """The portal calls the line inactive."""
         self._failures[line].of_the_line += 1
-        self._tell(line, code)
+        self._report(line, code)
 
     def took_nothing(self, line: int, chat_id: str, attempts: int, code: str) -> None:
-        """A message came to nothing on the line, at its so many-th attempt.
+        """The line did not take a message, which had `attempts` attempts so far.
 
         Messages of one chat that fail side by side are one round: rounds never exceed attempts.
         """
         failures = self._failures[line]
         rounds = failures.of_chats[chat_id]
         failures.of_chats[chat_id] = max(rounds, min(rounds + 1, attempts))
-        self._tell(line, code)
+        self._report(line, code)
 
     def works(self, line: int) -> None:
         """The line took a message and named a session."""
         self._failures.pop(line, None)
-        if line in self._told:
-            del self._told[line]
-            self._store.notes.dead_lines.set(self._told)
+        if line in self._reported:
+            del self._reported[line]
+            self._store.notes.dead_lines.set(self._reported)
 
     def connected(self) -> None:
-        """An operator connected a line: whatever was wrong with any may be mended."""
+        """An operator connected a line: the fault of every line may be mended now."""
         self._failures.clear()
-        self._told = {}
+        self._reported = {}
         self._store.notes.dead_lines.clear()
 
-    def _tell(self, line: int, code: str) -> None:
-        if self._failures[line].dead() and line not in self._told:
+    def _report(self, line: int, code: str) -> None:
+        if self._failures[line].dead() and line not in self._reported:
             log.error("line %d takes no message (%s)", line, code)
-            self._told[line] = code
-            self._store.notes.dead_lines.set(self._told)
+            self._reported[line] = code
+            self._store.notes.dead_lines.set(self._reported)

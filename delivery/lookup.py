@@ -20,7 +20,7 @@ PAGES = 20  # of 50 messages, newest first; a message that stands further back c
 CLOCKS_DIFFER_SECONDS = 3600.0  # the portal's clock from ours, at most
 
 Run = list[Delivery]  # of one chat on one line, oldest first, from its oldest unfinished one on
-Findings = dict[int, Finding]  # by delivery id; without those of which nothing is known yet
+Findings = dict[int, Finding]  # by delivery id; a delivery not found yet is missing
 
 
 class Lookup:
@@ -31,14 +31,15 @@ class Lookup:
         self._connector = connector
         self._before_call = before_call
 
-    def look_at_newest(self, runs: list[Run]) -> Findings | None:
-        """What the newest messages of all dialogs tell, in one call.
+    def read_newest(self, runs: list[Run]) -> Findings | None:
+        """Read the newest messages of all dialogs in one call.
 
-        None where there was nothing to ask, or the dialogs cannot be read together: perhaps they
-        can be read one by one. Raises TryLater.
+        None where no dialog is known, or the dialogs cannot be read together; they may still be
+        readable one by one. Raises TryLater.
         """
         dialogs = [dialog_of(run[0]).portal_chat_id for run in runs]
-        asked = list(dict.fromkeys(one for one in dialogs if one is not None))[:DIALOGS_A_CALL]
+        asked = list(dict.fromkeys(dialog for dialog in dialogs if dialog is not None))
+        asked = asked[:DIALOGS_A_CALL]
         if not asked:
             return None
         self._before_call()
@@ -58,7 +59,7 @@ class Lookup:
         """Find those of the run that are still missing, wherever in the dialog they stand.
 
         The dialog itself is read, else the session's history: their rights differ (section 12).
-        Raises BitrixError where that cannot be known now.
+        Raises BitrixError where the portal cannot be asked now.
         """
         chat = dialog_of(run[0])
         portal_chat_id, session_id = chat.portal_chat_id, chat.session_id
@@ -67,7 +68,7 @@ class Lookup:
                 portal_chat_id, session_id = self._find_dialog(chat, run[0].line)
             except Refused as error:
                 if error.cause is Cause.NOT_THERE:  # no dialog, no message in it
-                    return {one.id: "absent" for one in missing}
+                    return {delivery.id: "absent" for delivery in missing}
                 _raise_unless_closed(error)
         if portal_chat_id is not None:
             try:
@@ -79,7 +80,7 @@ class Lookup:
                 return self._search_session(session_id, missing)
             except Refused as error:
                 _raise_unless_closed(error)
-        return {one.id: "hidden" for one in missing}
+        return {delivery.id: "hidden" for delivery in missing}
 
     def _find_dialog(self, chat: Chat, line: int | None) -> tuple[int, int | None]:
         self._before_call()
@@ -93,22 +94,22 @@ class Lookup:
             self._before_call()
             page = self._bitrix.dialog_messages(portal_chat_id, before=before)
             findings |= read(page, run, missing)
-            missing = [one for one in missing if one.id not in findings]
+            missing = [delivery for delivery in missing if delivery.id not in findings]
             if not missing:
                 return findings
             before = page[0].id
-        return findings | {one.id: "hidden" for one in missing}
+        return findings | {delivery.id: "hidden" for delivery in missing}
 
     def _search_session(self, session_id: int, missing: list[Delivery]) -> Findings:
         self._before_call()
         history = self._bitrix.session_messages(session_id)
-        return {one.id: _holding(history, one) or "absent" for one in missing}
+        return {delivery.id: _copy_of(delivery, history) or "absent" for delivery in missing}
 
 
 def dialog_of(delivery: Delivery) -> Chat:
-    """The chat with what the portal has told of its dialog on the line the message went to.
+    """The chat, with the portal's ids only if they belong to the line that the message went to.
 
-    Each line has a dialog of its own for the chat (section 5).
+    Each line has its own dialog for the chat (docs/bitrix24.md, section 5).
     """
     chat = delivery.chat
     if delivery.line is None or chat.dialog_line in (None, delivery.line):
@@ -117,18 +118,18 @@ def dialog_of(delivery: Delivery) -> Chat:
 
 
 def can_be_asked(delivery: Delivery) -> bool:
-    """Whether the portal has told us anything by which to find the message's dialog."""
+    """Whether we know any id by which the portal can find the message's dialog."""
     chat = dialog_of(delivery)
-    told = (chat.portal_chat_id, chat.portal_user_id, chat.session_id)
-    return any(one is not None for one in told)
+    ids = (chat.portal_chat_id, chat.portal_user_id, chat.session_id)
+    return any(number is not None for number in ids)
 
 
 def read(page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findings:
-    """What a page of the dialog tells of the wanted deliveries of this run."""
-    oldest = min(one.message.id for one in run)
+    """What a page of the dialog shows of the wanted deliveries of this run."""
+    oldest = min(delivery.message.id for delivery in run)
     findings: Findings = {}
     for delivery in wanted:
-        message = _holding(page, delivery)
+        message = _copy_of(delivery, page)
         if message is not None:
             findings[delivery.id] = message
         elif _goes_back_enough(page, oldest, delivery.message.sent_at):
@@ -136,29 +137,39 @@ def read(page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findin
     return findings
 
 
-def _holding(page: list[HistoryMessage], delivery: Delivery) -> HistoryMessage | None:
-    """The delivery's message. An older one has its id from before a backup was restored."""
+def _copy_of(delivery: Delivery, page: list[HistoryMessage]) -> HistoryMessage | None:
+    """The delivery's message as the portal has it; None where the page does not hold it.
+
+    A message at the portal that is much older than ours and has the same id of ours was sent before
+    our store was replaced by a backup: it is another message.
+    """
     wanted, oldest = wire_id(delivery), delivery.message.sent_at - CLOCKS_DIFFER_SECONDS
-    return next(
-        (one for one in page if wanted in one.connector_mids and one.sent_at >= oldest), None
+    copies = (
+        message
+        for message in page
+        if wanted in message.connector_mids and message.sent_at >= oldest
     )
+    return next(copies, None)
 
 
 def _goes_back_enough(page: list[HistoryMessage], oldest: int, written_at: float) -> bool:
-    """Whether no earlier page of the dialog can hold one of the run.
+    """Whether no earlier page of the dialog can hold a message of the run.
 
     The run begins with the chat's oldest unfinished message. All earlier messages of the chat were
-    finished before this one was first sent, so it comes after them in the dialog. And no message
-    is at the portal before it was written.
+    finished before that message was first sent, so it stands after them in the dialog. And no
+    message is at the portal before it was written.
     """
     if len(page) < PAGE or page[0].sent_at < written_at - CLOCKS_DIFFER_SECONDS:
         return True
-    ours = (int(mid) for one in page for mid in one.connector_mids if mid.isdecimal())
+    ours = (int(mid) for message in page for mid in message.connector_mids if mid.isdecimal())
     return any(mid < oldest for mid in ours)
 
 
 def _raise_unless_closed(error: Refused) -> None:
-    """The portal itself says that we may not read there; anybody else's page says nothing."""
+    """Raise `error` unless the portal itself says that we may not read this dialog.
+
+    The page of a proxy or a firewall says nothing about the dialog.
+    """
     if error.cause is Cause.NOT_A_PORTAL:
         raise error
     log.warning("a dialog is closed to us: %s: %s", error.method, error.code)

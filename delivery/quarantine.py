@@ -1,6 +1,6 @@
-"""Deliveries that the portal may stumble over: each goes alone, after all others.
+"""Deliveries that may make a whole call fail: each goes alone, after all others.
 
-A call that is refused as a whole says nothing of its items. The portal's own trouble is likelier
+A call that is refused as a whole says nothing about its items. The portal's own trouble is likelier
 than a bad message: so a delivery is given up only after it has failed again and again while other
 deliveries of its kind succeeded. Kept in memory: after a restart each has to fail anew.
 """
@@ -12,19 +12,22 @@ from dataclasses import dataclass, field
 from delivery.circuits import Kind
 from store.records import Delivery
 
-STRIKES = 8  # failures of one delivery, alone, while others succeed; then the call is its fault
+STRIKES = 8  # failures of one delivery, alone, while others succeed; then it is given up
 REPEATS = 2  # of one message that may have arrived, before it is given up: each may double it
 
 
 @dataclass
 class Strikes:
-    """Failures of one delivery that count against it, and how many others had passed by then."""
+    """Failures that count against one delivery, and how many calls had succeeded by then."""
 
     count: int = 0
     passed: int | None = None  # None until it has failed once
 
     def add(self, passed: int) -> int:
-        """Count a failure if others have passed since the last one; the first never counts."""
+        """Count a failure if other calls have succeeded since the last one; the first never counts.
+
+        `passed`: how many calls of the same kind have succeeded so far.
+        """
         if self.passed is not None and passed > self.passed:
             self.count += 1
         self.passed = passed
@@ -48,7 +51,7 @@ class Quarantine:
         self._passed[kind] += 1
 
     def isolate(self, deliveries: Iterable[Delivery]) -> None:
-        """One of these spoiled a call for the others: from now on each goes alone."""
+        """One of these made a call fail: from now on each goes alone."""
         for delivery in deliveries:
             self._suspect(delivery).goes_alone = True
 
@@ -71,7 +74,7 @@ class Quarantine:
         return suspect is not None and suspect.refused_alone.passed is not None
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
-        """Whatever became of these, it is settled."""
+        """Forget these deliveries: they have ended."""
         for delivery in deliveries:
             self._suspects.pop(delivery.id, None)
 

@@ -1,4 +1,4 @@
-"""What the portal's word makes of one delivery: the state table of the engine, as pure functions.
+"""What each answer of the portal makes of one delivery: the engine's state table as pure functions.
 
 `docs/architecture.md` shows the same table. Nothing here calls or stores anything.
 """
@@ -28,13 +28,15 @@ def to_result(delivery: Delivery, result: ItemResult, retry_at: float) -> Outcom
     if not result.accepted:
         return Outcome(delivery, "failed", "; ".join(result.errors)[:300])
     if result.session_id is None:
-        known = PortalDialog(None, result.portal_user_id, None)
-        return Outcome(delivery, "in doubt", NO_SESSION, retry_at, dialog=known)
+        user_only = PortalDialog(None, result.portal_user_id, None)
+        return Outcome(delivery, "in doubt", NO_SESSION, retry_at, dialog=user_only)
     return Outcome(delivery, "delivered", dialog=dialog)
 
 
 def to_error(delivery: Delivery, error: BitrixError, due: float) -> Outcome:
-    """A call came to nothing, or its answer was lost; only then the message was attempted.
+    """A call came to nothing, or its answer was lost.
+
+    A lost answer counts as an attempt, because the portal may have the message.
 
     A confirmation is simply repeated: the portal takes the first and ignores the others.
     """
@@ -48,19 +50,19 @@ def to_error(delivery: Delivery, error: BitrixError, due: float) -> Outcome:
 def to_finding(
     delivery: Delivery,
     found: Finding,
-    settled: bool,
+    settle_time_is_over: bool,
     names_sessions: bool,
 ) -> Verdict:
-    """What a look says of a message whose outcome was unknown.
+    """What a lookup shows of a message whose answer was lost.
 
-    `settled`: the portal has had all the time that it may need to store and show it.
-    `names_sessions`: this build of the portal does; builds that never do have taken a message all
-    the same (docs/bitrix24.md, section 4).
+    `settle_time_is_over`: the portal has had the time that it may need to store and show it.
+    `names_sessions`: this build of the portal names the session of a message that it takes. Some
+    builds never do, and take messages all the same (docs/bitrix24.md, section 4).
     """
     if isinstance(found, HistoryMessage):
         missing = has_file(delivery) and not found.files
         return "arrived without its file" if missing else "arrived"
-    if not settled:
+    if not settle_time_is_over:
         return "not known yet"
     if found == "absent":
         return "lost"
@@ -69,9 +71,9 @@ def to_finding(
     return "nobody can tell"
 
 
-def look_again_at(now: float, since: float, settled_at: float, pause: float) -> float:
-    """When to look again for a message of which nothing is known yet."""
-    return min(now + max(pause, (now - since) * LOOK_AGAIN_SHARE), settled_at)
+def look_again_at(now: float, since: float, settle_time_ends: float, pause: float) -> float:
+    """When to look again for a message that the portal does not show yet."""
+    return min(now + max(pause, (now - since) * LOOK_AGAIN_SHARE), settle_time_ends)
 
 
 def has_file(delivery: Delivery) -> bool:

@@ -24,7 +24,7 @@ class Recorder:
         try:
             self._store.queue.record(outcomes, now)
         except StoreUnavailable:
-            self._unrecorded.append(([one for one in outcomes if one.is_final], now))
+            self._unrecorded.append(([outcome for outcome in outcomes if outcome.is_final], now))
             raise
 
     def record_late(self) -> None:

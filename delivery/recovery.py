@@ -1,7 +1,8 @@
 """Finds operators' answers that never reached us in the portal's history.
 
 Bitrix24 posts an event once. What it posted while we were down or slow is read from the dialogs,
-told from visitors' messages and notices (bitrix24.md section 12), stored once and confirmed.
+separated from visitors' messages and notices (docs/bitrix24.md, section 12), stored once and
+confirmed.
 """
 
 import logging
@@ -16,7 +17,7 @@ from files import files_html
 from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
 from storage import Store
-from store.records import Dialog, File, OperatorMessage, Recovery
+from store.records import Dialog, File, LastRecovery, OperatorMessage
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ TRIES = 3  # of a dialog that cannot be read now
 
 
 @dataclass(frozen=True)
-class Recovered:
-    """What one look brought: how many answers of how many dialogs, and which it could not read."""
+class RecoveryResult:
+    """How many answers one recovery found in how many dialogs, and which it could not read."""
 
     answers: int
     dialogs: int
@@ -35,17 +36,17 @@ class Recovered:
 
 @dataclass
 class _Longer:
-    """A dialog whose newest messages do not reach back to where we last were."""
+    """A dialog whose newest page does not reach back to the last message that we compared."""
 
     dialog: Dialog
     messages: list[HistoryMessage]
     pages: int = 1
 
 
-class Look:
-    """One look at the dialogs in which anything happened since then, a call at a time.
+class Recovery:
+    """Reads all dialogs in which anything happened since `since`, one call a step.
 
-    Whoever makes it calls `step` as often as the portal's limit allows, with other work between.
+    The caller makes other work between two steps and keeps the portal's limit.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Look:
         before_call: Callable[[], None] = lambda: None,
         unread: Sequence[Dialog] = (),
     ) -> None:
-        """`unread`: what earlier looks could not read, to be read again whatever its age."""
+        """`unread`: dialogs that earlier recoveries could not read; they are read at any age."""
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
-        dialogs = {one.portal_chat_id: one for one in unread}
-        dialogs |= {one.portal_chat_id: one for one in store.chats.dialogs_in_conversation(since)}
+        dialogs = {dialog.portal_chat_id: dialog for dialog in unread}
+        active = store.chats.dialogs_in_conversation(since)
+        dialogs |= {dialog.portal_chat_id: dialog for dialog in active}
         self._dialogs = deque(dialogs.values())
         self._longer: deque[_Longer] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
@@ -69,8 +71,8 @@ class Look:
         self._count, self._answers = len(dialogs), 0
         self._unread: list[Dialog] = []
 
-    def step(self, now: float) -> Recovered | None:
-        """Make one call; what the look brought, once it is through.
+    def step(self, now: float) -> RecoveryResult | None:
+        """Make one call; returns the result once all dialogs are read, else None.
 
         Raises BitrixError when the portal cannot be asked now: the next step asks again.
         """
@@ -83,13 +85,13 @@ class Look:
         failed = len(self._unread)
         if self._answers or failed:
             log.warning("recovery: %d answers found, %d dialogs failed", self._answers, failed)
-        self._store.notes.recovery.set(Recovery(self._answers, self._count, failed, now))
-        return Recovered(self._answers, self._count, tuple(self._unread))
+        self._store.notes.recovery.set(LastRecovery(self._answers, self._count, failed, now))
+        return RecoveryResult(self._answers, self._count, tuple(self._unread))
 
     def _read_newest(self, now: float) -> None:
         part = list(islice(self._dialogs, DIALOGS_A_CALL if self._batch_failures < TRIES else 1))
         try:
-            pages = self._pages([one.portal_chat_id for one in part])
+            pages = self._pages([dialog.portal_chat_id for dialog in part])
         except BitrixError as error:
             if self._batch_failures >= TRIES and not isinstance(error, TryLater):
                 self._put_last(part[0], error)
@@ -104,7 +106,7 @@ class Look:
                 self._dialogs.append(dialog)
 
     def _put_last(self, dialog: Dialog, error: BitrixError) -> None:
-        """One dialog that cannot be read now must not keep the others from being read."""
+        """Read a dialog that cannot be read now after all others, or give it up."""
         self._dialogs.remove(dialog)
         if self._is_given_up(dialog, error):
             self._fail(dialog, error)
@@ -112,11 +114,11 @@ class Look:
             self._dialogs.append(dialog)
 
     def _pages(self, portal_chat_ids: list[int]) -> Sequence[list[HistoryMessage] | BitrixError]:
-        """The newest messages of each; of one dialog only where `batch` does not work."""
+        """The newest messages of each dialog; one dialog a call where `batch` does not work."""
         self._before_call()
         if self._batch_failures >= TRIES:
             try:
-                return [self._bitrix.dialog_messages(one) for one in portal_chat_ids]
+                return [self._bitrix.dialog_messages(number) for number in portal_chat_ids]
             except Refused as error:
                 return [error]
         try:
@@ -126,7 +128,7 @@ class Look:
             raise
 
     def _read_on(self, now: float) -> None:
-        """The next older page of one dialog."""
+        """Read the next older page of one dialog."""
         longer = self._longer.popleft()
         self._before_call()
         try:
@@ -152,7 +154,7 @@ class Look:
         log.warning("dialog %d cannot be read: %s", dialog.portal_chat_id, error.code)
 
     def _compare(self, read: _Longer, page: list[HistoryMessage], now: float) -> None:
-        """Store what the chat lacks, once the messages reach back to where we last were."""
+        """Store the answers that our chat lacks, once the pages reach the last compared message."""
         dialog, messages = read.dialog, read.messages
         whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id
         if not whole and read.pages <= PAGES_A_DIALOG:
@@ -164,11 +166,11 @@ class Look:
         line = dialog.line or dialog.chat.line or (lines[0] if lines else None)
         if line is None:
             return
-        known = self._store.messages.known_im_message_ids(dialog.chat.id)
+        stored_ids = self._store.messages.known_im_message_ids(dialog.chat.id)
         missed = [
-            _operator_message(dialog, one, line)
-            for one in messages
-            if one.id not in known and was_missed(one)
+            _operator_message(dialog, message, line)
+            for message in messages
+            if message.id not in stored_ids and was_missed(message)
         ]
         self._answers += len(self._store.messages.add_from_operators(missed, now))
         self._store.chats.note_checked(dialog, messages[-1].id)

@@ -9,7 +9,7 @@ from storage import Store
 from store.notes import Note
 
 HEAR_SECONDS = 1.0  # how often the notes are read
-UP_SECONDS = 60.0  # how often we note that we are up; a restart looks back so much too far at most
+UP_SECONDS = 60.0  # how often we note that we are up: after a restart, events may be lost since
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Signals:
         self._store = store
         self._hear_at = 0.0
         self._up_at = 0.0
-        self._known: dict[Note[float], float | None] = {}
+        self._last_heard: dict[Note[float], float | None] = {}
         self._heard_until = 0.0
 
     def begin(self, up_at: float) -> None:
-        """Whoever worked before us was up then, and has heard what was noted until then."""
+        """The worker before us was last up at `up_at`, and has heard what was noted until then."""
         self._heard_until = up_at
 
     def hear(self, now: float) -> Heard:
@@ -52,7 +52,7 @@ class Signals:
 
     def _news(self, note: Note[float]) -> float | None:
         noted = note.get()
-        if noted == self._known.get(note) or (noted or 0.0) < self._heard_until:
+        if noted == self._last_heard.get(note) or (noted or 0.0) < self._heard_until:
             return None
-        self._known[note] = noted
+        self._last_heard[note] = noted
         return noted

@@ -1,4 +1,4 @@
-"""What passes between us and the portal besides calls: install, connect, proof, events, items.
+"""What we and the portal exchange: install, connect, proof, events, and the items of calls.
 
 Knows nothing of Flask.
 """

@@ -1,4 +1,4 @@
-"""Install and connect: our connector at the portal, its events, its lines; and keeping it so."""
+"""Installs our connector at the portal, binds events, connects lines; later checks and mends it."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from bitrix import Bitrix
 from portal.events import Placement
-from portal.faults import Fault, explained
+from portal.install_error import InstallError, explained
 from portal.proof import Proof, same
 from rest.replies import Grant
 from settings import Settings, origin_of
@@ -32,7 +32,7 @@ EVENTS = (
     "OnAppUninstall",
 )
 ICONS = Path(__file__).parent.parent / "static" / "connector"
-LOCK_SECONDS = 60.0
+LOCK_SECONDS = 60.0  # the longest wait for another process that installs or renews tokens
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Connector:
     # -- install
 
     def is_in_order(self) -> bool:
-        """Whether an install succeeded with the settings of now, and nothing has failed since."""
+        """Whether an install succeeded with the present settings, and nothing has failed since."""
         notes = self._store.notes
         return (
             self._store.portal.find() is not None
@@ -63,20 +63,20 @@ class Connector:
         )
 
     def _registration(self) -> str:
-        """A digest of what the portal was told of us: other settings have to be told anew."""
+        """A digest of the settings that an install tells the portal: a change needs an install."""
         settings = self._settings
-        told = (settings.connector.id, settings.connector.name, settings.handler_url)
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        registration = (settings.connector.id, settings.connector.name, settings.handler_url)
+        return hashlib.sha256(repr(registration).encode()).hexdigest()[:16]
 
     def install(self, claim: Claim | None) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Without a claim, with the tokens kept earlier. Repeating it is harmless. Raises Fault, or
-        TooMany.
+        Without a claim the stored tokens are used. Repeating it is harmless. Raises InstallError
+        and TooMany.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
-            raise Fault("no_settings", 503)
+            raise InstallError("no_settings", 503)
         try:
             self._store.open()
             if claim is not None:
@@ -93,7 +93,7 @@ class Connector:
                 if claim is not None:
                     self._keep(claim)
                 elif self._store.portal.find() is None:
-                    raise Fault("not_installed", 409, **self.addresses())
+                    raise InstallError("not_installed", 409, **self.addresses())
                 self._bitrix.register(
                     settings.connector.id,
                     settings.connector.name,
@@ -102,10 +102,10 @@ class Connector:
                 )
                 self._bind_events()
         except LockHeld:
-            raise Fault("busy", 503) from None
+            raise InstallError("busy", 503) from None
         except StoreUnavailable as error:
             raise self._no_store(error) from None
-        except Fault:
+        except InstallError:
             self._forget_success()
             raise
         if claim is not None:
@@ -114,9 +114,9 @@ class Connector:
         self._store.notes.registered.set(self._registration())
         log.info("installed: connector %s registered, events bound", settings.connector.id)
 
-    def _no_store(self, error: StoreUnavailable) -> Fault:
+    def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error)
-        return Fault("no_store", 500, folder=self._store.database.place, why=error)
+        return InstallError("no_store", 500, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
@@ -128,10 +128,10 @@ class Connector:
         token = claim.grant.access_token
         administrator, user_id = self._bitrix.is_administrator(token)
         if not administrator:
-            raise Fault("not_admin", 403)
-        # A renewal under way would put the old pair over the new one.
+            raise InstallError("not_admin", 403)
+        # The lock keeps a renewal under way from storing its pair over the new one.
         with self._store.database.lock("tokens", LOCK_SECONDS):
-            known = self._store.portal.find()
+            stored = self._store.portal.find()
             self._store.portal.save(
                 Portal(
                     member_id=claim.member_id,
@@ -139,9 +139,9 @@ class Connector:
                     access_token=token,
                     refresh_token=claim.grant.refresh_token,
                     expires_at=claim.grant.expires_at,
-                    # It changes with a reinstall, which a page without it cannot be told from.
+                    # A reinstall changes the token; a page that lacks it does not say whether.
                     application_token=claim.application_token
-                    or (known.application_token if known else ""),
+                    or (stored.application_token if stored else ""),
                     token_pending=not claim.application_token,
                     installed_at=time.time(),
                 )
@@ -168,22 +168,22 @@ class Connector:
     def connect(self, placement: Placement) -> None:
         """Switch the connector on (or off) for the line whose settings page was opened.
 
-        The page's token only proves who asks: the calls are made with the application's own.
+        The page's token only proves who asks; the calls are made with the application's token.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
-            raise Fault("no_settings", 503)
+            raise InstallError("no_settings", 503)
         if placement.connector not in ("", settings.connector.id):
-            raise Fault("other_connector", 400, connector=settings.connector.id)
+            raise InstallError("other_connector", 400, connector=settings.connector.id)
         with explained(settings.bitrix24.portal):
             portal = self._store.portal.find()
             if portal is None:
-                raise Fault("not_installed", 409, **self.addresses())
+                raise InstallError("not_installed", 409, **self.addresses())
             self._proof.prove(placement.access_token)
             token = placement.application_token
             if token and portal.application_token and not portal.token_pending:
                 if not same(token, portal.application_token):
-                    raise Fault("wrong_application", 403)
+                    raise InstallError("wrong_application", 403)
             elif token and self._bitrix.is_administrator(placement.access_token)[0]:
                 self._store.portal.learn_application_token(token)
             if not placement.active:
@@ -205,26 +205,26 @@ class Connector:
         """Let the delivery worker try again at once, if it waits for that."""
         self._store.notes.mended_at.set(time.time())
 
-    # -- keeping it so
+    # -- the hourly check
 
     def check(self) -> bool:
         """Compare what the portal has of us with what it should have; mend or report it.
 
-        Uninstalls, updates and the portal's own buttons take bindings and lines away without
-        a word (bitrix24.md sections 7 and 8). Returns whether the installation is finished;
-        raises BitrixError when the portal cannot be asked.
+        Uninstalls, updates and the portal's own buttons remove bindings and lines without telling
+        us (bitrix24.md sections 7 and 8). Returns whether the installation is finished; raises
+        BitrixError when the portal cannot be asked.
         """
         finished = self._bitrix.is_installed()
         self._store.notes.is_unfinished.set(not finished)
         if not finished:
-            log.error("app.info: the installation is not finished, no event will come")
+            log.error("app.info: the installation is not finished, so the portal sends no events")
         with self._store.database.try_lock("install") as held:
-            if held is not None:  # else an install is just binding them
+            if held is not None:  # else an install is binding the events now
                 self._bind_events()
         connector = self._settings.connector.id
         for line in self._store.portal.active_lines():
             if not self._bitrix.connector_status(connector, line):
-                log.warning("line %d: the connector was not active and is activated", line)
+                log.warning("line %d: the connector was not active, we activate it again", line)
                 self._switch_on(line)
         return finished
 
@@ -246,10 +246,10 @@ def icons() -> tuple[str, str]:
     return on, off
 
 
-def _same_url(one: str, other: str) -> bool:
-    """Whether two addresses are spellings of one: case of the host, port, scheme, last slash."""
+def _same_url(first: str, second: str) -> bool:
+    """Whether addresses differ at most in scheme, case of the host, default port, last slash."""
     try:
-        a, b = urlsplit(one), urlsplit(other)
+        a, b = urlsplit(first), urlsplit(second)
         hosts = {
             origin_of(url._replace(scheme="https", netloc=_host(url)).geturl()) for url in (a, b)
         }
@@ -259,6 +259,6 @@ def _same_url(one: str, other: str) -> bool:
 
 
 def _host(url: Any) -> str:
-    """Host and port, a scheme's default port left out."""
+    """Host and port, without the scheme's default port."""
     default = {"http": 80, "https": 443}.get(url.scheme)
     return (url.hostname or "") + ("" if url.port in (None, default) else f":{url.port}")

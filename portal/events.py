@@ -1,4 +1,4 @@
-"""What Bitrix24 posts to us, checked and made into frozen objects.
+"""Reads what Bitrix24 posts to us: checks it and makes frozen objects of it.
 
 Shapes: docs/bitrix24.md, sections 1, 7 and 8. Knows nothing of Flask or the store.
 """
@@ -6,8 +6,9 @@ Shapes: docs/bitrix24.md, sections 1, 7 and 8. Knows nothing of Flask or the sto
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_of
 
@@ -15,16 +16,17 @@ ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a
 CHAT_ID = re.compile(r"chat[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Auth:
-    """The `auth` block of an event; the tokens are of whoever caused it, not ours."""
+    """The `auth` block of an event; its tokens are those of the user who caused the event."""
 
     application_token: str = field(repr=False)
     member_id: str
     access_token: str = field(repr=False)  # "" where no user caused the event
-    fields: Form = field(repr=False)
+    fields: Form = field(repr=False)  # the whole block
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Event:
     name: str  # upper case
     data: Any
     auth: Auth
-    queued_at: int  # Unix seconds, the portal's; 0 where it says nothing
+    queued_at: int  # Unix seconds by the portal's clock; 0 where the portal does not say
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,16 @@ class IncomingMessage:
     text: str
     files: tuple[IncomingFile, ...]
     params: dict[str, str]
-    own_ids: tuple[int, ...] = ()  # ours, which an update or deletion names
+    own_ids: tuple[int, ...] = ()  # our message ids, as an update or deletion names them
 
     @property
     def is_system(self) -> bool:
-        """Automatic texts: author 0, or a class of the portal's own (section 10)."""
+        """Whether the portal itself wrote the text: author 0, or its own class (section 10)."""
         return self.user_id == 0 or "ol-output" in self.params.get("CLASS", "")
 
 
 @dataclass(frozen=True)
-class Dialog:
+class DialogEvent:
     """One item of DATA of a dialog event."""
 
     chat_id: str
@@ -100,26 +102,32 @@ def read_event(form: Form) -> Event:
 
 
 def fields_of(event: Event) -> Form:
-    """An event's data where it must have fields."""
+    """An event's data, which must be fields: else BadRequest."""
     return branch_of({"data": event.data}, "data")
 
 
 def read_messages(data: Form) -> list[IncomingMessage]:
-    """The good items of a message-add event; BadRequest when there is none.
+    """The good items of a message-add event; BadRequest when there is none."""
+    return _good_items(data, "MESSAGES", _message)
 
-    Nothing is posted twice, so a bad item must not take the others with it.
+
+def _good_items(data: Form, key: str, read: Callable[[Form], T]) -> list[T]:
+    """The items that can be read; BadRequest when there is none.
+
+    The portal posts no event twice, so a bad item must not take the others with it.
     """
-    messages, faults = [], []
-    for item in items_of(data, "MESSAGES"):
+    items: list[T] = []
+    faults: list[BadRequest] = []
+    for item in items_of(data, key):
         try:
-            messages.append(_message(item))
-        except BadRequest as fault:
-            faults.append(fault)
-    if not messages:
-        raise faults[0]
-    for one in faults:
-        log.error("an item of a message event cannot be read: %s", one)
-    return messages
+            items.append(read(item))
+        except BadRequest as error:
+            faults.append(error)
+    if not items:
+        raise faults[0] if faults else BadRequest("missing", field=key)
+    for fault in faults:
+        log.error("an item of an event cannot be read: %s", fault)
+    return items
 
 
 def _message(item: Form) -> IncomingMessage:
@@ -128,14 +136,14 @@ def _message(item: Form) -> IncomingMessage:
     text = text_of(message, "text", "")
     params = _params(message.get("params"))
     attachments = [
-        one
+        attachment
         for group in (message.get("attachments"), item.get("attachments_old"))
-        for one in (group.values() if isinstance(group, dict) else ())
+        for attachment in (group.values() if isinstance(group, dict) else ())
     ]
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
         raise BadRequest("missing", field="text")
     attached = _attached(attachments, text)
-    if attached:  # below the text, or right behind the signature
+    if attached:  # on a line below the text, or directly after the signature
         text += ("\n" if text.rpartition("[br]")[2].strip() else "") + attached
     return IncomingMessage(
         chat_id=chat_id_of(branch_of(item, "chat")),
@@ -154,9 +162,9 @@ def _attached(attachments: list[object], text: str) -> str:
     The portal sends blocks as JSON. What cannot be read is left out: the text is not lost.
     """
     lines: list[str] = []
-    for one in attachments:
+    for block in attachments:
         try:
-            lines += _attached_lines(json.loads(one) if isinstance(one, str) else one)
+            lines += _attached_lines(json.loads(block) if isinstance(block, str) else block)
         except (ValueError, RecursionError):
             log.error("an attachment of a message cannot be read")
     return "\n".join(line for line in dict.fromkeys(lines) if line not in text)
@@ -165,7 +173,7 @@ def _attached(attachments: list[object], text: str) -> str:
 def _attached_lines(block: Any) -> list[str]:
     """The texts and links of one block, and of the blocks in it, in their order."""
     if isinstance(block, list):
-        return [line for one in block for line in _attached_lines(one)]
+        return [line for inner in block for line in _attached_lines(inner)]
     if not isinstance(block, dict):
         return []
     fields = {str(key).upper(): value for key, value in block.items()}
@@ -177,16 +185,17 @@ def _attached_lines(block: Any) -> list[str]:
     if isinstance(link, dict | list):
         return _attached_lines(link)
     name = str(fields.get("NAME") or fields.get("TITLE") or link or "")
-    named = f"[url={link}]{name}[/url]" if link else name
-    more = fields.get("DESC") or fields.get("DESCRIPTION")
-    return [": ".join(str(one) for one in (named, value) if one), *([str(more)] if more else [])]
+    title = f"[url={link}]{name}[/url]" if link else name
+    description = fields.get("DESC") or fields.get("DESCRIPTION")
+    line = ": ".join(str(part) for part in (title, value) if part)
+    return [line, str(description)] if description else [line]
 
 
 def _file(item: Form) -> IncomingFile:
     return IncomingFile(
         name=text_of(item, "name", ""),
         type=text_of(item, "type", "file"),
-        link=text_of(item, "link", ""),  # its name is worth showing without
+        link=text_of(item, "link", ""),  # without a link the page shows the name
         size=number_of(item, "size", least=0) if item.get("size") else None,
     )
 
@@ -203,52 +212,52 @@ def _params(params: object) -> dict[str, str]:
 
 def read_changed_messages(data: Form, with_text: bool) -> list[IncomingMessage]:
     """The items of an update (`with_text`) or delete event; they name no author."""
-    changed = []
-    for item in items_of(data, "MESSAGES"):
+
+    def read(item: Form) -> IncomingMessage:
         im, message = branch_of(item, "im"), item.get("message")
         fields = message if isinstance(message, dict) else {}
-        changed.append(
-            IncomingMessage(
-                chat_id=chat_id_of(branch_of(item, "chat")),
-                im_chat_id=number_of(im, "chat_id"),
-                im_message_id=number_of(im, "message_id"),
-                user_id=0,
-                text=_new_text(fields) if with_text else "",
-                files=(),
-                params={},
-                own_ids=_own_ids(fields.get("id")),
-            )
+        return IncomingMessage(
+            chat_id=chat_id_of(branch_of(item, "chat")),
+            im_chat_id=number_of(im, "chat_id"),
+            im_message_id=number_of(im, "message_id"),
+            user_id=0,
+            text=_new_text(fields) if with_text else "",
+            files=(),
+            params={},
+            own_ids=_own_ids(fields.get("id")),
         )
-    return changed
+
+    return _good_items(data, "MESSAGES", read)
 
 
 def _new_text(fields: Form) -> str:
-    """An edited text; an empty one takes a file's caption away, a missing one is a fault."""
+    """The text of an edit. An empty text removes a file's caption; without one: BadRequest."""
     return text_of(fields, "text", "" if "text" in fields else None)
 
 
 def _own_ids(value: object) -> tuple[int, ...]:
-    """A list in an update, a scalar in a deletion; ids that are not ours are left out."""
+    """Our message ids: a list in an update, one value in a deletion; other ids are left out."""
     values = value.values() if isinstance(value, dict) else [value]
-    texts = [one for one in values if isinstance(one, str)]
-    return tuple(int(one) for one in texts if re.fullmatch(r"[0-9]{1,18}", one))
+    texts = [text for text in values if isinstance(text, str)]
+    return tuple(int(text) for text in texts if re.fullmatch(r"[0-9]{1,18}", text))
 
 
-def read_dialogs(data: Form) -> list[Dialog]:
+def read_dialogs(data: Form) -> list[DialogEvent]:
     """The items of a dialog start or finish; their list is called DATA (section 1.5)."""
-    return [
-        Dialog(
-            chat_id=chat_id_of(branch_of(item, "connector"), "chat_id"),
-            portal_chat_id=number_of(branch_of(item, "chat"), "id"),
-            portal_user_id=number_of(branch_of(item, "user"), "id", least=0),
-            session_id=number_of(branch_of(item, "session"), "id"),
-        )
-        for item in items_of(data, "DATA")
-    ]
+    return _good_items(data, "DATA", _dialog)
+
+
+def _dialog(item: Form) -> DialogEvent:
+    return DialogEvent(
+        chat_id=chat_id_of(branch_of(item, "connector"), "chat_id"),
+        portal_chat_id=number_of(branch_of(item, "chat"), "id"),
+        portal_user_id=number_of(branch_of(item, "user"), "id", least=0),
+        session_id=number_of(branch_of(item, "session"), "id"),
+    )
 
 
 def chat_id_of(form: Form, key: str = "id") -> str:
-    """A chat id of ours; nothing else may make a chat."""
+    """A chat id that we made; BadRequest for any other, so that no other makes a chat."""
     value = text_of(form, key)
     if not CHAT_ID.fullmatch(value):
         raise BadRequest("not_our_chat", field=key)
@@ -266,7 +275,7 @@ def read_placement(form: Form) -> Placement:
     line = options.get("LINE")
     if isinstance(line, bool) or not isinstance(line, int | str):
         raise BadRequest("not_number", field="PLACEMENT_OPTIONS.LINE", least=1)
-    # A doubtful word must not switch off a line that works.
+    # An unknown value is refused, because it must not switch off a line that works.
     active = str(options.get("ACTIVE_STATUS")).lower()
     if active not in ON + OFF:
         raise BadRequest("no_boolean", field="PLACEMENT_OPTIONS.ACTIVE_STATUS")

@@ -22,7 +22,7 @@ Form = dict[str, Any]
 class BadRequest(Exception):
     """The form is not what Bitrix24 sends; the text says why and holds no secret.
 
-    `reason` names a text of `reasons`, whose values are `values`.
+    `reason` names a text in the section `reasons` of locales/; `values` fill its placeholders.
     """
 
     def __init__(self, reason: str, status: int = 400, **values: object) -> None:
@@ -31,16 +31,16 @@ class BadRequest(Exception):
         self.status = status
         self.values = values
 
-    def told(self, language: str) -> str:
+    def explanation(self, language: str) -> str:
         return text(language, f"reasons.{self.reason}", **self.values)
 
 
 def decode_form(body: bytes) -> Form:
     """Decode `a[b][0]=c` as PHP does: nested dicts, all keys and values text.
 
-    Ours, because the libraries for it turn keys into lists by rules of their own and let
-    broken UTF-8 pass. A later value wins over an earlier one, also over a whole branch. Unlike
-    PHP, names are taken as they are: Bitrix24 sends none with dots, spaces or half brackets.
+    We use no library, because they turn keys into lists by rules of their own and accept broken
+    UTF-8. A later value replaces an earlier one, even a whole branch. Unlike PHP we do not change
+    names with dots, spaces or half brackets: Bitrix24 sends none.
     """
     try:
         pairs = parse_qsl(
@@ -54,12 +54,12 @@ def decode_form(body: bytes) -> Form:
 
 
 def nested(pairs: Iterable[tuple[str, str]]) -> Form:
-    """Make `a[b]` names a dict in a dict."""
+    """Make a dict within a dict of names such as `a[b]`."""
     form: Form = {}
-    next_index: dict[int, int] = {}  # by identity of the branch
+    next_index: dict[int, int] = {}  # by the branch's `id()`
 
     def name_in(branch: Form, part: str) -> str:
-        """The key that `part` means: an empty one is the greatest index so far and one more."""
+        """The key that `part` means: an empty one means the greatest index so far plus one."""
         index = next_index.get(id(branch), 0)
         name = part or str(index)
         if re.fullmatch(r"0|[1-9][0-9]{0,17}", name):
@@ -80,7 +80,7 @@ def nested(pairs: Iterable[tuple[str, str]]) -> Form:
             name = name_in(branch, part)
             if not isinstance(branch.get(name), dict):
                 branch[name] = {}
-                next_index.pop(id(branch[name]), None)  # of one that is gone, at the same place
+                next_index.pop(id(branch[name]), None)  # a removed dict may have had this id
             branch = branch[name]
         branch[name_in(branch, path[-1])] = value
     return form
@@ -109,7 +109,7 @@ def branch_of(form: Form, key: str) -> Form:
 
 
 def items_of(form: Form, key: str) -> list[Form]:
-    """The items of a list, each with fields of its own, at least one."""
+    """The items of a list, at least one, each a dict of fields; else BadRequest."""
     items = list(branch_of(form, key).values())
     if not all(isinstance(item, dict) for item in items):
         raise BadRequest("no_list", field=key)

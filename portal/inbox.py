@@ -8,18 +8,18 @@ from portal.events import IncomingMessage
 from storage import Store
 from store.records import File, OperatorMessage
 
-RENDERED_AT_ONCE = 20  # messages; rendering holds up this process as long as they take
+RENDERED_AT_ONCE = 20  # messages; while it renders them, this process does nothing else
 
 
 def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
-    """An event's message as it is kept: the signature off the text and in the name.
+    """An event's message, ready to be stored: its signature becomes the operator's name.
 
-    An unsigned text of the portal itself is the system's; a line may hide its operators, so
-    an unsigned text of a person stays the operator's.
+    An unsigned text that the portal wrote is the system's. An unsigned text of a person is an
+    operator's, because a line may hide its operators' names.
     """
     name, text = take_signature(incoming.text)
     text = text or incoming.params.get("IMOL_VOTE_TEXT", "")
-    files = tuple(File(one.name, one.type, one.link, one.size) for one in incoming.files)
+    files = tuple(File(file.name, file.type, file.link, file.size) for file in incoming.files)
     return OperatorMessage(
         chat_id=incoming.chat_id,
         line=line,
@@ -37,16 +37,16 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
 
 
 def text_html(text: str) -> str:
-    """What is shown of a message's text; the mark of a dialog's end has none."""
+    """The HTML of a message's text; "" for an empty text, as a dialog's end has."""
     return to_html(text) if text else ""
 
 
 def render_outdated(store: Store, stop: threading.Event) -> int:
-    """Render again what an earlier renderer wrote, until `stop`; returns how many messages."""
+    """Render again what an earlier renderer made, until `stop`; returns how many messages."""
     count = 0
     while not stop.is_set() and (messages := store.messages.to_render(limit=RENDERED_AT_ONCE)):
         store.messages.save_rendered(
-            {one: (text_html(one.text), files_html(one.files)) for one in messages}
+            {message: (text_html(message.text), files_html(message.files)) for message in messages}
         )
         count += len(messages)
     return count

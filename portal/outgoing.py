@@ -1,4 +1,4 @@
-"""What the portal is told: our messages and confirmations as items of its methods.
+"""What we send to the portal: our messages and confirmations as items of its methods.
 
 Pure functions; bitrix24.md sections 3 and 5.
 """
@@ -17,23 +17,23 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
     """One item of `imconnector.send.messages`; the text goes as typed."""
     chat, message = delivery.chat, delivery.message
     user = {"id": chat.id, "name": portal_name(chat.name), "email": chat.email, "phone": chat.phone}
-    told = {"id": wire_id(delivery), "date": int(message.sent_at), "text": message.text}
+    fields = {"id": wire_id(delivery), "date": int(message.sent_at), "text": message.text}
     files = message.files
-    if delivery.file_as_link:  # the text, if there is one, has arrived
-        told["text"] = "\n".join(f"{file.name}\n{file.link}" for file in files)
+    if delivery.file_as_link:  # without the message's own text, which has arrived before
+        fields["text"] = "\n".join(f"{file.name}\n{file.link}" for file in files)
     elif files:
-        told["files"] = [
+        fields["files"] = [
             {"url": file.link, "name": short_name(file.name, FILE_NAME_LIMIT)} for file in files
         ]
     return {
         "user": {key: value for key, value in user.items() if value},
-        "message": told,
+        "message": fields,
         "chat": {"id": chat.id, "url": chat.page or None},
     }
 
 
 def wire_id(delivery: Delivery) -> str:
-    """By what the portal knows the message; a file's link is a message of its own."""
+    """Our id of the message at the portal; a file's link is a second message with its own id."""
     return f"{delivery.message.id}-link" if delivery.file_as_link else str(delivery.message.id)
 
 
@@ -51,7 +51,8 @@ def portal_name(name: str) -> str:
     """A visitor's name within the portal's rule: 25 letters, spaces, hyphens, apostrophes."""
     name = unicodedata.normalize("NFC", name).replace("’", "'")
     letters = "".join(
-        one if unicodedata.category(one)[0] in "LM" or one in "-'" else " " for one in name
+        letter if unicodedata.category(letter)[0] in "LM" or letter in "-'" else " "
+        for letter in name
     )
     letters = re.sub(r"\s+", " ", letters)
     return letters[:NAME_LIMIT].strip()

@@ -1,6 +1,6 @@
-"""Who speaks: whoever claims to be the portal is asked for proof.
+"""Proves that a request comes from our portal, before anything in it is believed.
 
-A token is shown to the portal of the settings, and nowhere else.
+Tokens are sent to the portal of the settings, and nowhere else.
 """
 
 import hmac
@@ -9,7 +9,7 @@ import time
 
 from bitrix import Bitrix
 from portal.events import Event
-from portal.faults import Fault, explained
+from portal.install_error import InstallError, explained
 from rest.errors import Cause, SetupFault
 from settings import Settings
 from storage import Store
@@ -17,7 +17,7 @@ from store.records import TooMany
 
 log = logging.getLogger(__name__)
 
-PROOFS = "proofs"  # what failed ones are counted under
+PROOFS = "proofs"  # the name under which failed proofs are counted
 
 
 class Proof:
@@ -27,10 +27,10 @@ class Proof:
         self._bitrix = bitrix
 
     def prove(self, access_token: str) -> None:
-        """Raise Fault unless our portal knows the token as one of our application's.
+        """Raise InstallError unless our portal knows the token as one of our application's.
 
-        Each proof costs a call, so those that fail are limited, whoever asks (TooMany): a flood
-        of forgeries must leave the portal's limit to the messages.
+        Each proof costs a call, so failed proofs are limited, for all askers together (TooMany): a
+        flood of forgeries must not use up the calls that the portal allows us.
         """
         now = time.time()
         limit = self._settings.limits.failed_proofs_per_minute
@@ -41,26 +41,26 @@ class Proof:
             if error.cause is not Cause.TOKEN:
                 raise
             log.warning("a token was not accepted by the portal: %s", error.code)
-            raise Fault("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
+            raise InstallError("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
         if not same(code, self._settings.bitrix24.client_id):
-            raise Fault("wrong_application", 403)
+            raise InstallError("wrong_application", 403)
         self._store.limits.uncount_hit(PROOFS, now)
 
     def is_from_portal(self, event: Event) -> bool:
         """Whether the event carries our application token.
 
-        The first one is learned from an event whose access token the portal confirms to be our
-        application's; an event without one (an uninstall, say) can only match what is known.
-        After an install whose page had no token, the known token may belong to the installation
-        before. Until an event has proved one, we accept it for every event except an uninstall.
-        Raises Fault or TooMany where that cannot be asked for now.
+        We learn it from an event whose access token the portal confirms to be our application's.
+        An event without an access token (an uninstall, say) can only match a stored token. After an
+        install whose page had no application token, the stored one may belong to the former
+        installation. Until an event has proved a new one, the stored one is good for every event
+        except an uninstall. Raises InstallError or TooMany if the portal cannot be asked now.
         """
         portal = self._store.portal.find()
         if portal is None:
             return False
         auth = event.auth
-        known = portal.application_token
-        matches = bool(known) and same(auth.application_token, known)
+        stored_token = portal.application_token
+        matches = bool(stored_token) and same(auth.application_token, stored_token)
         if not portal.token_pending:
             return matches
         if event.name == "ONAPPUNINSTALL":
@@ -70,14 +70,14 @@ class Proof:
         try:
             with explained(self._settings.bitrix24.portal):
                 self.prove(auth.access_token)
-        except (Fault, TooMany) as error:
-            if matches or (isinstance(error, Fault) and error.status < 500):
+        except (InstallError, TooMany) as error:
+            if matches or (isinstance(error, InstallError) and error.status < 500):
                 return matches
-            raise  # we could not ask; the event is not known to be forged
+            raise  # the portal could not be asked, so the event may be genuine
         self._store.portal.learn_application_token(auth.application_token)
         return True
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two secrets are equal; how long it takes says nothing of where they differ."""
-    return hmac.compare_digest(one.encode(), other.encode())
+def same(first: str, second: str) -> bool:
+    """Whether two secrets are equal; the time that it takes does not tell where they differ."""
+    return hmac.compare_digest(first.encode(), second.encode())

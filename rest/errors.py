@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from rest.php import number
 
-LONGEST_LIMIT_SECONDS = 3600.0  # to wait for OPERATION_TIME_LIMIT: the portal counts ten minutes
-# Dialogs may be closed to us, one or all of them; that stops nothing but the look at them.
+LONGEST_LIMIT_SECONDS = 3600.0  # the longest wait after OPERATION_TIME_LIMIT (section 9.2)
+# The portal may refuse to let us read one dialog or all; it then still takes messages.
 HISTORY_METHODS = {
     "im.dialog.messages.get",
     "imopenlines.session.history.get",
@@ -28,12 +28,12 @@ NO_SESSION = "NO_SESSION"  # our own code: a message was accepted and no session
 
 
 class Reach(Enum):
-    """Who else need not try while the error lasts."""
+    """Which calls will fail while the error lasts."""
 
-    ITEM = "item"  # perhaps nobody: something in this very call may be the reason
-    LINE = "line"  # whoever calls the same method for the same line
-    METHOD = "method"  # whoever calls the same method
-    PORTAL = "portal"  # everybody
+    ITEM = "item"  # perhaps only this one: the reason may be in its own data
+    LINE = "line"  # calls of the same method for the same line
+    METHOD = "method"  # calls of the same method
+    PORTAL = "portal"  # all calls
 
 
 class Cause(Enum):
@@ -41,7 +41,7 @@ class Cause(Enum):
 
     BUSY = "busy"  # a limit of the portal is reached
     UNREACHABLE = "unreachable"  # no answer, or none that can be understood
-    NOT_A_PORTAL = "not a portal"  # whoever answered is not the portal: a proxy, another site
+    NOT_A_PORTAL = "not a portal"  # something else answered: a proxy, another site
     BLOCKED = "blocked"  # Bitrix24 has blocked the portal's REST interface
     ENDED = "ended"  # the portal's plan has lapsed, or the portal is gone
     TOKEN = "token"  # the portal does not take the token  # noqa: S105
@@ -67,17 +67,17 @@ class BitrixError(Exception):
         self.code = code.upper()
         self.method = method
         self.description = description
-        self.seconds = seconds  # to wait at least, where the portal says so
+        self.seconds = seconds  # the shortest wait that the portal asks for; 0 if it names none
 
     @property
     def reach(self) -> Reach:
-        """Who else need not try: whoever needs the same as this call did."""
+        """Which calls will fail as this one did."""
         if self.method == OAUTH:
             return Reach.PORTAL
         if self.seconds:
             return Reach.METHOD
-        known = MEANINGS.get(self.code)
-        return known.reach if known and isinstance(self, known.kind) else self.usual_reach
+        meaning = MEANINGS.get(self.code)
+        return meaning.reach if meaning and isinstance(self, meaning.kind) else self.usual_reach
 
     @property
     def wants_a_new_token(self) -> bool:
@@ -93,8 +93,8 @@ class BitrixError(Exception):
     def cause(self) -> Cause:
         if self.code.startswith("HTTP_4") and isinstance(self, Refused | SetupFault):
             return Cause.NOT_A_PORTAL
-        known = MEANINGS.get(self.code)
-        return known.cause if known and isinstance(self, known.kind) else self.usual_cause
+        meaning = MEANINGS.get(self.code)
+        return meaning.cause if meaning and isinstance(self, meaning.kind) else self.usual_cause
 
 
 class TryLater(BitrixError):
@@ -157,17 +157,18 @@ MEANINGS: dict[str, Meaning] = {
     NO_DIALOG: Meaning(Refused, Reach.ITEM, Cause.NOT_THERE),
     EVENT_IS_BOUND: Meaning(Refused, Reach.ITEM, Cause.IS_THERE),
 }
+# Codes of a history method that may not read a dialog.
 CLOSED_TO_US = {"ACCESS_DENIED", "INSUFFICIENT_SCOPE", "ERROR_METHOD_NOT_FOUND"}
 
 
 def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixError:
     """The error that a JSON answer of this HTTP status means.
 
-    The code decides: HTTP 503 may mean a full bucket or a blocked portal (section 9). A server
-    error (5xx) of an unknown code came after the call had begun, whatever its body says.
+    The code decides, because HTTP 503 may mean a full bucket or a blocked portal (section 9). With
+    HTTP 5xx and an unknown code the outcome is unknown: the call had begun.
     """
     code = answer["error"]
-    if isinstance(code, dict):  # some methods nest it
+    if isinstance(code, dict):  # some methods put the code one level deeper
         code = code.get("error", status)
     code = str(code).upper() or f"HTTP_{status}"
     description = str(answer.get("error_description") or answer.get("error_msg") or "")
@@ -183,7 +184,7 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
         kind = OutcomeUnknown
     elif code not in MEANINGS and status in (401, 403):
         kind = SetupFault
-    # The field stands in every answer, and is minutes ahead: it means this one limit only.
+    # Every answer has a reset time, minutes ahead; only with this code must we wait for it.
     times = answer.get("time") if code == "OPERATION_TIME_LIMIT" else None
     return kind(code, method, description, _seconds_to_reset(times))
 
@@ -191,8 +192,8 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
 def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
     """The error that an answer without the portal's JSON means.
 
-    A 4xx page is somebody's who stands before the portal, and may be meant for one message only: a
-    firewall may dislike a text, a proxy a length.
+    A 4xx page comes from a proxy or firewall in front of the portal and may concern one message
+    only: a firewall may reject its text, a proxy its length.
     """
     if redirects:
         return SetupFault("PORTAL_MOVED", method)
@@ -204,17 +205,17 @@ def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
 
 
 def may_go_on(code: str | None) -> bool:
-    """Whether the portal may still work on the call whose outcome became unknown by this code.
+    """Whether the portal may still work on a call that ended with this code, its outcome unknown.
 
-    It works on to its own time limit even if the connection broke, our process died or a proxy gave
-    up waiting (504, 524) long before. After NO_REPLY that limit has passed; with any other page of
-    HTTP 5xx the work has ended.
+    The portal works until its own time limit, even if the connection broke, our process died or a
+    proxy gave up waiting (HTTP 504, 524) long before. After NO_REPLY that limit has passed; any
+    other HTTP 5xx means that the work has ended.
     """
     return code in (DIED, CONNECTION_LOST, "HTTP_504", "HTTP_524")
 
 
 def _seconds_to_reset(times: object) -> float:
-    """From the end of the call to `operating_reset_at`, by the portal's own clock."""
+    """Seconds from the end of the call to `operating_reset_at`, both by the portal's clock."""
     if not isinstance(times, dict):
         return 0.0
     reset_at, finish = number(times.get("operating_reset_at")), number(times.get("finish"))

@@ -27,14 +27,14 @@ def _php_fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def keyed(value: Any) -> dict[str, Any]:
-    """A PHP array by its keys as text; an empty one comes as a list."""
+    """A PHP array as a dict with text keys; JSON has a list where the keys are 0, 1, 2 or none."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     return {str(key): item for key, item in value.items()}
 
 
 def listed(value: Any) -> list[Any]:
-    """A PHP array may come as a list or as an object with numeric keys, in any order."""
+    """A PHP array as a list; JSON may have an object with numeric keys instead, in any order."""
     if isinstance(value, dict):
         keys = sorted(value, key=lambda key: int(key) if str(key).isdecimal() else 0)
         return [value[key] for key in keys]
@@ -44,7 +44,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def truth(value: object) -> bool:
-    """PHP spells a boolean in many ways."""
+    """Whether the value is one of PHP's spellings of true."""
     return str(value).lower() in ("true", "1", "y")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rest.errors import Refused
 from rest.php import listed, number, truth
 
-LONGEST_TOKEN_SECONDS = 3600.0  # a date far off must not keep us from renewing
+LONGEST_TOKEN_SECONDS = 3600.0  # a lifetime that is too long must not keep us from renewing
 # What reading an answer of another shape than the documented one may raise.
 STRANGE = (KeyError, TypeError, ValueError, AttributeError)
 
@@ -32,8 +32,8 @@ class Grant:
 class ItemResult:
     """What the portal says of one item of `imconnector.send.messages`.
 
-    `errors` is empty for an accepted item; accepted without a session is not yet stored
-    (bitrix24.md section 4).
+    `errors` is empty for an accepted item. An item that is accepted without a session may not be
+    stored (bitrix24.md section 4).
     """
 
     accepted: bool
@@ -41,19 +41,19 @@ class ItemResult:
     session_id: int | None = None
     portal_chat_id: int | None = None
     portal_user_id: int | None = None
-    files: int | None = None  # how many it fetched, if it says so; of the others it says nothing
+    files: int | None = None  # how many the portal fetched; None where it does not say
 
 
 @dataclass(frozen=True)
 class HistoryMessage:
-    """A message as the portal's history gives it: the text is without the signature."""
+    """A message as the portal's history gives it; its text has no signature."""
 
     id: int  # the im.message_id of events
     author_id: int
     text: str
     sent_at: float  # Unix seconds
-    connector_mids: tuple[str, ...]  # ids of the visitor's system: ours
-    classes: str
+    connector_mids: tuple[str, ...]  # our ids of the message
+    classes: str  # separated by spaces
     hidden: bool  # whispers and the portal's own notices
     from_connector: bool  # the author is a visitor
     author_name: str | None
@@ -69,7 +69,7 @@ def grant_from(values: dict[str, Any]) -> Grant | None:
 
 
 def expiry(seconds: object) -> float:
-    """When a token given now with `expires_in` ends, an hour from now at the latest."""
+    """When a token expires whose `expires_in` is `seconds`: an hour from now at the latest."""
     lifetime = number(seconds)
     if lifetime is None:
         return time.time() + LONGEST_TOKEN_SECONDS
@@ -97,10 +97,10 @@ def _count_of_files(message: Any) -> int | None:
 
 
 def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
-    """The messages of either history method; their keys differ in case."""
+    """The messages in an answer of either history method, ascending; the keys differ in case."""
     users = {str(user["id"]): user for user in listed(authors or [])}
     files = {str(file["id"]): file for file in listed(attached or [])}
-    found = []
+    read_messages = []
     for item in listed(messages):
         params = item.get("params")
         params = params if isinstance(params, dict) else {}
@@ -111,7 +111,7 @@ def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
         classes = classes if isinstance(classes, str) else " ".join(map(str, listed(classes)))
         component = params.get("COMPONENT_ID", params.get("componentId"))
         file_ids = params.get("FILE_ID", params.get("fileId")) or []
-        found.append(
+        read_messages.append(
             HistoryMessage(
                 id=int(item["id"]),
                 author_id=author_id,
@@ -125,11 +125,11 @@ def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
                 files=tuple(files[str(i)] for i in listed(file_ids) if str(i) in files),
             )
         )
-    return sorted(found, key=lambda message: message.id)
+    return sorted(read_messages, key=lambda message: message.id)
 
 
 def _moment(value: object) -> float:
-    """Unix seconds of a date as the portal writes it; now, where it cannot be read."""
+    """Unix seconds of a date of the portal; the present time if the date cannot be read."""
     try:
         return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:
@@ -137,7 +137,7 @@ def _moment(value: object) -> float:
 
 
 def expect_true(method: str, result: Any) -> None:
-    """Raise Refused for a failure inside an HTTP 200."""
+    """Raise Refused if the result says that the method failed, in an answer of HTTP 200."""
     if isinstance(result, dict):
         code = str(result.get("error") or "NOT_DONE")
         description = str(result.get("error_description") or "")

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: serve one portal until told to stop."""
+"""`python -m sandbox`: serve one portal until SIGINT or SIGTERM comes."""
 
 import argparse
 import signal
@@ -8,32 +8,33 @@ from .server import serve
 
 
 def main() -> int:
-    given = _arguments()
-    # Waited for, not handled: a handler that sets an Event can interrupt its wait() and hang there.
-    ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    options = _options()
+    # The two signals are blocked and waited for. With a handler that sets an Event, the signal
+    # can come in the midst of the Event's own wait() and never end it.
+    end_signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals)
     try:
         sandbox, server = serve(
-            given.app,
-            given.host,
-            given.port,
-            client_id=given.client_id,
-            client_secret=given.client_secret,
-            lang=given.lang,
-            limit=not given.no_limit,
+            options.app,
+            options.host,
+            options.port,
+            client_id=options.client_id,
+            client_secret=options.client_secret,
+            lang=options.lang,
+            limit=not options.no_limit,
         )
     except OSError as error:
         reason = error.strerror or str(error)
-        print(f"sandbox: cannot listen on {given.host}:{given.port}: {reason}", file=sys.stderr)
+        print(f"sandbox: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 2
     print(f"sandbox portal on {sandbox.options.base_url}", flush=True)
-    signal.sigwait(ends)
+    signal.sigwait(end_signals)
     server.shutdown()
     server.server_close()
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081, help="0 takes a free one")

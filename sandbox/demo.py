@@ -1,7 +1,7 @@
-"""`make demo`: the application and the sandbox portal, installed, connected and talking.
+"""`make demo`: the application and the sandbox portal, installed and connected.
 
-Starts both as processes of their own, does by HTTP what an administrator would do by hand, and
-prints one address. Ctrl-C ends both.
+Starts each as a process, does by HTTP what an administrator would do by hand,
+and prints the addresses to open. Ctrl-C ends both.
 """
 
 import argparse
@@ -19,13 +19,13 @@ import requests
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
-START_SECONDS = 60  # of a busy machine
+START_SECONDS = 60  # a start takes so long on a busy machine
 ANSWER_SECONDS = 10
 CLIENT_ID = "local.sandbox"
 CLIENT_SECRET = "sandbox-secret"
 LINE = 1
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: a closed terminal
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal closed
 
 
 class CannotStart(Exception):
@@ -33,15 +33,15 @@ class CannotStart(Exception):
 
 
 def check_ports(chat_port: int, portal_port: int) -> None:
-    """Say which port cannot be had, and which two can, instead of stumbling over it."""
+    """CannotStart says which port is not free, and names two ports that are."""
     if chat_port == portal_port:
         raise CannotStart(f"--chat-port and --portal-port are both {chat_port}; they must differ")
     faults = {port: fault for port in (chat_port, portal_port) if (fault := port_fault(port))}
     if faults:
         free = (port for port in range(8180, 65_000) if not port_fault(port))
-        told = "; ".join(f"port {port} of {HOST}: {fault}" for port, fault in faults.items())
+        reasons = "; ".join(f"port {port} of {HOST}: {fault}" for port, fault in faults.items())
         raise CannotStart(
-            f"{told}. Choose others:"
+            f"{reasons}. Choose others:"
             f" make demo ARGS='--chat-port {next(free)} --portal-port {next(free)}'"
         )
 
@@ -60,9 +60,9 @@ def port_fault(port: int) -> str | None:
 
 
 def environment(chat: str, portal: str, folder: Path) -> dict[str, str]:
-    """The application's settings for the demo: nothing of the developer's own is touched."""
-    own = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
-    return own | {
+    """The application's settings for the demo; it uses no settings or data of the developer."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
+    return others | {
         "SITECHAT_PUBLIC_URL": chat,
         "SITECHAT_BITRIX24__PORTAL": portal,
         "SITECHAT_BITRIX24__OAUTH_SERVER": portal,
@@ -126,7 +126,8 @@ def run(chat_port: int, portal_port: int) -> None:
                 time.sleep(0.5)
             raise CannotStart("one of the two servers ended by itself (see above)")
         finally:
-            for number in ENDINGS:  # make and a terminal send it once more, in the midst of this
+            # make and the terminal may send the signal again while the processes are being ended.
+            for number in END_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             for process in processes:
                 process.terminate()
@@ -146,9 +147,9 @@ def main() -> None:
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in ENDINGS:
+    for number in END_SIGNALS:
         signal.signal(number, end)
-    # Both servers and we talk to this very machine, whatever proxy the developer's way out has.
+    # All three processes talk only to each other, so none may use the developer's proxy.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = HOST
     try:
         run(options.chat_port, options.portal_port)

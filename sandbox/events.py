@@ -1,7 +1,8 @@
-"""Posts the portal's events to the application, as the queue server does.
+"""Posts the portal's events to the application, as Bitrix24's queue server does.
 
-One after the other for each handler, ten seconds each, never repeated
-(bitrix24.md section 9). What happened to each is kept in a log.
+Each handler gets its events one after the other. An event may take ten
+seconds and is posted once, whatever the answer (bitrix24.md 9.6). A log says
+what became of each.
 """
 
 import threading
@@ -12,18 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import requests
-
 from . import php
+from .outgoing import Client, NoReply
 from .troubles import Troubles
 
+USER_AGENT = "Bitrix24 Webhook Engine"
 TIMEOUT_SECONDS = 10
-REORDER_WAIT_SECONDS = 0.4  # how long the first of two waits to be overtaken
-KEPT = 20_000
+REORDER_WAIT_SECONDS = 0.4  # with reorder_events: how long an event waits for a second one
+POSTINGS_KEPT = 20_000
 
 
 @dataclass
 class Posting:
+    """An event on its way to one handler; `due` is a time of the monotonic clock."""
+
     handler: str
     event: str
     body: str
@@ -33,7 +36,7 @@ class Posting:
 
 @dataclass
 class _Lane:
-    """What waits for one handler."""
+    """The events that wait for one handler."""
 
     waiting: deque[Posting] = field(default_factory=deque)
     ready: threading.Condition = field(default_factory=threading.Condition)
@@ -44,10 +47,10 @@ class EventQueue:
         self._troubles = troubles
         self._lanes: dict[str, _Lane] = {}
         self._lock = threading.Lock()
-        self._log: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._log: deque[dict[str, Any]] = deque(maxlen=POSTINGS_KEPT)
         self._count = 0
-        self._busy = 0
-        self._era = 0  # counts clear(); what was queued in an earlier one is dropped
+        self._pending = 0
+        self._era = 0  # how often clear() was called; an event of an earlier era is not posted
 
     def put(self, handler: str, event: str, fields: dict[str, Any]) -> None:
         """Queue one event; returns at once."""
@@ -63,7 +66,7 @@ class EventQueue:
             for _ in range(2 if troubles.duplicate_events else 1):
                 lane.waiting.append(posting)
                 with self._lock:
-                    self._busy += 1
+                    self._pending += 1
             lane.ready.notify()
 
     def log(self, after: int) -> list[dict[str, Any]]:
@@ -74,7 +77,7 @@ class EventQueue:
     def pending(self) -> int:
         """Events queued or on their way."""
         with self._lock:
-            return self._busy
+            return self._pending
 
     def clear(self) -> None:
         with self._lock:
@@ -85,7 +88,7 @@ class EventQueue:
         for lane in lanes:
             with lane.ready:
                 with self._lock:
-                    self._busy -= len(lane.waiting)
+                    self._pending -= len(lane.waiting)
                 lane.waiting.clear()
 
     def _lane(self, handler: str) -> _Lane:
@@ -97,16 +100,16 @@ class EventQueue:
             return lane
 
     def _run(self, lane: _Lane) -> None:
-        session = requests.Session()
-        while True:
-            for posting in self._next(lane):
-                if posting.era == self._era:
-                    self._post(session, posting)
-                with self._lock:
-                    self._busy -= 1
+        with Client(USER_AGENT, TIMEOUT_SECONDS) as client:
+            while True:
+                for posting in self._next(lane):
+                    if posting.era == self._era:
+                        self._post(client, posting)
+                    with self._lock:
+                        self._pending -= 1
 
     def _next(self, lane: _Lane) -> list[Posting]:
-        """The next due event; with reorder_events two of them, the later first."""
+        """Wait for the next event until it is due; with reorder_events two, the later one first."""
         with lane.ready:
             while not lane.waiting:
                 lane.ready.wait()
@@ -119,22 +122,13 @@ class EventQueue:
                 lane.ready.wait(REORDER_WAIT_SECONDS)
             return [lane.waiting.popleft(), posting] if lane.waiting else [posting]
 
-    def _post(self, session: requests.Session, posting: Posting) -> None:
+    def _post(self, client: Client, posting: Posting) -> None:
         try:
-            answer = session.post(
-                posting.handler,
-                data=posting.body,
-                headers={
-                    "Content-Type": "application/x-www-form-urlencoded",
-                    "User-Agent": "Bitrix24 Webhook Engine",
-                },
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            self._note(posting, 0, type(error).__name__)
+            status = client.post(posting.handler, posting.body).status
+        except NoReply as error:
+            self._note(posting, 0, str(error))
         else:
-            self._note(posting, answer.status_code, "")
+            self._note(posting, status, "")
 
     def _note(self, posting: Posting, status: int, error: str) -> None:
         with self._lock:

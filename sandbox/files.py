@@ -7,15 +7,13 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-import requests
-import urllib3
+from .outgoing import Client, NoReply
 
-AGENT = "Bitrix Connector Client"
+USER_AGENT = "Bitrix Connector Client"
 DOWNLOAD_SECONDS = 30
-NAME_KEPT = 50  # the last characters of a file's name, section 5
+NAME_CHARACTERS = 50  # of a longer file name the last ones are kept (bitrix24.md 5.16)
 KINDS = ("image", "video", "audio")
-
-urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+FIRST_ID = 5400
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class File:
     content: bytes
     mime: str
     code: str
-    external: str = ""  # a link of someone else's, kept as it is
+    external: str = ""  # the address, if the file is not on the portal's disk
 
     @property
     def kind(self) -> str:
@@ -52,10 +50,10 @@ class Disk:
         self._codes: dict[str, File] = {}
 
     def add(self, name: str, content: bytes, mime: str = "", external: str = "") -> File:
-        name = (name or "file")[-NAME_KEPT:]
+        name = (name or "file")[-NAME_CHARACTERS:]
         mime = mime or mimetypes.guess_type(name)[0] or "application/octet-stream"
         with self._lock:
-            file_id = 5400 + len(self._files)
+            file_id = FIRST_ID + len(self._files)
             file = File(file_id, name, content, mime, secrets.token_urlsafe(6), external)
             self._files[file_id] = self._codes[file.code] = file
         return file
@@ -67,22 +65,21 @@ class Disk:
         return self._codes.get(code)
 
     def download(self, link: dict[str, Any]) -> File | None:
-        """Fetch a visitor's file as the portal does; None on any failure, silently."""
+        """Fetch a visitor's file as the portal does (bitrix24.md 5.14); None on any failure."""
         url = str(link.get("url") or "")
         try:
-            answer = requests.get(
-                url, headers={"User-Agent": AGENT}, timeout=DOWNLOAD_SECONDS, verify=False
-            )
-        except (requests.RequestException, ValueError):
+            with Client(USER_AGENT, DOWNLOAD_SECONDS, check_tls=False) as client:
+                reply = client.get(url)
+        except NoReply:
             return None
-        if answer.status_code != 200 or not answer.content:
+        if reply.status != 200 or not reply.content:
             return None
         name = str(link.get("name") or url.partition("?")[0].rpartition("/")[2])
-        mime = answer.headers.get("Content-Type", "").partition(";")[0]
-        return self.add(name, answer.content, mime)
+        return self.add(name, reply.content, reply.content_type.partition(";")[0])
 
 
 def readable_size(size: int) -> str:
+    """Such as "512 B" or "1.50 MB", from a number of bytes."""
     amount = float(size)
     for unit in ("B", "KB", "MB"):
         if amount < 1024 or unit == "MB":

@@ -1,64 +1,57 @@
-"""What was said, as the portal's reading methods tell it.
+"""The three methods that read dialogs and their messages (bitrix24.md 12 B, 12 C and 12 D).
 
-Texts come without the operator's signature (bitrix24.md sections 2 and 12).
+Texts come without the operator's signature (bitrix24.md 2.4).
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
+from .dialogs import Dialog, Dialogs, Message
 from .files import File
 from .portal import Portal, RestError, User
-from .talks import Dialog, Message, Talks
 
-MOST = 50
-USUAL = 20
+LIMIT = 50
+DEFAULT_LIMIT = 20  # of a call without LIMIT
 
 
-def iso(at: float) -> str:
+def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 class History:
-    def __init__(self, portal: Portal, talks: Talks) -> None:
+    def __init__(self, portal: Portal, dialogs: Dialogs) -> None:
         self._portal = portal
-        self._talks = talks
+        self._dialogs = dialogs
 
     def dialog_messages(self, params: dict[str, Any]) -> dict[str, Any]:
-        """im.dialog.messages.get: upwards from FIRST_ID, otherwise the newest first."""
+        """im.dialog.messages.get: oldest first above FIRST_ID, else newest first below LAST_ID."""
         if self._portal.troubles.deny_history:
             raise RestError("ACCESS_ERROR", "You don't have access to this chat", 403)
         dialog_id = str(params["DIALOG_ID"])
-        number = dialog_id.removeprefix("chat")
-        dialog = self._talks.dialogs.get(int(number)) if number.isdecimal() else None
+        dialog = self._dialogs.find_dialog(dialog_id.removeprefix("chat"))
         if dialog is None or not dialog_id.startswith("chat"):
             raise RestError("ACCESS_ERROR", "You don't have access to this chat", 403)
-        limit = min(int(params.get("LIMIT") or USUAL), MOST)
-        first, last = params.get("FIRST_ID"), params.get("LAST_ID")
         with self._portal.lock:
-            kept = [message for message in dialog.messages if not message.deleted]
-            if first is not None:
-                known = int(first) in (0, *(message.id for message in dialog.messages))
-                chosen = [m for m in kept if m.id > int(first)][:limit] if known else []
-            else:
-                before = [m for m in kept if last is None or m.id < int(last)]
-                chosen = before[::-1][:limit]
+            messages = _page(dialog, params)
             return {
                 "chat_id": dialog.chat_id,
-                "messages": [_message(message) for message in chosen],
-                "users": [_user(user) for user in self._authors(dialog, chosen)],
+                "messages": [_message(message) for message in messages],
+                "users": [_user(user) for user in self._authors(dialog, messages)],
                 "files": [
-                    self._file(message, file) for message in chosen for file in message.files
+                    self._file(message, file) for message in messages for file in message.files
                 ],
             }
 
     def session(self, params: dict[str, Any]) -> dict[str, Any]:
-        """imopenlines.session.history.get: one session, the chat's last one by CHAT_ID."""
+        """imopenlines.session.history.get: one session; with CHAT_ID the dialog's last one."""
         if self._portal.troubles.deny_history:
             raise RestError("ACCESS_DENIED", "You don't have access to this dialog", 403)
         with self._portal.lock:
             dialog, session_id = self._session(params)
-            chosen = [m for m in dialog.messages if m.session_id == session_id and not m.deleted][
-                ::-1
+            messages = [
+                message
+                for message in reversed(dialog.messages)
+                if message.session_id == session_id and not message.deleted
             ]
             chat = f"chat{dialog.chat_id}"
             return {
@@ -69,12 +62,14 @@ class History:
                 "sessionVoteHead": 0,
                 "sessionCommentHead": None,
                 "userId": chat,
-                "message": {str(m.id): _camel_message(m) for m in chosen},
-                "usersMessage": {chat: [str(m.id) for m in chosen]},
-                "users": {str(u.id): _camel_user(u) for u in self._authors(dialog, chosen)},
+                "message": {str(message.id): _camel_message(message) for message in messages},
+                "usersMessage": {chat: [str(message.id) for message in messages]},
+                "users": {
+                    str(user.id): _camel_user(user) for user in self._authors(dialog, messages)
+                },
                 "files": {
                     str(file.id): _lower(self._file(message, file))
-                    for message in chosen
+                    for message in messages
                     for file in message.files
                 },
                 "chat": {
@@ -83,7 +78,7 @@ class History:
                         "name": dialog.title or dialog.user_name,
                         "entityType": "LINES",
                         "entityId": dialog.user_code,
-                        "entityData1": entity_data(dialog),
+                        "entityData1": _entity_data(dialog),
                         "type": "lines",
                     }
                 },
@@ -92,23 +87,20 @@ class History:
     def _session(self, params: dict[str, Any]) -> tuple[Dialog, int]:
         session_id = int(params.get("SESSION_ID") or 0)
         chat_id = int(params.get("CHAT_ID") or 0)
-        for dialog in self._talks.dialogs.values():
-            if session_id and any(m.session_id == session_id for m in dialog.messages):
+        for dialog in self._dialogs.dialogs.values():
+            if session_id and any(message.session_id == session_id for message in dialog.messages):
                 return dialog, session_id
             if not session_id and dialog.chat_id == chat_id:
                 return dialog, dialog.session_id
         raise RestError("ACCESS_DENIED", "You don't have access to this dialog", 403)
 
     def dialog(self, params: dict[str, Any]) -> dict[str, Any]:
-        """imopenlines.dialog.get."""
+        """imopenlines.dialog.get: by USER_CODE, the dialog's id, or the id of a session."""
         with self._portal.lock:
-            found = self._talks.by_code.get(str(params.get("USER_CODE") or ""))
             number = str(params.get("CHAT_ID") or params.get("DIALOG_ID") or "")
-            number = number.removeprefix("chat")
-            if found is None and number.isdecimal():
-                found = self._talks.dialogs.get(int(number))
-            session_id = int(params.get("SESSION_ID") or 0)
-            if found is None and session_id:
+            found = self._dialogs.by_user_code.get(str(params.get("USER_CODE") or ""))
+            found = found or self._dialogs.find_dialog(number.removeprefix("chat"))
+            if found is None and int(params.get("SESSION_ID") or 0):
                 found = self._session(params)[0]
         if found is None:
             raise RestError("DIALOG_NOT_FOUND", "The dialog was not found")
@@ -119,24 +111,26 @@ class History:
             "type": "lines",
             "entity_type": "LINES",
             "entity_id": found.user_code,
-            "entity_data_1": entity_data(found),
+            "entity_data_1": _entity_data(found),
             "entity_data_2": "",
             "entity_data_3": "",
             "message_count": len(found.messages),
         }
 
     def _authors(self, dialog: Dialog, messages: list[Message]) -> list[User]:
-        ids = dict.fromkeys([*(m.user_id for m in messages), dialog.user_id])
-        return [self._portal.users[i] for i in ids if i in self._portal.users]
+        """Everybody who wrote one of the messages, and the visitor; each once."""
+        user_ids = dict.fromkeys([*(message.user_id for message in messages), dialog.user_id])
+        users = self._portal.users
+        return [users[user_id] for user_id in user_ids if user_id in users]
 
     def _file(self, message: Message, file: File) -> dict[str, Any]:
-        """The addresses need a signed-in employee; the application has none (section 12)."""
-        show = f"{self._portal.options.base_url}/disk/{file.id}/{file.code}"
+        """The addresses need a login (bitrix24.md 12.16)."""
+        address = f"{self._portal.options.base_url}/disk/{file.id}/{file.code}"
         author = self._portal.users.get(message.user_id)
         return {
             "id": file.id,
             "chatId": message.chat_id,
-            "date": iso(message.at),
+            "date": _iso(message.at),
             "type": file.kind,
             "name": file.name,
             "extension": file.name.rpartition(".")[2],
@@ -145,15 +139,28 @@ class History:
             "progress": 100,
             "authorId": message.user_id,
             "authorName": author.full_name if author else "",
-            "urlPreview": show,
-            "urlShow": show,
-            "urlDownload": show,
+            "urlPreview": address,
+            "urlShow": address,
+            "urlDownload": address,
         }
 
 
-def entity_data(dialog: Dialog) -> str:
-    """The sixth field is the session's id."""
+def _entity_data(dialog: Dialog) -> str:
+    """The sixth field is the session's id (bitrix24.md 12.18)."""
     return f"N|NONE|0|N|N|{dialog.session_id}|0|0|0|0"
+
+
+def _page(dialog: Dialog, params: dict[str, Any]) -> list[Message]:
+    """The messages that LIMIT, FIRST_ID and LAST_ID ask for (bitrix24.md 12.13)."""
+    limit = min(int(params.get("LIMIT") or DEFAULT_LIMIT), LIMIT)
+    first, last = params.get("FIRST_ID"), params.get("LAST_ID")
+    messages = [message for message in dialog.messages if not message.deleted]
+    if first is None:
+        older = [message for message in messages if last is None or message.id < int(last)]
+        return older[::-1][:limit]
+    if int(first) not in (0, *(message.id for message in dialog.messages)):
+        return []
+    return [message for message in messages if message.id > int(first)][:limit]
 
 
 def _params(message: Message) -> dict[str, Any]:
@@ -174,7 +181,7 @@ def _message(message: Message) -> dict[str, Any]:
         "id": message.id,
         "chat_id": message.chat_id,
         "author_id": message.user_id,
-        "date": iso(message.at),
+        "date": _iso(message.at),
         "text": message.text,
         "unread": False,
         "uuid": None,
@@ -190,7 +197,7 @@ def _camel_message(message: Message) -> dict[str, Any]:
         "chatid": str(message.chat_id),
         "senderid": str(message.user_id),
         "recipientid": f"chat{message.chat_id}",
-        "date": iso(message.at),
+        "date": _iso(message.at),
         "text": message.text,
         "textlegacy": message.text,
         "params": {_camel(key): value for key, value in _params(message).items()} or [],

@@ -1,7 +1,7 @@
-"""A threaded HTTP/1.1 server for a WSGI application, with kept connections.
+"""A threaded HTTP/1.1 server for a WSGI application; connections stay open between requests.
 
-Werkzeug's own closes the connection after each answer and waits a little
-before; a portal that is to be asked hundreds of times a second must not.
+Werkzeug's own server closes the connection after each answer and waits a
+moment before it does. The tests call this portal hundreds of times a second.
 """
 
 import io
@@ -12,14 +12,12 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 BACKLOG = 1024
-SOCKET = "sandbox.socket"  # in the WSGI environment: the caller's connection
+SOCKET = "sandbox.socket"  # the key of the caller's connection in the WSGI environment
 
 
 class Server(ThreadingMixIn, TCPServer):
@@ -28,7 +26,7 @@ class Server(ThreadingMixIn, TCPServer):
     request_queue_size = BACKLOG
 
     def __init__(self, host: str, port: int) -> None:
-        """Take the port now; OSError when somebody has it. Port 0 takes a free one."""
+        """Listen at the port; OSError when it is not free. Port 0 takes a free one."""
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), Handler)
@@ -49,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def _answer(self) -> None:
-        """One request: the body is read whole before the application sees it."""
+        """Answer one request; the application gets its whole body at once."""
         assert self.server.app is not None
         answer = _Answer(self)
         chunks = self.server.app(self._environ(), answer.start)
@@ -62,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = _answer  # noqa: N815
 
-    def _environ(self) -> "WSGIEnvironment":
+    def _environ(self) -> WSGIEnvironment:
         path, _, query = self.path.partition("?")
         environ: WSGIEnvironment = {
             "REQUEST_METHOD": self.command,
@@ -107,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class _Answer:
-    """Writes what the application answers; chunked when its length is not known."""
+    """Writes the application's answer; in chunks when the application does not state its length."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -129,8 +127,8 @@ class _Answer:
         handler = self._handler
         code, _, reason = self._status.partition(" ")
         names = {name.lower() for name, _ in self._headers}
-        bare = handler.command == "HEAD" or code in ("204", "304")
-        chunked = "content-length" not in names and not bare
+        without_body = handler.command == "HEAD" or code in ("204", "304")
+        chunked = "content-length" not in names and not without_body
         handler.send_response(int(code), reason)
         for name, value in self._headers:
             handler.send_header(name, value)
@@ -138,7 +136,7 @@ class _Answer:
             handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         for chunk in chunks:
-            if chunk and not bare:
+            if chunk and not without_body:
                 size = f"{len(chunk):x}\r\n".encode()
                 self._write(size + chunk + b"\r\n" if chunked else chunk)
         if chunked:

@@ -1,4 +1,4 @@
-"""imconnector.send.messages: what becomes of each item, and the limits on it.
+"""Visitors' messages from the application: imconnector.send.messages, update and delete.
 
 bitrix24.md sections 4 and 5. Items of one chat run one after the other;
 waiting and downloading happen without the portal's lock.
@@ -10,27 +10,31 @@ import time
 import unicodedata
 from typing import Any
 
+from .dialog_actions import DialogActions
+from .dialogs import Dialogs
 from .files import Disk, File
 from .portal import Connector, Portal, RestError
-from .talks import Talks
 
-TEXT_LIMIT = 20_000
-CUT = " (...)"
-NAME_LIMIT = 25
-CHAT_LOCK_SECONDS = 6  # then the portal goes on without the lock (section 4)
-LOOK_SECONDS = 0.05
+TEXT_CHARACTERS = 20_000  # bitrix24.md 5.13
+TEXT_CUT_MARK = " (...)"
+NAME_CHARACTERS = 25  # bitrix24.md 5.8
+CHAT_LOCK_SECONDS = 6  # then the portal goes on without the lock (bitrix24.md 4.15)
+LOOK_SECONDS = 0.05  # between two looks at the trouble `item_seconds`
 EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 NAME_SIGNS = " -'’ʼ‘`"
 
 
 class ItemError(Exception):
-    """This item fails; the others and the call do not."""
+    """One item fails; the call and its other items do not (bitrix24.md 4.4)."""
 
 
 class Incoming:
-    def __init__(self, portal: Portal, talks: Talks, disk: Disk) -> None:
+    def __init__(
+        self, portal: Portal, dialogs: Dialogs, actions: DialogActions, disk: Disk
+    ) -> None:
         self._portal = portal
-        self._talks = talks
+        self._dialogs = dialogs
+        self._actions = actions
         self._disk = disk
         self._guard = threading.Lock()
         self._chat_locks: dict[str, threading.Lock] = {}
@@ -38,23 +42,23 @@ class Incoming:
     def send(self, connector: Connector, line: int, items: list[Any]) -> dict[str, Any]:
         check_structure(items)
         with self._portal.lock:
-            row = connector.lines.get(line)
-            works = row is not None and row.works and not self._portal.troubles.inactive_line
-            old_build = self._portal.troubles.old_build
+            troubles, connected = self._portal.troubles, connector.lines.get(line)
+            works = connected is not None and connected.works and not troubles.inactive_line
+            old_build = troubles.old_build
         if not works and old_build:
             return {"SUCCESS": False, "DATA": []}
         if not works:
             raise RestError("NOT_ACTIVE_LINE", "The line is not active or the connector is off")
         return {
             "SUCCESS": True,
-            "DATA": {"RESULT": [self._send_one(connector, line, item) for item in items]},
+            "DATA": {"RESULT": [self._send_item(connector, line, item) for item in items]},
         }
 
-    def _send_one(self, connector: Connector, line: int, item: dict[str, Any]) -> dict[str, Any]:
+    def _send_item(self, connector: Connector, line: int, item: dict[str, Any]) -> dict[str, Any]:
         lock = self._chat_lock(f"{line}|{item['chat'].get('id')}|{item['user'].get('id')}")
         held = lock.acquire(timeout=CHAT_LOCK_SECONDS)
         try:
-            self._take_time()
+            self._wait_for_trouble()
             return self._store(connector, line, item)
         except ItemError as error:
             return {**item, "SUCCESS": False, "ERRORS": [str(error)]}
@@ -62,11 +66,11 @@ class Incoming:
             if held:
                 lock.release()
 
-    def _take_time(self) -> None:
-        """The trouble `item_seconds`; setting it lower ends what is waited for already."""
+    def _wait_for_trouble(self) -> None:
+        """Wait `item_seconds`; a lower value ends a wait that has already begun, too."""
         start = time.monotonic()
-        while (left := start + self._portal.troubles.item_seconds - time.monotonic()) > 0:
-            time.sleep(min(left, LOOK_SECONDS))
+        while (rest := start + self._portal.troubles.item_seconds - time.monotonic()) > 0:
+            time.sleep(min(rest, LOOK_SECONDS))
 
     def _chat_lock(self, key: str) -> threading.Lock:
         with self._guard:
@@ -86,8 +90,8 @@ class Incoming:
             raise ItemError("The message is empty")
         external_id = str(message.get("id") or "")
         with self._portal.lock:
-            user = self._talks.visitor(connector, user_data)
-            told: dict[str, Any] = {
+            user = self._dialogs.visitor(connector, user_data)
+            result: dict[str, Any] = {
                 "user": str(user.id),
                 "message": {
                     "id": external_id,
@@ -99,24 +103,24 @@ class Incoming:
                 "SUCCESS": True,
             }
             if line not in self._portal.lines or troubles.no_session == "not stored":
-                return told
-            dialog = self._talks.open_dialog(
+                return result
+            dialog = self._actions.open_dialog(
                 connector, line, chat, user, str(user_data.get("id") or "")
             )
-            self._talks.add_visitor_message(dialog, user.id, text, files, external_id)
+            self._actions.add_visitor_message(dialog, user.id, text, files, external_id)
             if not troubles.no_session and not troubles.old_build:
-                told["session"] = {
+                result["session"] = {
                     "ID": str(dialog.session_id),
                     "CHAT_ID": str(dialog.chat_id),
                 }
-            return told
+            return result
 
     def _download(self, links: Any) -> list[File]:
-        """Whatever can be fetched; a broken file is dropped without a word."""
+        """The files that can be fetched; one that cannot is no error (bitrix24.md 5.15)."""
         if not isinstance(links, list) or self._portal.troubles.no_files:
             return []
-        found = [self._disk.download(link) for link in links if isinstance(link, dict)]
-        return [file for file in found if file is not None]
+        files = [self._disk.download(link) for link in links if isinstance(link, dict)]
+        return [file for file in files if file is not None]
 
     def update(self, connector: Connector, line: int, items: list[Any]) -> dict[str, Any]:
         return self._change(connector, line, items, delete=False)
@@ -132,43 +136,42 @@ class Incoming:
         for item in items:
             text = cut(str(item["message"].get("text") or ""))
             with self._portal.lock:
-                done = self._change_one(connector, line, item, None if delete else text)
-            told = {**item, "SUCCESS": done}
-            results.append(told if done else {**told, "ERRORS": ["The message was not found"]})
+                found = self._change_item(connector, line, item, None if delete else text)
+            errors = {} if found else {"ERRORS": ["The message was not found"]}
+            results.append({**item, "SUCCESS": found, **errors})
         return {"SUCCESS": True, "DATA": {"RESULT": results}}
 
-    def _change_one(
+    def _change_item(
         self, connector: Connector, line: int, item: dict[str, Any], text: str | None
     ) -> bool:
-        """Found by CONNECTOR_MID in this visitor's chat only."""
+        """False if this visitor's dialog has no message with that id; `text` None deletes it."""
         if text is None and not connector.flags["DEL_EXTERNAL_MESSAGES"]:
             return False
-        user_id = self._talks.visitors.get(f"{connector.id}|{item['user'].get('id')}")
-        dialog = self._talks.by_code.get(
-            f"{connector.id}|{line}|{item['chat'].get('id')}|{user_id}"
+        dialog = self._dialogs.dialog_of_visitor(
+            connector, line, item["chat"].get("id"), item["user"].get("id")
         )
         found = False
         for message in dialog.messages if dialog else []:
             if str(item["message"].get("id")) in message.connector_mid:
                 found = True
                 if text is None:
-                    self._talks.delete(message)
+                    self._actions.delete(message)
                 else:
-                    self._talks.edit(message, text)
+                    self._actions.edit(message, text)
         return found
 
 
 def check_structure(items: list[Any]) -> None:
-    """One bad item fails the whole call (section 4)."""
+    """One malformed item refuses the whole call (bitrix24.md 4.2)."""
     for item in items:
         blocks = [item.get(name) for name in ("user", "message", "chat")] if item else [None]
         if not all(isinstance(block, dict) for block in blocks):
             raise RestError("ERROR_ARGUMENT", "Each message needs user, message and chat")
 
 
-def is_of_a_name(one: str) -> bool:
-    """A letter, which in many scripts has its marks, or a sign that names have."""
-    return unicodedata.category(one)[0] in "LM" or one in NAME_SIGNS
+def allowed_in_name(sign: str) -> bool:
+    """Letters, the marks that letters of many scripts carry, and the signs of NAME_SIGNS."""
+    return unicodedata.category(sign)[0] in "LM" or sign in NAME_SIGNS
 
 
 def check_user(user: dict[str, Any], strict_names: bool) -> None:
@@ -179,9 +182,11 @@ def check_user(user: dict[str, Any], strict_names: bool) -> None:
         raise ItemError("The e-mail address is wrong")
     for key in ("name", "last_name") if strict_names else ():
         name = str(user.get(key) or "")
-        if len(name) > NAME_LIMIT or not all(map(is_of_a_name, name)):
-            raise ItemError(f"user.{key} is longer than {NAME_LIMIT} or has a forbidden character")
+        if len(name) > NAME_CHARACTERS or not all(map(allowed_in_name, name)):
+            raise ItemError(
+                f"user.{key} is longer than {NAME_CHARACTERS} or has a forbidden character"
+            )
 
 
 def cut(text: str) -> str:
-    return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + CUT
+    return text if len(text) <= TEXT_CHARACTERS else text[:TEXT_CHARACTERS] + TEXT_CUT_MARK

@@ -1,7 +1,7 @@
 """Opens the application's pages as the portal does: placements and install.
 
-The fields are those of bitrix24.md sections 7 and 8. A page is opened either
-by the user's browser (a form) or, for tests, by ourselves.
+The fields are those of bitrix24.md sections 7 and 8. The user's browser posts
+them from a form; for tests the sandbox posts them itself.
 """
 
 import json
@@ -10,11 +10,11 @@ import secrets
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import requests
-
 from . import php
-from .portal import Connector, NotFound, Portal
+from .outgoing import Client, NoReply
+from .portal import ConnectedLine, Connector, NotFound, Portal
 
+USER_AGENT = "Mozilla/5.0 (sandbox)"
 TIMEOUT_SECONDS = 60
 _SCRIPT = re.compile(r"<script[^>]*\ssrc=[\"']([^\"']+)[\"']", re.IGNORECASE)
 
@@ -24,34 +24,33 @@ class Opening:
         self._portal = portal
 
     def install_page(self, user_id: int) -> tuple[str, dict[str, str]]:
-        """Where a browser posts what to install the application."""
+        """The address of the install page, and the fields that a browser posts to it."""
         options = self._portal.options
         return self._page(f"{options.app_url}/install", user_id, "DEFAULT", {})
 
     def settings_page(
         self, connector: Connector, line: int, active: bool, user_id: int
     ) -> tuple[str, dict[str, str]]:
-        """Press Connect, then open the connector's settings.
+        """Press Connect if `active`, then open the connector's settings; returns as install_page.
 
-        The button sets ACTIVE only; the rest is the application's to do.
+        The button sets only ACTIVE; the application must activate the line (bitrix24.md 7.3).
         """
         with self._portal.lock:
             if line not in self._portal.lines:
                 raise NotFound(f"no line {line}")
-            row = self._portal.connected_line(connector, line) if active else None
-            if row is not None:
-                row.active = True
+            if active:
+                self._portal.connected_line(connector, line).active = True
                 self._portal.touch()
-            row = row or connector.lines.get(line)
-            if not self._portal.installed:
+            if not self._portal.installed:  # bitrix24.md 7.13
                 return self.install_page(user_id)
+            connected = connector.lines.get(line) or ConnectedLine()
             options = {
                 "LINE": line,
                 "CONNECTOR": connector.id,
-                "STATUS": row is not None and row.works,
-                "ACTIVE_STATUS": row is not None and row.active,
-                "CONNECTION_STATUS": row is not None and row.connection,
-                "REGISTER_STATUS": row is not None and row.register,
+                "STATUS": connected.works,
+                "ACTIVE_STATUS": connected.active,
+                "CONNECTION_STATUS": connected.connection,
+                "REGISTER_STATUS": connected.register,
                 "ERROR_STATUS": False,
             }
         return self._page(connector.placement_handler, user_id, "SETTING_CONNECTOR", options)
@@ -60,7 +59,7 @@ class Opening:
         self, address: str, user_id: int, placement: str, options: dict[str, Any]
     ) -> tuple[str, dict[str, str]]:
         portal = self._portal
-        self._portal.user(user_id)
+        portal.user(user_id)
         token = portal.issue_token(user_id)
         query = urlencode(
             {
@@ -88,7 +87,7 @@ class Opening:
     # Without a browser
 
     def install(self, user_id: int, finish: bool) -> dict[str, Any]:
-        """Open the install page; complete it when the page calls BX24.installFinish."""
+        """Open the install page; the install is finished if the page calls BX24.installFinish."""
         self._portal.begin_install()
         address, fields = self.install_page(user_id)
         answer = self.post(address, fields)
@@ -96,8 +95,8 @@ class Opening:
             self._portal.finish_install()
         return {**answer, "installed": self._portal.installed}
 
-    def callback(self, user_id: int) -> dict[str, Any]:
-        """An application without a page: installed at once, told by ONAPPINSTALL."""
+    def install_without_page(self, user_id: int) -> dict[str, Any]:
+        """As with an application without pages: an event, and it is installed (8.3)."""
         portal = self._portal
         portal.begin_install()
         portal.finish_install()
@@ -113,14 +112,13 @@ class Opening:
         return self.post(f"{portal.options.app_url}/install", dict(php.encode(fields)))
 
     def post(self, address: str, fields: dict[str, str]) -> dict[str, Any]:
-        """POST a form; status 0 when nobody answers."""
+        """POST a form; the status is 0 when nobody answers."""
         try:
-            answer = requests.post(
-                address, data=fields, timeout=TIMEOUT_SECONDS, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            return {"status": 0, "body": type(error).__name__}
-        return {"status": answer.status_code, "body": answer.text}
+            with Client(USER_AGENT, TIMEOUT_SECONDS) as client:
+                reply = client.post(address, urlencode(fields))
+        except NoReply as error:
+            return {"status": 0, "body": str(error)}
+        return {"status": reply.status, "body": reply.text}
 
 
 def _finishes(address: str, html: str) -> bool:
@@ -132,8 +130,9 @@ def _finishes(address: str, html: str) -> bool:
         script = urljoin(address, source)
         if urlsplit(script).netloc == site:
             try:
-                if "installFinish" in requests.get(script, timeout=TIMEOUT_SECONDS).text:
-                    return True
-            except requests.RequestException:
+                with Client(USER_AGENT, TIMEOUT_SECONDS) as client:
+                    if "installFinish" in client.get(script).text:
+                        return True
+            except NoReply:
                 continue
     return False

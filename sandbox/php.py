@@ -29,6 +29,11 @@ def encode(values: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
+def is_empty(value: Any) -> bool:
+    """PHP's empty()."""
+    return value in (None, "", "0", 0, [], {}, False)
+
+
 def _path(key: str) -> list[str]:
     name, bracket, rest = key.partition("[")
     if not name:

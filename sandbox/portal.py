@@ -1,7 +1,8 @@
 """The portal's own state: users, lines, tokens, connectors, event bindings.
 
-One lock guards all of it and the dialogs; nobody sleeps or talks HTTP while
-holding it. Knows nothing of Flask.
+One lock guards all of it and the dialogs; nobody waits or makes an HTTP
+request while holding it. Knows nothing of Flask. Numbers such as 8.2 are
+those of bitrix24.md.
 """
 
 import secrets
@@ -17,13 +18,17 @@ TOKEN_SECONDS = 3600
 
 
 class RestError(Exception):
-    """A refused call; `code` and `status` are the portal's."""
+    """The portal refuses a call; `code` and `status` are those of its answer."""
 
     def __init__(self, code: str, description: str = "", status: int = 400) -> None:
         super().__init__(description or code)
         self.code = code
         self.description = description or code
         self.status = status
+
+    def fields(self) -> dict[str, str]:
+        """The two fields of an answer that name the error."""
+        return {"error": self.code, "error_description": self.description}
 
 
 class NotFound(Exception):
@@ -59,7 +64,7 @@ class User:
 
 @dataclass
 class ConnectedLine:
-    """A connector's state on one line; it works when all three flags are up."""
+    """A connector's state on one line; the connector works there if all three flags are set."""
 
     active: bool = False
     connection: bool = False
@@ -110,7 +115,7 @@ class Portal:
         self.reset()
 
     def reset(self) -> None:
-        """As new: nothing installed, nobody connected, all well."""
+        """As new: nothing is installed, no connector is registered, no trouble is on."""
         with self.lock:
             self.member_id = secrets.token_hex(16)
             self.application_token = secrets.token_hex(16)
@@ -125,8 +130,8 @@ class Portal:
             self.connectors: dict[str, Connector] = {}
             self.bindings: list[Binding] = []
             self.tokens: dict[str, Token] = {}
-            self.refresh_tokens: dict[str, str] = {}  # refresh to access
-            self.codes: dict[str, int] = {}
+            self.refresh_tokens: dict[str, str] = {}  # refresh token to access token
+            self.authorization_codes: dict[str, int] = {}  # code to user
             self.refreshes = 0
             self.spec_violations: list[dict[str, str]] = []
             self.troubles = Troubles(limit=self.options.limit)
@@ -155,10 +160,14 @@ class Portal:
         except KeyError:
             raise NotFound(f"no user {user_id}") from None
 
+    def employees(self) -> list[User]:
+        """The users who are not visitors."""
+        return [user for user in self.users.values() if not user.connector]
+
     # Tokens
 
     def issue_token(self, user_id: int, scope: str | None = None) -> dict[str, Any]:
-        """A fresh pair for this user, in the OAuth server's words."""
+        """A new access token with its refresh token, as the OAuth server answers them."""
         with self.lock:
             access, refresh = secrets.token_hex(35), secrets.token_hex(35)
             expires = int(time.time()) + TOKEN_SECONDS
@@ -180,7 +189,7 @@ class Portal:
         }
 
     def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """A new pair; the old one dies at once, both halves (section 8)."""
+        """New tokens for a refresh token; it and its access token work no longer (8.13)."""
         with self.lock:
             access = self.refresh_tokens.pop(refresh_token, None)
             old = self.tokens.pop(access, None) if access else None
@@ -190,7 +199,7 @@ class Portal:
             return self.issue_token(old.user_id, old.scope)
 
     def token(self, access: str) -> Token:
-        """Who calls; refuses unknown and expired tokens."""
+        """The access token's user and scope; RestError if it is unknown or has expired."""
         token = self.tokens.get(access)
         if token is None:
             raise RestError("invalid_token", "Unable to get application by token", 401)
@@ -217,7 +226,10 @@ class Portal:
         return connector.lines.setdefault(line, ConnectedLine())
 
     def disconnect(self, connector: Connector, line: int, user_id: int) -> bool:
-        """Drop the line's row; the app hears of it by StatusDelete only."""
+        """Delete the line's state; StatusDelete is the only sign of it (bitrix24.md 7.5).
+
+        False when the connector has no state on this line.
+        """
         with self.lock:
             if connector.lines.pop(line, None) is None:
                 return False
@@ -243,7 +255,7 @@ class Portal:
             self.touch()
 
     def begin_install(self) -> None:
-        """A new install: bindings and placements are gone, the secret is a new one."""
+        """Forget the bindings; another install after the first one has another secret (7.6)."""
         with self.lock:
             if self.installed:
                 self.application_token = secrets.token_hex(16)
@@ -258,7 +270,7 @@ class Portal:
             self.bindings.clear()
             self.tokens.clear()
             self.refresh_tokens.clear()
-            # With no connected line the row stays, as unregister has it (section 6).
+            # A connector without a connected line stays registered (bitrix24.md 6.11).
             for connector in list(self.connectors.values()):
                 if connector.lines:
                     del self.connectors[connector.id]
@@ -268,20 +280,30 @@ class Portal:
     # Events
 
     def bind(self, event: str, handler: str, user_id: int, auth_type: int, offline: bool) -> bool:
-        """False when exactly this binding exists. Another spelling of the URL is another one."""
+        """False if the binding exists. Another spelling of the address is another binding (9.9)."""
+        event = event.upper()
         with self.lock:
-            wanted = (event.upper(), handler, auth_type, offline)
             for old in self.bindings:
-                if (old.event, old.handler, old.auth_type, old.offline) == wanted:
+                if (old.event, old.handler, old.auth_type, old.offline) == (
+                    event,
+                    handler,
+                    auth_type,
+                    offline,
+                ):
                     return False
             self.bindings.append(
-                Binding(self.next_id("binding"), wanted[0], handler, user_id, auth_type, offline)
+                Binding(self.next_id("binding"), event, handler, user_id, auth_type, offline)
             )
             return True
 
     def unbind(self, event: str, handler: str) -> int:
+        """How many bindings were removed."""
         with self.lock:
-            kept = [b for b in self.bindings if (b.event, b.handler) != (event.upper(), handler)]
+            kept = [
+                binding
+                for binding in self.bindings
+                if (binding.event, binding.handler) != (event.upper(), handler)
+            ]
             count = len(self.bindings) - len(kept)
             self.bindings = kept
             return count
@@ -289,7 +311,11 @@ class Portal:
     def fire(
         self, event: str, data: Any, user_id: int | None, connector: Connector | None = None
     ) -> None:
-        """Queue an event for whoever bound it; nothing flows before the install is complete."""
+        """Queue an event for each binding of it; none before the install is finished (8.2).
+
+        `connector` is the one that the event is about, if it is about one: the application
+        gets no event of a connector of another application (1.7.2).
+        """
         with self.lock:
             foreign = connector is not None and connector.app != self.options.client_id
             if not self.installed or foreign:
@@ -302,7 +328,7 @@ class Portal:
     def envelope(
         self, event: str, data: Any, user_id: int | None, binding_id: int | None = None
     ) -> dict[str, Any]:
-        """Section 1.1; the tokens come only when a user caused the event."""
+        """The fields of every event (1.1); with a token only if a user caused it (1.1.6)."""
         auth: dict[str, Any] = {
             "domain": self.options.domain,
             "client_endpoint": f"{self.options.base_url}/rest/",
@@ -312,7 +338,7 @@ class Portal:
         if user_id:
             auth = self.issue_token(user_id)
             refresh = auth.pop("refresh_token")
-            self.refresh_tokens.pop(refresh)  # events bring no refresh token
+            self.refresh_tokens.pop(refresh)  # an event has no refresh token (1.1.7)
         auth["application_token"] = self.application_token
         fields: dict[str, Any] = {"event": event}
         if binding_id is not None and not self.troubles.old_build:

@@ -1,45 +1,35 @@
-"""The door of the REST interface and of the OAuth server.
+"""The REST interface: plays the troubles, checks token, limit and parameters, runs the method.
 
-Decodes a call, plays the troubles, checks token, limit and parameters, runs
-the method, words the answer and writes the call down.
+Every call is kept in a log, whatever became of it.
 """
 
-import re
-import socket
 import time
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
-from flask import Request, Response, json, redirect, request
-from flask.typing import ResponseReturnValue
+from flask import Response, json, request
 
-from . import php, spec
-from .http_server import SOCKET
-from .methods import Caller, Methods
+from .batch import run_batch
+from .caller import Caller
+from .faults import NoAnswer, ProxyFault, hold_back_answer, no_answer, proxy_page
+from .methods import Methods
 from .portal import Portal, RestError
+from .rest_params import check, official_case, read_call
 
-KEPT = 20_000
-BATCH_LIMIT = 50
-MIXED_SLOW_SECONDS = 1.5
-PROXY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-OPTIONAL_HERE = {"ACTIVE"}  # absent means off (bitrix24.md section 6)
-_REFERENCE = re.compile(r"\$result((?:\[[^\]]+\])+)")
-
-
-class Dropped(Exception):
-    """The connection ends without an answer."""
+CALLS_KEPT = 20_000
+OPERATING_SECONDS = 600  # without a limit, the time until a method's count begins anew
 
 
 class Rest:
     def __init__(self, portal: Portal, methods: Methods) -> None:
         self._portal = portal
         self._methods = methods
-        self._calls: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._calls: deque[dict[str, Any]] = deque(maxlen=CALLS_KEPT)
         self._count = 0
 
     def calls(self, after: int) -> list[dict[str, Any]]:
+        """The log from the call with the number `after` on, oldest first."""
         with self._portal.lock:
             return [call for call in self._calls if call["n"] > after]
 
@@ -48,72 +38,62 @@ class Rest:
             self._calls.clear()
             self._count = 0
 
-    # One call
-
-    def handle(self, path: str) -> Response:
+    def answer(self, path: str) -> Response:
         """Answer `/rest/<path>`."""
         start = time.time()
         method = path.strip("/").removesuffix(".json").lower()
-        params, access = _decode(request)
+        params, access_token = read_call(request)
         entry: dict[str, Any] = {"method": method, "params": params, "user_id": None, "error": ""}
         try:
-            mixed = self._before(method)
-            body, status = self._answer(method, params, access, entry, start)
-            self._after(method, mixed)
-        except Dropped:
+            mixed = self._lose_call()
+            body, status = self._carry_out(method, params, access_token, entry, start)
+            hold_back_answer(self._portal, method, mixed)
+        except NoAnswer:
             self._note(entry, 0, start)
-            drop_connection()
-            return Response()
+            return no_answer()
         except ProxyFault:
             self._note(entry, 502, start)
-            return Response(PROXY_PAGE, 502, content_type="text/html")
+            return proxy_page()
         self._note(entry, status, start)
         return Response(json.dumps(body), status, content_type="application/json; charset=utf-8")
 
-    def _before(self, method: str) -> str:
-        """Troubles in which nothing is done."""
+    def _lose_call(self) -> str:
+        """The troubles in which nothing is done; returns what the dice chose for this call."""
         with self._portal.lock:
             troubles = self._portal.troubles
             mixed = self._portal.dice.roll(troubles.mixed)
             if troubles.down or mixed == "down":
-                raise Dropped
+                raise NoAnswer
             if troubles.http_500 or mixed == "http_500":
                 raise ProxyFault
             if mixed == "query_limit":
                 troubles.query_limit += 1
             return mixed
 
-    def _after(self, method: str, mixed: str) -> None:
-        """Troubles in which everything is done, but we do not hear of it, or late."""
-        troubles = self._portal.troubles
-        slow = troubles.slow_seconds if troubles.slow_method in ("", method) else 0.0
-        time.sleep(MIXED_SLOW_SECONDS if mixed == "slow" else slow)
-        with self._portal.lock:
-            counted = troubles.drop_answers > 0 and troubles.drop_method in ("", method)
-            if counted:
-                troubles.drop_answers -= 1
-        if counted or mixed == "drop":
-            raise Dropped
-
-    def _answer(
-        self, method: str, params: dict[str, Any], access: str, entry: dict[str, Any], start: float
+    def _carry_out(
+        self,
+        method: str,
+        params: dict[str, Any],
+        access_token: str,
+        entry: dict[str, Any],
+        start: float,
     ) -> tuple[dict[str, Any], int]:
+        """The body and the status of the answer; the log's entry gets caller and error."""
         try:
-            self._limits(method)
-            caller = self._caller(access)
+            self._check_limits(method)
+            caller = self._caller(access_token)
             entry["user_id"] = caller.user.id
             result = (
-                self._batch(caller, params)
+                run_batch(params, lambda *call: self._run_timed(caller, *call))
                 if method == "batch"
-                else self.run(caller, method, params)
+                else self._run(caller, method, params)
             )
         except RestError as error:
             entry["error"] = error.code
-            told = {"error": error.code, "error_description": error.description}
-            return {**told, "time": self._time(start)}, error.status
-        return {"result": result, "time": self._time(start)}, 200
+            return {**error.fields(), "time": self._times(start)}, error.status
+        return {"result": result, "time": self._times(start)}, 200
 
-    def _limits(self, method: str) -> None:
+    def _check_limits(self, method: str) -> None:
         with self._portal.lock:
             troubles = self._portal.troubles
             self._portal.counts["calls"] += 1
@@ -131,6 +111,7 @@ class Rest:
                 raise RestError("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
 
     def _refuse(self, method: str) -> None:
+        """The troubles that refuse a call, whoever makes it."""
         troubles = self._portal.troubles
         if troubles.broken_method == method:
             if troubles.broken_code == "HTML":
@@ -138,78 +119,32 @@ class Rest:
             raise RestError(troubles.broken_code, "Internal error")
         if troubles.overload:
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.", 503)
-        if self._portal.operation_reset_at > time.time() and troubles.operation_method in (
-            "",
-            method,
-        ):
+        limited = troubles.operation_method in ("", method)
+        if limited and self._portal.operation_reset_at > time.time():
             raise RestError(
                 "OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", 429
             )
 
-    def _caller(self, access: str) -> Caller:
-        if not access:
+    def _caller(self, access_token: str) -> Caller:
+        if not access_token:
             raise RestError("NO_AUTH_FOUND", "Wrong authorization data", 401)
-        token = self._portal.token(access)
+        token = self._portal.token(access_token)
         return Caller(self._portal.users[token.user_id], token)
 
-    def run(self, caller: Caller, method: str, params: dict[str, Any]) -> Any:
-        """One method with its parameters checked against its page."""
-        work = self._methods.table.get(method)
-        if work is None:
-            raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
-        self._methods.check_scope(method, caller.token.scope)
-        params = _official_case(params)
-        self._check(method, params)
-        return work(caller, params)
+    def _run(self, caller: Caller, method: str, params: dict[str, Any]) -> Any:
+        run = self._methods.find(method, caller.token.scope)
+        params = official_case(params)
+        check(self._portal, method, params)
+        return run(caller, params)
 
-    def _check(self, method: str, params: dict[str, Any]) -> None:
-        found = spec.problems(method, params)
-        with self._portal.lock:
-            for problem in found:
-                self._portal.spec_violations.append({"method": method, "problem": problem})
-        if method == "imconnector.register":
-            return  # words its own failures
-        for name in spec.missing(method, params):
-            if name not in OPTIONAL_HERE:
-                raise RestError("ERROR_ARGUMENT", f"Argument '{name}' is null or empty")
-        for name in ("LINE", "LIMIT", "FIRST_ID", "LAST_ID", "SESSION_ID", "CHAT_ID", "AUTH_TYPE"):
-            if any(problem.startswith(f"{name}: integer") for problem in found):
-                raise RestError("ERROR_ARGUMENT", f"Argument '{name}' is not a number")
+    def _run_timed(
+        self, caller: Caller, method: str, params: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        start = time.time()
+        return self._run(caller, method, params), self._times(start)
 
-    def _batch(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
-        given = {key.upper(): value for key, value in params.items()}
-        commands = given.get("CMD") or {}
-        if isinstance(commands, list):
-            commands = {str(index): command for index, command in enumerate(commands)}
-        if len(commands) > BATCH_LIMIT:
-            raise RestError("ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
-        halt = given.get("HALT") not in (None, "", "0", 0, False)
-        results: dict[str, Any] = {}
-        errors: dict[str, Any] = {}
-        times: dict[str, Any] = {}
-        for key, command in commands.items():
-            start = time.time()
-            method, _, query = str(command).partition("?")
-            pairs = [
-                (name, _substituted(value, results))
-                for name, value in parse_qsl(query, keep_blank_values=True)
-            ]
-            try:
-                results[key] = self.run(caller, method.lower(), php.decode(pairs))
-                times[key] = self._time(start)
-            except RestError as error:
-                errors[key] = {"error": error.code, "error_description": error.description}
-                if halt:
-                    break
-        return {
-            "result": results or [],
-            "result_error": errors or [],
-            "result_total": [],
-            "result_next": [],
-            "result_time": times or [],
-        }
-
-    def _time(self, start: float) -> dict[str, Any]:
+    def _times(self, start: float) -> dict[str, Any]:
+        """The answer's field `time` (bitrix24.md 9.2)."""
         finish = time.time()
         reset_at = self._portal.operation_reset_at
         return {
@@ -219,7 +154,9 @@ class Rest:
             "processing": finish - start,
             "date_start": _iso(start),
             "date_finish": _iso(finish),
-            "operating_reset_at": int(reset_at if reset_at > finish else finish + 600),
+            "operating_reset_at": int(
+                reset_at if reset_at > finish else finish + OPERATING_SECONDS
+            ),
             "operating": 0,
         }
 
@@ -230,121 +167,6 @@ class Rest:
             self._calls.append(
                 {"n": self._count, **entry, "status": status, "at": start, "duration": duration}
             )
-
-    # OAuth (bitrix24.md section 8)
-
-    def oauth_token(self) -> Response:
-        portal, options = self._portal, self._portal.options
-        with portal.lock:
-            portal.counts["oauth"] += 1
-            down = portal.troubles.down or portal.troubles.oauth_down
-        if down:
-            drop_connection()
-            return Response()
-        if portal.troubles.http_500:
-            return Response(PROXY_PAGE, 502, content_type="text/html")
-        given = request.values
-        try:
-            if given.get("client_id") != options.client_id:
-                raise RestError("wrong_client", "The client is not known")
-            if given.get("client_secret") != options.client_secret:
-                raise RestError("invalid_client", "The client secret is wrong", 401)
-            answer = self._grant(given.get("grant_type", ""))
-            if "oauth" in (portal.troubles.drop_method, portal.troubles.slow_method):
-                self._after("oauth", "")
-        except Dropped:
-            drop_connection()
-            return Response()
-        except RestError as error:
-            told = {"error": error.code, "error_description": error.description}
-            return Response(json.dumps(told), error.status, content_type="application/json")
-        return Response(json.dumps(answer), content_type="application/json")
-
-    def _grant(self, kind: str) -> dict[str, Any]:
-        if kind == "refresh_token":
-            return self._portal.refresh(request.values.get("refresh_token", ""))
-        if kind == "authorization_code":
-            with self._portal.lock:
-                user_id = self._portal.codes.pop(request.values.get("code", ""), None)
-            if user_id is None:
-                raise RestError("invalid_grant", "The code is invalid or was used")
-            return self._portal.issue_token(user_id)
-        raise RestError("unsupported_grant_type", "The grant type is not supported")
-
-    def oauth_authorize(self, code: str) -> ResponseReturnValue:
-        """Sends the browser back with a code, as if Olga had agreed."""
-        with self._portal.lock:
-            self._portal.codes[code] = 1
-        state = request.args.get("state", "")
-        query = f"code={code}&state={state}&domain={self._portal.options.domain}"
-        return redirect(f"{self._portal.options.app_url}/install?{query}")
-
-
-class ProxyFault(Exception):
-    """A proxy's page instead of an answer; nothing was done."""
-
-
-def drop_connection() -> None:
-    """Close the caller's socket; what the server still writes goes nowhere."""
-    connection = request.environ.get(SOCKET)
-    if isinstance(connection, socket.socket):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _decode(asked: Request) -> tuple[dict[str, Any], str]:
-    """The parameters without the token, and the token."""
-    pairs = list(asked.args.items(multi=True))
-    params = php.decode(pairs)
-    if asked.is_json:
-        body = asked.get_json(silent=True)
-        params |= body if isinstance(body, dict) else {}
-    else:
-        params |= php.decode(asked.form.items(multi=True))
-    access = ""
-    for name in [name for name in params if name.lower() in ("auth", "access_token")]:
-        value = params.pop(name)
-        access = access or (value if isinstance(value, str) else "")
-    bearer = asked.headers.get("Authorization", "")
-    if bearer.startswith("Bearer "):
-        access = access or bearer.removeprefix("Bearer ").strip()
-    return params, access
-
-
-def _official_case(params: dict[str, Any]) -> dict[str, Any]:
-    """Names in any case; MESSAGES lower-cased inside, ICON and DATA upper-cased."""
-    known: dict[str, Any] = {}
-    for name, value in params.items():
-        upper = name.upper()
-        if upper == "MESSAGES":
-            known[upper] = _recased(value, str.lower)
-        elif upper in ("ICON", "ICON_DISABLED", "DATA"):
-            known[upper] = _recased(value, str.upper)
-        else:
-            known[upper] = value
-    return known
-
-
-def _recased(value: Any, change: Any) -> Any:
-    if isinstance(value, dict):
-        return {change(key): _recased(inner, change) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_recased(inner, change) for inner in value]
-    return value
-
-
-def _substituted(value: str, results: dict[str, Any]) -> str:
-    """Batch commands may use earlier results: $result[name][key]."""
-
-    def found(match: re.Match[str]) -> str:
-        here: Any = results
-        for part in re.findall(r"\[([^\]]+)\]", match[1]):
-            if isinstance(here, list):
-                here = here[int(part)] if part.isdecimal() and int(part) < len(here) else None
-            else:
-                here = here.get(part) if isinstance(here, dict) else None
-        return "" if here is None else str(here)
-
-    return _REFERENCE.sub(found, value)
 
 
 def _iso(at: float) -> str:

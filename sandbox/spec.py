@@ -1,12 +1,14 @@
-"""The official parameters of each method, and what a call does wrong.
+"""The official parameters of each method, and which of them a call gets wrong.
 
-`spec/methods.json` is distilled from the method pages of the REST reference.
-A `!` after a type marks a required value; `any` is not looked into.
+`spec/methods.json` has the parameters of each method's page in the REST reference.
+A `!` after a type marks a required value; a value of the type `any` is not checked.
 """
 
 import json
 from pathlib import Path
 from typing import Any
+
+from . import php
 
 METHODS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "spec" / "methods.json").read_text(encoding="utf-8")
@@ -14,17 +16,17 @@ METHODS: dict[str, dict[str, Any]] = json.loads(
 
 
 def problems(method: str, params: dict[str, Any]) -> list[str]:
-    """Everything in `params` that the method's page does not allow."""
+    """A sentence for everything in `params` that the method's page does not allow."""
     fields = METHODS.get(method)
     return [] if fields is None else _check_fields(fields, params, "")
 
 
 def missing(method: str, params: dict[str, Any]) -> list[str]:
-    """Required top-level parameters that are absent or empty, as PHP's empty() sees it."""
+    """Required parameters that are absent, or empty as PHP sees it; not those inside others."""
     return [
         name
         for name, rule in METHODS.get(method, {}).items()
-        if _required(rule) and params.get(name) in (None, "", "0", 0, [], {}, False)
+        if _required(rule) and php.is_empty(params.get(name))
     ]
 
 
@@ -66,7 +68,7 @@ def _fits(kind: str, value: Any) -> bool:
         "boolean": str(value).lower() in ("0", "1", "y", "n", "true", "false", ""),
         "object": isinstance(value, dict),
         "array": isinstance(value, list),
-        "list": isinstance(value, list) or scalar,  # a string is accepted, section 3
+        "list": isinstance(value, list) or scalar,  # one value is accepted too (bitrix24.md 3.6)
         "any": True,
     }
     return checks[kind]

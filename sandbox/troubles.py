@@ -1,6 +1,7 @@
-"""Everything that can go wrong, as switches; and the portal's request limit.
+"""Everything that can go wrong, as switches; and the portal's limit of calls.
 
-Knows nothing of HTTP or of chats: it only says what is on.
+Knows nothing of HTTP or of chats: it only says which troubles are on.
+Numbers such as 4.6 are those of bitrix24.md.
 """
 
 import random
@@ -18,15 +19,15 @@ MIXED = ("down", "http_500", "query_limit", "drop", "slow")
 
 @dataclass
 class Troubles:
-    """Durations in seconds; an int counts the next calls hit and runs down to 0."""
+    """Durations are in seconds. An int is the number of calls that are still to fail."""
 
-    slow_seconds: float = 0.0  # each call: slept after the work, before the answer
-    slow_method: str = ""  # only this method is slow; empty: all
-    item_seconds: float = 0.0  # each send.messages item: waits so long before it is stored
-    down: bool = False  # connections close, nothing is done
-    http_500: bool = False  # a 502 page of a proxy, nothing is done
-    drop_answers: int = 0  # done, then the connection closes
-    drop_method: str = ""  # empty: any REST method; "oauth": the token answer
+    slow_seconds: float = 0.0  # each call: between its work and its answer
+    slow_method: str = ""  # the method that is slow; empty: all methods
+    item_seconds: float = 0.0  # each item of send.messages: before it is stored
+    down: bool = False  # nothing is done, the connection closes without an answer
+    http_500: bool = False  # nothing is done, the answer is a 502 page of a proxy
+    drop_answers: int = 0  # the call is done, then the connection closes without an answer
+    drop_method: str = ""  # empty: any REST method; "oauth": the answer of the OAuth server
     query_limit: int = 0
     operation_time_limit: float = 0.0  # seconds until the method works again
     operation_method: str = ""
@@ -34,9 +35,9 @@ class Troubles:
     broken_code: str = "ERROR_CORE"  # or "HTML": a 502 page of a proxy
     overload: bool = False
     oauth_down: bool = False
-    fail_items: str = ""  # items whose text holds this fail
-    no_files: bool = False  # nothing that messages refer to can be fetched
-    no_session: str = ""  # "stored" or "not stored": SUCCESS without session
+    fail_items: str = ""  # an item whose text has these words fails
+    no_files: bool = False  # no file of a message can be fetched
+    no_session: str = ""  # "stored" or "not stored": SUCCESS without a session (4.6)
     lose_events: bool = False
     duplicate_events: bool = False
     delay_events_seconds: float = 0.0
@@ -44,39 +45,38 @@ class Troubles:
     inactive_line: bool = False
     deny_history: bool = False
     strict_names: bool = True
-    limit: bool = True  # the leaky bucket, section 9
+    limit: bool = True  # the leaky bucket (9.1)
     rate: dict[str, float] = field(default_factory=lambda: {"burst": 50.0, "per_second": 2.0})
     old_build: bool = False
     placement_token: bool = True
     signature: str = "new"
-    welcome: str = ""  # automatic text of each new session
+    welcome: str = ""  # the automatic text of each new session; empty: none
     scope: str = "imopenlines,imconnector,im,user_brief,placement,disk"
-    mixed: dict[str, float] | None = None  # {"probability", "seed"}
+    mixed: dict[str, float] | None = None  # a random trouble: {"probability", "seed"}
 
     def change(self, values: dict[str, Any]) -> None:
-        """Set several at once, or none: ValueError names the wrong one."""
+        """Set several at once. If one is wrong, none is set and ValueError names it."""
         checked = {name: self._checked(name, value) for name, value in values.items()}
         for name, value in checked.items():
             setattr(self, ALIASES.get(name, name), value)
 
-    def _checked(self, given: str, value: Any) -> Any:
-        name = ALIASES.get(given, given)
-        kinds = {item.name: item.type for item in fields(self)}
-        if name not in kinds:
-            raise ValueError(f"{given}: no such trouble")
+    def _checked(self, alias: str, value: Any) -> Any:
+        name = ALIASES.get(alias, alias)
+        if name not in {trouble.name for trouble in fields(self)}:
+            raise ValueError(f"{alias}: no such trouble")
         if name == "no_session" and isinstance(value, bool):
             return "stored" if value else ""
         if name in CHOICES and value not in CHOICES[name]:
-            raise ValueError(f"{given}: one of {', '.join(map(repr, CHOICES[name]))}")
+            raise ValueError(f"{alias}: one of {', '.join(map(repr, CHOICES[name]))}")
         if name == "rate":
-            return _numbers(given, value, ("burst", "per_second"))
+            return _numbers(alias, value, ("burst", "per_second"))
         if name == "mixed":
             return _mixed(value)
         default = getattr(Troubles(), name)
         if isinstance(default, bool):
-            return _flag(given, value)
+            return _flag(alias, value)
         if not isinstance(value, str if isinstance(default, str) else (int, float)):
-            raise ValueError(f"{given}: {type(default).__name__} expected")
+            raise ValueError(f"{alias}: {type(default).__name__} expected")
         return type(default)(value)
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,29 +105,31 @@ def _numbers(name: str, value: Any, keys: tuple[str, ...]) -> dict[str, float]:
 
 
 class Dice:
-    """Chooses at random, repeatably, what goes wrong with a call."""
+    """Chooses at random what goes wrong with a call; the same seed chooses the same again."""
 
     def __init__(self) -> None:
-        self._rolled: tuple[dict[str, float], random.Random] | None = None
+        self._generator: tuple[dict[str, float], random.Random] | None = None
 
     def roll(self, mixed: dict[str, float] | None) -> str:
+        """One of MIXED, or "" if nothing goes wrong."""
         if mixed is None:
-            self._rolled = None
+            self._generator = None
             return ""
-        if self._rolled is None or self._rolled[0] != mixed:
-            self._rolled = (dict(mixed), random.Random(mixed["seed"]))
-        dice = self._rolled[1]
-        return dice.choice(MIXED) if dice.random() < mixed["probability"] else ""
+        if self._generator is None or self._generator[0] != mixed:
+            self._generator = (dict(mixed), random.Random(mixed["seed"]))
+        generator = self._generator[1]
+        return generator.choice(MIXED) if generator.random() < mixed["probability"] else ""
 
 
 class Bucket:
-    """The leaky bucket of section 9: it fills by one a call and drains steadily."""
+    """The leaky bucket of bitrix24.md 9.1: each call adds one, and it drains steadily."""
 
     def __init__(self) -> None:
         self._level = 0.0
         self._at = time.monotonic()
 
     def take(self, burst: float, per_second: float) -> bool:
+        """Count one call; False when the bucket is full."""
         now = time.monotonic()
         self._level = max(0.0, self._level - (now - self._at) * per_second)
         self._at = now

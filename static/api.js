@@ -58,7 +58,7 @@ export class Api {
     return stored((await this.#ask(this.#messageFields("send_message", item), "application/json")).text)
   }
 
-  /** Sends one message with a file. `onProgress` is given the part that has left, up to 1; `signal` cancels. */
+  /** Sends one message with a file. `onProgress` is given the share that is sent, from 0 to 1; `signal` cancels. */
   async upload(item, onProgress, signal) {
     const answer = await postWithProgress({
       url: this.#url,
@@ -71,7 +71,7 @@ export class Api {
     return stored(checked(answer).text)
   }
 
-  /** Queues a message that Bitrix24 refused once more; all tabs hear of it. Returns its `id` and `state`. */
+  /** Queues again a message that Bitrix24 refused; all tabs hear of it. Returns its `id` and `state`. */
   async retry(id) {
     return stored((await this.#ask({...this.#fields(), type: "retry_message", id}, "application/json")).text)
   }
@@ -115,13 +115,13 @@ export class Api {
   }
 }
 
-/** Passes an answer on if the server did what it was asked, and throws if not. */
+/** Returns the answer if its status is a success, else throws a `Later` or a `Refused`. */
 function checked(answer) {
   if (!answer.response.ok) throw failure(answer.response, resultIn(answer.text))
   return answer
 }
 
-/** Posts with progress, which fetch does not report. It may take any time, as long as something moves. */
+/** Posts with progress, which fetch does not report. It fails only after TIMEOUT_MS without any progress. */
 function postWithProgress({url, fields, headers, signals, onProgress}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest()
@@ -152,7 +152,7 @@ function postWithProgress({url, fields, headers, signals, onProgress}) {
   })
 }
 
-/** The stored message that an answer names. An answer without one is not ours: a proxy's page, perhaps. */
+/** The stored message that an answer names. An answer that names none is not our server's, but perhaps a proxy's. */
 function stored(text) {
   const result = resultIn(text)
   if (!result.id) throw new Later("server")

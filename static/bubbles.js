@@ -1,8 +1,8 @@
-/** Makes bubbles: nodes of the server's HTML, and of what is on its way there. Nothing else makes nodes of HTML. */
+/** Makes bubbles: nodes of the server's HTML, and of unsent items. No other module makes nodes of HTML. */
 
 import {lang, texts} from "./config.js"
 
-const PARTS = [".from", ".body", ".meta", ".reason"] // of a bubble; they change one by one
+const PARTS = [".from", ".body", ".meta", ".reason"] // of a bubble; `update` compares each by itself
 const SHOWN_PICTURES = /^image\/(png|jpeg|gif|webp)$/
 
 const locale = navigator.languages.find((language) => language.split("-")[0] === lang) ?? lang
@@ -76,7 +76,7 @@ export function showProgress(node) {
   return progress
 }
 
-/** Changes the state of one of the visitor's messages; an earlier explanation goes. */
+/** Changes the state of one of the visitor's messages, and removes an earlier explanation. */
 export function setState(message, state) {
   message.state = message.node.dataset.state = state
   const tick = message.node.querySelector(".tick")
@@ -84,7 +84,7 @@ export function setState(message, state) {
   message.node.querySelector(".reason").replaceChildren()
 }
 
-/** Shows a message as the vote "1" or "0", or, with null, as what it says. */
+/** Shows a message as the vote "1" or "0", or with null as an ordinary message. */
 export function showVote(node, vote) {
   node.classList.toggle("voted", vote !== null)
   const body = node.querySelector(".body")
@@ -125,7 +125,7 @@ function localiseTimes(node) {
   }
 }
 
-/** What a bubble shows of a file that is on its way. */
+/** What a bubble shows of a file that is not sent yet. */
 function describeFile(file) {
   let {name, size} = file
   let unit = 0
@@ -150,5 +150,5 @@ function keepOwnPicture(shown, wanted) {
     own.replaceWith(stored)
     URL.revokeObjectURL(own.src)
   }
-  stored.src = stored.getAttribute("src") // to the same value: the browser begins to load it
+  stored.src = stored.getAttribute("src") // setting the same value makes the browser load it
 }

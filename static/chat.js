@@ -1,4 +1,4 @@
-/** The chat's element: it wires the parts, and says what becomes of a message. */
+/** The chat's element: connects the parts, and shows what becomes of each message. */
 
 import {Api, Refused} from "./api.js"
 import {explain, messagesIn, setState, showProgress, warmUp} from "./bubbles.js"
@@ -54,7 +54,7 @@ class LiveChat extends HTMLElement {
     this.#life.abort()
   }
 
-  /** Whether this tab holds the stream, and so rings for all. */
+  /** Whether this tab holds the stream for all tabs; that tab also rings. */
   get holdsStream() {
     return this.#stream.isHeld
   }
@@ -109,7 +109,7 @@ class LiveChat extends HTMLElement {
       },
       signal,
     })
-    for (const {clientId} of this.#log.messages) this.#outbox.remove(clientId) // sent; the answer was lost
+    for (const {clientId} of this.#log.messages) this.#outbox.remove(clientId) // it was sent, but its answer was lost
     for (const item of this.#outbox.items) this.#showUnsent(item)
     this.#log.arrange()
     window.addEventListener("beforeunload", (event) => {
@@ -140,7 +140,7 @@ class LiveChat extends HTMLElement {
       listener: {
         inChat: (id) => this.#inChat(id),
         changed: (html) => this.#show(this.#log.changesIn(html)),
-        reached: (whether) => this.#showConnection(whether ? "ready" : navigator.onLine ? "reconnecting" : "offline"),
+        reached: (works) => this.#showConnection(works ? "ready" : navigator.onLine ? "reconnecting" : "offline"),
       },
       signal,
     })
@@ -160,14 +160,14 @@ class LiveChat extends HTMLElement {
     return this.#api.stream(this.#log.revision, once, signal)
   }
 
-  /** Until somebody has written there is no chat to ask for; another tab or device may have begun it. */
+  /** Whether the server may have a chat: the visitor has written here, in another tab or on another device. */
   #hasBegun() {
     const isStored = ({id}) => id !== null
-    const known = this.#chatId || this.#visitor.hasToken || this.#kept.get("begun", false)
-    return known || this.#log.messages.some(isStored)
+    const isNoted = this.#chatId || this.#visitor.hasToken || this.#kept.get("begun", false)
+    return isNoted || this.#log.messages.some(isStored)
   }
 
-  /** Another chat than before: the one shown was deleted on another device. What is unsent goes into the new one. */
+  /** Hears the chat's id. If it has changed, the chat shown was deleted on another device: begins again without it. */
   #inChat(id) {
     const isAnother = this.#chatId && this.#chatId !== id
     this.#chatId = id
@@ -175,7 +175,7 @@ class LiveChat extends HTMLElement {
   }
 
   #show(messages) {
-    for (const {clientId} of messages) this.#outbox.remove(clientId) // it arrived, whatever the answer was
+    for (const {clientId} of messages) this.#outbox.remove(clientId) // it has arrived, even if its answer was lost
     this.#log.show(messages)
   }
 
@@ -224,7 +224,7 @@ class LiveChat extends HTMLElement {
     this.#composer.focus()
   }
 
-  /** Bitrix24 refused the message: the server queues it once more. */
+  /** Asks the server to queue once more a message that Bitrix24 refused. */
   async #sendAgain(message, button) {
     button.disabled = true
     try {
@@ -237,7 +237,7 @@ class LiveChat extends HTMLElement {
     this.#composer.focus()
   }
 
-  /** The visitor deleted the conversation: all is as on the first day. */
+  /** The visitor deleted the conversation, here or in another tab: forgets all that the browser keeps of it. */
   #deleted() {
     this.#kept.clear()
     this.#drafts.clear()
@@ -248,7 +248,7 @@ class LiveChat extends HTMLElement {
     this.#composer.focus()
   }
 
-  /** Whatever is under way belongs to the deleted conversation, so it ends, and everything begins once more. */
+  /** Ends all requests, which belong to the deleted conversation, and begins again with an empty one. */
   #beginAnew() {
     this.#life.abort()
     this.#log.clear()

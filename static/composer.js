@@ -4,8 +4,8 @@ import {make} from "./bubbles.js"
 import {files, limit, texts} from "./config.js"
 import {takeFiles} from "./files.js"
 
-const COUNTED_CHARACTERS = 500 // so many characters before the limit the counter appears
-const MOST_ROWS = 6 // of the field, in browsers that do not fit it themselves
+const COUNTED_CHARACTERS = 500 // the counter appears when no more than this are left
+const MOST_ROWS = 6 // of the field, in browsers without `field-sizing`
 
 export class Composer {
   #form;
@@ -33,7 +33,7 @@ export class Composer {
     this.#drafts = drafts
     this.#hasMessages = hasMessages
     this.#form.noValidate = true
-    this.#field.removeAttribute("maxlength") // a browser would cut a pasted text without a word
+    this.#field.removeAttribute("maxlength") // browsers would cut a pasted text without telling the visitor
     this.#field.value ||= drafts.get("draft", "")
     this.#name.value ||= kept.get("name", "")
     this.#fieldChanged()
@@ -52,7 +52,7 @@ export class Composer {
     return this.#name.value.trim()
   }
 
-  /** Whether the visitor ticks the box with this message. */
+  /** Whether the visitor has ticked the box of the consent. */
   get agrees() {
     return Boolean(this.#consentBox?.checked)
   }
@@ -61,18 +61,18 @@ export class Composer {
     this.#field.focus()
   }
 
-  /** Puts a text that the visitor took back below what they have begun to write. */
+  /** Puts a text that the visitor took back into the field, below what they have written there. */
   restore(text) {
     this.#field.value = [this.#field.value, text].filter((part) => part.trim()).join("\n")
     this.#fieldChanged()
   }
 
-  /** Forgets text and name, as on the first day. */
+  /** Empties the field and the name. */
   clear() {
     this.#field.value = this.#name.value = ""
   }
 
-  /** Says above the field what went wrong; an empty text takes it back. */
+  /** Says above the field what went wrong; an empty text removes the warning. */
   warn(text) {
     let alert = this.#form.querySelector(".alert")
     if (!alert && text) this.#form.prepend((alert = make("p", {className: "alert", role: "alert"})))
@@ -93,7 +93,7 @@ export class Composer {
     return this.#consent?.hidden === false ? this.#consent.querySelector("input") : null
   }
 
-  /** Whether all is agreed to that has to be; says so if not. */
+  /** Whether the visitor has given the consent that is needed; warns if not. */
   #isAgreed() {
     const missing = this.#consentBox?.checked === false
     this.warn(missing ? texts.consent_first : "")
@@ -126,7 +126,7 @@ export class Composer {
     this.#field.focus()
   }
 
-  /** Enter sends, but not while a word is composed (229 is what Safari says then), nor on phones. */
+  /** Enter sends, but not on touch screens, nor while an input method composes a word (229 in Safari). */
   #keyInField(event) {
     const composing = event.isComposing || event.keyCode === 229
     if (event.key !== "Enter" || event.shiftKey || composing || matchMedia("(pointer: coarse)").matches) return
@@ -164,7 +164,7 @@ export class Composer {
     this.#showName()
   }
 
-  /** Until the first message the name is asked for openly; then there is a line that opens. */
+  /** Before the first message the field for the name is open; later it opens from a line. */
   #showName() {
     const {name} = this
     const line = this.#who.querySelector(".as")

@@ -1,16 +1,16 @@
-/** The conversation as plain data: what changes when messages come, and what stands together. */
+/** The conversation as plain data: what changes when messages come, and which messages form a group. */
 
-const TOGETHER_MINUTES = 5
+const TOGETHER_MINUTES = 5 // messages of one author form a group if each comes this soon after the one before
 const VOTE = /^\s*([01])(\s|$)/ // what Bitrix24 takes for a vote: 1 is good, 0 is not good
 
 /**
  * Merges what the server holds into what is shown, both oldest first. Nothing shown is dropped, because the server
- * marks a deleted message by a new revision. What comes late, from another tab or a slow answer, changes nothing.
+ * marks a deleted message by a new revision. An older revision, from another tab or a slow answer, changes nothing.
  *
- * A message's `id` is null until the server has the message. Its `position` is null until the history brought it; an
- * operator's answer that comes late so stands before messages that were written after it. Returns the merged
- * `messages`, and `changes` in their order: each `message` stands either `insteadOf` one that is shown, or `after`
- * one (undefined: before all).
+ * A message's `id` is null until the server has the message. Its `position` is null until the server's HTML brings it;
+ * by its position an operator's answer that comes late stands before messages that were written after it. Returns the
+ * merged `messages`, and `changes` in their order: each `message` is shown either `insteadOf` another or `after`
+ * another (undefined: before all).
  */
 export function merge(shown, incoming) {
   const messages = [...shown]
@@ -31,7 +31,7 @@ export function merge(shown, incoming) {
   return {messages, changes}
 }
 
-/** For each message: whether it begins a `newDay`, and whether it `follows` the one before as part of one turn. */
+/** For each message: whether it begins a `newDay`, and whether it `follows` the one before in the same group. */
 export function arrange(messages) {
   return messages.map((message, index) => {
     const previous = messages[index - 1]
@@ -46,8 +46,8 @@ export function arrange(messages) {
 }
 
 /**
- * For each message the vote that it is, "1" or "0", or null. The visitor's first `1` or `0` after a question is the
- * vote. `messages` have `asksForVote`, `author` and `words`.
+ * For each message "1" or "0" if it is a vote, else null. The vote is the visitor's first `1` or `0` after a message
+ * that asks for one. `messages` have `asksForVote`, `author` and `words`.
  */
 export function votes(messages) {
   let asked = false

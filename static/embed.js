@@ -3,7 +3,7 @@
  * because browsers may block cookies and storage in frames; the token goes with every request.
  *
  * Only a page of an allowed site is heard and answered, over the channel that it opened to our origin. Whenever
- * something changes the page says all that it knows (`panel.js`); this side says what happened.
+ * something changes the page sends all that it knows (`panel.js`); the frame sends what happened.
  */
 
 import {Api, Later} from "./api.js"
@@ -22,11 +22,11 @@ const list = chat.querySelector(".list")
 
 /** The visitor of another site's page. */
 class EmbeddedVisitor extends Visitor {
-  page; // what the site's page said last: its own state, and what it keeps of the visitor
-  seen; // the id of the last message that was seen on any page of the site; undefined until the history is here
+  page; // what the site's page sent last: its own state, and what it keeps of the visitor
+  seen; // the id of the last message that was seen on any page of the site; undefined until the history has come
   #port;
   #api;
-  #signature; // of the customer, once the server found it right
+  #signature; // the customer's, after the server has accepted it
 
   constructor(site, port, page) {
     super(ajax)
@@ -40,7 +40,7 @@ class EmbeddedVisitor extends Visitor {
       onResponse: (headers) => this.heardHeaders(headers),
       signal: new AbortController().signal,
     })
-    this.tell({}) // the page learns by it that the frame is alive
+    this.tell({}) // any message tells the page that the frame is alive
   }
 
   tell(message) {
@@ -51,7 +51,7 @@ class EmbeddedVisitor extends Visitor {
     this.#port.onmessage = ({data}) => onMessage(data)
   }
 
-  /** Finds out who the visitor is and shows their history, as the server does on its own page. */
+  /** Finds out who the visitor is and shows their history, which on our own page the server has done. */
   async arrive() {
     const {reset, seen, token, who} = this.page
     if (reset) await this.#forget()
@@ -62,7 +62,7 @@ class EmbeddedVisitor extends Visitor {
     this.seen = seen ?? lastId(list)
   }
 
-  /** The site's page has said something anew. All begins once more where it means another visitor. */
+  /** Takes what the site's page sends. If it means another visitor than before, the frame loads again. */
   pageSaid(page) {
     const before = this.page
     this.page = page
@@ -70,10 +70,10 @@ class EmbeddedVisitor extends Visitor {
     const isAnother = !this.#signature && visitorIn(page.token) !== visitorIn(this.token)
     if (page.reset && !before.reset) {
       this.#clearDrawers()
-      this.#leave() // at once: the server hears of it when the frame is here again
+      this.#leave() // `arrive` tells the server of the log-out when the frame has loaded again
     } else if (signature && signature !== before.who?.signature) {
       this.#identify(page.who).then((proven) => proven && this.#leave())
-    } else if (page.token ? isAnother : before.token) this.#leave() // in another tab somebody else has come
+    } else if (page.token ? isAnother : before.token) this.#leave() // another tab has another visitor now
     else this.#introduce()
     this.seen = Math.max(this.seen, page.seen ?? 0)
   }
@@ -89,12 +89,12 @@ class EmbeddedVisitor extends Visitor {
 
   conversationDeleted() {
     this.page = {...this.page, token: 0}
-    if (this.#signature) this.#introduce() // a customer stays one
+    if (this.#signature) this.#introduce() // the customer keeps their token
     else this.dropToken()
     this.tell({keep: {token: 0, seen: 0, at: 0}})
   }
 
-  /** Shows the page's wishes (name, colour, sound), and takes along for the operator what it says of the visitor. */
+  /** Applies the page's name, colour and sound, and puts what it says of the visitor into each message's fields. */
   #introduce() {
     const {color, page = "", sound = false, who} = this.page
     const isClaimed = who?.signature && who.signature !== this.#signature
@@ -114,7 +114,7 @@ class EmbeddedVisitor extends Visitor {
     chat.style.setProperty("--brand", color)
   }
 
-  /** Becomes the customer for whom the site signs. Where the signature proves nothing all stays: false. */
+  /** Makes the visitor the customer for whom the site signs. Returns false, and changes nothing, if that fails. */
   async #identify({email, signature}) {
     try {
       const fields = {type: "identify", email, signature}
@@ -122,7 +122,7 @@ class EmbeddedVisitor extends Visitor {
       const anonymous = this.customer ? [] : this.drawers()
       this.customer = customer
       anonymous.forEach((drawer, index) => moveUnsent(drawer, goesOn && this.drawers()[index]))
-      if (this.page.token) this.tell({keep: {token}}) // in place of whoever wrote here before
+      if (this.page.token) this.tell({keep: {token}}) // replaces the token of the visitor before
       this.token = token
       this.#signature = signature
       return true
@@ -132,7 +132,7 @@ class EmbeddedVisitor extends Visitor {
     }
   }
 
-  /** The visitor logged out: no cookie is left, and nothing of theirs in this browser. */
+  /** After a log-out: removes the cookie, and all that this browser keeps of the visitor. */
   async #forget() {
     this.#clearDrawers()
     await untilReached(() => this.#api.ask({type: "forget"}))
@@ -143,7 +143,7 @@ class EmbeddedVisitor extends Visitor {
     for (const drawer of this.drawers(this.siteName)) drawer.clear()
   }
 
-  /** Somebody else writes from now on: the frame loads anew, and nothing goes on meanwhile. */
+  /** Loads the frame again for another visitor; until then the chat does nothing. */
   #leave() {
     this.tell({gone: true}) // what the frame shows next may be the browser's own error page
     this.#port.close()
@@ -152,7 +152,7 @@ class EmbeddedVisitor extends Visitor {
   }
 }
 
-/** Whoever logs in takes along what they had begun. Without a drawer to move to, it is removed. */
+/** Moves name, draft and unsent items to the drawer of the customer who logged in; without `to` they are removed. */
 function moveUnsent(from, to) {
   for (const name of ["name", "draft", "outbox"]) {
     const value = from.get(name)
@@ -186,7 +186,7 @@ function showConnection(connection) {
   status.textContent = texts[`status_${connection}`]
 }
 
-/** Goes on where the chat has started: listens to the page, and offers what only an embedded chat has. */
+/** After the chat has started: listens to the page, and shows the buttons that only an embedded chat has. */
 function attend(visitor) {
   const unread = new Unread(visitor, list, () => chat.holdsStream)
   const look = () => unread.look()
@@ -233,9 +233,9 @@ async function greeted({data, origin, source, ports: [port]}) {
 }
 
 if (window.parent === window) {
-  startChat(new Visitor(ajax)) // the frame's address, opened as a page of its own
+  startChat(new Visitor(ajax)) // the frame's address was opened as a page of its own
 } else {
   document.body.inert = true
   showConnection("connecting")
-  window.addEventListener("message", greeted) // the loader greets when the frame has loaded, so never before this
+  window.addEventListener("message", greeted) // the page greets after the frame has loaded, so this is early enough
 }

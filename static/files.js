@@ -4,7 +4,7 @@ const SHRINKABLE = /^image\/(jpeg|png|webp)$/ // a GIF may be animated
 
 /** Takes files that are chosen, dropped or pasted; `onFile` is given each. */
 export function takeFiles({root, input, onFile, signal}) {
-  import("./upload.js").catch(() => {}) // it must be here already when a file is chosen offline
+  import("./upload.js").catch(() => {}) // now, because a file may be chosen while the browser is offline
   const takeAll = (files) => [...files].forEach(onFile)
   input.addEventListener("change", () => {
     takeAll(input.files)
@@ -19,9 +19,9 @@ export function takeFiles({root, input, onFile, signal}) {
   takeDropped(root, takeAll, signal)
 }
 
-/** Takes what is dropped anywhere on the page: beside the chat a browser would leave the page for the file. */
+/** Takes files dropped anywhere on the page, because beside the chat a browser would open the file instead. */
 function takeDropped(root, takeAll, signal) {
-  const highlight = (whether) => root.classList.toggle("drop", whether)
+  const highlight = (isOn) => root.classList.toggle("drop", isOn)
   const listen = (type, listener) => document.addEventListener(type, (event) => {
     if (event.dataTransfer.types.includes("Files")) listener(event)
   }, {signal})
@@ -37,14 +37,14 @@ function takeDropped(root, takeAll, signal) {
   document.addEventListener("dragleave", ({relatedTarget}) => relatedTarget || highlight(false), {signal})
 }
 
-/** What is wrong with a file: its "type", that it is "large", or nothing: "". */
+/** What is wrong with a file: "type" or "large"; "" if it can be sent. */
 export function faultOf({name, size, type}, {accept, bytes}) {
   const ending = name.slice(name.lastIndexOf(".")).toLowerCase()
   if (!accept.split(",").includes(ending)) return "type"
   return size > bytes && !SHRINKABLE.test(type) ? "large" : ""
 }
 
-/** The picture small enough to travel; any other file as it is. */
+/** The picture made smaller by upload.js; any other file as it is. */
 export async function shrink(file) {
   if (!SHRINKABLE.test(file.type)) return file
   try {

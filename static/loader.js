@@ -1,15 +1,15 @@
-// Draws the launcher on a site's page. All that follows the visitor's first touch stands in panel.js.
+// Draws the launcher on a site's page. What happens after the visitor's first touch is in panel.js.
 (() => {
   const {src, dataset} = document.currentScript
   const base = new URL("..", src)
-  const panelAddress = new URL("static/DIGEST/panel.js", base) // the server puts the release's digest in
-  const place = "sitechat " + base // the name of what the site's page keeps for us
-  const state = {open: false, ...dataset} // what the site wants; the frame is told of it, too
+  const panelAddress = new URL("static/DIGEST/panel.js", base) // the server replaces DIGEST
+  const place = "sitechat " + base // the key of our entry in the site's localStorage
+  const state = {open: false, ...dataset} // what the site asks for; the frame is told, too
   const isRussian = /^ru/.test(state.lang || navigator.language)
   const [name, connecting] = isRussian ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
   const RETRY_MS = 5_000
-  const LOOK_AFTER_MS = 2_000 // the page itself comes first
-  const RECENT_MS = 86_400_000 // a conversation that went on within a day is looked at for unread answers
+  const LOOK_AFTER_MS = 2_000 // until we look for unread answers, because the page itself must load first
+  const RECENT_MS = 86_400_000 // only a conversation younger than a day is looked at for unread answers
 
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties)
   const fire = (event, detail) => dispatchEvent(new CustomEvent("sitechat:" + event, {detail}))
@@ -18,7 +18,7 @@
   const section = make("section", {textContent: connecting})
   const button = make("button", {onclick: () => show(!state.open), onpointerenter: load})
   const badge = make("b", {role: "status"})
-  const view = {alive: false, unread: 0, label: ""} // what the frame says
+  const view = {alive: false, unread: 0, label: ""} // what the frame told last
   const small = matchMedia("(max-width:480px),(max-height:480px)")
   const style = new CSSStyleSheet()
   style.replaceSync(`
@@ -54,7 +54,7 @@
     root.style.setProperty("--color", state.color || "#0d4a57")
   }
 
-  // What the site's page keeps of the visitor: their token, what they have seen, whether it rings.
+  // What the site's page keeps of the visitor: their token, the last message they saw, whether an answer rings.
 
   const memory = {
     kept: {},
@@ -71,16 +71,16 @@
       try {
         if (kept.token || kept.reset) localStorage[place] = JSON.stringify(kept)
         else delete localStorage[place]
-      } catch {} // the site blocks storage: all is kept until its page closes
+      } catch {} // storage is blocked, so `kept` lasts only until the page closes
     },
   }
 
-  // The panel, which is imported when somebody reaches for the chat, or when there may be unread answers.
+  // The panel is imported when the visitor reaches for the chat, or when there may be unread answers.
 
   let panel, importing
   let tries = 0
 
-  /** Brings the chat's frame, if it is not here yet. A browser may remember a failed import by its address. */
+  /** Loads the panel and its frame. Each try has another address, because browsers remember a failed import. */
   function load() {
     if (panel) return panel.load()
     importing ??= import(panelAddress + (tries ? "?" + tries : "")).then(
@@ -149,7 +149,7 @@
     root.addEventListener("keydown", ({key}) => key === "Escape" && show(false))
     addEventListener("storage", ({key, newValue}) => {
       if (key !== place) return
-      memory.kept = JSON.parse(newValue) || {} // as another tab of the site keeps it now
+      memory.kept = JSON.parse(newValue) || {} // another tab of the site has changed it
       panel?.tell()
     })
     draw()

@@ -1,13 +1,13 @@
-/** The conversation on the page: its messages in order, their days, the scroll, older messages on the way up. */
+/** The conversation on the page: its messages in order, their days, the scroll, and the loading of older messages. */
 
 import {dayName, make, messageOf, messagesIn, showVote, unsentMessage, update} from "./bubbles.js"
 import {texts} from "./config.js"
 import {arrange, merge, votes} from "./conversation.js"
 
-const NEAR_END_PX = 48 // so near to the end the visitor is taken to read along
-const PAGE = 50 // messages of one answer of the server
-const AHEAD = "600px 0px 0px" // a page is asked for before its place is seen
-const SETTLE_MS = 300 // a screen reader must not read older messages as news
+const NEAR_END_PX = 48 // a visitor no further than this from the end is taken to read along
+const PAGE = 50 // messages in one answer of the server
+const AHEAD = "600px 0px 0px" // older messages are asked for when their link is this near to being seen
+const SETTLE_MS = 300 // after older messages came, until screen readers announce again: those are no news
 
 export class Log {
   #box;
@@ -59,14 +59,14 @@ export class Log {
     return this.#messages.find((message) => message.clientId === clientId)
   }
 
-  /** For a history that the page itself brought: whether there may be older messages. */
+  /** Shows the link to older messages if the history that the page brought is a full page. */
   offerOlder() {
     this.#older.hidden = this.#messages.length < PAGE
   }
 
   // What is shown
 
-  /** Shows what the server holds. Of a message that is shown already only a newer revision changes anything. */
+  /** Shows messages of the server. A message that is shown already changes only if the revision is newer. */
   show(incoming) {
     const {messages, changes} = merge(this.#messages, incoming)
     if (this.isEmpty) this.#older.hidden = incoming.length < PAGE
@@ -87,7 +87,7 @@ export class Log {
     else if (news) this.#jump.hidden = false
   }
 
-  /** The changes in the server's HTML that belong to what is shown: those of older messages wait for their page. */
+  /** The messages in the server's HTML, without those older than what is shown: they come with their page. */
   changesIn(html) {
     const oldest = this.#messages.find(({position}) => position !== null)?.position ?? -Infinity
     const isKnown = ({id}) => this.#messages.some((message) => message.id === id)
@@ -121,7 +121,7 @@ export class Log {
     this.#older.hidden = true
   }
 
-  /** Sets day lines, groups and votes anew. Without a message there is the welcome, and nothing for the menu to do. */
+  /** Sets day lines, groups and votes again. Without a message it shows the welcome and hides the menu's button. */
   arrange() {
     this.#welcome.hidden = !this.isEmpty
     this.#menuButton.hidden = this.isEmpty
@@ -155,7 +155,7 @@ export class Log {
 
   // The scroll
 
-  /** Whether the visitor reads at the end. The browser reports a scroll a frame late, so its place is asked for. */
+  /** Whether the visitor reads at the end. It is measured here, because scroll events come a frame late. */
   get readsAlong() {
     const {scrollHeight, scrollTop, clientHeight} = this.#box
     return scrollTop >= this.#end || scrollHeight - scrollTop - clientHeight < NEAR_END_PX
@@ -175,7 +175,7 @@ export class Log {
     const stayAtEnd = () => this.readsAlong && this.scrollToEnd()
     const sizes = new ResizeObserver(stayAtEnd)
     sizes.observe(this.#box)
-    this.#box.addEventListener("load", stayAtEnd, {signal, capture: true}) // a picture has come
+    this.#box.addEventListener("load", stayAtEnd, {signal, capture: true}) // a picture has loaded
     this.#box.addEventListener("scroll", () => this.#scrolled(), {signal, passive: true})
     this.#box.addEventListener("click", (event) => this.#clicked(event, onPress), {signal})
     this.#box.addEventListener("submit", (event) => {
@@ -228,7 +228,7 @@ export class Log {
       link.textContent = texts.older
       this.#observer.observe(link) // reports the link again if it is still near
     } catch {
-      link.textContent = texts.older_failed // the link waits to be pressed
+      link.textContent = texts.older_failed // the visitor may press the link to try again
     }
     if (focused && link.hidden) this.focus()
     this.#loading = false
@@ -238,7 +238,7 @@ export class Log {
     }, SETTLE_MS)
   }
 
-  /** Not all browsers keep the place of what is read when something is put above it, so it is kept here. */
+  /** Puts older messages on top. Not all browsers then keep what is read in its place, so this does it. */
   #insertOlder(incoming) {
     const {messages, changes} = merge(this.#messages, incoming)
     const {scrollHeight, scrollTop} = this.#box

@@ -1,11 +1,11 @@
-/** The menu of the conversation as a whole: it is saved or deleted. The browser opens and closes menu and dialog. */
+/** The chat's menu saves or deletes the whole conversation. The browser itself opens and closes menu and dialog. */
 
 import {make} from "./bubbles.js"
 import {texts} from "./config.js"
 
-const KEEP_ADDRESS_MS = 60_000 // the browser may begin to read a download late
+const KEEP_ADDRESS_MS = 60_000 // the browser may not read a download at once
 
-/** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` says that all is gone. */
+/** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` follows a deletion. */
 export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
   const menu = root.querySelector(".menu")
   const dialog = root.querySelector("dialog")
@@ -31,7 +31,7 @@ export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
 
   menu.addEventListener("submit", (event) => {
     event.preventDefault()
-    menu.hidePopover() // the focus goes back to the button, and from the dialog there, too
+    menu.hidePopover() // before the dialog opens, so that the focus goes back to the button after it
     if (event.submitter.value === "save_conversation") return save()
     alert.textContent = ""
     dialog.showModal()

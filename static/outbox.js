@@ -55,7 +55,7 @@ export class Outbox {
     this.run()
   }
 
-  /** Removes an item, if there is such a one: the server has it, or the visitor took it back. */
+  /** Removes an item, if it is still here: the server has it, or the visitor took it back. */
   remove(clientId) {
     if (!this.#items.some(({client_id}) => client_id === clientId)) return
     const isAnother = ({client_id}) => client_id !== clientId

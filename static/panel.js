@@ -1,23 +1,23 @@
 /**
- * The chat's panel on a site's page: the frame, what page and frame tell each other, and the full screen of phones.
- * loader.js imports it when the visitor reaches for the chat. The frame's side of it is embed.js.
+ * The chat's panel on a site's page: the frame, the messages between page and frame, and the full screen on phones.
+ * loader.js imports it when the visitor reaches for the chat. embed.js is the other side, in the frame.
  *
- * The page tells the frame all it knows whenever something changes. The frame tells what happened, one thing at a
- * time; the first word of the frame says that it is alive. A page that was opened before an update imports this file
- * by its older loader.js, so new code must do with what older loaders share.
+ * Whenever something changes the page sends the frame all that it knows. The frame sends what happened, one thing at a
+ * time; its first message means that it is alive. A page that was opened before an update has an older loader.js and
+ * imports this file, so new code may use only what older loaders share.
  */
 
-const REVIVE_MS = 5_000 // up to twice as long is waited before a frame that says nothing is loaded anew
+const REVIVE_MS = 5_000 // a frame that sends nothing for this time, or up to twice this time, is loaded again
 
 export class Panel {
   #launcher;
   #screen;
   #frame = null;
   #port = null;
-  #waitedOnce = false; // a frame that is on its way is given one pause more
+  #waitedOnce = false; // a frame that is still loading gets one more pause
   #titlePrefix = ""; // the count of unread answers that we put before the page's title
 
-  /** `launcher` is what loader.js shares: its elements, its state, what it keeps, and how it is drawn. */
+  /** `launcher` has what loader.js shares: its elements, its state, what it keeps, and its `draw`. */
   constructor(launcher) {
     this.#launcher = launcher
     const {small, state} = launcher
@@ -26,7 +26,7 @@ export class Panel {
     setInterval(() => this.#revive(), REVIVE_MS * (1 + Math.random()))
   }
 
-  /** The frame; it is made if it is not here yet. */
+  /** The frame, made by the first call. */
   load() {
     const {base, name, section, state} = this.#launcher
     if (!this.#frame) {
@@ -61,7 +61,7 @@ export class Panel {
     return {...state, ...memory.read(), page: location.origin + location.pathname}
   }
 
-  /** The frame has loaded a `page`, which gets a channel to us if that page is ours. */
+  /** The frame has loaded. Its window `page` gets a channel to us, but only if its page is of our origin. */
   #greet(page) {
     const {port1, port2} = new MessageChannel()
     this.#port = port1
@@ -103,7 +103,7 @@ export class Panel {
     }
   }
 
-  /** Loads the frame anew if it says nothing: the server may have been away. */
+  /** Loads the frame again if it sends nothing: the server may have been down. */
   #revive() {
     const {state, view} = this.#launcher
     if (view.alive) return
@@ -117,15 +117,15 @@ export class Panel {
 }
 
 /**
- * On phones the open chat fills the screen: the page behind it keeps still, and the browser's way back closes it. For
- * that the chat has an entry of the page's history while it is open.
+ * On phones the open chat fills the screen. The page behind it does not scroll, and the browser's Back closes the chat,
+ * which has an entry in the page's history for that while it is open.
  */
 class FullScreen {
   #wanted;
   #isFull = false;
   #overflow = ""; // of the page, as the site wants it
   #hasEntry = false;
-  #isGoingBack = false; // the browser takes our entry away, and tells when that is done
+  #isGoingBack = false; // the browser is removing our entry; `popstate` tells when that is done
 
   /** `wanted()` says whether the chat should fill the screen. `close` closes the chat. */
   constructor(wanted, close) {
@@ -139,7 +139,7 @@ class FullScreen {
     })
   }
 
-  /** Makes the screen what is wanted. While the browser is going back, it waits for the end of that. */
+  /** Fills the screen or leaves it, as `wanted()` says. While the browser goes back, `popstate` calls it later. */
   update() {
     const full = Boolean(this.#wanted())
     if (this.#isGoingBack || full === this.#isFull) return

@@ -14,7 +14,7 @@ export async function* readEvents(body) {
   }
 }
 
-/** An event's lines of data; its other lines (its id, a comment) are passed over. */
+/** An event's lines of data, without its other lines (its id, a comment). */
 function dataOf(event) {
   const lines = event.split("\n").filter((line) => line.startsWith("data: "))
   return lines.map((line) => line.slice("data: ".length)).join("\n")

@@ -1,19 +1,19 @@
 /**
- * Brings what changes in the chat. Of all tabs that show the chat one holds the stream and tells the others. Where no
- * stream gets through, the same is asked for again and again. Knows nothing of the page's elements.
+ * Brings what changes in the chat. Of all tabs that show the chat one holds the stream and tells the others. If a proxy
+ * lets no stream through, it asks every POLL_SECONDS. Knows nothing of the page's elements.
  */
 
 import {Backoff, inTurn} from "./retry.js"
 import {readEvents} from "./sse.js"
 
-const SILENCE_SECONDS = 45 // without a word the stream is given up; the server says something every 20 s
-const FIRST_WORD_SECONDS = 5 // the server speaks at once; after this a proxy must be holding its words back
-const POLL_SECONDS = 5
-const NO_CHAT_SECONDS = 30 // between two questions whether there is a chat by now
+const SILENCE_SECONDS = 45 // a stream that brings nothing for so long is ended; the server sends a heartbeat every 20 s
+const FIRST_WORD_SECONDS = 5 // the server sends at once; if nothing has come by then, a proxy holds the stream back
+const POLL_SECONDS = 5 // between two requests while a proxy holds the stream back
+const NO_CHAT_SECONDS = 30 // between two requests while there is no chat yet
 const LEADER_ANSWER_SECONDS = 2 // the tab that holds the stream has so long to say that it is awake
-const JOIN_SECONDS = 0.3 // a new page may hold the stream after this, or else asks once for what it missed
+const JOIN_SECONDS = 0.3 // a new page that does not hold the stream by then asks once for what it missed
 
-/** What one try to read brought. */
+/** The outcomes of one try to read. */
 const HEARD = "heard"
 const SILENT = "silent"
 const NO_CHAT = "no chat"
@@ -24,7 +24,7 @@ export class Stream {
   #listener;
   #signal;
   #channel;
-  #turn = null; // an object of its own while this tab holds the stream, else null
+  #turn = null; // a new object each time this tab begins to hold the stream; null while it does not
   #heardAt = 0; // milliseconds
   #attempt = new AbortController(); // ends the answer that is being read
   #nextAtOnce = false; // whether the next stream follows without a pause
@@ -35,7 +35,7 @@ export class Stream {
   /**
    * `name` is shared by all tabs of this chat. `open(once, signal)` asks for what is new since what is shown; it
    * resolves to null if there is no chat yet. `listener` has three methods: `inChat(id)` is given the chat's id,
-   * `changed(html)` changed messages, and `reached(whether)` whether the server can be reached.
+   * `changed(html)` changed messages, and `reached(isReached)` whether the server can be reached.
    */
   constructor({name, open, listener, signal}) {
     this.#name = name
@@ -58,7 +58,7 @@ export class Stream {
     return this.#turn !== null
   }
 
-  /** Looks at once for what is new. Of a tab that holds the stream and does not answer, this tab takes it over. */
+  /** Looks at once for what is new. If the tab that holds the stream does not answer, this tab takes it over. */
   look() {
     if (this.#signal.aborted) return
     if (this.#turn) {
@@ -74,7 +74,7 @@ export class Stream {
     }
   }
 
-  /** The browser shows this page again as it was when the visitor left it: its stream is gone. */
+  /** The browser shows this page again from its cache: the stream that the page held has ended. */
   #restored() {
     if (this.#turn) this.#read(true, this.#signal)
     this.look()
@@ -117,7 +117,7 @@ export class Stream {
     }
   }
 
-  /** The kinds stay as they are: tabs that were opened before an update speak on the same channel. */
+  /** Never rename these kinds: tabs that were opened before an update use the same channel. */
   #heardFromTab({kind, value}) {
     if (kind === "changed") this.#listener.changed(value)
     else if (kind === "chat") this.#listener.inChat(value)
@@ -133,14 +133,14 @@ export class Stream {
     if (!this.#signal.aborted) this.#channel.postMessage({kind, value})
   }
 
-  #reached(whether) {
-    this.#listener.reached(whether)
-    this.#tell("works", whether)
+  #reached(isReached) {
+    this.#listener.reached(isReached)
+    this.#tell("works", isReached)
   }
 
   // The server
 
-  /** Reads one stream to its end. While it has not spoken yet, the same is asked for in answers that end. */
+  /** Reads one stream to its end. If nothing comes in time, `#poll` asks for the same in answers that end. */
   async #readStream() {
     this.#attempt = new AbortController()
     const {signal} = this.#attempt
@@ -172,7 +172,7 @@ export class Stream {
     }
   }
 
-  /** Reads one answer to its end: with `once`, one that ends with what is there. `onWord` is called for each piece. */
+  /** Reads one answer to its end; with `once` it ends with what is there. `onWord` is called for each piece. */
   async #read(once, signal, onWord = () => {}) {
     let outcome = once ? HEARD : SILENT
     try {
@@ -195,7 +195,7 @@ export class Stream {
   #pass(html, chat) {
     this.#listener.changed(html)
     if (!this.#turn) return
-    this.#tell("chat", chat) // a tab that was opened before the first message does not know it yet
+    this.#tell("chat", chat) // a tab that was opened before the first message does not know the chat yet
     this.#tell("changed", html)
   }
 }
@@ -204,6 +204,6 @@ function openChannel(name) {
   try {
     return new BroadcastChannel(name)
   } catch {
-    return {postMessage() {}, close() {}} // storage is blocked, and channels with it
+    return {postMessage() {}, close() {}} // the browser blocks storage, and with it channels
   }
 }

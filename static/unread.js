@@ -1,8 +1,8 @@
-/** Counts what a visitor of another site's page has not seen yet, tells that page, and rings. */
+/** Counts the answers that a visitor of another site's page has not seen yet, tells that page, and rings. */
 
 import {texts} from "./config.js"
 
-const HEARSAY_MS = 300 // in which this tab hears that another one shows the answer
+const HEARSAY_MS = 300 // before it rings, this tab waits to hear whether another tab shows the answer
 
 export class Unread {
   #visitor;
@@ -11,7 +11,7 @@ export class Unread {
   #rungFor = 0; // the id of the answer for which this tab rang last
   #rings;
 
-  /** `list` holds the bubbles; what it holds now is not new. `rings()` says whether this is the tab that rings. */
+  /** `list` holds the bubbles; those that it holds now are not new. `rings()` says whether this tab is to ring. */
   constructor(visitor, list, rings) {
     this.#visitor = visitor
     this.#list = list
@@ -19,7 +19,7 @@ export class Unread {
     this.#newest = lastId(list)
   }
 
-  /** Finds the answers that nobody has seen and tells the site's page. Of several tabs the one that holds the stream rings. */
+  /** Tells the site's page of new answers and of how many are unread, and rings if the visitor does not see them. */
   look() {
     const visitor = this.#visitor
     const {open, sound} = visitor.page
@@ -55,7 +55,7 @@ export function lastId(list) {
 
 let audio
 
-/** Plays two soft notes. Until the visitor has touched the page the browser keeps silent. */
+/** Plays two soft notes. Browsers play nothing before the visitor has touched the page. */
 export async function play() {
   audio ??= new AudioContext()
   await audio.resume()

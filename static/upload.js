@@ -1,12 +1,12 @@
-/** Prepares a visitor's file for its way to the server. It is loaded after the chat is shown. */
+/** Makes a visitor's picture smaller before it is sent. This module is imported after the chat is shown. */
 
 const LONGEST_SIDE = 2560 // pixels; a picture with a longer side is shrunk
-const HEAVY_BYTES = 4 << 20 // a picture of more bytes is compressed anew
+const HEAVY_BYTES = 4 << 20 // a picture of more bytes is compressed again
 const QUALITY = 0.85
 
 /** The picture as a JPEG, or `file` itself where that is no smaller. Rejects if the browser cannot read it. */
 export async function shrinkPicture(file) {
-  const picture = await createImageBitmap(file) // turned as its camera was held
+  const picture = await createImageBitmap(file) // upright, however the camera was held
   const scale = Math.min(1, LONGEST_SIDE / Math.max(picture.width, picture.height))
   if (scale === 1 && file.size <= HEAVY_BYTES) return file
   const canvas = document.createElement("canvas")

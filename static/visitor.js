@@ -1,4 +1,4 @@
-/** Who writes, as far as this page knows, and under which names the browser keeps what is theirs. */
+/** Who writes, as far as this page knows, and the names under which the browser keeps what belongs to them. */
 
 import {openDrawer} from "./drawers.js"
 
@@ -7,7 +7,7 @@ export class Visitor {
   site = ""; // the origin of the site that embeds the chat
   headers = {}; // go with every request
   fields = {}; // go with every message
-  tabsName = ""; // not empty where each tab remembers a visitor of its own and must not hear of the others'
+  tabsName = ""; // not empty if each tab has a visitor of its own, so that tabs must not share anything
   customer = ""; // for whom the embedding site signs
   #path;
 
@@ -16,17 +16,17 @@ export class Visitor {
     this.#path = address.split("?")[0]
   }
 
-  /** How all names begin of what the browser keeps for this site, whoever the visitor is. */
+  /** The beginning of all names under which the browser keeps something for this site, for any visitor. */
   get siteName() {
     return `chat ${this.#path} ${this.site && `${this.site} `}`
   }
 
-  /** How the names begin of what the browser keeps for this visitor. */
+  /** The beginning of the names under which the browser keeps something for this visitor. */
   get name() {
     return this.siteName + (this.site && `${this.customer} `)
   }
 
-  /** What tabs share that show the same chat: a lock and a channel of this name. */
+  /** The name of the lock and the channel that tabs with the same chat share. */
   get sharedName() {
     return this.name + this.tabsName
   }
@@ -48,7 +48,7 @@ export class Visitor {
     delete this.headers["X-Chat-Token"]
   }
 
-  /** The drawers of what is kept for good, and of what is kept until the tab closes. */
+  /** Two drawers: one keeps for good, the other until the tab closes. */
   drawers(name = this.name) {
     return ["localStorage", "sessionStorage"].map((kind) => openDrawer(kind, name))
   }

@@ -1,4 +1,7 @@
-"""Chats: of one visitor on one site, their parts, their dialogs at the portal, their deletion."""
+"""Chats, each of one visitor on one site: their parts, their dialogs at the portal, deletion.
+
+A chat that a customer began before they logged in becomes a part of the customer's chat.
+"""
 
 from store.database import Connection, Group, transaction
 from store.records import Chat, Dialog
@@ -11,9 +14,9 @@ class ChatTables(Group):
         return chat_of(row) if row else None
 
     def find_open(self, chat_id: str) -> Chat | None:
-        """Where the visitor of this id writes: the chat itself, else the latest part of it.
+        """The chat that new messages of this visitor go to: the chat itself, else its latest part.
 
-        None also for a chat that is a part of another one.
+        None if there is neither, and for a chat that is a part of another chat.
         """
         row = self._database.row(
             "select * from chats where (id = :chat and owner is null) or owner = :chat"
@@ -24,14 +27,14 @@ class ChatTables(Group):
 
     @transaction
     def make_part(self, db: Connection, chat_id: str, owner: str) -> None:
-        """Let a customer go on in the chat they began before they logged in."""
+        """Make a chat that a customer began before they logged in a part of their chat `owner`."""
         db.execute(
             "update chats set owner = :owner where id = :chat and owner is null"
             " and not exists (select 1 from chats where owner = :chat)"
             " and not exists (select 1 from deletions where id = :owner)",
             {"owner": owner, "chat": chat_id},
         )
-        # Whoever follows either chat shall hear of it.
+        # With new revisions the streams of both chats send these messages again.
         for row in db.execute("select id from messages where chat_id = ?", (chat_id,)).fetchall():
             db.execute(
                 "update messages set revision = ? where id = ?", (next_revision(db), row["id"])
@@ -41,15 +44,15 @@ class ChatTables(Group):
 
     @transaction
     def delete(self, db: Connection, chat_id: str, now: float) -> list[str]:
-        """Remove a chat with its parts, messages and deliveries for good; returns their ids.
+        """Remove a chat with its parts, messages and deliveries for good; returns the chats' ids.
 
-        Only its id stays, a digest of a random token: by it what the portal still sends for the
-        chat is turned away.
+        Only the ids stay, digests of random tokens: by them we turn away what the portal still
+        sends for a deleted chat.
         """
         owned = db.execute("select id from chats where owner = ?", (chat_id,)).fetchall()
         parts = [chat_id, *(row["id"] for row in owned)]
         for part in parts:
-            db.execute("delete from chats where id = ?", (part,))  # the rest goes with it
+            db.execute("delete from chats where id = ?", (part,))  # and, by cascade, all it has
             db.execute("delete from hits where who = ?", (part,))
             db.execute(
                 "insert into deletions (id, deleted_at) values (?, ?) on conflict (id) do nothing",
@@ -61,20 +64,20 @@ class ChatTables(Group):
         return self._database.row("select 1 from deletions where id = ?", chat_id) is not None
 
     def deleted_after(self, number: int) -> tuple[int, set[str]]:
-        """The number of the latest deletion, and the chats deleted after the given one."""
+        """The number of the latest deletion, and the chats deleted after deletion `number`."""
         rows = self._database.rows("select number, id from deletions where number > ?", number)
         latest = max((row["number"] for row in rows), default=number)
         return latest, {row["id"] for row in rows}
 
     def is_over(self, chat_id: str) -> bool:
-        """Whether the chat was deleted, or is a part of a customer's: its visitor begins anew."""
+        """Whether the chat was deleted or is a part of another: its visitor needs another chat."""
         row = self._database.row("select owner from chats where id = ?", chat_id)
         return row["owner"] is not None if row else self.was_deleted(chat_id)
 
     # -- visitors' files
 
     def file_keys(self, chat_id: str) -> set[str] | None:
-        """The keys of a chat's files; None for a chat that was never heard of."""
+        """The keys of a chat's files; None for a chat that this store has never had."""
         if self.find(chat_id) is None and not self.was_deleted(chat_id):
             return None
         rows = self._database.rows(
@@ -96,12 +99,12 @@ class ChatTables(Group):
         session_id: int,
         closed_at: float | None,
     ) -> None:
-        """Keep which portal chat and session the dialog of a chat is, and whether it is over.
+        """Note the portal's ids of a chat's dialog and session, and when the dialog was closed.
 
-        The end is a message of the system, without words: each language has its own.
+        The end becomes a system message with an empty text: the page words it in its language.
         """
         chat = db.execute("select * from chats where id = ?", (chat_id,)).fetchone()
-        if chat is None or (chat["session_id"] or 0) > session_id:  # an event come late
+        if chat is None or (chat["session_id"] or 0) > session_id:  # late: a newer one is known
             return
         if closed_at is not None and chat["closed_at"] is None:
             db.execute(
@@ -115,14 +118,14 @@ class ChatTables(Group):
             " session_id = ?, closed_at = ? where id = ?",
             (line, portal_chat_id, portal_user_id, session_id, closed_at, chat_id),
         )
-        # What became of a lost answer can be looked for now.
+        # A lookup can find messages in doubt now that their dialog is known: they are due at once.
         db.execute(
             "update deliveries set due = 0 where chat_id = ? and state = 'in doubt'", (chat_id,)
         )
         know_dialog(db, chat_id, portal_chat_id, line)
 
     def dialogs_in_conversation(self, since: float) -> list[Dialog]:
-        """The dialogs of chats in which anything happened since then, the latest first."""
+        """The dialogs of chats that were active after `since`, the one active last first."""
         rows = self._database.rows(
             "select c.*, d.portal_chat_id as of_dialog, d.line as line_of_dialog, d.checked_im_id"
             " from dialogs d join chats c on c.id = d.chat_id where c.active_at >= ?"
@@ -136,7 +139,7 @@ class ChatTables(Group):
 
     @transaction
     def note_checked(self, db: Connection, dialog: Dialog, im_message_id: int) -> None:
-        """The portal's history of the dialog was compared with ours up to this message."""
+        """Note that a recovery has compared the portal's history with ours up to this message."""
         db.execute(
             "update dialogs set checked_im_id = ? where portal_chat_id = ?",
             (im_message_id, dialog.portal_chat_id),

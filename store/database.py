@@ -1,4 +1,4 @@
-"""What the store wants of a database: transactions, rows, locks, and a hint to other processes."""
+"""What the store needs of a database: transactions, rows, locks, and hints to other processes."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ class LockHeld(StoreUnavailable):
 
 
 class Row(Protocol):
-    """A row by its columns' names."""
+    """A row of a result: the values by the names of the columns."""
 
     def __getitem__(self, key: str, /) -> Any: ...
     def keys(self) -> list[str]: ...
@@ -32,7 +32,7 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """A connection within a transaction. Values stand for `?`, or by name for `:name`."""
+    """A connection within a transaction. `values` replace each `?`, or by name each `:name`."""
 
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor: ...
 
@@ -41,27 +41,27 @@ class Lock(Protocol):
     """A lock that this process holds across all processes."""
 
     def is_held(self) -> bool:
-        """Whether it is still ours: an administrator may have removed the file behind it."""
+        """Whether we still hold it: an administrator may have removed the file behind the lock."""
         ...
 
 
 class Hints(Protocol):
-    """Hints between the processes of one store: "look now". Any may be lost."""
+    """Hints between the processes of one store: "read the store now". Any hint may be lost."""
 
     def wait(self, seconds: float) -> None:
-        """Return at the next hint, or after so many seconds."""
+        """Return at the next hint, or after `seconds`."""
         ...
 
     def close(self) -> None: ...
 
 
 class Database(Protocol):
-    """For threads and greenlets alike. Every method raises StoreUnavailable when the database
-    cannot be used now, and works again once it can."""
+    """Safe to share between threads and greenlets. Every method raises StoreUnavailable while the
+    database cannot be used, and works again once it can."""
 
     @property
     def place(self) -> str:
-        """Where it is, for an administrator to mend it; without secrets."""
+        """Where the database is, for the administrator who has to mend it; without secrets."""
         ...
 
     def open(self) -> None:
@@ -79,18 +79,18 @@ class Database(Protocol):
     def row(self, sql: str, *values: object, **named: object) -> Row | None: ...
 
     def try_lock(self, name: str) -> AbstractContextManager[Lock | None]:
-        """Hold the lock `name` across all processes; None when another has it now.
+        """Hold the lock `name` across all processes; None when another process has it now.
 
-        A holder that dies loses it at once; one that stalls keeps it.
+        A process that dies loses the lock at once; a process that hangs keeps it.
         """
         ...
 
     def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
-        """As `try_lock`, waiting so many seconds at most; LockHeld after that."""
+        """As `try_lock`, but waits for `patience` seconds at most, then raises LockHeld."""
         ...
 
     def hints(self) -> Hints:
-        """Hear of the writes of all processes, and let them hear of ours from now on."""
+        """From now on get a hint for each write of any process, and send one for each of ours."""
         ...
 
 

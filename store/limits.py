@@ -1,4 +1,4 @@
-"""Who was turned away, and how often whoever asks has asked within a minute."""
+"""Counts the requests of each asker within a minute, and those turned away, by reason."""
 
 from store.database import Connection, Group, transaction
 from store.records import Refusals, TooMany
@@ -7,12 +7,12 @@ from store.records import Refusals, TooMany
 class LimitTables(Group):
     @transaction
     def count_hit(self, db: Connection, who: str, per_minute: int, now: float) -> None:
-        """Count one request of `who`; raises TooMany above so many a minute."""
+        """Count one request of `who`; raises TooMany above `per_minute`."""
         count_hit(db, who, per_minute, now)
 
     @transaction
     def uncount_hit(self, db: Connection, who: str, now: float) -> None:
-        """Take back what was counted at that time."""
+        """Take back one request that was counted at the time `now`."""
         db.execute(
             "update hits set count = count - 1 where who = ? and minute = ?", (who, int(now // 60))
         )
@@ -33,7 +33,7 @@ class LimitTables(Group):
 
 
 def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:
-    """Count one request within a transaction; raises TooMany, and the transaction is undone."""
+    """Count one request in the caller's transaction, which TooMany then undoes as a whole."""
     minute = int(now // 60)
     count = db.execute(
         "insert into hits values (?, ?, 1) on conflict (who, minute)"
@@ -42,6 +42,7 @@ def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:
     ).fetchone()["count"]
     if count > per_minute:
         raise TooMany(max(1, int(60 - now % 60)))
-    if count == 1:  # of others that are gone, or of a time that a clock was set back from
-        # The minute before stays: a request of its last moment may be written only now.
+    if count == 1:
+        # Remove past minutes, and future ones that a clock showed before it was set back. The last
+        # minute stays: a request of its last moment may be counted only now.
         db.execute("delete from hits where abs(minute - ?) > 1", (minute,))

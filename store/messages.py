@@ -1,8 +1,8 @@
 """Messages of visitors, operators and the system; each new one with the delivery that it needs.
 
-HTML is made by whoever calls, before the transaction: a long text takes up to 400 ms to render,
-and no other process can write meanwhile. Text and files have their HTML each for itself, so that
-an edit and the event of the message itself may come in any order.
+Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, and
+no other process can write during a transaction. Text and files have separate HTML, so that the
+event of a message and the event of its edit may come in any order.
 """
 
 from dataclasses import replace
@@ -52,31 +52,31 @@ class MessageTables(Group):
         return [message_of(row) for row in rows[:limit]]
 
     def parts(self, chat_id: str) -> list[str]:
-        """The chat, and those that became parts of it, each with a dialog of its own."""
+        """The ids of the chat and of its parts; each of them has a dialog of its own."""
         owned = self._database.rows("select id from chats where owner = ?", chat_id)
         return [chat_id, *(row["id"] for row in owned)]
 
     def revision(self) -> int:
-        """That of the latest change of any message."""
+        """The revision of the latest change of any message."""
         row = self._database.row("select value from meta where key = 'revision'")
         return int(row["value"]) if row else 0
 
     def chats_changed_after(self, revision: int) -> tuple[int, set[str]]:
-        """The latest revision, and the chats with messages that changed after the given one.
+        """The latest revision, and the chats with messages that changed after `revision`.
 
-        What is part of a chat is named with that one.
+        A part is named together with the chat that owns it.
         """
-        # Grouped, SQLite would read the index of all messages ever, and this is asked all the time.
+        # Without `group by`, which makes SQLite read the whole index: this runs every second.
         rows = self._database.rows(
             "select c.id, c.owner, m.revision"
             " from messages m join chats c on c.id = m.chat_id where m.revision > ?",
             revision,
         )
         latest = max((row["revision"] for row in rows), default=revision)
-        return latest, {chat for row in rows for chat in (row["id"], row["owner"]) if chat}
+        return latest, {chat_id for row in rows for chat_id in (row["id"], row["owner"]) if chat_id}
 
     def find_with_file(self, key: str) -> Message | None:
-        """The message of a visitor's file."""
+        """The message to which the visitor's file of this key belongs."""
         row = self._database.row(
             "select m.* from files f join messages m on m.id = f.message_id where f.key = ?", key
         )
@@ -90,7 +90,7 @@ class MessageTables(Group):
         )
         return {row["im_message_id"] for row in rows}
 
-    # -- a visitor's
+    # -- visitors' messages
 
     @transaction
     def add_from_visitor(
@@ -100,12 +100,12 @@ class MessageTables(Group):
 
         A `client_id` that the chat or a part of it already has changes nothing: the message stored
         first is returned. Raises TooMany; the limits are counted here, so that all processes count
-        together. A chat that was just deleted is not begun anew: StoreUnavailable.
+        together. Raises StoreUnavailable if the chat was deleted during the request.
         """
         chat = message.chat
-        known = _find_by_client_id(db, chat, message.client_id)
-        if known is not None:
-            return message_of(known)
+        stored = _find_by_client_id(db, chat, message.client_id)
+        if stored is not None:
+            return message_of(stored)
         count_hit(db, chat.id, limits.visitor_per_minute, now)
         count_hit(db, limits.address, limits.address_per_minute, now)
         _touch_visitors_chat(db, chat, now)
@@ -128,7 +128,7 @@ class MessageTables(Group):
         )
         return message_of(row)
 
-    # -- operators'
+    # -- operators' messages
 
     @transaction
     def add_from_operators(
@@ -177,51 +177,51 @@ class MessageTables(Group):
         return row
 
     def _complete(self, db: Connection, message: OperatorMessage) -> None:
-        """The message was stored from history or from an edit; only its own event has every field.
+        """Fill in the fields that a message stored from the history or from an edit still lacks.
 
-        An edited text stays.
+        Only the message's own event has them all. A text that was edited stays.
         """
-        known = db.execute(
+        stored = db.execute(
             "select * from messages where im_message_id = ?", (message.im_message_id,)
         ).fetchone()
-        if message.incomplete or not known["incomplete"] or known["deleted"]:
+        if message.incomplete or not stored["incomplete"] or stored["deleted"]:
             return
         db.execute(
             "update messages set author = ?, name = coalesce(?, name), files = ?, files_html = ?,"
             " asks_vote = ?, incomplete = 0, revision = ? where id = ?",
             (message.author, message.name, stored_files(message.files), message.files_html,
-             int(message.asks_vote), next_revision(db), known["id"]),
+             int(message.asks_vote), next_revision(db), stored["id"]),
         )  # fmt: skip
-        if not known["edited"]:
+        if not stored["edited"]:
             db.execute(
                 "update messages set text = ?, html = ?, renderer = ? where id = ?",
-                (message.text, message.text_html, self.renderer, known["id"]),
+                (message.text, message.text_html, self.renderer, stored["id"]),
             )
 
     @transaction
     def edit(
         self, db: Connection, message: OperatorMessage, now: float, queued_at: int = 0
     ) -> bool:
-        """Give an operator's message its new text; one that is not here yet is stored so.
+        """Give an operator's message its new text; a message that we do not have yet is stored.
 
-        Edits come in any order: one that the portal queued before the last changes nothing. A
-        message that was deleted stays so. Returns whether anything changed.
+        Edits may come in any order: one that the portal queued before the last one changes
+        nothing, nor does an edit of a deleted message. Returns whether anything changed.
         """
-        edited = max(queued_at, 1)
-        known = _find(db, message)
-        if known is None:
+        edited = max(queued_at, 1)  # 0 in the column means that the message was never edited
+        stored = _find(db, message)
+        if stored is None:
             return self._add(db, replace(message, incomplete=True), now, edited) is not None
-        late = 1 < edited < known["edited"]
-        changes = not late and not known["deleted"] and known["text"] != message.text
-        if queued_at > known["edited"] and not known["deleted"]:
-            db.execute("update messages set edited = ? where id = ?", (edited, known["id"]))
+        late = 1 < edited < stored["edited"]
+        changes = not late and not stored["deleted"] and stored["text"] != message.text
+        if queued_at > stored["edited"] and not stored["deleted"]:
+            db.execute("update messages set edited = ? where id = ?", (edited, stored["id"]))
         if changes:
-            # An older renderer's mark stays: the files are still to be rendered.
+            # `renderer` stays: if it is an earlier one, the files must still be rendered again.
             db.execute(
                 "update messages set text = ?, name = coalesce(?, name), html = ?, edited = ?,"
                 " revision = ? where id = ?",
                 (message.text, message.name, message.text_html, edited,
-                 next_revision(db), known["id"]),
+                 next_revision(db), stored["id"]),
             )  # fmt: skip
         return bool(changes)
 
@@ -229,25 +229,25 @@ class MessageTables(Group):
     def take_back(self, db: Connection, message: OperatorMessage, now: float) -> bool:
         """Delete an operator's message, its text included.
 
-        One that is not here yet leaves its mark, so that it is not shown when it comes. Returns
-        whether anything changed.
+        A message that we do not have yet is stored as deleted, so that it is not shown when its
+        event comes. Returns whether anything changed.
         """
-        known = _find(db, message)
-        if known is None:
-            known = self._add(db, message, now)
-        if known is None or known["deleted"]:
+        stored = _find(db, message)
+        if stored is None:
+            stored = self._add(db, message, now)
+        if stored is None or stored["deleted"]:
             return False
         db.execute(
             "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
             " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
-            (next_revision(db), known["id"]),
+            (next_revision(db), stored["id"]),
         )
         return True
 
     # -- markup
 
     def to_render(self, limit: int) -> list[Message]:
-        """Some messages whose stored HTML is of an earlier renderer."""
+        """Up to `limit` messages whose HTML was made by an earlier renderer."""
         rows = self._database.rows(
             "select * from messages where renderer < ? order by renderer, id limit ?",
             self.renderer, limit,
@@ -256,7 +256,7 @@ class MessageTables(Group):
 
     @transaction
     def save_rendered(self, db: Connection, html: dict[Message, tuple[str, str]]) -> None:
-        """Keep new HTML of text and files; one that has changed since it was read is left."""
+        """Store new HTML of text and files, except of messages that have changed since."""
         for message, (text_html, files_html) in html.items():
             db.execute(
                 "update messages set html = ?, files_html = ?, renderer = ?"
@@ -278,7 +278,7 @@ def _find_by_client_id(db: Connection, chat: Chat, client_id: str | None) -> Row
 
 def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:
     if db.execute("select 1 from deletions where id = ?", (chat.id,)).fetchone():
-        # Deleted while this request was under way; tried again, it finds the visitor's next chat.
+        # Deleted while this request was under way. A repeat finds the visitor's next chat.
         raise StoreUnavailable("the conversation has just been deleted")
     db.execute(
         "insert into chats (id, name, email, phone, page, created_at, active_at, consent,"
@@ -294,7 +294,7 @@ def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:
 
 
 def _touch_operators_chat(db: Connection, message: OperatorMessage, now: float) -> None:
-    """Note that something happened in the chat, and in which of the portal's dialogs."""
+    """Note that the chat was active now, and in which of the portal's dialogs."""
     db.execute(
         "insert into chats (id, created_at, active_at, dialog_line, portal_chat_id)"
         " values (:chat, :now, :now, :line, :dialog) on conflict (id) do update set"
@@ -307,7 +307,7 @@ def _touch_operators_chat(db: Connection, message: OperatorMessage, now: float) 
 
 
 def _position(db: Connection, message: OperatorMessage, revision: int) -> float:
-    """Where an operator's message stands: last, or before those the portal wrote after it."""
+    """The position of an operator's message: last, but before those with a higher portal id."""
     following = db.execute(
         "select min(position) as position from messages where chat_id = ? and im_message_id > ?",
         (message.chat_id, message.im_message_id),
@@ -336,7 +336,7 @@ def _renumber(db: Connection, chat_id: str) -> None:
 
 
 def _find(db: Connection, message: OperatorMessage) -> Row | None:
-    """The message that an edit or deletion means: by the portal's id, else by ours."""
+    """The stored message that an edit or deletion names: by the portal's id, else by our ids."""
     row: Row | None = db.execute(
         "select * from messages where im_message_id = ? and chat_id = ?",
         (message.im_message_id, message.chat_id),

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import Fault, Recovery
+from store.records import LastRecovery, ReportedFault
 
 T = TypeVar("T")
 
@@ -54,18 +54,20 @@ class Notes:
         self.mended_at: Note[float] = Note(database, "mended")
         self.connected_at: Note[float] = Note(database, "connected")
         self.events_lost_at: Note[float] = Note(database, "events_lost_at")
-        # What the worker knows and its successor should know.
+        # From one worker to the next.
         self.up_at: Note[float] = Note(database, "up_at")
         self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
         # For the admin's page.
-        self.fault: Note[Fault] = Note(database, "fault", lambda value: Fault(**value), asdict)
+        self.fault: Note[ReportedFault] = Note(
+            database, "fault", lambda value: ReportedFault(**value), asdict
+        )
         self.dead_lines: Note[dict[int, str]] = Note(
             database, "dead_lines", lambda value: {int(line): value[line] for line in value}
         )  # the error code by line
-        self.registered: Note[str] = Note(database, "registered")  # by which settings
+        self.registered: Note[str] = Note(database, "registered")  # a digest of the settings
         self.is_unfinished: Note[bool] = Note(database, "unfinished")
-        self.recovery: Note[Recovery] = Note(
-            database, "recovery", lambda value: Recovery(**value), asdict
+        self.recovery: Note[LastRecovery] = Note(
+            database, "recovery", lambda value: LastRecovery(**value), asdict
         )
 
 
@@ -73,5 +75,5 @@ NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a me
 
 
 def forget_the_portals_build(db: Connection) -> None:
-    """What was learned of one portal says nothing of another."""
+    """Forget what we learned of the last portal's build: another portal may have another."""
     db.execute("delete from meta where key = ?", (f"note.{NAMES_SESSIONS}",))

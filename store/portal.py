@@ -32,10 +32,10 @@ class PortalTables(Group):
     def save(self, db: Connection, portal: Portal) -> None:
         """Keep a proven install's grant in place of any earlier one.
 
-        What another portal told us of its dialogs and messages means nothing at this one.
+        If it is another portal than before, the ids that the former one gave us are forgotten.
         """
-        kept = db.execute("select value from meta where key = 'member_id'").fetchone()
-        if kept and portal.member_id and kept["value"] != portal.member_id:
+        former = db.execute("select value from meta where key = 'member_id'").fetchone()
+        if former and portal.member_id and former["value"] != portal.member_id:
             _forget_portals_ids(db)
         if portal.member_id:
             db.execute(
@@ -55,7 +55,7 @@ class PortalTables(Group):
     def save_tokens(
         self, db: Connection, access_token: str, refresh_token: str, expires_at: float
     ) -> None:
-        """Keep a renewed pair. It is on the disk when this returns: the old pair may be dead."""
+        """Store a renewed pair, on the disk when this returns: the old pair may not work now."""
         db.execute(
             "update portal set access_token = ?, refresh_token = ?, expires_at = ?",
             (access_token, refresh_token, expires_at),
@@ -67,7 +67,7 @@ class PortalTables(Group):
 
     @transaction
     def forget(self, db: Connection) -> None:
-        """After an uninstall: tokens and lines go; chats and what waits for delivery stay."""
+        """Forget tokens and lines after an uninstall; chats and waiting deliveries stay."""
         db.execute("delete from portal")
         db.execute("update lines set active = 0")
 
@@ -75,7 +75,7 @@ class PortalTables(Group):
 
     @transaction
     def connect_line(self, db: Connection, line: int, now: float) -> None:
-        """Whatever waited for a line need not wait longer."""
+        """Note a connected line, and make all queued deliveries due: they may wait for a line."""
         db.execute(
             "insert into lines values (?, 1, ?) on conflict (line)"
             " do update set active = 1, connected_at = excluded.connected_at",
@@ -96,7 +96,7 @@ class PortalTables(Group):
 
 
 def _forget_portals_ids(db: Connection) -> None:
-    """Of another portal: texts stay, and visitors' messages that wait go to the new one."""
+    """Forget the former portal's ids; texts stay, and waiting messages go to the new portal."""
     db.execute("update lines set active = 0")
     db.execute("delete from deliveries where kind = 'confirmation'")
     db.execute(

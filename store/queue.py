@@ -7,7 +7,7 @@ from store.limits import count_hit
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
 
-RUN_LIMIT = 10  # messages of one chat that are looked at together
+RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
 DELIVERY = "select d.* from deliveries d"
 
 
@@ -20,30 +20,31 @@ class QueueTables(Group):
         return self._deliveries(rows)
 
     def due_messages(self, now: float, chats: int, run: int = 1) -> list[Delivery]:
-        """Visitors' messages that may be sent now, of so many chats: whose turn was longest ago.
+        """Messages that may be sent now, of at most `chats` chats: longest without a turn first.
 
-        Of a chat `run` at most, beginning with its oldest unfinished one: where that is not due
-        yet, or in doubt, the chat waits and the others do not.
+        Of each chat at most `run` messages, beginning with its oldest unfinished one. If that one
+        is not due or is in doubt, its whole chat waits; other chats do not.
         """
         return [
-            one
+            delivery
             for chat_id in self._heads(now, chats, "queued")
-            for one in self._run_of(chat_id, run, "queued")
+            for delivery in self._run_of(chat_id, run, "queued")
         ]
 
     def messages_in_doubt(self, now: float, chats: int) -> list[Delivery]:
-        """Those with which chats wait because nobody knows whether the portal has them."""
+        """Messages in doubt that are due, of at most `chats` chats, each chat's oldest first."""
         return [
-            one
+            delivery
             for chat_id in self._heads(now, chats, "in doubt")
-            for one in self._run_of(chat_id, RUN_LIMIT, "in doubt")
+            for delivery in self._run_of(chat_id, RUN_LIMIT, "in doubt")
         ]
 
     def _heads(self, now: float, limit: int, state: DeliveryState) -> list[str]:
-        """Chats whose oldest unfinished message is due in this state.
+        """Chats whose oldest unfinished message is due and in this state.
 
-        Of messages to send, the chat whose turn was longest ago comes first; of messages in doubt,
-        the one that has been due for longest: one that cannot be settled holds up no other.
+        For messages to send, the chat whose last turn is longest ago comes first; for messages in
+        doubt, the chat that is due for longest, so that a message which stays in doubt holds up
+        no other chat.
         """
         rows = self._database.rows(
             "select d.chat_id from deliveries d join chats c on c.id = d.chat_id where d.id in"
@@ -55,36 +56,36 @@ class QueueTables(Group):
         return [row["chat_id"] for row in rows]
 
     def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Delivery]:
-        """A chat's oldest unfinished messages, as far as all are in this state."""
+        """A chat's oldest unfinished messages, up to the first one in another state."""
         rows = self._database.rows(
             f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
             chat_id, limit,
         )  # fmt: skip
-        same = [row["state"] == state for row in rows]
-        return self._deliveries(rows[: (*same, False).index(False)])
+        in_state = [row["state"] == state for row in rows]
+        return self._deliveries(rows[: (*in_state, False).index(False)])
 
     def _deliveries(self, rows: list[Row]) -> list[Delivery]:
-        found = []
+        deliveries = []
         for row in rows:
             message = self._database.row("select * from messages where id = ?", row["message_id"])
             chat = self._database.row("select * from chats where id = ?", row["chat_id"])
             if message is None or chat is None:  # the visitor has just deleted it
                 continue
-            found.append(Delivery(
+            deliveries.append(Delivery(
                 row["id"], row["kind"], row["line"], row["attempts"], row["called_at"],
                 row["error"], message_of(message), chat_of(chat), row["state"],
                 bool(row["file_as_link"]),
             ))  # fmt: skip
-        return found
+        return deliveries
 
     @transaction
     def claim(
         self, db: Connection, deliveries: list[Delivery], line: int, now: float
     ) -> list[Delivery]:
-        """Note that a call with these messages begins: if we die in it, they are in doubt.
+        """Note that a call with these messages begins: if our process dies now, they are in doubt.
 
-        Returns them as they are now, without those whose chat was deleted meanwhile, or which
-        another process has claimed. Each chat keeps the line of its first call.
+        Returns those that were claimed. The others were deleted with their chat, or another
+        process has claimed them. Each chat keeps the line of its first call.
         """
         turn = db.execute("select coalesce(max(turn), 0) + 1 as next from chats").fetchone()["next"]
         claimed = []
@@ -106,14 +107,14 @@ class QueueTables(Group):
 
     @transaction
     def doubt_interrupted(self, db: Connection, error: str) -> None:
-        """What a process was sending when it died may have arrived."""
+        """Put in doubt what a process was sending when it died: the portal may have it."""
         db.execute(
             "update deliveries set state = 'in doubt', error = ? where state = 'sending'", (error,)
         )
 
     @transaction
     def make_due(self, db: Connection, now: float) -> None:
-        """Let nothing wait for a later time: after a restart, or when the clock was set back."""
+        """Make every delivery due now: after a restart, or when the clock was set back."""
         db.execute("update deliveries set due = ? where due > ?", (now, now))
         db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))
 
@@ -126,13 +127,13 @@ class QueueTables(Group):
                 self._finish(db, outcome)
             else:
                 in_doubt = outcome.state == "in doubt"
-                ended_now = now if outcome.attempted else None  # else as noted before
+                call_ended_at = now if outcome.attempted else None  # None: no call, as noted before
                 db.execute(
                     "update deliveries set state = ?, due = ?, error = ?,"
                     " called_at = case when ? then coalesce(?, called_at, ?) end,"
                     " attempts = attempts + ?,"
                     " file_as_link = case when ? then 1 else file_as_link end where id = ?",
-                    (outcome.state, outcome.due, outcome.error, in_doubt, ended_now, now,
+                    (outcome.state, outcome.due, outcome.error, in_doubt, call_ended_at, now,
                      int(outcome.attempted), outcome.file_as_link, delivery.id),
                 )  # fmt: skip
             self._know_dialog_of(db, outcome)
@@ -141,14 +142,14 @@ class QueueTables(Group):
         delivery = outcome.delivery
         ended = db.execute("delete from deliveries where id = ?", (delivery.id,)).rowcount
         if not ended and outcome.state == "failed":
-            return  # a note that comes late: another process knows more of it by now
-        # "refused" is the visitor's word for what failed: pages and stores of before know it.
+            return  # noted late: another process has finished this delivery since
+        # A failed delivery makes its message "refused", a word that open pages know.
         state = "delivered" if outcome.state == "delivered" else "refused"
         db.execute(
             "update messages set state = ?, error = ? where id = ?",
             (state, outcome.error, delivery.message.id),
         )
-        if delivery.kind == "message":  # of a confirmation the visitor sees nothing
+        if delivery.kind == "message":  # a confirmation changes nothing that the visitor sees
             db.execute(
                 "update messages set revision = ? where id = ?",
                 (next_revision(db), delivery.message.id),
@@ -172,10 +173,10 @@ class QueueTables(Group):
     def retry(
         self, db: Connection, chat_id: str, message_id: int, limits: Limits, now: float
     ) -> Message | None:
-        """Queue a visitor's refused message once more; any other one stays as it is.
+        """Queue a visitor's refused message once more; a message in another state stays as it is.
 
-        Returns the message as it is then; None where neither the chat nor a part of it has it.
-        Counts as a message: raises TooMany.
+        Returns the message after that; None if neither the chat nor one of its parts has it.
+        Counts as one more message towards the limits: raises TooMany.
         """
         row = db.execute(
             "select * from messages where id = :message and author = 'visitor' and (chat_id = :chat"
@@ -198,7 +199,7 @@ class QueueTables(Group):
         return message_of(row)
 
     def is_in_doubt(self) -> bool:
-        """Whether there is any message of which nobody knows whether the portal has it."""
+        """Whether any message is in doubt."""
         row = self._database.row("select 1 from deliveries where state = 'in doubt' limit 1")
         return row is not None
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Author = Literal["visitor", "operator", "system"]
-State = Literal["stored", "delivered", "refused"]
-DeliveryState = Literal["queued", "sending", "in doubt"]  # what is delivered or failed is gone
+State = Literal["stored", "delivered", "refused"]  # a failed delivery makes its message "refused"
+DeliveryState = Literal["queued", "sending", "in doubt"]  # delivered and failed ones are removed
 
 
 class TooMany(Exception):
-    """A limit is reached; nothing was kept. `seconds` until it is worth another try."""
+    """A limit is reached; nothing was stored. Another try is of use after `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"again in {seconds} s")
@@ -18,15 +18,15 @@ class TooMany(Exception):
 
 @dataclass(frozen=True)
 class Chat:
-    """One visitor on one site; `id` is also user.id and chat.id on the wire."""
+    """One visitor on one site; `id` is also user.id and chat.id of our messages to Bitrix24."""
 
     id: str
     name: str
     email: str
     phone: str
     page: str
-    line: int | None  # the line it began on; None until first sent
-    created_at: float  # Unix seconds, as all times here
+    line: int | None  # the line of its first call; None before that
+    created_at: float
     active_at: float
     portal_chat_id: int | None
     portal_user_id: int | None
@@ -35,8 +35,8 @@ class Chat:
     consent: str | None = None  # what the visitor agreed to, word for word
     consent_at: float | None = None
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
-    owner: str | None = None  # the customer's chat of which it is a part, once they logged in
-    turn: int = 0  # rises with each call that brings one of its messages: the lowest is next
+    owner: str | None = None  # the id of the customer's chat that it is a part of
+    turn: int = 0  # the number of the last call with its messages; the chat with the lowest is next
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,17 @@ class File:
 
     name: str = ""
     type: str = "file"  # image, video, audio or file
-    link: str = field(default="", repr=False)  # where it can be read; "" where nobody told us
+    link: str = field(default="", repr=False)  # where it can be read; "" where no event named it
     size: int | None = None  # bytes
-    key: str = field(default="", repr=False)  # of a visitor's: whoever has it can read the file
-    media_type: str = ""  # of a visitor's
+    key: str = field(default="", repr=False)  # of a visitor's file; who has it can read the file
+    media_type: str = ""  # of a visitor's file, such as image/png
 
 
 @dataclass(frozen=True)
 class Message:
     id: int
-    revision: int  # rises with every change of any message
-    position: float  # where it stands in its chat
+    revision: int  # the number of its last change, counted over all messages
+    position: float  # its place in the order of its chat
     chat_id: str
     author: Author
     name: str | None  # the operator's, from the signature
@@ -123,12 +123,12 @@ class Portal:
 
 @dataclass(frozen=True)
 class VisitorMessage:
-    """A visitor's message, ready to be stored; `chat` has their latest name and addresses."""
+    """A visitor's message, ready to be stored; `chat` has their latest name, e-mail and phone."""
 
     chat: Chat
     text: str
     text_html: str = ""
-    client_id: str | None = None  # the page's: a repeat with it is the same message
+    client_id: str | None = None  # a UUID made by the page; a repeat of the message has the same
     file: File | None = None
     file_html: str = ""
 
@@ -137,8 +137,8 @@ class VisitorMessage:
 class OperatorMessage:
     """An operator's or the portal's message, ready to be stored.
 
-    `own_ids` are the ids of ours that an edit or deletion names. `sent_at` is known only of a
-    message that was recovered from the portal's history.
+    `own_ids` are our message ids, as an edit or a deletion names them. `sent_at` is known only
+    for a message that was recovered from the portal's history.
     """
 
     chat_id: str
@@ -161,7 +161,7 @@ class OperatorMessage:
 class Limits:
     """How many messages a minute one visitor and one address may send."""
 
-    address: str  # a digest of it
+    address: str  # a digest of the IP address
     visitor_per_minute: int
     address_per_minute: int
 
@@ -186,12 +186,12 @@ class PortalDialog:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a delivery in a call, or in a look for it; `queue.record` writes it down."""
+    """What became of a delivery in a call or a lookup; `queue.record` writes it down."""
 
     delivery: Delivery
     state: Literal["delivered", "failed", "queued", "in doubt"]
     error: str | None = None
-    due: float = 0.0  # when a queued one may be sent, one in doubt be looked for
+    due: float = 0.0  # when a queued message may be sent, or one in doubt be looked up
     attempted: bool = True  # whether a call may have brought it to the portal
     file_as_link: bool = False  # the next call brings the file's address only
     dialog: PortalDialog = PortalDialog()
@@ -203,16 +203,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What stands still until somebody mends the set-up: the method that failed, and its code."""
+class ReportedFault:
+    """A fault that the admin is shown until a call works: the method that failed, and its code."""
 
     method: str
     code: str
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """What the last look for lost answers brought."""
+class LastRecovery:
+    """The result of the last recovery of lost answers."""
 
     recovered: int  # answers
     dialogs: int

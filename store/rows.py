@@ -8,7 +8,7 @@ from store.records import Chat, File, Message
 
 
 def chat_of(row: Row) -> Chat:
-    """A row of `chats`, whatever else it holds."""
+    """The chat in a row, which may have more columns than `chats`."""
     return Chat(**{name: row[name] for name in Chat.__dataclass_fields__})
 
 
@@ -48,7 +48,7 @@ def stored_files(files: tuple[File, ...]) -> str:
 
 
 def next_revision(db: Connection) -> int:
-    """Each change of any message gets the next one."""
+    """The next revision: each change of any message takes one."""
     row = db.execute(
         "update meta set value = value + 1 where key = 'revision' returning value"
     ).fetchone()
@@ -56,7 +56,7 @@ def next_revision(db: Connection) -> int:
 
 
 def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | None) -> None:
-    """Remember a dialog of a chat, if the chat is still here."""
+    """Remember a dialog of a chat, if the chat was not deleted."""
     db.execute(
         "insert into dialogs (portal_chat_id, chat_id, line) select ?, id, ? from chats"
         " where id = ? on conflict (portal_chat_id) do nothing",

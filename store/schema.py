@@ -1,6 +1,5 @@
-"""The schema, a step for each version. Entries are never changed once released."""
+"""The schema: each entry takes it one version further. A released entry is never changed."""
 
-# Each entry takes the schema one version further; entries are never changed once released.
 MIGRATIONS = [
     """
     create table meta (key text primary key, value text not null);
@@ -100,8 +99,8 @@ MIGRATIONS = [
     alter table chats add column turn integer not null default 0;
     create index chats_by_turn on chats (turn);
     """,
-    # What `extra` held becomes columns; the HTML of a message's files stands for itself. The HTML
-    # of before holds both until a newer renderer writes it again (`renderer`).
+    # The fields of `extra` become columns, and a message's files get HTML of their own. In older
+    # rows `html` holds that of text and files until a newer renderer renders them again.
     """
     alter table messages add column files text not null default '[]';
     alter table messages add column files_html text not null default '';

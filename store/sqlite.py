@@ -1,7 +1,7 @@
 """SQLite: one file for all processes of one machine, in WAL with synchronous=FULL.
 
-What a transaction has committed is on the disk. Connections, transactions, locks and hints; knows
-no table.
+What a transaction has committed is on the disk. Has connections, transactions, locks and hints;
+knows no table.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 5.0  # with another process that is opening or writing
-FOLDER_LIMIT = 64  # bytes of its path: leaves a socket's name room in any system's address
-DESCRIPTORS = Path("/proc/self/fd")  # where Linux knows an open folder by its number
+PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
+FOLDER_LIMIT = 64  # bytes of its path; the path of a socket in it may have 103 (macOS)
+DESCRIPTORS = Path("/proc/self/fd")  # on Linux each open folder has a short path in here
 
 
 class FileLock:
@@ -43,7 +43,7 @@ class SQLite:
     def __init__(self, path: Path, migrations: list[str]) -> None:
         self.path = path
         self._migrations = migrations
-        # Two connections: whoever waits for the write lock holds up no reader.
+        # Two connections, so that a thread that waits for the write lock holds up no reader.
         self._writer = _Connection()
         self._reader = _Connection()
         self._hints: Datagrams | None = None
@@ -62,13 +62,13 @@ class SQLite:
                 connection.close()
 
     def _connect(self, connection: "_Connection") -> sqlite3.Connection:
-        """The open connection, made anew when the file is not the one that was opened."""
+        """The open connection; opened again if the path names another file than it did before."""
         if connection.db is not None and _inode(self.path) == connection.inode:
             return connection.db
         connection.close()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made here so that tokens and texts are never readable to other users. A file that is
-        # there is not opened past SQLite: closing it again would drop all our locks on it.
+        # We create the file ourselves, so that other users can never read tokens and texts. We do
+        # not open an existing file: closing it would release all SQLite locks of our process.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -86,9 +86,9 @@ class SQLite:
 
     @contextmanager
     def _errors(self, connection: "_Connection") -> Iterator[None]:
-        """Hold the connection and translate its faults; it is made anew, the cause may pass."""
+        """Hold the connection. An error closes it, for the next use to open it again."""
         if not connection.lock.acquire(timeout=PATIENCE_SECONDS):
-            raise StoreUnavailable("others have waited too long for the file")
+            raise StoreUnavailable("another thread uses the connection for too long")
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -102,7 +102,7 @@ class SQLite:
             connection.lock.release()
 
     def _close_idle(self) -> None:
-        """Let go of the file whole: what one connection found read-only stays so for the other."""
+        """Close the connections that nobody uses: the file stays read-only until all are closed."""
         for connection in (self._writer, self._reader):
             if connection.lock.acquire(blocking=False):
                 connection.close()
@@ -179,66 +179,66 @@ class SQLite:
 
 
 class Datagrams:
-    """Hints as datagrams, each process with a socket of its own in the folder of the store."""
+    """Hints as datagrams: each process has a socket of its own in the store's folder."""
 
-    def __init__(self, folder: Path, at_end: Callable[[], None]) -> None:
-        self._at_end = at_end
+    def __init__(self, folder: Path, on_close: Callable[[], None]) -> None:
+        self._on_close = on_close
         self._opened = contextlib.ExitStack()
-        # Not by process number: a container's next process has the number of the one killed.
+        # Not named by the process id: in a container a restarted process often has the same id.
         self._path = Path(os.path.relpath(folder)) / f"live-{secrets.token_hex(8)}.sock"
-        # Not one for both: while a greenlet waits on a socket, no other may use it.
-        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._outbox.setblocking(False)
+        # Two sockets: while one greenlet waits for a datagram, no other may use that socket.
+        self._receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
                 self._path = self._shortened(folder) / self._path.name
-            self._inbox.bind(str(self._path))
+            self._receiver.bind(str(self._path))
         except OSError as error:
-            log.warning("replies take a second longer, no socket at %s: %s", self._path, error)
+            log.warning("answers appear up to 1 s later: no socket at %s: %s", self._path, error)
 
     def _shortened(self, folder: Path) -> Path:
-        """Another way to the folder, however deep it lies; OSError where the system has none."""
+        """A short path to the folder, however long its own is; OSError where there is none."""
         if not DESCRIPTORS.is_dir():
-            raise OSError("its path is too long")
+            raise OSError("the folder's path is too long")
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._opened.callback(os.close, number)
         return DESCRIPTORS / str(number)
 
     def wait(self, seconds: float) -> None:
-        """Return at the next hint, or after `seconds`; all that have come are taken together."""
+        """Return at the next hint, or after `seconds`; hints that wait together count as one."""
         try:
-            self._inbox.settimeout(seconds)
-            self._inbox.recv(1)
-            self._inbox.settimeout(0)
+            self._receiver.settimeout(seconds)
+            self._receiver.recv(1)
+            self._receiver.settimeout(0)
             while True:
-                self._inbox.recv(1)
-        except OSError:  # nothing (more) came
+                self._receiver.recv(1)
+        except OSError:  # no hint came, or no further one waits
             return
 
     def send(self) -> None:
-        """Tell every process, this one too."""
+        """Send a hint to every process, this one included."""
         for path in self._path.parent.glob("live-*.sock"):
             try:
-                self._outbox.sendto(b"!", str(path))
-            except ConnectionRefusedError:  # its process has died
+                self._sender.sendto(b"!", str(path))
+            except ConnectionRefusedError:  # the socket's process has died
                 with contextlib.suppress(OSError):  # the folder may not be writable now
                     path.unlink(missing_ok=True)
             except OSError:
-                continue  # its inbox is full: it looks soon enough
+                continue  # the socket's buffer is full: its process has hints to read
 
     def close(self) -> None:
-        self._at_end()
-        self._inbox.close()
-        self._outbox.close()
+        self._on_close()
+        self._receiver.close()
+        self._sender.close()
         with contextlib.suppress(OSError):  # the folder may not be writable now
             self._path.unlink(missing_ok=True)
         self._opened.close()
 
 
 class _Connection:
-    """A connection that may have to be made anew, and who uses it now."""
+    """A connection that may have to be opened again, and the lock of the thread that uses it."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -252,7 +252,7 @@ class _Connection:
 
 
 def _inode(path: Path) -> int | None:
-    """Which file a path names now; None for no file."""
+    """The number of the file that a path names now; None if there is no file."""
     try:
         return path.stat().st_ino
     except FileNotFoundError:
@@ -260,7 +260,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _patiently(execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
-    """Try again while others hold the file; SQLite's own waiting would hold up all greenlets."""
+    """Repeat while another process locks the file; SQLite's own wait would stop all greenlets."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -274,7 +274,7 @@ def _patiently(execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
 
 def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
     """Bring the schema to the newest version; several processes may try at once."""
-    # Outside a transaction: a new connection waits for no writer, only for one that closes the file.
+    # Read outside a transaction, so that a new connection need not wait for a writer.
     version = _patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
     if version == len(migrations):
         return

@@ -13,8 +13,7 @@ from bitrix import PAGE
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused
 from rest.replies import HistoryMessage, ItemResult
-from settings import Delivery as DeliverySettings
-from settings import Settings
+from settings import DeliverySettings, Settings
 from storage import Store
 from store.records import Chat, File, Limits, OperatorMessage, Outcome, Portal, VisitorMessage
 from store.rows import stored_files

@@ -2,7 +2,7 @@
 
 A mutant is the product with one small change: a comparison turned, a call left out, a limit moved.
 It is written into a copy of the tree, and the tests that must find it run there. One that they do
-not find is printed: a test is missing, or the change makes no difference (see EQUIVALENT).
+not find is printed: a test is missing, or the change makes no difference (harmless.py).
 
     make mutants ARGS="--seed 7 --number 40 delivery storage"
 
@@ -26,6 +26,8 @@ from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
+from harmless import EQUIVALENT
+
 ROOT = Path(__file__).parent.parent
 PROCESSES = 2
 ENOUGH = 0.95  # of the mutants must be found
@@ -33,7 +35,7 @@ NOT_COPIED = shutil.ignore_patterns(".*", "chats", "build", "*.egg-info", "__pyc
 IN_MEMORY = Path("/dev/shm")  # where the system has it, no test waits for the disk
 PYTEST = ["-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
 ENGINE = ("tests/delivery",)
-STORE = ("tests/test_store_edges.py", "tests/test_storage.py", "tests/test_migration.py")
+STORE = ("tests/store",)
 # Modules, as globs, so that one may become a package; and the tests that must find a fault in them,
 # those first that find most. Before all of them come a module's own tests (`tests_of`).
 TABLE = {
@@ -42,9 +44,6 @@ TABLE = {
     ("live.py",): ("tests/test_live_edges.py",),
     ("portal/**/*.py",): ("tests/test_connector_edges.py",),
 }
-
-# (file's name, the line, the line changed): why no test can find it.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
 
 PYTHON_CHANGES = (
     "< → <=, < → >=, <= → <, <= → >, > → >=, > → <=, >= → >, >= → <, == → !=, != → ==, "
@@ -262,7 +261,7 @@ def main() -> None:
                 tests[file] = tests_of(file, those)
     every = sorted({one for file in tests for one in mutants_of(file)}, key=repr)
     random.Random(given.seed).shuffle(every)
-    useful = (one for one in every if (one.file.name, *one.lines()) not in EQUIVALENT)
+    useful = (one for one in every if (one.file.as_posix(), *one.lines()) not in EQUIVALENT)
     mutants = list(islice(useful, given.number))
     if not mutants:
         parser.error("no module of the table has one of these names")

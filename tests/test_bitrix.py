@@ -31,7 +31,7 @@ from rest.replies import (
     expiry,
     grant_from,
 )
-from settings import Bitrix24
+from settings import Bitrix24Settings
 
 SPEC = Path(__file__).parent / "spec"
 CONNECTOR = "example_connector_1"
@@ -215,7 +215,7 @@ def bitrix(portal: Server, oauth: Server, keeper: Keeper) -> Bitrix:
 
 
 def client(portal: str, oauth: str, keeper: Keeper, send_seconds: float = 10.0) -> Bitrix:
-    settings = Bitrix24(
+    settings = Bitrix24Settings(
         portal=portal,
         oauth_server=oauth,
         client_id=CLIENT_ID,

@@ -15,16 +15,16 @@ import pytest
 
 from portal.connector import EVENTS, Claim, Connector
 from portal.events import Auth, Event, IncomingFile, IncomingMessage, Placement
-from portal.faults import Fault
 from portal.inbox import operator_message, render_outdated
+from portal.install_error import InstallError
 from portal.proof import Proof
 from portal.tokens import StoredTokens
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from rest.replies import Grant
 from settings import Settings
 from storage import Store
-from store.records import Chat, Limits, Portal, TooMany, VisitorMessage
-from store.records import Fault as FaultNote
+from store.database import StoreUnavailable
+from store.records import Chat, Limits, Portal, ReportedFault, TooMany, VisitorMessage
 
 NOW = 1_790_000_000.0
 LINE = 7
@@ -109,9 +109,9 @@ def proof(store: Store, portal: FakePortal) -> Proof:
 
 
 @contextmanager
-def fault(key: str, status: int) -> Iterator[None]:
-    with pytest.raises(Fault) as raised:
-        yield
+def fault(key: str, status: int) -> Iterator[pytest.ExceptionInfo[InstallError]]:
+    with pytest.raises(InstallError) as raised:
+        yield raised
     assert (raised.value.key, raised.value.status) == (key, status)
 
 
@@ -121,7 +121,7 @@ def fault(key: str, status: int) -> Iterator[None]:
 def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    store.notes.fault.set(FaultNote("m", "C"))
+    store.notes.fault.set(ReportedFault("m", "C"))
     began = time.time()
 
     connector.install(CLAIM)
@@ -148,7 +148,7 @@ def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
     with fault("not_installed", 409):
         connector.install(None)
     store.portal.save(KNOWN)
-    store.notes.fault.set(FaultNote("m", "C"))
+    store.notes.fault.set(ReportedFault("m", "C"))
 
     connector.install(None)
 
@@ -214,12 +214,32 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
     connector.install(CLAIM)
     portal.errors["register"] = Refused("ERROR", "imconnector.register", "why " * 200)
 
-    with pytest.raises(Fault) as raised:
+    with pytest.raises(InstallError) as raised:
         connector.install(CLAIM)
 
     assert raised.value.key == "refused"
     assert len(str(raised.value.values["description"])) == 300
     assert store.notes.registered.get() is None
+
+
+def test_a_store_that_cannot_be_used_is_named_with_its_folder(
+    store: Store, portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    with closing(Store("sqlite:///taken/chats.db", tmp_path, 1)) as broken:
+        with fault("no_store", 500) as raised:
+            made(broken, portal).install(CLAIM)
+        assert raised.value.values["folder"] == "taken"
+        assert "taken" in str(raised.value.values["why"])
+    assert portal.asked == []
+
+    def full(_: Portal) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(store.portal, "save", full)
+    with fault("no_store", 500) as raised:
+        made(store, portal).install(CLAIM)
+    assert str(raised.value.values["why"]) == "the disk is full"
 
 
 def test_two_installs_do_not_run_at_once(
@@ -231,6 +251,26 @@ def test_two_installs_do_not_run_at_once(
         with fault("busy", 503):
             connector.install(CLAIM)
     assert portal.bound == []
+
+
+def test_an_install_waits_about_a_minute_for_another_install_or_a_renewal(
+    store: Store, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the calls of the other may take."""
+    patiences: dict[str, float] = {}
+    lock = store.database.lock
+
+    def noted(name: str, patience: float) -> Any:
+        patiences[name] = patience
+        return lock(name, patience)
+
+    monkeypatch.setattr(store.database, "lock", noted)
+    connector.install(CLAIM)
+    with StoredTokens(store).lock():
+        renewal = patiences["tokens"]
+
+    assert set(patiences) == {"install", "tokens"}
+    assert all(30 <= patience <= 120 for patience in (*patiences.values(), renewal))
 
 
 def test_an_install_waits_for_a_renewal_of_the_tokens(
@@ -249,6 +289,7 @@ def test_an_install_waits_for_a_renewal_of_the_tokens(
         "https://CHAT.example/live/handler",
         "https://chat.example:443/live/handler",
         "http://chat.example/live/handler",
+        "http://chat.example:80/live/handler",
     ],
 )
 def test_another_spelling_of_our_address_is_bound_no_longer(
@@ -365,7 +406,7 @@ def test_a_line_is_switched_on_and_off(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
     store.portal.save(KNOWN)
-    store.notes.fault.set(FaultNote("m", "C"))
+    store.notes.fault.set(ReportedFault("m", "C"))
     began = time.time()
 
     connector.connect(placement())
@@ -541,7 +582,7 @@ def test_no_event_is_believed_before_an_install(proof: Proof) -> None:
         ("the-token", SetupFault("INVALID_TOKEN", "m"), True),
         ("forged", SetupFault("INVALID_TOKEN", "m"), False),
         ("the-token", TryLater("NOT_CONNECTED", "m"), True),
-        ("perhaps", TryLater("NOT_CONNECTED", "m"), Fault),
+        ("perhaps", TryLater("NOT_CONNECTED", "m"), InstallError),
     ],
 )
 def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
@@ -555,8 +596,8 @@ def test_an_event_that_cannot_be_proved_now_is_not_known_to_be_forged(
     store.portal.save(replace(KNOWN, token_pending=True))
     portal.errors["app_of_token"] = error
 
-    if result is Fault:
-        with pytest.raises(Fault):
+    if result is InstallError:
+        with pytest.raises(InstallError):
             proof.is_from_portal(event(token=token))
     else:
         assert proof.is_from_portal(event(token=token)) is result

@@ -6,7 +6,7 @@ from flask import Flask
 from stage import ROOT
 
 from app import create_app
-from settings import Settings, Storage, known_keys
+from settings import Settings, StorageSettings, known_keys
 
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -19,7 +19,7 @@ def test_every_setting_is_in_the_readme_and_no_other() -> None:
 
 
 def test_every_route_is_in_the_readme(tmp_path: object) -> None:
-    app: Flask = create_app(Settings(storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    app: Flask = create_app(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
     table = README.partition("## Routes")[2].partition("## ")[0]
 
     for rule in app.url_map.iter_rules():

@@ -20,7 +20,7 @@ from test_browser import dialog_of
 from werkzeug.test import TestResponse
 
 from app import create_app
-from settings import Chat, Settings, Storage
+from settings import ChatSettings, Settings, StorageSettings
 
 SHOP, BLOG = "https://shop.example", "https://blog.example"
 SECRET = "a secret that only the shop's server knows"
@@ -44,8 +44,8 @@ def application(tmp_path: Path) -> Callable[[], FlaskClient]:
     app = create_app(
         Settings(
             public_url="https://chat.example",
-            chat=Chat(sites=(SHOP, BLOG), identity_secret=SECRET),  # type: ignore[arg-type]
-            storage=Storage(url=f"sqlite:///{tmp_path}/chats.db"),
+            chat=ChatSettings(sites=(SHOP, BLOG), identity_secret=SECRET),  # type: ignore[arg-type]
+            storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db"),
         )
     )
     return app.test_client
@@ -323,8 +323,8 @@ def test_without_a_secret_no_signature_is_right(tmp_path: Path) -> None:
     app = create_app(
         Settings(
             public_url="https://chat.example",
-            chat=Chat(sites=(SHOP,)),
-            storage=Storage(url=f"sqlite:///{tmp_path}/chats.db"),
+            chat=ChatSettings(sites=(SHOP,)),
+            storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db"),
         )
     )
     nothing = hmac.new(b"", f"{SHOP} a@example.com".encode(), "sha256").hexdigest()

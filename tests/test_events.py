@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from portal.events import (
     Auth,
-    Dialog,
+    DialogEvent,
     Event,
     IncomingFile,
     IncomingMessage,
@@ -643,7 +645,7 @@ def test_a_caption_may_be_taken_away() -> None:
 
 def test_a_dialog_is_read_with_the_portals_ids() -> None:
     assert read_dialogs(data_of(DIALOG_START)) == [
-        Dialog(chat_id=CHAT, portal_chat_id=5120, portal_user_id=2114, session_id=3301)
+        DialogEvent(chat_id=CHAT, portal_chat_id=5120, portal_user_id=2114, session_id=3301)
     ]
 
 
@@ -785,17 +787,39 @@ def test_what_was_read_cannot_be_changed() -> None:
         event.auth.application_token = "x"  # type: ignore[misc]
 
 
-def test_a_bad_item_does_not_take_the_others_with_it() -> None:
-    good = {
-        "im": {"chat_id": "5120", "message_id": "903311"},
-        "message": {"user_id": "18", "text": "hello"},
-        "chat": {"id": CHAT},
-    }
-    bad = good | {"im": {"chat_id": "5120"}}
+GOOD_ITEM = {
+    "im": {"chat_id": "5120", "message_id": "903311"},
+    "message": {"id": {"0": "3"}, "user_id": "18", "text": "hello"},
+    "chat": {"id": CHAT},
+}
+GOOD_DIALOG = {
+    "connector": {"chat_id": CHAT},
+    "chat": {"id": "5120"},
+    "user": {"id": "7"},
+    "session": {"id": "3301"},
+}
 
-    (message,) = read_messages({"MESSAGES": {"0": bad, "1": good}})
 
-    assert message.text == "hello"
+@pytest.mark.parametrize("bad", [{"chat": {"id": "somebody"}}, {}])
+@pytest.mark.parametrize(
+    ("read", "key", "good"),
+    [
+        (read_messages, "MESSAGES", GOOD_ITEM),
+        (partial(read_changed_messages, with_text=True), "MESSAGES", GOOD_ITEM),
+        (partial(read_changed_messages, with_text=False), "MESSAGES", GOOD_ITEM),
+        (read_dialogs, "DATA", GOOD_DIALOG),
+    ],
+    ids=["messages", "updates", "deletions", "dialogs"],
+)
+def test_a_bad_item_does_not_take_the_others_with_it(
+    read: Callable[[Any], list[Any]], key: str, good: dict[str, Any], bad: object
+) -> None:
+    for items in ({"0": bad, "1": good}, {"0": good, "1": bad}):
+        (item,) = read({key: items})
+        assert item.chat_id == CHAT
+    for none_good in ({"0": bad}, {}):
+        with pytest.raises(BadRequest):
+            read({key: none_good})
 
 
 def test_a_file_without_a_link_keeps_its_name() -> None:

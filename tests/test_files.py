@@ -20,8 +20,8 @@ from test_round_trip import PICTURE
 
 from app import create_app
 from files import RESERVE_BYTES, Files, media_type, safe_name, short_name
-from settings import Files as Rules
-from settings import Limits, Settings, Storage
+from settings import FilesSettings as Rules
+from settings import LimitsSettings, Settings, StorageSettings
 from store.database import StoreUnavailable
 
 PNG = base64.b64decode(PICTURE)
@@ -375,8 +375,10 @@ def test_no_key_stands_in_the_log(stage: Stage) -> None:
 @pytest.fixture
 def app(tmp_path: Path) -> Flask:
     settings = Settings(
-        storage=Storage(url=f"sqlite:///{tmp_path}/chats.db", files=str(tmp_path / "files")),
-        limits=Limits(visitor_per_minute=2),
+        storage=StorageSettings(
+            url=f"sqlite:///{tmp_path}/chats.db", files=str(tmp_path / "files")
+        ),
+        limits=LimitsSettings(visitor_per_minute=2),
     )
     return create_app(settings)
 
@@ -401,7 +403,7 @@ def test_files_count_as_messages_and_a_refused_one_leaves_nothing(
 
 
 def test_files_can_be_switched_off(tmp_path: Path) -> None:
-    storage = Storage(url=f"sqlite:///{tmp_path}/chats.db", files=str(tmp_path / "files"))
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=str(tmp_path / "files"))
     client = create_app(Settings(storage=storage, files=Rules(enabled=False))).test_client()
     (tmp_path / "a.png").write_bytes(PNG)
 

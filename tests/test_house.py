@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,8 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 CLASS_LINES, FILE_LINES, FUNCTION_LINES = 250, 400, 50
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 PARTS = (ast.ClassDef, ast.FunctionDef)
-# What is larger, and why.
-LARGER: dict[str, str] = {
-    "sandbox/control.py": "one button of the portal after the other, none knows another",
-    "sandbox/methods.py Methods": "one method of the portal after the other, none knows another",
-    "sandbox/talks.py Talks": "to be taken apart with the sandbox's import circle",
-}
 
 
 def rooms() -> Iterator[tuple[str, Path]]:
@@ -63,6 +59,55 @@ def test_imports_point_one_way() -> None:
     assert climbing == []
 
 
+def siblings(package: str, source: str) -> set[str]:
+    """The modules of its own package that a module imports.
+
+    Wherever the import stands: those for the type checker and those inside functions count.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            if name in (".", package):
+                found |= {alias.name for alias in node.names}
+            elif name.startswith((".", f"{package}.")):
+                found.add(name.removeprefix(package).split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            found |= {parts[1] for parts in names if parts[0] == package and len(parts) > 1}
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from . import desk",
+        "from .desk import Desk",
+        "import sandbox.desk",
+        "from sandbox import desk",
+        "from sandbox.desk import Desk",
+        "if TYPE_CHECKING:\n    from .desk import Desk",
+        "def pages():\n    from .desk import Desk",
+    ],
+)
+def test_no_import_hides_from_the_test(source: str) -> None:
+    assert siblings("sandbox", f"import flask\nfrom flask.desk import Flask\n{source}") == {"desk"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_imports_go_in_a_circle(package: str) -> None:
+    modules = {path.stem: path for path in (ROOT / package).glob("*.py")}
+    imports = {
+        name: siblings(package, path.read_text("utf-8")) & modules.keys()
+        for name, path in modules.items()
+    }
+
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"{package}: {' imports '.join(reversed(error.args[1]))}")
+
+
 def test_the_product_and_the_sandbox_know_nothing_of_each_other() -> None:
     for _, path in rooms():
         assert "sandbox" not in imported(path), path
@@ -70,11 +115,14 @@ def test_the_product_and_the_sandbox_know_nothing_of_each_other() -> None:
         assert not {*imported(path)} & FLOOR.keys(), path
 
 
-@pytest.mark.parametrize(("room", "path"), [*rooms()], ids=lambda value: str(value)[-30:])
-def test_a_module_says_its_job_first(room: str, path: Path) -> None:
-    told = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+MODULES = [path for _, path in rooms()] + sorted((ROOT / "sandbox").glob("*.py"))
 
-    assert told, f"{path} opens without a sentence"
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_its_job_first(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+    assert docstring, f"{path} opens without a sentence"
 
 
 def sizes(path: Path) -> Iterator[tuple[str, int, int]]:
@@ -91,7 +139,6 @@ def sizes(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def test_whatever_there_is_can_be_seen_at_once() -> None:
-    paths = [path for _, path in rooms()] + sorted((ROOT / "sandbox").glob("*.py"))
-    large = {name: lines for path in paths for name, lines, most in sizes(path) if lines > most}
+    large = {name: lines for path in MODULES for name, lines, most in sizes(path) if lines > most}
 
-    assert set(large) == set(LARGER), large
+    assert large == {}

@@ -6,7 +6,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app import create_app
-from settings import Chat, Settings, Storage
+from settings import ChatSettings, Settings, StorageSettings
 from web import identity
 
 KEY, SITE, DAYS = "k" * 32, "https://shop.example", 365
@@ -66,7 +66,7 @@ def test_a_forged_date_does_not_save_a_token(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_clock_set_back_makes_no_second_chat(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    storage = Storage(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
     browser = create_app(Settings(storage=storage)).test_client()
     first = browser.post("/ajax", data={"type": "send_message", "message": "hello"})
 
@@ -82,8 +82,10 @@ def test_a_clock_set_back_makes_no_second_chat(
 def test_a_visitor_who_keeps_coming_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chat = Chat(session_days=10)
-    app = create_app(Settings(chat=chat, storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    chat = ChatSettings(session_days=10)
+    app = create_app(
+        Settings(chat=chat, storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db"))
+    )
     client = app.test_client()
     at(monkeypatch, NOW)
     first = client.post("/ajax", data={"type": "send_message", "message": "remember me"}).json
@@ -107,8 +109,10 @@ def test_a_visitor_who_keeps_coming_is_not_forgotten(
 def test_an_embedded_visitor_who_only_reads_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chat = Chat(session_days=10, sites=("https://shop.example",))
-    app = create_app(Settings(chat=chat, storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    chat = ChatSettings(session_days=10, sites=("https://shop.example",))
+    app = create_app(
+        Settings(chat=chat, storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db"))
+    )
     headers = {"X-Chat-Site": "https://shop.example"}
 
     def post(token: str, **form: str) -> TestResponse:
@@ -131,7 +135,7 @@ def test_an_embedded_visitor_who_only_reads_is_not_forgotten(
 def test_the_cookie_is_not_written_with_every_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_app(Settings(storage=Storage(url=f"sqlite:///{tmp_path}/chats.db")))
+    app = create_app(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
     client = app.test_client()
     at(monkeypatch, NOW)
     client.post("/ajax", data={"type": "send_message", "message": "hello"})

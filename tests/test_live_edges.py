@@ -332,6 +332,20 @@ def test_a_store_that_fails_is_asked_again_after_a_pause(
         wait_until(lambda: reader.texts == ["one"], 5)
 
 
+def test_a_stream_from_before_the_log_in_ends_with_it(store: Store, live: Live) -> None:
+    """Whoever holds the anonymous token must not hear what the customer goes on to say."""
+    write(store, "Hello")
+    stream = live.follow(CHAT, 0)
+    assert texts(stream, 2) == [None, "Hello"]
+    store.chats.make_part(CHAT, OTHER)
+    customers = store.chats.find_open(OTHER)
+    assert customers is not None
+    told = VisitorMessage(customers, "the customer's", "", None)
+    store.messages.add_from_visitor(told, LIMITS, NOW)
+
+    assert list(stream) == []
+
+
 def test_after_the_end_writes_tell_nobody(store: Store, live: Live) -> None:
     with running(live, store):
         wait_until(lambda: is_told(store))
@@ -399,12 +413,14 @@ def test_a_folder_is_made_its_owners_only_and_hints_arrive_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / ("x" * length) / "chats"
+    opened = set(os.listdir("/dev/fd"))
     with closing(hints_of(folder)) as hints:
         hints.send()
 
         assert waited(hints, 5) < 2
         assert folder.stat().st_mode & 0o777 == 0o700
     assert list(folder.iterdir()) == []
+    assert set(os.listdir("/dev/fd")) == opened
 
 
 def test_without_a_socket_a_second_passes_and_nothing_fails(tmp_path: Path) -> None:

@@ -377,6 +377,20 @@ def test_active_is_what_php_calls_empty(bitrix: Bitrix, value: str, on: bool) ->
         assert (fields["data[connector]"], fields["data[line]"]) == ("chat", "7")
 
 
+@pytest.mark.parametrize(("active", "works"), [({"ACTIVE": ""}, False), ({}, True)])
+def test_an_empty_active_switches_off_and_an_absent_one_is_refused(
+    bitrix: Bitrix, active: dict[str, str], works: bool
+) -> None:
+    """bitrix24.md 6.4 and 6.5."""
+    answer = bitrix.raw("imconnector.activate", CONNECTOR="chat", LINE=7, **active)
+
+    assert (answer.status_code, answer.json().get("error")) == (
+        (400, "ERROR_ARGUMENT") if works else (200, None)
+    )
+    status = bitrix.call("imconnector.status", CONNECTOR="chat", LINE=7)["result"]
+    assert status["STATUS"] is works
+
+
 def test_a_deleted_line_is_told_as_a_bare_number(bitrix: Bitrix) -> None:
     bitrix.do("delete-line", line=7)
     assert eventually(lambda: bitrix.app.events("ONIMCONNECTORLINEDELETE"))[0]["data"] == "7"

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from stage import ROOT, Stage
 
 from app import create_app
-from settings import Chat, Settings, Storage
+from settings import ChatSettings, Settings, StorageSettings
 from web.static_files import made_small, release, with_imports
 
 SOURCES = ROOT / "static"
@@ -29,8 +29,8 @@ def client_of(tmp_path: Path, public_url: str = "https://chat.example") -> Flask
     return create_app(
         Settings(
             public_url=public_url,
-            chat=Chat(sites=(SHOP,)),
-            storage=Storage(url=f"sqlite:///{tmp_path}/chats.db"),
+            chat=ChatSettings(sites=(SHOP,)),
+            storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db"),
         )
     ).test_client()
 

@@ -1,4 +1,5 @@
-"""The doors: the visitor's, the portal's and the administrator's.
+"""Answers HTTP requests of visitors, of the portal and of administrators.
 
-Each checks first, stores second and works later. Knows neither SQL nor REST parameters.
+Each request is checked first, stored second and worked on later. Knows neither SQL nor REST
+parameters.
 """

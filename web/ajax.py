@@ -28,7 +28,7 @@ def ajax() -> ResponseReturnValue:
         abort(405)
     check_origin()
     form = chat_form()
-    asked = {
+    action = {
         "chat_history": chat_history,
         "send_message": send_message,
         "retry_message": retry_message,
@@ -38,13 +38,13 @@ def ajax() -> ResponseReturnValue:
         "identify": identify,
         "forget": forget,
     }.get(str(form.get("type")))
-    if asked is None:
+    if action is None:
         raise Problem("errors.unknown_type", 400)
-    return asked(form)
+    return action(form)
 
 
 def chat_history(form: Form) -> ResponseReturnValue:
-    """The visitor's messages as an HTML fragment, oldest first; nobody else's, whoever asks."""
+    """The messages of the visitor who asks, as an HTML fragment, oldest first."""
     before = message_id(form, "before")
     limit = min(forms.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
@@ -54,9 +54,9 @@ def chat_history(form: Form) -> ResponseReturnValue:
 
 
 def chat_form() -> Form:
-    """The posted fields. Uploads alone may be larger than all other requests."""
+    """The posted fields. Only an upload may be larger than MAX_BODY_BYTES."""
     rules = services().settings.files
-    length = request.content_length or 0  # what does not say how long it is, is short
+    length = request.content_length or 0  # without Content-Length the limit stays as it is
     if rules.enabled and length and request.mimetype == "multipart/form-data":
         request.max_content_length = rules.largest_bytes + MAX_BODY_BYTES
         if length > request.max_content_length:

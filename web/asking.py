@@ -21,7 +21,7 @@ def services() -> Services:
 
 
 def address() -> str:
-    """Whoever asks, as a digest: the store need not know more."""
+    """A digest of the IP address of whoever asks; the store need not know the address itself."""
     return digest(f"{request.remote_addr} {current_app.secret_key!r}")
 
 
@@ -32,20 +32,20 @@ def digest(value: str) -> str:
 def embedding_site() -> str:
     """The origin of the other site that embeds the chat; "" for our own page.
 
-    Our frame says it, having heard it from the browser, in a header that no other site's page can
-    send; a page that asks us past the frame is named by the browser itself.
+    Our frame knows the site from the browser and names it in X-Chat-Site, a header that pages of
+    other sites cannot send. If such a page asks us itself, the browser names the site in Origin.
     """
     settings = services().settings
-    own = ("", settings.origin)
+    ours = ("", settings.origin)
     origin = request.headers.get("Origin", "")
-    said = request.headers.get("X-Chat-Site", "") if origin in own else origin
-    return said if said not in own and said in settings.chat.sites else ""
+    site = request.headers.get("X-Chat-Site", "") if origin in ours else origin
+    return site if site not in ours and site in settings.chat.sites else ""
 
 
 def language() -> str:
-    """The language of whoever asks: an admin's from the portal, a visitor's from the browser.
+    """The language to answer in: for an admin the portal's, for a visitor the browser's.
 
-    A page that embeds the chat may have one of its own.
+    The setting `chat.language` and a site that embeds the chat may name another for visitors.
     """
     setting = services().settings.chat.language
     if asked := asked_language():
@@ -64,13 +64,13 @@ def language() -> str:
 
 
 def asked_language() -> str | None:
-    """The one that the site around the chat asks for by `?lang=`, if we have it."""
+    """The language that the embedding site asks for by `?lang=`; None if we do not have it."""
     asked = request.args.get("lang", "")[:2].lower()
     return asked if request.endpoint in ("index", "ajax") and asked in languages() else None
 
 
 def posted_form() -> Form:
-    """The fields of the body, from a form as browsers, jQuery and PHP send it."""
+    """The fields of the body, a form as browsers, jQuery or PHP send it."""
     if request.mimetype == "multipart/form-data":
         if any("\ufffd" in value for value in request.form.values()):
             raise BadRequest("not_utf8")
@@ -79,18 +79,18 @@ def posted_form() -> Form:
         raise Problem("errors.form_expected", 415)
     body = request.get_data()
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
-        raise RequestEntityTooLarge  # werkzeug cuts what does not say how long it is
+        raise RequestEntityTooLarge  # without Content-Length werkzeug cuts the body at the limit
     return forms.decode_form(body)
 
 
 def any_form() -> Form:
-    """Fields of the query and the body; the body's count where both have them, as in PHP."""
+    """The fields of query and body; if both have a field, the body's value counts, as in PHP."""
     body = posted_form() if request.method == "POST" else {}
     return forms.decode_form(request.query_string) | body
 
 
 class Problem(Exception):
-    """A request that gets no further; `key` names the text that says why."""
+    """A request that we turn away; `key` names the text that says why."""
 
     def __init__(self, key: str, status: int, **values: object) -> None:
         super().__init__(key)
@@ -100,10 +100,10 @@ class Problem(Exception):
 
 
 def note_refusal(key: str, **values: object) -> None:
-    """Count a request that was turned away; `work` takes the counts to the store.
+    """Count a request that was turned away; `Services.note_refusals` stores the counts.
 
-    `key` and its values name the text that tells an admin why, in whatever language.
+    `key` and `values` make the text that tells an admin why, in the admin's language.
     """
-    told = {name: str(value)[:200] for name, value in values.items()}
-    services().refused[json.dumps([f"/{request.endpoint or ''}", key, told])] += 1
+    shortened = {name: str(value)[:200] for name, value in values.items()}
+    services().refused[json.dumps([f"/{request.endpoint or ''}", key, shortened])] += 1
     log.warning("refused: %s: %s", request.endpoint, text(DEFAULT, key, **values))

@@ -12,28 +12,30 @@ from store.records import Message
 from texts import Texts, all_texts
 from web.asking import language
 
-HISTORY = 50  # messages of one answer
-VOTE = re.compile(r"\s*[01](\s|$)")  # what the portal takes for one when it has asked
+HISTORY = 50  # messages in one answer
+VOTE = re.compile(r"\s*[01](\s|$)")  # a text that the portal takes for a vote, if it has asked
 
 
 def bubbles(messages: list[Message]) -> Markup:
     texts = chat_texts()
-    return stored_html(render("messages.html", messages=told(messages, texts), texts=texts))
+    return stored_html(render("messages.html", messages=message_rows(messages, texts), texts=texts))
 
 
-def told(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
-    """As the template takes them. The first `1` or `0` after the portal asked for a vote is one."""
-    asked, found = False, []
-    for one in messages:
-        asked = asked or one.asks_vote
-        voted = asked and one.author == "visitor" and VOTE.match(one.text) is not None
+def message_rows(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
+    """Messages as the template takes them; `voted` marks a message that is the visitor's vote.
+
+    The vote is the visitor's first `1` or `0` after the portal has asked for it.
+    """
+    asked, rows = False, []
+    for message in messages:
+        asked = asked or message.asks_vote
+        voted = asked and message.author == "visitor" and VOTE.match(message.text) is not None
         asked = asked and not voted
-        found.append(shown(one, texts) | {"voted": voted})
-    return found
+        rows.append(message_row(message, texts) | {"voted": voted})
+    return rows
 
 
-def shown(message: Message, texts: Texts) -> dict[str, Any]:
-    """A message as the fragment's template takes it."""
+def message_row(message: Message, texts: Texts) -> dict[str, Any]:
     return {
         **vars(message),
         "html": stored_html(message.html),
@@ -49,6 +51,6 @@ def initials(name: str) -> str:
 
 
 def chat_texts() -> Texts:
-    """What the page says: what its scripts say, and what only the templates do."""
+    """The texts of the page: those of its scripts, and those of the templates alone."""
     texts = all_texts(language())
     return texts["chat"] | texts["page"]

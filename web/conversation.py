@@ -13,16 +13,16 @@ from markupsafe import escape
 from portal.forms import Form
 from store.records import File, Message
 from web.asking import Problem, language, services
-from web.bubbles import chat_texts, told
+from web.bubbles import chat_texts, message_rows
 from web.page import back_to_page, chat_page, wants_page
 from web.visitor import current_visitor
 
-SAVED_AT_ONCE = 500  # messages
-SAVED_PICTURES_BYTES = 32 << 20  # in one saved conversation; pictures beyond stay where they are
+SAVED_AT_ONCE = 500  # messages in one read of the store
+SAVED_PICTURES_BYTES = 32 << 20  # in one saved conversation; further pictures are only linked
 
 
 def save_conversation(_: Form) -> ResponseReturnValue:
-    """The whole conversation as a file that opens without us."""
+    """The whole conversation as a file that can be read without our server."""
     visitor = current_visitor()
     messages = whole_history(visitor.chat_id) if visitor else []
     if not messages:
@@ -30,7 +30,7 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     texts = chat_texts()
     html = render(
         "saved.html",
-        messages=told(messages, texts),
+        messages=message_rows(messages, texts),
         texts=texts,
         lang=language(),
         title=services().settings.chat.title,
@@ -42,24 +42,24 @@ def save_conversation(_: Form) -> ResponseReturnValue:
 
 
 def with_pictures(html: str, messages: list[Message]) -> str:
-    """A saved conversation with the visitor's own pictures in it; of many, the first."""
-    own = {
-        str(escape(file.link)): (services().files.path(one.chat_id, file.key), file)
-        for one in messages
-        for file in one.files
+    """A saved conversation with the visitor's own pictures in it, up to SAVED_PICTURES_BYTES."""
+    pictures = {
+        str(escape(file.link)): (services().files.path(message.chat_id, file.key), file)
+        for message in messages
+        for file in message.files
         if file.key and file.media_type.startswith("image/")
     }
-    left = SAVED_PICTURES_BYTES
+    bytes_left = SAVED_PICTURES_BYTES
 
-    def within(source: re.Match[str]) -> str:
-        nonlocal left
-        path, file = own.get(source[1], (None, File()))
-        left -= file.size or 0
-        if path is None or left < 0 or not path.exists():
+    def embedded(source: re.Match[str]) -> str:
+        nonlocal bytes_left
+        path, file = pictures.get(source[1], (None, File()))
+        bytes_left -= file.size or 0
+        if path is None or bytes_left < 0 or not path.exists():
             return source[0]
         return f'src="data:{file.media_type};base64,{b64encode(path.read_bytes()).decode()}"'
 
-    return re.sub(r'src="([^"]*)"', within, html)
+    return re.sub(r'src="([^"]*)"', embedded, html)
 
 
 def whole_history(chat_id: str) -> list[Message]:
@@ -72,7 +72,7 @@ def whole_history(chat_id: str) -> list[Message]:
 
 
 def delete_conversation(form: Form) -> ResponseReturnValue:
-    """Remove the conversation for good; a plain form without `sure` is asked first."""
+    """Remove the conversation for good; a plain form without `sure` gets the question first."""
     visitor = current_visitor()
     if wants_page() and form.get("sure") != "yes":
         return chat_page(deleting=visitor is not None)

@@ -19,17 +19,17 @@ from web.submission import read_submission
 def upload_file(form: Form) -> ResponseReturnValue:
     """Accept one file as a message. Both are stored, and queued, before we answer."""
     upload = read_file()
-    written = read_submission(form, with_file=True)
-    chat = written.chat
+    message = read_submission(form, with_file=True)
+    chat = message.chat
     file = keep_file(upload, chat)
-    written = replace(written, file=file, file_html=files_html((file,)))
+    message = replace(message, file=file, file_html=files_html((file,)))
     try:
-        stored = services().store.messages.add_from_visitor(written, limits(), time.time())
+        stored = services().store.messages.add_from_visitor(message, limits(), time.time())
     except TooMany:
         services().files.remove(chat.id, file.key)
         raise
-    if file.key not in [one.key for one in stored.files]:
-        services().files.remove(chat.id, file.key)  # the message was here before, with its file
+    if file.key not in [stored_file.key for stored_file in stored.files]:
+        services().files.remove(chat.id, file.key)  # a repeat: the first file is stored already
     return accepted(chat, stored, form)
 
 
@@ -64,7 +64,7 @@ def read_file() -> FileStorage:
 
 
 def visitors_file(key: str) -> ResponseReturnValue:
-    """A visitor's file, for the portal and everybody else who was given its address."""
+    """A visitor's file, for the portal and everybody else who has its address."""
     message = services().store.messages.find_with_file(key)
     file = next(iter(message.files), None) if message else None
     if message is None or file is None:
@@ -80,6 +80,6 @@ def visitors_file(key: str) -> ResponseReturnValue:
         abort(404)
     answer.headers["Cache-Control"] = "private, max-age=86400"
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    # Whoever has the address may show it: a saved conversation does.
+    # Pages of other origins may show the file: a saved conversation does.
     answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return answer

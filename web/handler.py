@@ -1,7 +1,7 @@
-"""Bitrix24's door: events, and the connector's settings page.
+"""Answers Bitrix24's requests to `/handler`: events, and the connector's settings page.
 
-What comes is decoded, checked and proved, stored, and only then answered: Bitrix24 posts nothing
-twice.
+A request is decoded, checked, proved and stored before it is answered, because Bitrix24 posts
+nothing twice.
 """
 
 import time
@@ -11,13 +11,13 @@ from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
 from portal import events
-from portal.faults import Fault
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
+from portal.install_error import InstallError
 from store.records import TooMany
 from web.asking import any_form, language, note_refusal, services
 from web.install import take_install_hit
-from web.portal_page import admin_text, fault_page, portal_page, wait_page
+from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 
 
 def handler() -> ResponseReturnValue:
@@ -36,12 +36,12 @@ def handler() -> ResponseReturnValue:
 
 
 def receive_event(form: Form) -> ResponseReturnValue:
-    """Store what an event says. There is no second try, so it is stored before we answer."""
+    """Store what an event says before we answer, because the portal posts it only once."""
     event = events.read_event(form)
-    g.event = event.name  # lost, if we fail
+    g.event = event.name  # tells `note_loss` that the request is an event
     try:
         genuine = services().proof.is_from_portal(event)
-    except Fault as fault:
+    except InstallError as fault:
         return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
     if not genuine:
         raise BadRequest("token", 403)
@@ -54,7 +54,10 @@ def receive_event(form: Form) -> ResponseReturnValue:
 
 
 def note_loss(response: Response) -> Response:
-    """What we answer so, the portal does not post again: it may have been an operator's answer."""
+    """Note a request that we answer with 429 or 5xx, because the portal does not post it again.
+
+    If it is an event, it may be an operator's answer: a recovery looks for it.
+    """
     if request.endpoint == "handler" and (
         response.status_code >= 500 or response.status_code == 429
     ):
@@ -65,7 +68,7 @@ def note_loss(response: Response) -> Response:
 
 
 def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
-    """Whether the event is of our connector; another one of the same application is not."""
+    """Whether the event is of our connector, not of another one of the same application."""
     connector = text_of(events.fields_of(event), key)
     return connector.lower() == services().settings.connector.id
 
@@ -74,7 +77,7 @@ def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
-        added = [operator_message(one, line) for one in events.read_messages(data)]
+        added = [operator_message(incoming, line) for incoming in events.read_messages(data)]
         services().store.messages.add_from_operators(added, time.time())
 
 
@@ -82,8 +85,8 @@ def on_message_update(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
-        for one in events.read_changed_messages(data, with_text=True):
-            edited = operator_message(one, line)
+        for incoming in events.read_changed_messages(data, with_text=True):
+            edited = operator_message(incoming, line)
             services().store.messages.edit(edited, time.time(), event.queued_at)
 
 
@@ -91,8 +94,8 @@ def on_message_delete(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
-        for one in events.read_changed_messages(data, with_text=False):
-            services().store.messages.take_back(operator_message(one, line), time.time())
+        for incoming in events.read_changed_messages(data, with_text=False):
+            services().store.messages.take_back(operator_message(incoming, line), time.time())
 
 
 def on_dialog_start(event: events.Event) -> None:
@@ -151,11 +154,13 @@ def connect(form: Form) -> ResponseReturnValue:
         take_install_hit()
         services().connector.connect(placement)
     except BadRequest as error:
-        return fault_page("title_not_connected", Fault("form", 400, why=error.told(language())))
+        return install_error_page(
+            "title_not_connected", InstallError("form", 400, why=error.explanation(language()))
+        )
     except TooMany as error:
         return wait_page("title_not_connected", error)
-    except Fault as fault:
-        return fault_page("title_not_connected", fault)
+    except InstallError as fault:
+        return install_error_page("title_not_connected", fault)
     services().worker.wake()
     name = services().settings.connector.name
     key = "connected" if placement.active else "disconnected"

@@ -1,4 +1,4 @@
-"""The headers that keep our pages to themselves."""
+"""Security headers: what may run in our pages, and who may frame them."""
 
 from flask import Response, g, request
 
@@ -7,7 +7,7 @@ from web.asking import services
 
 
 def secure(response: Response) -> Response:
-    """Headers that keep the pages to themselves; only the portal and named sites frame them."""
+    """Add security headers; only the portal and the sites of the settings may frame our pages."""
     settings = services().settings
     scripts, styles, ancestors = "'self'", "'self'", ""
     if request.endpoint in ("install", "handler"):
@@ -27,9 +27,9 @@ def secure(response: Response) -> Response:
 def strict_headers(
     settings: Settings, scripts: str = "'self'", styles: str = "'self'", ancestors: str = ""
 ) -> dict[str, str]:
-    """What goes with every answer; without `ancestors` only we and the named sites may frame it."""
+    """The headers of every answer; by default only we and `chat.sites` may frame it."""
     ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
-    # A portal on plain HTTP is one on this very machine; its pictures are still an operator's.
+    # Operators' pictures come from the portal, which may use plain HTTP on this very machine.
     images = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
     headers = {
         "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"

@@ -1,4 +1,4 @@
-"""Who an embedded visitor is: the token that the site's page keeps, the site's word for a customer.
+"""Who an embedded visitor is: the token that the site's page keeps, and customers' signatures.
 
 A token names one visitor of one site and is signed like the session's cookie: it is of no use on
 another site. Pure functions; knows neither requests nor the store.
@@ -11,11 +11,11 @@ from typing import Any
 from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 SALT = "sitechat token"
-CUSTOMER = "customer "  # before what names one; an anonymous visitor's is hexadecimal
+CUSTOMER = "customer "  # how a customer's name begins; an anonymous visitor's is hexadecimal
 
 
 class Signer(TimestampSigner):
-    """Also takes what was signed later than it is now: a clock set back forgets no visitor."""
+    """Also accepts a signature from the future, so that a clock set back forgets no visitor."""
 
     def unsign(  # type: ignore[override]
         self, signed_value: Any, max_age: int | None = None, **more: Any
@@ -40,10 +40,10 @@ def issue(key: str, site: str, visitor: str) -> str:
 def visitor_of(key: str, site: str, token: str, days: int) -> str | None:
     """The visitor whom a token names on this site; None for any other token."""
     try:
-        named, visitor = _serializer(key).loads(token, max_age=days * 86_400)
+        token_site, visitor = _serializer(key).loads(token, max_age=days * 86_400)
     except (BadData, ValueError):
         return None
-    return str(visitor) if named == site else None
+    return str(visitor) if token_site == site else None
 
 
 def signature(secret: str, site: str, email: str) -> str:
@@ -52,19 +52,19 @@ def signature(secret: str, site: str, email: str) -> str:
 
 
 def successor(key: str, visitor: str) -> str:
-    """Who a visitor is once their conversation was deleted, on every device that knows them."""
-    return _made_of(key, f"after {visitor}", CUSTOMER if is_customer(visitor) else "")
+    """The visitor's name after they deleted their conversation; the same on all their devices."""
+    return _derived(key, f"after {visitor}", CUSTOMER if is_customer(visitor) else "")
 
 
 def customer(key: str, site: str, email: str) -> str:
-    """The same visitor wherever this customer of the site signs in."""
-    return _made_of(key, f"customer {site} {email}", CUSTOMER)
+    """The name of a site's customer, the same wherever they log in."""
+    return _derived(key, f"customer {site} {email}", CUSTOMER)
 
 
 def is_customer(visitor: str) -> bool:
-    """Whether the site has signed for who the visitor is."""
+    """Whether the site has signed that the visitor is its customer."""
     return visitor.startswith(CUSTOMER)
 
 
-def _made_of(key: str, text: str, kind: str) -> str:
+def _derived(key: str, text: str, kind: str) -> str:
     return kind + hmac.new(key.encode(), text.encode(), "sha256").hexdigest()[:32]

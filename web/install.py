@@ -1,4 +1,7 @@
-"""Install: the portal's install page, ONAPPINSTALL, or the administrator's plain visit."""
+"""Answers `/install`: the portal's install page, ONAPPINSTALL, and a plain visit.
+
+A plain visit is a request without tokens, as when an administrator opens the page in a browser.
+"""
 
 import contextlib
 import json
@@ -10,18 +13,18 @@ from flask.typing import ResponseReturnValue
 
 from portal import events
 from portal.connector import Claim
-from portal.faults import Fault
 from portal.forms import BadRequest, Form, text_of
+from portal.install_error import InstallError
 from rest.replies import Grant, expiry
 from store.database import StoreUnavailable
 from store.records import TooMany
 from texts import text
 from web.asking import address, any_form, language, services
-from web.portal_page import admin_text, fault_page, portal_page, wait_page
+from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 
 
 def install() -> ResponseReturnValue:
-    """Install: the portal's install page, ONAPPINSTALL, or the admin's plain visit."""
+    """Install with the tokens of the request, or repeat the registration for a plain visit."""
     form = any_form()
     lines = reports()
     try:
@@ -31,11 +34,13 @@ def install() -> ResponseReturnValue:
         if claim is not None or needs_install():
             services().connector.install(claim)
     except BadRequest as error:
-        return fault_page("title_failed", Fault("form", 400, why=error.told(language())))
+        return install_error_page(
+            "title_failed", InstallError("form", 400, why=error.explanation(language()))
+        )
     except TooMany as error:
         return wait_page("title_failed", error)
-    except Fault as fault:
-        return fault_page("title_failed", fault)
+    except InstallError as fault:
+        return install_error_page("title_failed", fault)
     services().worker.wake()
     if "event" in form:
         return Response("successfully", mimetype="text/plain")
@@ -48,19 +53,22 @@ def install() -> ResponseReturnValue:
 
 
 def take_install_hit() -> None:
-    """Count a claim, which costs calls to the portal; if the store fails, the install says so."""
+    """Count an install or connect, which costs calls; raises TooMany.
+
+    If the store fails here, the install itself says so.
+    """
     per_minute = services().settings.limits.installs_per_minute
     with contextlib.suppress(StoreUnavailable):
         services().store.limits.count_hit(f"install {address()}", per_minute, time.time())
 
 
 def needs_install() -> bool:
-    """Whether a plain visit registers us at the portal: only where not everything is in order.
+    """Whether a plain visit has to register us at the portal: not if everything is in order.
 
-    Anybody can pay a visit, and each such work costs calls of the portal's limit: raises TooMany.
+    Anybody can visit, and each registration costs calls to the portal: raises TooMany.
     """
     if services().store_is_new() or services().store.portal.find() is None:
-        return True  # it ends before it calls the portal
+        return True  # the install fails before it calls the portal, and says why
     if services().connector.is_in_order():
         return False
     per_minute = services().settings.limits.visits_per_minute
@@ -90,15 +98,18 @@ def reports() -> list[str]:
         lines.append(admin_text("recovery", **vars(recovery) | {"at": moment(recovery.at)}))
     lines += [
         admin_text(
-            "refusals", reason=told_reason(one.reason), count=one.count, at=moment(one.last_at)
+            "refusals",
+            reason=reason_text(refusals.reason),
+            count=refusals.count,
+            at=moment(refusals.last_at),
         )
-        for one in store.limits.refusals()
+        for refusals in store.limits.refusals()
     ]
     return lines
 
 
-def told_reason(noted: str) -> str:
-    """Why requests were turned away, as `note_refusal` keeps it, in the admin's words."""
+def reason_text(noted: str) -> str:
+    """The admin's text for a reason that `note_refusal` has noted."""
     place, key, values = json.loads(noted)
     return f"{place}: {text(language(), key, **values).rstrip('.')}"
 

@@ -14,13 +14,13 @@ from web.visitor import current_visitor
 
 def send_message(form: Form) -> ResponseReturnValue:
     """Accept one message. It is stored, and queued for Bitrix24, before we answer."""
-    written = read_submission(form)
-    stored = services().store.messages.add_from_visitor(written, limits(), time.time())
-    return accepted(written.chat, stored, form)
+    message = read_submission(form)
+    stored = services().store.messages.add_from_visitor(message, limits(), time.time())
+    return accepted(message.chat, stored, form)
 
 
 def retry_message(form: Form) -> ResponseReturnValue:
-    """Queue a message that Bitrix24 refused once more, for all tabs and devices of the visitor."""
+    """Queue again a message that Bitrix24 refused; all tabs and devices of the visitor show it."""
     number = number_of(form, "id")
     visitor = current_visitor()
     message = (

@@ -31,7 +31,7 @@ def chat_page(
     deleting: bool = False,
 ) -> str:
     """The page with the last messages, or with those before the message `before`."""
-    # Framed by the loader, it cannot know its visitor yet: static/embed.js learns of it.
+    # In the loader's frame we do not know the visitor yet: static/embed.js asks for the history.
     embed = request.method == "GET" and "embed" in request.args
     settings = services().settings.chat
     visitor = None if embed else current_visitor()
@@ -52,7 +52,7 @@ def chat_page(
         error=error,
         message=message,
         limit=settings.message_limit,
-        files=told_file_rules(),
+        files=file_rules(),
         sites=[services().settings.origin, *settings.sites] if embed else None,
         settings=settings,
         ask_consent=settings.consent and not has_consented(visitor),
@@ -63,7 +63,7 @@ def chat_page(
 
 
 def page_theme(accent: str) -> dict[str, str] | None:
-    """The page's colours where the company has one; the style's nonce is its leave to stand."""
+    """The page's colours if `chat.accent` is set; the nonce allows the page this inline style."""
     if not accent:
         return None
     g.style_nonce = secrets.token_urlsafe(16)
@@ -72,13 +72,13 @@ def page_theme(accent: str) -> dict[str, str] | None:
     return {"css": css, "nonce": g.style_nonce, "light": light["bar"], "dark": dark["bar"]}
 
 
-def told_file_rules() -> dict[str, Any] | None:
-    """What the page says and checks before an upload; None where no files are taken."""
+def file_rules() -> dict[str, Any] | None:
+    """What the page says and checks before an upload; None if uploads are switched off."""
     rules = services().settings.files
     if not rules.enabled:
         return None
     values = {"megabytes": rules.megabytes, "types": ", ".join(rules.types)}
-    accept = ",".join(f".{one}" for one in rules.types)
+    accept = ",".join(f".{ending}" for ending in rules.types)
     return {
         "accept": accept,
         "limits": text(language(), "page.file_limits", **values),
@@ -96,6 +96,6 @@ def back_to_page() -> ResponseReturnValue:
 
 
 def wants_page() -> bool:
-    """Whether a plain HTML form asks, without our script."""
+    """Whether the request comes from a plain HTML form, without our script."""
     best = request.accept_mimetypes.best_match(["application/json", "text/html"])
     return best == "text/html"

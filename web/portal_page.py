@@ -6,16 +6,16 @@ from flask import g, make_response, request
 from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
-from portal.faults import Fault
+from portal.install_error import InstallError
 from settings import origin_of
 from store.records import TooMany
 from texts import text
 from web.asking import language, note_refusal
 
 
-def fault_page(title: str, fault: Fault) -> ResponseReturnValue:
-    # The portal that framed us may not be the one of the settings, and its admin must see why.
-    # The page does nothing, so others may frame it, too.
+def install_error_page(title: str, fault: InstallError) -> ResponseReturnValue:
+    # The portal that frames this page may be another than that of the settings, and its admin must
+    # see why. Anybody may frame the page, because it does nothing.
     g.frame_ancestors = "*"
     if fault.status in (400, 403):
         note_refusal(f"install.{fault.key}", **fault.values)
@@ -27,7 +27,9 @@ def fault_page(title: str, fault: Fault) -> ResponseReturnValue:
 
 def wait_page(title: str, error: TooMany) -> ResponseReturnValue:
     note_refusal("reasons.too_many")
-    response = make_response(fault_page(title, Fault("wait", 429, seconds=error.seconds)))
+    response = make_response(
+        install_error_page(title, InstallError("wait", 429, seconds=error.seconds))
+    )
     response.headers["Retry-After"] = str(error.seconds)
     return response
 

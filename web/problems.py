@@ -1,4 +1,4 @@
-"""What is wrong, said to whoever asks, as they can read it."""
+"""Answers to requests that fail: the reason, in the language and form that the asker can read."""
 
 import logging
 
@@ -26,13 +26,13 @@ def add_explanations(app: Flask) -> None:
 
 
 def explain(problem: Problem) -> ResponseReturnValue:
-    """Say what is wrong in the asker's language, as the asker can read it."""
+    """Say what is wrong: to our script as JSON, to a plain form as the page, else as text."""
     description = text(language(), problem.key, **problem.values)
     code = problem.key.removeprefix("errors.").upper()
     if request.path != "/ajax":
         return Response(description, problem.status, mimetype="text/plain")
     try:
-        too_large = problem.key == "errors.file_large"  # to be read at all
+        too_large = problem.key == "errors.file_large"  # such a body cannot be read
         form = {"type": "upload_file"} if too_large else posted_form()
         if wants_page() and form.get("type") in PLAIN_FORMS:
             page = chat_page(description, str(form.get("message", "")), str(form.get("name", "")))
@@ -46,7 +46,7 @@ def explain(problem: Problem) -> ResponseReturnValue:
 def explain_bad_request(error: BadRequest) -> ResponseReturnValue:
     if request.endpoint in ("handler", "install"):
         note_refusal(f"reasons.{error.reason}", **error.values)
-    return explain(Problem("errors.bad_request", error.status, why=error.told(language())))
+    return explain(Problem("errors.bad_request", error.status, why=error.explanation(language())))
 
 
 def explain_store(error: StoreUnavailable) -> ResponseReturnValue:

@@ -29,7 +29,7 @@ class BelowPrefix:
 
 
 class FileRequest(Request):
-    """Receives files where they will stay: never in memory, nor on a second disk."""
+    """Receives files on the disk where they will stay, so that none is kept in memory or copied."""
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         file = services().files.arriving()
@@ -43,10 +43,10 @@ class FileRequest(Request):
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Signed cookies, as Flask's own; the key comes from the store, the same for every worker.
+    """Signed cookies, as Flask's own; the key comes from the store, the same for every process.
 
-    Embedded, a visitor has a cookie for each site, which browsers keep apart from all others:
-    cross-site they take it only so, and only under HTTPS.
+    An embedded visitor has a partitioned cookie for each site. Browsers accept no other cookie
+    from a frame on another site, and this one only under HTTPS.
     """
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
@@ -70,7 +70,7 @@ class Sessions(SecureCookieSessionInterface):
         try:
             take_secret_key(app)
         except StoreUnavailable:
-            return None  # before_request meets it again, where it is explained
+            return None  # `prepare` raises it again, and that error is explained to the visitor
         return super().open_session(app, request)
 
 
@@ -80,6 +80,6 @@ def take_secret_key(app: Flask) -> None:
 
 
 def prepare() -> None:
-    """Without the key no visitor is known: say so rather than begin a second chat."""
+    """Read the key; without it we know no visitor and must not begin a second chat for one."""
     if request.endpoint in ("index", "ajax"):
         take_secret_key(current_app)

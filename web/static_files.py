@@ -81,14 +81,14 @@ def with_imports(path: Path) -> bytes:
     """The style with each imported file in place of its import: one request instead of several."""
     text = path.read_text("utf-8")
     return CSS_IMPORT.sub(
-        lambda found: with_imports(path.parent / found[1]).decode(), text
+        lambda match: with_imports(path.parent / match[1]).decode(), text
     ).encode()
 
 
 class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
-    """One file, whole and compressed. Only the reading differs from whitenoise's own.
+    """One file, plain and compressed, read from memory; all else is whitenoise's own.
 
-    A folder in /tmp would not do: what is not asked for is cleaned away there after some days.
+    Files in /tmp would be no good, because systems remove unused ones after some days.
     """
 
     def __init__(self, name: str, content: bytes, headers: Headers) -> None:
@@ -96,7 +96,7 @@ class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
         self._contents = {name: content}
         if len(compressed) < len(content):
             self._contents[f"{name}.gz"] = compressed
-        sizes = {path: size_as_stat(len(each)) for path, each in self._contents.items()}
+        sizes = {path: size_as_stat(len(body)) for path, body in self._contents.items()}
         super().__init__(name, headers.items(), {"gzip": f"{name}.gz"}, sizes)
 
     def get_response(self, method: str, request_headers: dict[str, Any]) -> Response:
@@ -104,22 +104,22 @@ class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
             return super().get_response(method, request_headers)
         path, headers = self.get_path_and_headers(request_headers)
         file = BytesIO(self._contents[path])
-        with suppress(KeyError, ValueError):  # no range is asked for, or none that makes sense
+        with suppress(KeyError, ValueError):  # the request has no range, or not a valid one
             return self.get_range_response(request_headers["HTTP_RANGE"], headers, file)
         return Response(HTTPStatus.OK, headers, file)
 
 
 def size_as_stat(size: int) -> os.stat_result:
-    """What whitenoise wants to know of a file: that it is one, how large, and no time of change."""
+    """What whitenoise reads of a file: that it is a regular file, its size, no time of change."""
     return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, size, 0, 0, 0))
 
 
 class StaticFiles(WhiteNoise):  # type: ignore[misc]
     """Answers `/static/…` and leaves all else to the application behind it.
 
-    A page that was opened before an update goes on asking for modules by the digest it knows. It is
-    given the files of today, which may not be kept under that address: a module that is missing
-    would break that page for certain, one that is newer seldom does.
+    A page that was opened before an update still asks for modules by the former digest. It gets the
+    present files, which browsers may not keep under that address: a missing module would break the
+    page for certain, a newer one seldom does.
     """
 
     def __init__(self, app: Application, headers: Mapping[str, str]) -> None:
@@ -142,12 +142,12 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if (found := DIGEST_IN_PATH.match(path)) and found[1] != self._digest:
-            path = path.replace(f"/{found[1]}/", "/", 1)
+        if (match := DIGEST_IN_PATH.match(path)) and match[1] != self._digest:
+            path = path.replace(f"/{match[1]}/", "/", 1)
         static_file = self.files.get(path)
         if static_file is None:
             return self.application(environ, start_response)  # type: ignore[no-any-return]
-        if etag := environ.get("HTTP_IF_NONE_MATCH"):  # weak, where a proxy compressed it anew
+        if etag := environ.get("HTTP_IF_NONE_MATCH"):  # a proxy that compresses makes it weak
             environ["HTTP_IF_NONE_MATCH"] = etag.removeprefix("W/")
 
         def start(status: str, headers: list[tuple[str, str]]) -> Any:

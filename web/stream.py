@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from store.records import Message
 from web.asking import services
-from web.bubbles import HISTORY, VOTE, chat_texts, told
+from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
 from web.visitor import check_origin, current_visitor
 
 
@@ -16,8 +16,8 @@ def chat_stream() -> ResponseReturnValue:
     """What changes in the visitor's chat, as Server-Sent Events, each a message's HTML.
 
     `Last-Event-ID` is the revision after which to begin. With `once` the answer ends with what is
-    there: so the same can be asked for where a proxy holds an endless answer back. A header names
-    the chat: another than before means that that one was deleted.
+    there, for pages behind a proxy that holds an endless answer back. X-Chat-Id names the chat; if
+    it is another than before, the former chat was deleted.
     """
     check_origin()
     visitor = current_visitor()
@@ -47,9 +47,9 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
         if message is None:
             return ":\n\n"
         before: list[Message] = []
-        if message.author == "visitor" and VOTE.match(message.text):  # perhaps an answer
+        if message.author == "visitor" and VOTE.match(message.text):  # a vote, if one was asked for
             before = store.messages.latest(message.chat_id, message.id, HISTORY)
-        html = template.render(messages=told([*before, message], texts)[-1:], texts=texts)
+        html = template.render(messages=message_rows([*before, message], texts)[-1:], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {message.revision}\n{data}\n"
 

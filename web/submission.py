@@ -23,7 +23,7 @@ PAGE_LIMIT = 2000  # letters of the address of the page where the visitor writes
 
 @dataclass(frozen=True)
 class Submission:
-    """What a visitor's form says. A field that is there and wrong has been turned away by now."""
+    """What a visitor's form says; its fields have been checked by `of`."""
 
     message: str
     name: str | None  # None where the form does not say
@@ -75,7 +75,7 @@ class Submission:
 
 
 def read_submission(form: Form, with_file: bool = False) -> VisitorMessage:
-    """The message of a form, in the chat of whoever asks; both begin here where there is none."""
+    """The message of a form, in the visitor's chat; here a new visitor gets session and chat."""
     submission = Submission.of(form, needs_text=not with_file)
     visitor = current_visitor()
     consent = consent_of(submission, visitor)
@@ -107,11 +107,11 @@ def canonical_uuid(value: str) -> str:
         raise Problem("errors.client_id", 400) from None
 
 
-def matched(value: str, pattern: re.Pattern[str], fault: str) -> str:
-    """The value, or a fault where it is there and wrong: the portal would refuse the message."""
+def matched(value: str, pattern: re.Pattern[str], problem_key: str) -> str:
+    """The value, or ""; raises Problem for a wrong one: the portal would refuse the message."""
     value = value.strip()
     if value and not pattern.fullmatch(value):
-        raise Problem(fault, 400)
+        raise Problem(problem_key, 400)
     return value
 
 

@@ -1,9 +1,9 @@
-"""The company's colour, made fit to read: what stands on it, and what is written in it.
+"""The page's colours, made from the company's: text in that colour and on it can be read.
 
-Contrast as WCAG 2.2 reckons it. Pure functions; knows neither Flask nor the settings.
+Contrast is computed as in WCAG 2.2. Pure functions; knows neither Flask nor the settings.
 """
 
-LEAST = 4.5
+LEAST = 4.5  # contrast of text and ground (WCAG 2.2, 1.4.3)
 # The surfaces of tokens.css on which the colour is written: bubbles, ground, field.
 LIGHT = ("#fbfbfb", "#ccf2ff", "#efebe3", "#ffffff")
 DARK = ("#222c31", "#134b5b", "#12191c", "#1b2428")
@@ -39,17 +39,17 @@ def _theme(accent: str, bar: str, ink: str) -> Theme:
 
 
 def on(color: str) -> str:
-    """White where it can be read on the colour, else black, which then can."""
+    """White if it can be read on the colour; else black, which then always can be read."""
     return WHITE if contrast(WHITE, color) >= LEAST else BLACK
 
 
-def contrast(one: str, other: str) -> float:
-    dark, light = sorted((_luminance(one), _luminance(other)))
+def contrast(color: str, other: str) -> float:
+    dark, light = sorted((_luminance(color), _luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 
 
 def mix(color: str, other: str, share: float) -> str:
-    """The colour with so large a share (0 to 1) of another."""
+    """The colour mixed with another, which makes `share` (0 to 1) of the result."""
     parts = zip(_channels(color), _channels(other), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in parts)
 

@@ -1,4 +1,4 @@
-"""Who the visitor is: known by the session's cookie, or by the token that an embedding page keeps.
+"""Who the visitor is, by the session's cookie or by the token that an embedding page keeps.
 
 A chat belongs to one visitor on one site. Knows nothing of messages.
 """
@@ -30,24 +30,24 @@ from web.asking import (
     services,
 )
 
-RENEW_SECONDS = 3600.0  # writing the cookie costs more than reading it: not with every request
+RENEW_SECONDS = 3600.0  # between two renewals of a cookie, because not every answer need set it
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Whoever holds the session's cookie; there is none before the first message."""
+    """Whoever holds a session's cookie or a token; a browser gets one with its first message."""
 
     chat_id: str
-    chat: Chat | None  # where they write: their own, or what they began before they logged in
-    token: str = field(repr=False)  # what the cookie holds and the chat's id is made of
+    chat: Chat | None  # for new messages: their own, else its latest part, else None
+    token: str = field(repr=False)  # the cookie holds it, and the chat's id is made of it
 
 
 def current_visitor() -> Visitor | None:
-    """Whoever the token of the site's page names, or else the session's cookie.
+    """The visitor whom the token of the site's page names, or else the session's cookie.
 
-    Whose chat was deleted, in another tab or on another device, begins anew: everywhere the same.
-    So does who holds an anonymous token of what is a customer's now.
+    If their chat was deleted, in any tab or on any device, they get a new one, the same everywhere.
+    So does a visitor with an anonymous token whose chat became a part of a customer's chat.
     """
     token = token_visitor() or session.get("visitor")
     return visitor_with(token) if isinstance(token, str) else None
@@ -67,54 +67,54 @@ def visitors_site() -> str:
 
 
 def token_visitor() -> str | None:
-    given = request.headers.get("X-Chat-Token")
+    token = request.headers.get("X-Chat-Token")
     days = services().settings.chat.session_days
     key = str(current_app.secret_key)
-    return identity.visitor_of(key, visitors_site(), given, days) if given else None
+    return identity.visitor_of(key, visitors_site(), token, days) if token else None
 
 
 def identify(form: Form) -> ResponseReturnValue:
-    """Take the site's word, signed, for who its customer is; the answer's token is the customer's.
+    """Check the site's signature for its customer, and answer with the customer's token.
 
-    What they wrote in this browser before they logged in is theirs from now on, on every device.
-    Else nothing is kept until the customer writes.
+    What they wrote in this browser before they logged in becomes a part of the customer's chat.
+    Nothing else is stored until the customer writes.
     """
     site, email = visitors_site(), text_of(form, "email", "")
     secret = services().settings.chat.identity_secret.get_secret_value()
     if not secret:
         raise Problem("errors.identify_off", 403)
-    right = identity.signature(secret, site, email)
-    given = text_of(form, "signature", "")
-    if not EMAIL.fullmatch(email) or not hmac.compare_digest(right.encode(), given.encode()):
+    expected = identity.signature(secret, site, email)
+    signature = text_of(form, "signature", "")
+    if not EMAIL.fullmatch(email) or not hmac.compare_digest(expected.encode(), signature.encode()):
         note_refusal("reasons.signature")
         raise Problem("errors.signature", 403)
     key = str(current_app.secret_key)
-    before = current_visitor()
+    former = current_visitor()
     customer = identity.customer(key, site, email)
     visitor = visitor_with(customer)
-    another = before and identity.is_customer(before.token) and before.chat_id != visitor.chat_id
-    if before and before.chat and not identity.is_customer(before.token):
-        services().store.chats.make_part(before.chat.id, visitor.chat_id)
-    # By its digest the page knows another customer, even when this one has deleted the chat.
+    another = former and identity.is_customer(former.token) and former.chat_id != visitor.chat_id
+    if former and former.chat and not identity.is_customer(former.token):
+        services().store.chats.make_part(former.chat.id, visitor.chat_id)
+    # The page tells customers apart by this digest, which stays when they delete their chat.
     result = {
         "token": identity.issue(key, site, customer),
         "customer": digest(customer),
-        "goes_on": not another,  # what the browser keeps without a name is this customer's
+        "goes_on": not another,  # unsent texts of no named customer are this customer's
     }
     return {"chat": visitor.chat_id, "post": None, "result": result}
 
 
 def forget(form: Form) -> ResponseReturnValue:
-    """Know nobody any more: the site's customer has logged out."""
+    """Clear the session: the site's customer has logged out."""
     session.clear()
     return {"chat": None, "post": form, "result": {}}
 
 
 def begin_session(client_id: str) -> Visitor:
-    """A new visitor's session, by a random token.
+    """Begin the session of a new visitor, with a token that cannot be guessed.
 
-    A first message whose answer was lost is posted again, without the cookie that was lost with
-    it. It has the same random UUID, of which the token is made: so its visitor is known again.
+    A first message whose answer was lost is posted again, without the cookie of that answer. The
+    token is made of the message's random UUID, so the repeat comes from the same visitor.
     """
     token = secrets.token_hex(16)
     if client_id and uuid.UUID(client_id).version == 4:
@@ -126,7 +126,7 @@ def begin_session(client_id: str) -> Visitor:
 
 
 def remember(visitor: Visitor) -> None:
-    """Know the visitor again: by the cookie, and embedded by a token that the site's page keeps."""
+    """Give the browser a cookie for the visitor; embedded, also a token for the site's page."""
     if session.get("visitor") != visitor.token:
         session.permanent = True
         session["visitor"] = visitor.token
@@ -136,7 +136,7 @@ def remember(visitor: Visitor) -> None:
 
 
 def renew(reader: Visitor | None) -> None:
-    """Let cookie and token live on from now: they end `session_days` after the last visit."""
+    """Renew cookie and token, which end `session_days` after the last visit."""
     if reader and reader.chat and "X-Chat-Token" in request.headers:
         g.token = identity.issue(str(current_app.secret_key), visitors_site(), reader.token)
     age = time.time() - session.get("renewed", 0)
@@ -151,12 +151,12 @@ def hand_token(response: Response) -> Response:
 
 
 def chat_id_of(origin: str, token: str) -> str:
-    """The chat of one visitor on one site. Bitrix24 sees it, so it must not give the token away."""
+    """The id of a visitor's chat on one site. Bitrix24 sees it, so it must not reveal the token."""
     return f"chat{digest(origin)}{digest(token)}"
 
 
 def check_origin() -> None:
-    """Other sites' pages may not use the visitor's cookie."""
+    """Raise Problem for a page of another site, which may not use the visitor's cookie."""
     settings = services().settings
     origin = request.headers.get("Origin")
     allowed = (settings.origin, *settings.chat.sites)

@@ -1,13 +1,13 @@
-// Asks the portal; an error carries its words.
+// Requests to the portal. An error has the text of the portal.
 export async function post(path, body = {}, method = "POST") {
   const answer = await fetch(path, {
     method,
     headers: { "Content-Type": "application/json" },
     body: method === "DELETE" ? undefined : JSON.stringify(body),
   });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error ?? answer.statusText);
-  return told;
+  const result = await answer.json();
+  if (!answer.ok) throw new Error(result.error ?? answer.statusText);
+  return result;
 }
 
 export async function get(path) {
@@ -17,7 +17,7 @@ export async function get(path) {
 }
 
 export function element(tag, props = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), props);
-  made.append(...children.filter((child) => child !== null));
-  return made;
+  const node = Object.assign(document.createElement(tag), props);
+  node.append(...children.filter((child) => child !== null));
+  return node;
 }

@@ -1,14 +1,14 @@
 import { element, get, post } from "./api.js";
 
-const UNDELIVERED_SECONDS = 60; // bitrix24.md section 13: about a minute
+const UNDELIVERED_SECONDS = 60; // bitrix24.md 13.6
 const $ = (id) => document.getElementById(id);
 const list = $("dialogs");
 const log = $("messages");
 const answer = $("answer");
 const narrow = matchMedia("(max-width: 640px)");
-let chosen = null; // chat_id
-let editing = null; // message id
-let shown = "";
+let chosen = null; // the chat_id of the open dialog
+let editing = null; // the id of the message that is edited
+let shown = ""; // what the page shows of the open dialog
 
 const time = (at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 const initials = (name) => (name || "?").split(/\s+/).map((word) => word[0] ?? "").join("").slice(0, 2).toUpperCase();
@@ -17,7 +17,7 @@ const operator = () => Number($("operator").value);
 function tint(text) {
   let sum = 0;
   for (const sign of text) sum = (sum * 31 + sign.codePointAt(0)) % 360;
-  return `hsl(${(sum * 137) % 360} 40% 42%)`; // neighbours get distant hues
+  return `hsl(${(sum * 137) % 360} 40% 42%)`; // names that differ little get very different colours
 }
 
 function face(node, name, key) {
@@ -28,26 +28,26 @@ function face(node, name, key) {
 
 async function refresh() {
   const dialogs = await get("/desk/dialogs");
-  if (chosen !== null && !dialogs.some((one) => one.chat_id === chosen)) chosen = null;
+  if (chosen !== null && !dialogs.some((dialog) => dialog.chat_id === chosen)) chosen = null;
   if (chosen === null && dialogs.length && !narrow.matches) chosen = dialogs[0].chat_id;
   showDialogs(dialogs);
-  await showTalk(dialogs.length > 0);
+  await showDialog(dialogs.length > 0);
 }
 
 function showDialogs(dialogs) {
   list.replaceChildren(
-    ...dialogs.map((one) => {
-      const who = element("span", { className: "row" },
-        element("strong", { textContent: one.user_name }),
-        element("time", { textContent: one.at ? time(one.at) : "" }));
-      const said = element("span", { className: "said", textContent: one.text });
-      const where = element("small", { textContent: one.closed ? `${one.line_name} · closed` : one.line_name });
+    ...dialogs.map((dialog) => {
+      const name = element("span", { className: "row" },
+        element("strong", { textContent: dialog.user_name }),
+        element("time", { textContent: dialog.at ? time(dialog.at) : "" }));
+      const preview = element("span", { className: "said", textContent: dialog.text });
+      const place = element("small", { textContent: dialog.closed ? `${dialog.line_name} · closed` : dialog.line_name });
       const button = element("button", { type: "button" },
-        face(element("span", { className: "face" }), one.user_name, one.external_chat_id),
-        element("span", { className: "about" }, who, said, where));
-      button.dataset.dialog = one.external_chat_id;
-      button.setAttribute("aria-pressed", String(one.chat_id === chosen));
-      button.addEventListener("click", () => choose(one.chat_id));
+        face(element("span", { className: "face" }), dialog.user_name, dialog.external_chat_id),
+        element("span", { className: "about" }, name, preview, place));
+      button.dataset.dialog = dialog.external_chat_id;
+      button.setAttribute("aria-pressed", String(dialog.chat_id === chosen));
+      button.addEventListener("click", () => choose(dialog.chat_id));
       return element("li", {}, button);
     }),
   );
@@ -56,32 +56,32 @@ function showDialogs(dialogs) {
 async function choose(chatId) {
   chosen = chatId;
   stopEditing();
-  say("");
+  showNotice("");
   await refresh();
   if (chatId !== null && !narrow.matches) answer.focus();
 }
 
-async function showTalk(any) {
+async function showDialog(hasDialogs) {
   document.body.classList.toggle("reading", chosen !== null);
   $("talk").hidden = chosen === null;
-  $("empty").hidden = chosen !== null || (narrow.matches && any);
+  $("empty").hidden = chosen !== null || (narrow.matches && hasDialogs);
   if (chosen === null) return;
-  const wanted = chosen;
-  const talk = await get(`/desk/dialog/${wanted}`);
-  if (wanted !== chosen) return;
-  face($("face"), talk.user_name, talk.external_chat_id);
-  $("who").textContent = talk.user_name;
-  $("where").textContent = `${talk.line_name || "line " + talk.line} · session ${talk.session_id}${talk.closed ? " · closed" : ""}`;
-  $("close").disabled = talk.closed;
-  $("vote").disabled = talk.closed;
-  const key = JSON.stringify([talk.messages, talk.messages.map(mark)]);
+  const chatId = chosen;
+  const dialog = await get(`/desk/dialog/${chatId}`);
+  if (chatId !== chosen) return;
+  face($("face"), dialog.user_name, dialog.external_chat_id);
+  $("who").textContent = dialog.user_name;
+  $("where").textContent = `${dialog.line_name || "line " + dialog.line} · session ${dialog.session_id}${dialog.closed ? " · closed" : ""}`;
+  $("close").disabled = dialog.closed;
+  $("vote").disabled = dialog.closed;
+  const key = JSON.stringify([dialog.messages, dialog.messages.map(mark)]);
   if (key === shown) return;
-  const before = log.scrollHeight - log.scrollTop - log.clientHeight;
-  const other = log.dataset.chat !== String(wanted);
+  const distance = log.scrollHeight - log.scrollTop - log.clientHeight;
+  const another = log.dataset.chat !== String(chatId);
   shown = key;
-  log.dataset.chat = wanted;
-  log.replaceChildren(...talk.messages.map(bubble));
-  if (other || before < 80) {
+  log.dataset.chat = chatId;
+  log.replaceChildren(...dialog.messages.map(bubble));
+  if (another || distance < 80) {
     const down = () => (log.scrollTop = log.scrollHeight);
     down();
     for (const image of log.querySelectorAll("img")) image.addEventListener("load", down);
@@ -141,7 +141,7 @@ function edit(message) {
   editing = message.id;
   answer.value = message.text;
   $("send").textContent = "Save";
-  say("Editing; Escape leaves it as it was.");
+  showNotice("Editing; Escape leaves it as it was.");
   answer.focus();
   grow();
 }
@@ -154,7 +154,7 @@ function stopEditing() {
   grow();
 }
 
-function say(text) {
+function showNotice(text) {
   $("notice").textContent = text;
   $("notice").hidden = !text;
 }
@@ -162,10 +162,10 @@ function say(text) {
 async function act(path, body) {
   try {
     await post(path, { user_id: operator(), ...body });
-    say("");
+    showNotice("");
     return true;
   } catch (error) {
-    say(error.message);
+    showNotice(error.message);
     return false;
   }
 }
@@ -208,7 +208,7 @@ answer.addEventListener("keydown", (event) => {
     send();
   } else if (event.key === "Escape") {
     stopEditing();
-    say("");
+    showNotice("");
   }
 });
 $("file").addEventListener("change", async (event) => {
@@ -237,4 +237,4 @@ async function changed() {
   }
 }
 stream.addEventListener("message", changed);
-setInterval(changed, 10_000); // the marks grow old by themselves
+setInterval(changed, 10_000); // "sending" becomes "not delivered" without a change in the portal

@@ -35,13 +35,13 @@ const GROUPS = {
   },
 };
 const CHOICES = { no_session: ["", "stored", "not stored"], signature: ["new", "old", "none"] };
-const WELL = { limit: true, strict_names: true, placement_token: true, signature: "new" };
+const DEFAULTS = { limit: true, strict_names: true, placement_token: true, signature: "new" };
 const form = document.querySelector("#troubles");
 const notice = document.querySelector("#notice");
 
 function control(name, value) {
   if (CHOICES[name]) {
-    const options = CHOICES[name].map((one) => element("option", { value: one, textContent: one || "off" }));
+    const options = CHOICES[name].map((choice) => element("option", { value: choice, textContent: choice || "off" }));
     const select = element("select", { name }, ...options);
     select.value = value;
     return select;
@@ -58,7 +58,7 @@ function show(values) {
         const row = element("label", { className: "switch-row" },
           element("span", {}, label, element("code", { textContent: name })),
           control(name, values[name]));
-        row.classList.toggle("changed", values[name] !== (WELL[name] ?? (typeof values[name] === "boolean" ? false : typeof values[name] === "number" ? 0 : "")));
+        row.classList.toggle("changed", values[name] !== (DEFAULTS[name] ?? (typeof values[name] === "boolean" ? false : typeof values[name] === "number" ? 0 : "")));
         return row;
       }))));
 }

@@ -13,7 +13,7 @@ from storage import Store
 
 
 @dataclass(frozen=True)
-class Parts:
+class Context:
     settings: Settings
     store: Store
     bitrix: Bitrix
@@ -24,7 +24,7 @@ class Parts:
     recorder: Recorder
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, bitrix: Bitrix) -> "Parts":
+    def of(cls, settings: Settings, store: Store, bitrix: Bitrix) -> "Context":
         clock = Clock()
         health = Health(settings.delivery, store, clock)
         recorder = Recorder(store, clock)

@@ -1,4 +1,4 @@
-"""What goes wrong while somebody installs or connects, named for the page that explains it."""
+"""The errors of an install or connect, each with the text that explains it to the administrator."""
 
 import logging
 from collections.abc import Iterator
@@ -20,25 +20,25 @@ EXPLAINED: dict[Cause, tuple[str, int]] = {
 }
 
 
-class Fault(Exception):
+class InstallError(Exception):
     """An install or connect that failed; `key` names the text that says how to mend it."""
 
     def __init__(self, key: str, status: int, **values: object) -> None:
         super().__init__(key)
         self.key = key
-        self.status = status  # of HTTP
+        self.status = status  # the HTTP status of the page
         self.values = values
 
 
 @contextmanager
 def explained(portal: str) -> Iterator[None]:
-    """Turn the portal's errors into faults that say what to do."""
+    """Turn a BitrixError into an InstallError that says what to do."""
     try:
         yield
     except BitrixError as error:
         log.warning("%s failed: %s", error.method, error.code)
         key, status = EXPLAINED.get(error.cause, ("refused", 502))
-        raise Fault(
+        raise InstallError(
             key,
             status,
             method=error.method,

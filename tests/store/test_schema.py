@@ -1,4 +1,4 @@
-"""A store that an earlier release wrote opens, keeps everything, and delivers what waited."""
+"""The schema: a file of an earlier release opens, keeps everything, and delivers what waited."""
 
 import json
 import sqlite3
@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_portal import DIALOG, LINE, FakePortal, make_worker, run, said
+from fake_portal import DIALOG, FakePortal, make_worker, run, said
+from store_parts import CHAT, LINE, NOW, OTHER, RENDERER, URL, every_use, history, sql, write
 
-from bbcode import RENDERER
+from bbcode import RENDERER as NEWEST
 from portal.inbox import render_outdated
 from storage import Store
+from store.database import StoreUnavailable
 from store.records import File
 from store.schema import MIGRATIONS
 
-NOW = 1_790_000_000.0
 BEFORE = 6  # the schema's version before the engine had a state and messages named fields
-CHAT = f"chat{1:064x}"
-OTHER = f"chat{2:064x}"
 FILE = {"name": "a.pdf", "type": "file", "link": "https://portal.example/a", "size": 9}
 OWN: dict[str, Any] = {
     "key": "k" * 32, "name": "b.png", "type": "image", "media_type": "image/png", "size": 5,
@@ -89,10 +88,10 @@ def written_before(tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> Store:
-    return Store(f"sqlite:///{path.name}", path.parent, RENDERER)
+    return Store(f"sqlite:///{path.name}", path.parent, NEWEST)
 
 
-def test_a_store_of_before_keeps_what_it_holds(written_before: Path) -> None:
+def test_a_file_of_an_earlier_release_keeps_what_it_holds(written_before: Path) -> None:
     with closing(opened(written_before)) as store:
         first, vote, recovered, end, *_ = store.messages.latest(CHAT, None, 50)
         died = store.messages.find_with_file("k" * 32)
@@ -101,9 +100,9 @@ def test_a_store_of_before_keeps_what_it_holds(written_before: Path) -> None:
             "delivered", "uuid-1", "<p>delivered</p>",
         )  # fmt: skip
         assert vote.files == (File("a.pdf", "file", "https://portal.example/a", 9),)
-        assert [one.asks_vote for one in (first, vote, recovered)] == [False, True, False]
-        assert [one.incomplete for one in (first, vote, recovered)] == [False, False, True]
-        assert [one.ends_dialog for one in (vote, end)] == [False, True]
+        assert [message.asks_vote for message in (first, vote, recovered)] == [False, True, False]
+        assert [message.incomplete for message in (first, vote, recovered)] == [False, False, True]
+        assert [message.ends_dialog for message in (vote, end)] == [False, True]
         assert died is not None
         assert died.files == (File(OWN["name"], "image", OWN["link"], 5, OWN["key"], "image/png"),)
         assert store.chats.was_deleted("chat-gone")
@@ -125,7 +124,7 @@ def test_what_was_rendered_before_is_rendered_again_with_its_files(written_befor
         assert render_outdated(store, threading.Event()) == 0
 
 
-def test_what_waited_in_a_store_of_before_is_delivered_once_and_in_order(
+def test_what_waited_in_a_file_of_an_earlier_release_is_delivered_once_and_in_order(
     written_before: Path,
 ) -> None:
     bitrix = FakePortal()
@@ -137,9 +136,37 @@ def test_what_waited_in_a_store_of_before_is_delivered_once_and_in_order(
             run(worker, NOW + 60 * minute)
 
         assert store.queue.waiting() == 0
-        assert {one.state for one in store.messages.latest(OTHER, None, 9)} == {"delivered"}
+        assert {message.state for message in store.messages.latest(OTHER, None, 9)} == {"delivered"}
     sent = [text for call in bitrix.sent for text in call]
     assert "died in it" not in sent, "the portal has it"
     assert sent.count("waits behind it") == 1
-    assert [one for one in sent if one in ("answer lost", "waits")] == ["answer lost", "waits"]
+    assert [text for text in sent if text in ("answer lost", "waits")] == ["answer lost", "waits"]
     assert bitrix.confirmed == [[2]]
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        write(store, "one")
+    monkeypatch.setattr("storage.MIGRATIONS", [*MIGRATIONS, "create table x (y); bad"])
+    with closing(Store(URL, tmp_path, RENDERER)) as broken, pytest.raises(StoreUnavailable):
+        broken.open()
+    monkeypatch.undo()
+
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        assert history(store) == ["one"]
+        assert store.database.row("select 1 from sqlite_master where name = 'x'") is None
+
+
+def test_a_file_of_a_newer_release_is_refused_and_left_alone(store: Store, second: Store) -> None:
+    write(store)
+    store.close()
+    sql(store, "pragma user_version = 1000")
+
+    for use in every_use(second):
+        with pytest.raises(StoreUnavailable, match="newer release"):
+            use()
+
+    assert sql(store, "pragma user_version") == [(1000,)]
+    assert sql(store, "select text from messages") == [("Hello",)]

@@ -1,0 +1,77 @@
+"""Mutants that no test can find, for they make no difference; `make mutants` leaves them out.
+
+By the file, the line, and the line changed; with the reason. Short: a mutant that only is hard to
+find belongs into a test.
+"""
+
+EQUIVALENT = {
+    (
+        "live.py",
+        "self._seen = 0 # whoever comes looks for himself",
+        "pass # whoever comes looks for himself",
+    ): "from an older revision on it finds more chats, and ringing for nothing does no harm",
+    ("live.py", "self._deletions = 0", "self._deletions = -1"): "the first deletion is number 1",
+    (
+        "portal/proof.py",
+        "if matches or (isinstance(error, Fault) and error.status < 500):",
+        "if matches or (isinstance(error, Fault) and (error.status) <= 500):",
+    ): "a proof fails with 403, 502 or 503",
+    (
+        "portal/connector.py",
+        'default = {"http": 80, "https": 443}.get(url.scheme)',
+        'default = {"http": 80, "https": 221}.get(url.scheme)',
+    ): "origin_of drops this port as well",
+    (
+        "delivery/messages.py",
+        "depth[one.chat.id] += 1",
+        "depth[one.chat.id] += 2",
+    ): "only the order counts",
+    (
+        "store/queue.py",
+        'return int(row["n"]) if row else 0',
+        'return int(row["n"]) if row else 1',
+    ): "a count always has a row",
+    (
+        "store/sqlite.py",
+        'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
+        'if getattr(error, "sqlite_errorcode", -1) & 0xFF == sqlite3.SQLITE_READONLY:',
+    ): "an error without a code is none of a file that is read-only",
+    (
+        "store/sqlite.py",
+        'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
+        'if getattr(error, "sqlite_errorcode", 1) & 0xFF == sqlite3.SQLITE_READONLY:',
+    ): "an error without a code is none of a file that is read-only",
+    (
+        "store/queue.py",
+        'db.execute("update deliveries set due = ? where due > ?", (now, now))',
+        'db.execute("update deliveries set due = ? where due >= ?", (now, now))',
+    ): "a time that is now becomes now",
+    (
+        "store/queue.py",
+        'db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))',
+        'db.execute("update deliveries set called_at = ? where called_at >= ?", (now, now))',
+    ): "a time that is now becomes now",
+    (
+        "store/portal.py",
+        'db.execute("update deliveries set due = ? where due > ?'
+        " and state = 'queued'\", (now, now))",
+        'db.execute("update deliveries set due = ? where due >= ?'
+        " and state = 'queued'\", (now, now))",
+    ): "a time that is now becomes now",
+    (
+        "store/sqlite.py",
+        "path.unlink(missing_ok=True)",
+        "path.unlink(missing_ok=False)",
+    ): "a file that is not there is an OSError, too",
+    (
+        "store/sqlite.py",
+        "self._path.unlink(missing_ok=True)",
+        "self._path.unlink(missing_ok=False)",
+    ): "a file that is not there is an OSError, too",
+    (
+        "store/messages.py",
+        '"select min(position) as position from messages where chat_id = ? and im_message_id > ?",',
+        '"select min(position) as position from messages'
+        ' where chat_id = ? and im_message_id >= ?",',
+    ): "a message with an id that is known is not inserted, wherever it would stand",
+}

@@ -1,0 +1,182 @@
+"""What the tests of the store share: two stores on the same file, and words to fill and read them.
+
+A real file in a folder of the test's own. Time is passed in: NOW and what is counted from it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage import path_of
+
+from storage import Store
+from store.records import (
+    Chat,
+    Delivery,
+    File,
+    Limits,
+    Message,
+    OperatorMessage,
+    Outcome,
+    PortalDialog,
+    VisitorMessage,
+)
+
+NOW = 1_790_000_000.0
+MINUTE = 60.0
+RENDERER = 3
+LIMITS = Limits("an address", 10_000, 10_000)
+LINE = 7
+CHAT = "chat" + "a" * 64
+OTHER = "chat" + "b" * 64
+THIRD = "chat" + "c" * 64
+URL = "sqlite:///chats/chats.db"
+PRICE = File("price.pdf", "file", "https://portal.example/price.pdf", 10)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        store.open()
+        yield store
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[Store]:
+    """Another store on the same file, as another process would have it."""
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        yield store
+
+
+# -- filling it
+
+
+def visitor(chat_id: str = CHAT, name: str = "Anna") -> Chat:
+    return Chat(
+        id=chat_id,
+        name=name,
+        email="anna@example.com",
+        phone="+100",
+        page="https://shop.example/cart",
+        line=None,
+        created_at=0.0,
+        active_at=0.0,
+        portal_chat_id=None,
+        portal_user_id=None,
+        session_id=None,
+        closed_at=None,
+    )
+
+
+def write(
+    store: Store,
+    text: str = "Hello",
+    chat: str = CHAT,
+    client_id: str | None = None,
+    now: float = NOW,
+    limits: Limits = LIMITS,
+    **told: Any,
+) -> Message:
+    """A visitor's message; `told` is what they tell with it, such as their name."""
+    message = VisitorMessage(replace(visitor(chat), **told), text, f"<p>{text}</p>", client_id)
+    return store.messages.add_from_visitor(message, limits, now)
+
+
+def answer(
+    im_message_id: int = 903311, text: str = "Good morning", **other: Any
+) -> OperatorMessage:
+    message = OperatorMessage(
+        chat_id=CHAT,
+        line=LINE,
+        im_chat_id=5120,
+        im_message_id=im_message_id,
+        author="operator",
+        name="Olga",
+        text=text,
+        text_html=f"<p>{text}</p>",
+        files=(PRICE,),
+        files_html="price.pdf",
+    )
+    return replace(message, **other)
+
+
+def deliver(store: Store, text: str, chat: str = CHAT, **ids: Any) -> None:
+    """Write a message and note that the portal took it."""
+    write(store, text, chat)
+    waiting = due(store, NOW + MINUTE)
+    (written,) = [delivery for delivery in waiting if delivery.message.text == text]
+    (claimed,) = store.queue.claim([written], LINE, NOW)
+    dialog = replace(PortalDialog(5120, 2001, 3301), **ids)
+    store.queue.record([Outcome(claimed, "delivered", dialog=dialog)], NOW)
+
+
+# -- reading it
+
+
+def found(store: Store, chat_id: str = CHAT) -> Chat:
+    chat = store.chats.find(chat_id)
+    assert chat is not None
+    return chat
+
+
+def found_open(store: Store, chat_id: str) -> Chat:
+    """The chat in which this visitor writes."""
+    chat = store.chats.find_open(chat_id)
+    assert chat is not None
+    return chat
+
+
+def only_message(store: Store, chat: str = CHAT) -> Message:
+    (message,) = store.messages.latest(chat, None, 1000)
+    return message
+
+
+def history(store: Store, chat: str = CHAT) -> list[str]:
+    return [message.text for message in store.messages.latest(chat, None, 1000)]
+
+
+def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
+    """All that is due, whether it may be sent or has to be looked for."""
+    return store.queue.due_messages(now, limit, chat_limit) + store.queue.messages_in_doubt(
+        now, limit
+    )
+
+
+def texts(deliveries: list[Delivery]) -> list[str]:
+    return [delivery.message.text for delivery in deliveries]
+
+
+def sql(store: Store, statement: str) -> list[Any]:
+    """Run a statement on the file past the store."""
+    with closing(sqlite3.connect(path_of(store), isolation_level=None)) as db:
+        return db.execute(statement).fetchall()
+
+
+def refuse_deliveries(store: Store, when: str = "1") -> None:
+    sql(
+        store,
+        f"create trigger no_delivery before insert on deliveries when {when}"
+        " begin select raise(abort, 'no deliveries today'); end",
+    )
+
+
+# -- using it
+
+
+def every_use(store: Store) -> list[Callable[[], object]]:
+    """Something of everything: reading, writing, opening."""
+    return [
+        store.open,
+        lambda: write(store),
+        lambda: store.messages.latest(CHAT, None, 50),
+        lambda: store.messages.add_from_operators([answer()], NOW),
+        lambda: due(store),
+        lambda: store.queue.due_confirmations(NOW, 10),
+        store.portal.find,
+        store.portal.secret_key,
+        store.queue.waiting,
+    ]

@@ -1,0 +1,229 @@
+"""Visitors' messages, the history and what has changed in it, the HTML of an earlier renderer."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store_parts import (
+    CHAT,
+    LIMITS,
+    NOW,
+    OTHER,
+    RENDERER,
+    THIRD,
+    URL,
+    answer,
+    due,
+    found,
+    history,
+    only_message,
+    refuse_deliveries,
+    sql,
+    visitor,
+    write,
+)
+
+from storage import Store
+from store.records import Outcome, VisitorMessage
+
+# -- visitors' messages
+
+
+def test_a_visitors_message_is_stored_with_all_it_came_with(store: Store) -> None:
+    written = store.messages.add_from_visitor(
+        VisitorMessage(visitor(), "a < b", "<p>a &lt; b</p>", "uuid-1"), LIMITS, NOW
+    )
+
+    message = only_message(store)
+    assert message == written
+    assert (message.chat_id, message.author, message.name) == (CHAT, "visitor", "Anna")
+    assert (message.text, message.html) == ("a < b", "<p>a &lt; b</p>")
+    assert (message.sent_at, message.state, message.error) == (NOW, "stored", None)
+    assert (message.client_id, message.im_message_id) == ("uuid-1", None)
+    assert (message.edited, message.deleted, message.files) == (False, False, ())
+
+
+def test_every_character_of_a_text_is_kept(store: Store) -> None:
+    text = "\"quotes\" 'single' <b> 😀 Привет\r\n\ttab ; -- ? %s \\ \u202e"
+
+    write(store, text)
+
+    assert history(store) == [text]
+
+
+def test_a_message_is_stored_with_its_delivery_or_not_at_all(store: Store) -> None:
+    write(store, "before")
+    refuse_deliveries(store)
+
+    with pytest.raises(sqlite3.Error):
+        write(store, "lost", OTHER, client_id="uuid-1")
+    with pytest.raises(sqlite3.Error):
+        write(store, "lost", client_id="uuid-1", name="Maria", now=NOW + 1)
+
+    assert store.messages.latest(OTHER, None, 50) == []
+    assert store.chats.find(OTHER) is None
+    assert history(store) == ["before"]
+    assert (found(store).name, found(store).active_at) == ("Anna", NOW)
+    assert store.queue.waiting() == 1
+    sql(store, "drop trigger no_delivery")
+    write(store, "kept", client_id="uuid-1")
+    assert history(store) == ["before", "kept"], "it can be sent again"
+    assert store.queue.waiting() == 2
+
+
+def test_the_same_client_id_gives_the_message_stored_first(store: Store, second: Store) -> None:
+    first = write(store, "first", client_id="uuid-1")
+
+    assert write(store, "again", client_id="uuid-1", now=NOW + 1) == first
+    assert write(second, "again", client_id="uuid-1", now=NOW + 2) == first
+
+    assert history(store) == ["first"]
+    assert store.queue.waiting() == 1
+    assert found(store).active_at == NOW
+
+
+def test_another_chat_may_use_the_same_client_id(store: Store) -> None:
+    first = write(store, "first", client_id="uuid-1")
+    other = write(store, "other", chat=OTHER, client_id="uuid-1")
+
+    assert other.id != first.id
+    assert history(store, OTHER) == ["other"]
+
+
+def test_messages_without_a_client_id_are_all_stored(store: Store) -> None:
+    write(store, "same")
+    write(store, "same")
+
+    assert history(store) == ["same", "same"]
+    assert store.queue.waiting() == 2
+
+
+# -- the history
+
+
+def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> None:
+    for number in range(1, 8):
+        write(store, str(number))
+        write(store, f"other {number}", chat=OTHER)
+
+    pages, before = [], None
+    while page := store.messages.latest(CHAT, before, 3):
+        pages.append([message.text for message in page])
+        before = page[0].id
+
+    assert pages == [["5", "6", "7"], ["2", "3", "4"], ["1"]], "each oldest first"
+
+
+def test_a_page_before_the_first_message_or_of_no_chat_is_empty(store: Store) -> None:
+    first = write(store)
+
+    assert store.messages.latest(CHAT, first.id, 50) == []
+    assert store.messages.latest(CHAT, 0, 50) == []
+    assert store.messages.latest(OTHER, None, 50) == []
+
+
+# -- what has changed
+
+
+def test_every_change_gives_the_next_revision(store: Store) -> None:
+    def revision() -> int:
+        return max(message.revision for message in store.messages.latest(CHAT, None, 50))
+
+    write(store)
+    seen = [revision()]
+    for change in (
+        lambda: store.messages.add_from_operators([answer()], NOW),
+        lambda: store.messages.edit(answer(text="edited"), NOW),
+        lambda: store.queue.record([Outcome(due(store)[0], "delivered")], NOW),
+        lambda: store.messages.take_back(answer(text=""), NOW),
+    ):
+        change()
+        seen.append(revision())
+
+    assert seen == sorted(set(seen))
+
+
+def test_what_changed_after_a_revision_is_given_first_change_first(store: Store) -> None:
+    messages = [write(store, f"{number}") for number in range(5)]
+    write(store, "of another", OTHER)
+
+    changed = store.messages.changed_after(CHAT, messages[1].revision, 2)
+
+    assert [message.text for message in changed] == ["2", "3"]
+    assert store.messages.changed_after(CHAT, messages[4].revision, 2) == []
+
+
+def test_which_chats_changed_is_told_with_their_owners(store: Store) -> None:
+    message = write(store)
+    latest, chats = store.messages.chats_changed_after(0)
+    assert (latest, chats) == (message.revision, {CHAT})
+    assert store.messages.chats_changed_after(latest) == (latest, set())
+
+    write(store, "other", OTHER)
+    store.chats.make_part(OTHER, THIRD)
+
+    after, chats = store.messages.chats_changed_after(latest)
+    assert after == store.messages.revision() > latest
+    assert chats == {OTHER, THIRD}
+
+
+def test_each_chat_knows_the_portals_ids_of_its_own_messages(store: Store) -> None:
+    write(store, "one")
+    store.messages.add_from_operators([answer(10), answer(11, chat_id=OTHER, im_chat_id=6000)], NOW)
+
+    assert store.messages.known_im_message_ids(CHAT) == {10}
+
+
+# -- the HTML of an earlier renderer
+
+
+def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
+    store: Store, tmp_path: Path
+) -> None:
+    written = write(store)
+    assert store.messages.to_render(10) == []
+
+    with closing(Store(URL, tmp_path, RENDERER + 1)) as newer:
+        (old,) = newer.messages.to_render(10)
+        assert old == written
+        newer.messages.save_rendered({old: ("<p>new</p>", "file")})
+
+        assert newer.messages.to_render(10) == []
+        (rendered,) = newer.messages.latest(CHAT, None, 50)
+
+    assert rendered == replace(written, text_html="<p>new</p>", files_html="file")
+
+
+def test_messages_of_the_oldest_renderer_come_first(store: Store, tmp_path: Path) -> None:
+    for number in range(3):
+        write(store, f"{number}")
+    with store.database.write() as db:
+        db.execute("update messages set renderer = 4 where text = '1'")
+        db.execute("update messages set renderer = 5 where text = '2'")
+
+    with closing(Store(URL, tmp_path, 5)) as newer:
+        assert [message.text for message in newer.messages.to_render(10)] == ["0", "1"]
+        (oldest,) = newer.messages.to_render(1)
+        assert oldest.text == "0"
+        before = newer.messages.revision()
+        newer.messages.save_rendered({oldest: ("new", "")})
+        assert [message.text for message in newer.messages.to_render(10)] == ["1"]
+        assert newer.messages.revision() == before, "no page need hear of it"
+        assert newer.messages.latest(CHAT, None, 3)[0].html == "new"
+
+
+def test_an_edit_that_is_made_while_its_message_is_rendered_again_stays(
+    store: Store, tmp_path: Path
+) -> None:
+    store.messages.add_from_operators([answer(10, "original"), answer(11, "other")], NOW)
+    with closing(Store(URL, tmp_path, 5)) as newer:
+        read = newer.messages.to_render(10)
+        store.messages.edit(answer(10, "edited"), NOW, 100)
+
+        newer.messages.save_rendered(dict.fromkeys(read, ("new", "file")))
+
+        assert [message.text for message in newer.messages.to_render(10)] == ["edited"]
+        html = [message.html for message in newer.messages.latest(CHAT, None, 10)]
+    assert html == ["<p>edited</p><br>price.pdf", "new<br>file"]

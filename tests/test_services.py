@@ -1,0 +1,37 @@
+"""What the jobs of one application keep while its store cannot be used."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from stage import wait_until
+
+import services
+from services import Services
+from settings import Settings, StorageSettings
+
+
+def test_refusals_that_the_store_cannot_take_are_counted_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(services, "NOTE_SECONDS", 0.05)
+    file = tmp_path / "chats.db"
+    file.mkdir()  # no database can be opened there
+    parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{file}")))
+    parts.refused["forged"] += 2
+    parts.lost.set()
+    stop = threading.Event()
+    job = threading.Thread(target=parts.note_refusals, args=(stop,))
+    job.start()
+    try:
+        wait_until(lambda: "cannot be used" in caplog.text, 10, "a try that fails")
+        parts.refused["forged"] += 1
+        file.rmdir()
+        wait_until(parts.store.notes.events_lost_at.get, 10, "the note of a loss")
+    finally:
+        stop.set()
+        job.join()
+
+    (refusals,) = parts.store.limits.refusals()
+    assert (refusals.reason, refusals.count) == ("forged", 3)
+    parts.store.close()
