@@ -12,7 +12,7 @@ from store.queue import RUN_LIMIT
 from store.records import Delivery
 
 ALONE_UP_TO = 3  # waiting messages are no backlog: each gets a call of its own
-MESSAGES_A_CALL = 25  # at 2 s each they still fit, should the portal slow down at once
+MESSAGES_A_CALL = 40  # at 1.5 s each they still end within 60 s, should the portal slow down
 FIRST_ITEMS = 10  # of the first call, until we know how long a message takes
 CALL_BYTES = 500_000  # of a call's texts; proxies take 1 MiB at least
 ITEM_BYTES = 2_000  # of a message's other fields

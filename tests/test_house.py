@@ -6,6 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from harmless import EQUIVALENT
+from mutants import TABLE, mutants_of
 from stage import ROOT
 
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
@@ -142,3 +144,16 @@ def test_whatever_there_is_can_be_seen_at_once() -> None:
     large = {name: lines for path in MODULES for name, lines, most in sizes(path) if lines > most}
 
     assert large == {}
+
+
+def test_what_harmless_names_is_a_change_that_mutants_makes() -> None:
+    """A line that was changed since has to be judged anew."""
+    made = {
+        (file.as_posix(), *mutant.lines())
+        for globs in TABLE
+        for pattern in globs
+        for file in (path.relative_to(ROOT) for path in ROOT.glob(pattern))
+        for mutant in mutants_of(file)
+    }
+
+    assert not EQUIVALENT.keys() - made

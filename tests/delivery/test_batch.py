@@ -51,18 +51,18 @@ def test_a_backlog_of_many_chats_goes_out_together_and_each_chat_in_order(
         assert own == [f"{chat}-{number}" for number in range(40)]
 
 
-def test_calls_grow_from_ten_to_twenty_five_messages_while_they_work(
+def test_calls_grow_from_ten_to_forty_messages_while_they_work(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:
-    write_to_all(store, "hello", range(100))
+    write_to_all(store, "hello", range(200))
 
     run_each(worker, range(10), steps=1)
 
-    assert bitrix.sizes[:4] == [10, 20, 25, 25]
+    assert bitrix.sizes[:4] == [10, 20, 40, 40]
 
 
 @pytest.mark.parametrize(
-    ("error", "sizes"), [(NO_REPLY, [25, 12, 8]), (TryLater("NOT_DONE", SEND), [25, 25, 20])]
+    ("error", "sizes"), [(NO_REPLY, [40, 20, 40]), (TryLater("NOT_DONE", SEND), [40, 40, 40])]
 )
 def test_only_a_call_whose_answer_was_lost_makes_the_next_half_as_large(
     store: Store,
@@ -71,7 +71,7 @@ def test_only_a_call_whose_answer_was_lost_makes_the_next_half_as_large(
     error: OutcomeUnknown | TryLater,
     sizes: list[int],
 ) -> None:
-    write_to_all(store, "hello", range(100))
+    write_to_all(store, "hello", range(200))
     run_each(worker, range(3), steps=1)
     bitrix.says["send"] = [error]
     bitrix.calls.clear()
@@ -130,7 +130,7 @@ def test_calls_grow_little_by_little_once_a_slow_portal_is_quick_again(
     quick = bitrix.sizes[4:9]
     assert quick == sorted(quick), "little by little"
     assert quick[1] <= 20
-    assert quick[-1] == 25
+    assert quick[-1] == 40
 
 
 def test_short_messages_fill_a_call_to_its_number_and_long_ones_to_its_size(
