@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# Python keeps what it has compiled: the tests start the application some two hundred times.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test soak bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
