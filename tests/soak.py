@@ -285,11 +285,17 @@ def _difference(where: str, wanted: list[Any], there: list[Any]) -> str:
 # -- all of them
 
 
-def differences(stage: Stage, talks: list[Talk]) -> list[str]:
-    """Where what was sent, what is held and what is shown are not equal, in order and once."""
+def dialogs_at(stage: Stage) -> dict[str, list[dict[str, Any]]]:
+    """The portal's dialogs by our chat ids."""
     dialogs: dict[str, list[dict[str, Any]]] = {}
     for dialog in stage.state()["dialogs"]:
         dialogs.setdefault(dialog["external_chat_id"], []).append(dialog)
+    return dialogs
+
+
+def differences(stage: Stage, talks: list[Talk]) -> list[str]:
+    """Where what was sent, what is held and what is shown are not equal, in order and once."""
+    dialogs = dialogs_at(stage)
     found = [
         problem for talk in talks for problem in talk.differences(dialogs.get(talk.chat_id, []))
     ]
@@ -304,12 +310,15 @@ def mend(stage: Stage) -> None:
 
 def assert_equal(stage: Stage, talks: list[Talk], seconds: float = 30) -> None:
     """Wait until everybody agrees, and see that it stays so; AssertionError says who does not."""
-    found = ["not looked yet"]
     until = time.monotonic() + seconds
-    while found and time.monotonic() < until:
-        found = differences(stage, talks)
+    waiting = talks  # asking for a history costs, so only for those that still differ
+    while waiting and time.monotonic() < until:
+        dialogs = dialogs_at(stage)
+        waiting = [talk for talk in waiting if talk.differences(dialogs.get(talk.chat_id, []))]
         time.sleep(SELDOM_SECONDS)
-    assert not found, "\n".join([f"after {seconds:.0f} s", *found])
+    if waiting:
+        found = differences(stage, talks)
+        raise AssertionError("\n".join([f"after {seconds:.0f} s", *found]))
     time.sleep(STILL_SECONDS)
     found = differences(stage, talks)
     assert not found, "\n".join(["it did not stay so", *found])
