@@ -53,7 +53,7 @@ class Services:
         files = Files(ROOT / settings.storage.files)
         return cls(settings, store, bitrix, connector, proof, worker, Live(store), files)
 
-    def store_is_new(self) -> bool:
+    def store_cannot_be_opened(self) -> bool:
         """Whether the store cannot be opened yet; an install makes it or says why not."""
         try:
             self.store.open()

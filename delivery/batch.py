@@ -31,7 +31,9 @@ class Batches:
     def __init__(self, quarantine: Quarantine) -> None:
         self._quarantine = quarantine
         self._item_seconds = ITEM_SECONDS
-        self._most = FIRST_ITEMS  # doubled by each call that works, halved by one that does not
+        self._most = (
+            FIRST_ITEMS  # doubled by each answered call; after a lost answer, half of that call
+        )
         self._calm_calls = 0  # since a message was skipped
         self._skipped_at = 0.0
         self._began = 0.0

@@ -21,7 +21,7 @@ class Scope:
     kind: Kind | None = None
     line: int | None = None
     chat: str | None = None
-    suspects: bool = False  # only those whose delivery is in quarantine
+    refused_alone: bool = False  # only deliveries whose call was refused when it carried no other
 
 
 PORTAL = Scope()  # every call

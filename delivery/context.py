@@ -1,4 +1,4 @@
-"""What the jobs of one worker share: the portal's health, suspects, lines, and the notes' way."""
+"""What the jobs of one worker share: clock, health, quarantine, lines, and who writes outcomes."""
 
 from dataclasses import dataclass
 

@@ -36,7 +36,7 @@ def sendable(
         was_refused = context.quarantine.was_refused_alone(delivery)
         scopes = [Scope(delivery.kind, line_of(delivery))]
         if was_refused:
-            scopes.append(Scope(delivery.kind, suspects=True))
+            scopes.append(Scope(delivery.kind, refused_alone=True))
         until = context.health.circuits.open_until(*scopes)
         if until <= now and not was_refused:
             fresh.append(delivery)
@@ -77,7 +77,7 @@ def refused_alone(context: Context, delivery: Delivery, error: BitrixError) -> N
     circuits, now = context.health.circuits, context.clock.now()
     context.health.report(Scope(delivery.kind), error)
     if refused_before:
-        circuits.failed(Scope(delivery.kind, suspects=True), now)
+        circuits.failed(Scope(delivery.kind, refused_alone=True), now)
     else:  # the portal may refuse others too, or refuse only for a while
         line = Scope(delivery.kind, delivery.line)
         circuits.failed(line, now, at_most=REFUSAL_SECONDS, tolerated=TOLERATED)

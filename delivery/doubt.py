@@ -150,7 +150,7 @@ class Doubt:
                 if delivery.error == NO_SESSION and delivery.line is not None:
                     attempts = delivery.attempts
                     self._lines.took_nothing(delivery.line, delivery.chat.id, attempts, NO_SESSION)
-        if outcome.is_final:
+        if outcome.must_be_noted:
             self._quarantine.release([delivery])
         self._recorder.record([outcome])
 

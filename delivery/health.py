@@ -87,7 +87,7 @@ class Health:
         return self._reported is not None and self._reported.kind == kind
 
     def mended(self) -> bool:
-        """Somebody has mended the set-up: try all at once; returns whether anything waited."""
+        """Somebody has mended the set-up: try all at once; returns whether a fault was shown."""
         if self._reported is None:
             return False
         self.circuits.close_all()

@@ -39,7 +39,10 @@ class Lines:
         self._reported: dict[int, str] = {}  # what the admin is shown: the error code by line
 
     def begin(self) -> None:
-        """Read which dead lines the worker before us reported."""
+        """Read which dead lines the worker before us reported.
+
+        Only the report is restored: each line is tried again, and a success ends the report.
+        """
         self._reported = self._store.notes.dead_lines.get() or {}
 
     def line_for(self, chat: Chat) -> int | None:
@@ -72,7 +75,8 @@ class Lines:
     def took_nothing(self, line: int, chat_id: str, attempts: int, code: str) -> None:
         """The line did not take a message, which had `attempts` attempts so far.
 
-        Messages of one chat that fail side by side are one round: rounds never exceed attempts.
+        Messages of one chat that fail side by side are one round: a chat has no more failed
+        rounds than this message had attempts.
         """
         failures = self._failures[line]
         rounds = failures.of_chats[chat_id]
@@ -80,7 +84,7 @@ class Lines:
         self._report(line, code)
 
     def works(self, line: int) -> None:
-        """The line took a message and named a session."""
+        """The line took a message, as the call's answer or a lookup shows."""
         self._failures.pop(line, None)
         if line in self._reported:
             del self._reported[line]

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 NOT_ACTIVE = "NOT_ACTIVE_LINE"
 NO_LINE = "NO_LINE"
-REPAIRS_AT_ONCE = 1  # calls of an inactive line in a row after which it is tried again at once
+REPAIRS_AT_ONCE = 1  # refusals of an inactive line in a row after which there is no pause yet
 
 
 class Messages:

@@ -1,4 +1,6 @@
-"""Deliveries that may make a whole call fail: each goes alone, after all others.
+"""What counts against a delivery: it made a call fail, was refused alone, or was repeated in doubt.
+
+What made a call fail goes alone from then on; what was refused alone goes after all others too.
 
 A call that is refused as a whole says nothing about its items. The portal's own trouble is likelier
 than a bad message: so a delivery is given up only after it has failed again and again while other

@@ -1,6 +1,7 @@
 """What each answer of the portal makes of one delivery: the engine's state table as pure functions.
 
-`docs/architecture.md` shows the same table. Nothing here calls or stores anything.
+Those of results, errors and lookups. What a refused call means stands in `dispatch`, what an
+inactive line means in `messages`. `docs/architecture.md` shows the whole table.
 """
 
 from typing import Literal

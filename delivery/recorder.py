@@ -13,9 +13,9 @@ class Recorder:
         self._unrecorded: list[tuple[list[Outcome], float]] = []
 
     def record(self, outcomes: list[Outcome]) -> None:
-        """Note outcomes; what the portal has ended is noted later where it cannot be now.
+        """Note outcomes. Where the store is not available, keep those that must be noted for later.
 
-        Everything else stays in the store as it is: another process may have begun with it by
+        The others stay in the store as they are: another process may have begun with them by
         then. Raises StoreUnavailable.
         """
         if not outcomes:
@@ -24,7 +24,9 @@ class Recorder:
         try:
             self._store.queue.record(outcomes, now)
         except StoreUnavailable:
-            self._unrecorded.append(([outcome for outcome in outcomes if outcome.is_final], now))
+            self._unrecorded.append(
+                ([outcome for outcome in outcomes if outcome.must_be_noted], now)
+            )
             raise
 
     def record_late(self) -> None:

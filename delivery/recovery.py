@@ -21,7 +21,7 @@ from store.records import Dialog, File, LastRecovery, OperatorMessage
 
 log = logging.getLogger(__name__)
 
-PAGES_A_DIALOG = 10  # of 50 messages
+PAGES_A_DIALOG = 10  # of 50 messages, older than the newest page
 TRIES = 3  # of a dialog that cannot be read now
 
 
@@ -35,8 +35,8 @@ class RecoveryResult:
 
 
 @dataclass
-class _Longer:
-    """A dialog whose newest page does not reach back to the last message that we compared."""
+class _Reading:
+    """A dialog and its messages, as far back as they have been read."""
 
     dialog: Dialog
     messages: list[HistoryMessage]
@@ -65,7 +65,7 @@ class Recovery:
         active = store.chats.dialogs_in_conversation(since)
         dialogs |= {dialog.portal_chat_id: dialog for dialog in active}
         self._dialogs = deque(dialogs.values())
-        self._longer: deque[_Longer] = deque()
+        self._longer: deque[_Reading] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
         self._batch_failures = 0
         self._count, self._answers = len(dialogs), 0
@@ -99,7 +99,7 @@ class Recovery:
         for dialog, page in zip(part, pages, strict=True):
             self._dialogs.popleft()
             if not isinstance(page, BitrixError):
-                self._compare(_Longer(dialog, page), page, now)
+                self._compare(_Reading(dialog, page), page, now)
             elif self._is_given_up(dialog, page):
                 self._fail(dialog, page)
             else:
@@ -153,8 +153,11 @@ class Recovery:
         self._unread.append(dialog)
         log.warning("dialog %d cannot be read: %s", dialog.portal_chat_id, error.code)
 
-    def _compare(self, read: _Longer, page: list[HistoryMessage], now: float) -> None:
-        """Store the answers that our chat lacks, once the pages reach the last compared message."""
+    def _compare(self, read: _Reading, page: list[HistoryMessage], now: float) -> None:
+        """Store the answers that our chat lacks, once the pages reach the last compared message.
+
+        Or once PAGES_A_DIALOG are read: what is older is not recovered.
+        """
         dialog, messages = read.dialog, read.messages
         whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id
         if not whole and read.pages <= PAGES_A_DIALOG:

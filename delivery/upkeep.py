@@ -19,8 +19,10 @@ CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ou
 CHECK_CALLS = 2  # of one comparison, and one call for each line
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
 TRY_AGAIN_SECONDS = 5.0  # after a call that the portal did not answer
-RECENT_SECONDS = 86_400.0  # every recovery reads the dialogs of chats that were active since
-FULL_EVERY_SECONDS = 3600.0  # so often all dialogs are read: a lost event may go unnoticed
+RECENT_SECONDS = 86_400.0  # every recovery reads the dialogs of chats that were active so lately
+FULL_EVERY_SECONDS = (
+    3600.0  # so often all that `active_hours` allows is read: a loss may go unnoticed
+)
 FULL_PAUSE_SECONDS = 30.0  # at least, between two recoveries that read all dialogs
 UNREAD_RETRIES = 5  # recoveries in a row that retry unread dialogs; the next full one reads all
 
@@ -56,7 +58,7 @@ class Upkeep:
         self.events_lost(since)
 
     def events_lost(self, since: float) -> None:
-        """Read soon all conversations that were active at `since`, not only recent ones."""
+        """Read soon all conversations that were active within `active_hours` before `since`."""
         self._lost_since = since if self._lost_since is None else min(since, self._lost_since)
         self._lost_again = True
         if self._recovery is None:
@@ -73,7 +75,7 @@ class Upkeep:
     # -- a step
 
     def step(self, now: float, late: float) -> bool:
-        """Make one call that has been due for at least `late` seconds; False when there is none.
+        """Do work that has been due for at least `late` seconds; False when there is none.
 
         With `late` above 0, every second step is left to other work.
         """
@@ -133,7 +135,10 @@ class Upkeep:
 
     def _recover(self, now: float) -> None:
         recovery = self._recovery = self._recovery or self._begin_recovery(now)
-        due, self._recover_at = self._recover_at, now + TRY_AGAIN_SECONDS  # stays if a step fails
+        due, self._recover_at = (
+            self._recover_at,
+            now + TRY_AGAIN_SECONDS,
+        )  # the next try, if the step raises
         result = recovery.step(now)
         self._recover_at = due
         if result is not None:

@@ -1,4 +1,4 @@
-"""The worker: takes what waits in the store to Bitrix24, oldest first.
+"""The worker: takes what waits in the store to Bitrix24, the chats in turn, each in its order.
 
 One process at a time works, so that a chat's order is kept and the portal's limit is shared. Each
 visitor's message ends delivered or failed; where an answer was lost, the worker looks for our id
@@ -83,7 +83,7 @@ class Worker:
     # -- one step
 
     def step(self, now: float) -> bool:
-        """Make one call for what is due; False when there is nothing to do now."""
+        """Do one piece of work, usually one call; False when there is nothing to do now."""
         stopped_since, set_back = self._context.clock.begin_step(now)
         try:
             if stopped_since is not None:

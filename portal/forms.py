@@ -20,7 +20,7 @@ Form = dict[str, Any]
 
 
 class BadRequest(Exception):
-    """The form is not what Bitrix24 sends; the text says why and holds no secret.
+    """A posted form has not the expected shape; the text says why and holds no secret.
 
     `reason` names a text in the section `reasons` of locales/; `values` fill its placeholders.
     """

@@ -1,7 +1,8 @@
 """What an error of Bitrix24 means: what became of the call, whom else it concerns, and why.
 
 Four classes say what the caller may do next. One table gives class, reach and cause of each code;
-codes are compared here, in upper case, and nowhere else. Sources: docs/bitrix24.md, sections 8, 9.
+the portal's codes are compared here, in upper case, and nowhere else. Sources: docs/bitrix24.md,
+sections 8 and 9.
 """
 
 import time

@@ -204,6 +204,6 @@ class QueueTables(Group):
         return row is not None
 
     def waiting(self) -> int:
-        """How many deliveries are in the queue."""
+        """How many deliveries of either kind are in the queue, in any state."""
         row = self._database.row("select count(*) as n from deliveries")
         return int(row["n"]) if row else 0

@@ -98,7 +98,7 @@ class Delivery:
     id: int
     kind: Literal["message", "confirmation"]
     line: int | None
-    attempts: int  # calls that may have brought it to the portal
+    attempts: int  # calls that were refused, or whose outcome is unknown
     called_at: float | None  # when a call with it began, or ended without an answer
     error: str | None  # of the last call
     message: Message
@@ -197,8 +197,8 @@ class Outcome:
     dialog: PortalDialog = PortalDialog()
 
     @property
-    def is_final(self) -> bool:
-        """Whether the portal has this message or this file, or will never have it."""
+    def must_be_noted(self) -> bool:
+        """Whether nothing but this outcome tells what the portal has: a repeat could double it."""
         return self.state in ("delivered", "failed") or self.file_as_link
 
 

@@ -67,7 +67,7 @@ def needs_install() -> bool:
 
     Anybody can visit, and each registration costs calls to the portal: raises TooMany.
     """
-    if services().store_is_new() or services().store.portal.find() is None:
+    if services().store_cannot_be_opened() or services().store.portal.find() is None:
         return True  # the install fails before it calls the portal, and says why
     if services().connector.is_in_order():
         return False
@@ -80,7 +80,7 @@ def reports() -> list[str]:
     """What the admin should know of the running chat, a line each."""
     store = services().store
     lines: list[str] = []
-    if services().store_is_new():
+    if services().store_cannot_be_opened():
         return lines
     if fault := store.notes.fault.get():
         lines.append(

@@ -240,7 +240,7 @@ def test_after_a_message_was_passed_over_each_call_carries_one_of_a_chat(
     assert {*bitrix.sizes} == {1}
 
 
-def test_after_that_and_ten_calm_seconds_three_calls_of_one_come_before_runs(
+def test_runs_begin_again_after_ten_calm_seconds_and_three_calls(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:
     write(store, "first")

@@ -127,6 +127,23 @@ def test_confirmations_that_fail_on_one_line_hold_up_no_other_line(
     assert [theirs] in bitrix.confirmed
 
 
+def test_a_confirmation_on_a_line_that_is_not_active_is_never_given_up(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """The line is at fault, not the confirmation: no refusal counts against it."""
+    bitrix.says[f"confirm on {LINE}"] = Refused("NOT_ACTIVE_LINE", CONFIRM)
+    answer(store, 10)
+    for number in range(40):
+        answer(store, 100 + number, line=OTHER_LINE)
+        run(worker, NOW + 100 * number)
+
+    assert len([call for call in bitrix.made("confirm") if call.target == LINE]) > 8
+    assert store.queue.waiting() == 1
+    del bitrix.says[f"confirm on {LINE}"]
+    run(worker, NOW + 100_000)
+    assert store.queue.waiting() == 0
+
+
 def test_a_slow_failure_of_a_confirmation_leaves_the_next_turn_to_a_message(
     store: Store, bitrix: FakePortal, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

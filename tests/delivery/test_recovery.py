@@ -82,7 +82,7 @@ def look_to_the_end(look: Recovery) -> RecoveryResult:
         (said(10, author_id=0, classes="bx-messenger-content-item-ol-output"), True),
     ],
 )
-def test_only_answers_of_operators_are_missed(message: HistoryMessage, missed: bool) -> None:
+def test_which_messages_an_event_should_have_brought(message: HistoryMessage, missed: bool) -> None:
     assert was_missed(message) is missed
 
 
