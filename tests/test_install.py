@@ -1,12 +1,14 @@
 """Every install that fails says what is wrong and how to mend it, in the admin's language."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 from pages import page_of
 from playwright.sync_api import Browser, expect
+from soak import mend
 from stage import Stage, free_port
 
 
@@ -16,6 +18,21 @@ def page_text(html: str) -> str:
 
 def visit(stage: Stage, language: str = "en") -> requests.Response:
     return requests.get(f"{stage.chat}/install", params={"LANG": language}, timeout=40)
+
+
+@pytest.fixture(scope="module")
+def never_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(tmp_path_factory.mktemp("never-installed")) as stage:
+        yield stage
+
+
+@pytest.fixture
+def empty_stage(never_installed: Stage) -> Iterator[Stage]:
+    """A stage without an installation, for tests that leave it so; they share it."""
+    yield never_installed
+    mend(never_installed)
+    state = never_installed.state()
+    assert (state["connectors"], state["bindings"]) == ({}, [])
 
 
 def test_settings_that_lack_the_portal_are_named(tmp_path: Path) -> None:
@@ -55,7 +72,7 @@ def test_something_that_is_no_portal_is_named(tmp_path: Path) -> None:
         assert "there is no Bitrix24" in page_text(answer["body"])
 
 
-def test_the_token_of_another_portal_is_refused(fresh_stage: Stage) -> None:
+def test_the_token_of_another_portal_is_refused(empty_stage: Stage) -> None:
     form = {
         "PLACEMENT": "DEFAULT",
         "AUTH_ID": "ofanotherportal",
@@ -64,7 +81,7 @@ def test_the_token_of_another_portal_is_refused(fresh_stage: Stage) -> None:
         "member_id": "0" * 32,
     }
 
-    answer = requests.post(f"{fresh_stage.chat}/install", data=form, timeout=40)
+    answer = requests.post(f"{empty_stage.chat}/install", data=form, timeout=40)
 
     assert answer.status_code == 403
     assert "does not know the token" in page_text(answer.text)
@@ -80,13 +97,13 @@ def test_the_token_of_another_application_is_refused(tmp_path: Path) -> None:
         assert "another application" in page_text(answer["body"])
 
 
-def test_who_is_no_administrator_cannot_install(fresh_stage: Stage) -> None:
-    answer = fresh_stage.press("install", user_id=18)
+def test_who_is_no_administrator_cannot_install(empty_stage: Stage) -> None:
+    answer = empty_stage.press("install", user_id=18)
 
     assert answer["status"] == 403
     assert "Only an administrator" in page_text(answer["body"])
-    assert fresh_stage.state()["bindings"] == []
-    assert visit(fresh_stage).status_code == 409
+    assert empty_stage.state()["bindings"] == []
+    assert visit(empty_stage).status_code == 409
 
 
 def test_a_folder_that_cannot_be_made_is_named_and_mended(tmp_path: Path) -> None:
@@ -126,11 +143,11 @@ def test_what_the_portal_refuses_is_shown_with_its_code(tmp_path: Path) -> None:
     ],
 )
 def test_the_cure_is_the_troubles_own(
-    fresh_stage: Stage, trouble: dict[str, object], cure: str
+    empty_stage: Stage, trouble: dict[str, object], cure: str
 ) -> None:
-    fresh_stage.trouble(**trouble)
+    empty_stage.trouble(**trouble)
 
-    answer = fresh_stage.press("install")
+    answer = empty_stage.press("install")
 
     assert answer["status"] in (502, 503)
     assert cure in page_text(answer["body"])
@@ -162,12 +179,12 @@ def test_an_admin_who_tries_again_and_again_is_told_what_is_wrong(fresh_stage: S
     assert "Too many requests" in page_text(answer.text)
 
 
-def test_a_plain_visit_before_the_install_says_what_to_do(fresh_stage: Stage) -> None:
-    answer = visit(fresh_stage)
+def test_a_plain_visit_before_the_install_says_what_to_do(empty_stage: Stage) -> None:
+    answer = visit(empty_stage)
 
     assert answer.status_code == 409
-    assert f"{fresh_stage.chat}/handler" in answer.text
-    assert f"{fresh_stage.chat}/install" in answer.text
+    assert f"{empty_stage.chat}/handler" in answer.text
+    assert f"{empty_stage.chat}/install" in answer.text
     assert "successfully" not in answer.text
 
 
