@@ -5,6 +5,16 @@ find belongs into a test.
 """
 
 EQUIVALENT = {
+    (
+        "delivery/lookup.py",
+        "return any(mid < oldest for mid in ours)",
+        "return any(mid <= oldest for mid in ours)",
+    ): "what follows the run's oldest message stands behind it, so on this page: a call less",
+    (
+        "store/chats.py",
+        'if chat is None or (chat["session_id"] or 0) > session_id: # late: a newer one is known',
+        'if chat is None or (chat["session_id"] or -1) > session_id: # late: a newer one is known',
+    ): "the portal's ids begin with 1",
     ("delivery/doubt.py", "return []", "return None"): "only its truth is asked for; mypy finds it",
     (
         "live.py",

@@ -22,6 +22,7 @@ from fake_portal import (
     write,
 )
 
+from bitrix import PAGE
 from delivery.upkeep import FULL_PAUSE_SECONDS
 from delivery.worker import Worker
 from rest.errors import SetupFault, TryLater
@@ -97,6 +98,24 @@ def test_a_conversation_is_looked_after_for_a_week(
 
     assert bool(seconds) is read
     assert all(pause >= 3590 for pause in pauses(seconds)), "but for recent ones, once an hour"
+
+
+def test_who_takes_over_reads_all_dialogs_anew_and_not_on_where_they_were(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """Meanwhile another process was at work, and events may have been lost in any dialog."""
+    talk(store, worker, days_ago=3)
+    bitrix.histories[DIALOG] = [said(10 + number) for number in range(3 * PAGE)]
+    worker.begin(NOW + 60)
+    run(worker, NOW + 60, steps=1)
+    assert bitrix.calls[-1].method == "batch"
+
+    worker.begin(NOW + 61)
+    run(worker, NOW + 61, steps=1)
+    assert bitrix.calls[-1].method == "batch"
+
+    run(worker, NOW + 61, steps=1)
+    assert bitrix.calls[-1].method == "dialog", "the next older page"
 
 
 def test_an_event_that_nobody_noticed_to_be_lost_is_found_within_the_hour(
