@@ -172,13 +172,13 @@ def test_an_edit_that_comes_late_does_not_undo_a_later_one(stage: Stage) -> None
         "auth[application_token]": stage.state()["application_token"],
     }
 
-    for ts, text in ((1_790_000_009, "300"), (1_790_000_008, "200")):
+    for ts, text in ((1_790_000_009, "the later text"), (1_790_000_008, "the earlier text")):
         more = {"ts": str(ts), f"{item}[message][text]": text}
         requests.post(f"{stage.chat}/handler", data=edit | more, timeout=30).raise_for_status()
 
     assert answer["message_id"] == sent["id"]
-    assert "300" in visitor.history()
-    assert "200" not in visitor.history()
+    assert "the later text" in visitor.history()
+    assert "the earlier text" not in visitor.history()
 
 
 def test_an_edit_keeps_the_file(stage: Stage) -> None:
