@@ -6,6 +6,16 @@ find belongs into a test.
 
 EQUIVALENT = {
     (
+        "delivery/clock.py",
+        "self._monotonic = time.monotonic()",
+        "pass",
+    ): "each step sets it before the time is asked for",
+    (
+        "delivery/doubt.py",
+        "self._answers = False # whether the portal has answered a lookup of this step",
+        "pass # whether the portal has answered a lookup of this step",
+    ): "`resolve` sets it before it is asked for",
+    (
         "delivery/lookup.py",
         "return any(mid < oldest for mid in ours)",
         "return any(mid <= oldest for mid in ours)",
