@@ -20,9 +20,7 @@ CHECK_CALLS = 2  # of one comparison, and one call for each line
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
 TRY_AGAIN_SECONDS = 5.0  # after a call that the portal did not answer
 RECENT_SECONDS = 86_400.0  # every recovery reads the dialogs of chats that were active so lately
-FULL_EVERY_SECONDS = (
-    3600.0  # so often all that `active_hours` allows is read: a loss may go unnoticed
-)
+FULL_EVERY_SECONDS = 3600.0  # between two recoveries of all that `active_hours` allows
 FULL_PAUSE_SECONDS = 30.0  # at least, between two recoveries that read all dialogs
 UNREAD_RETRIES = 5  # recoveries in a row that retry unread dialogs; the next full one reads all
 
@@ -135,10 +133,8 @@ class Upkeep:
 
     def _recover(self, now: float) -> None:
         recovery = self._recovery = self._recovery or self._begin_recovery(now)
-        due, self._recover_at = (
-            self._recover_at,
-            now + TRY_AGAIN_SECONDS,
-        )  # the next try, if the step raises
+        due = self._recover_at
+        self._recover_at = now + TRY_AGAIN_SECONDS  # the next try, if the step raises
         result = recovery.step(now)
         self._recover_at = due
         if result is not None:
