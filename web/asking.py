@@ -1,6 +1,7 @@
 """Who asks, in which language, and with which form."""
 
 import hashlib
+import ipaddress
 import json
 import logging
 from typing import cast
@@ -21,8 +22,32 @@ def services() -> Services:
 
 
 def address() -> str:
-    """A digest of the IP address of whoever asks; the store need not know the address itself."""
-    return digest(f"{request.remote_addr} {current_app.secret_key!r}")
+    """A digest of the IP address of whoever asks; the store need not know the address itself.
+
+    One subscriber has 2^64 addresses of IPv6, so such a network counts as one address.
+    """
+    asker = _ip_address()
+    if asker is not None and asker.version == 6:
+        asker = ipaddress.ip_network((asker, 64), strict=False).network_address
+    return digest(f"{asker or request.remote_addr} {current_app.secret_key!r}")
+
+
+def known_address() -> str | None:
+    """A digest of the visitor's address; None for one that does not tell visitors apart.
+
+    A loopback address is that of a proxy which does not name its visitors (`server.proxies`).
+    """
+    asker = _ip_address()
+    return None if asker is None or asker.is_loopback else address()
+
+
+def _ip_address() -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address of whoever asks; None where the server or a proxy gives something else."""
+    try:
+        asker = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return None
+    return getattr(asker, "ipv4_mapped", None) or asker
 
 
 def digest(value: str) -> str:
