@@ -9,6 +9,7 @@ from pathlib import Path
 
 from store.chats import ChatTables
 from store.database import Database
+from store.epochs import EpochTables
 from store.limits import LimitTables
 from store.messages import MessageTables
 from store.notes import Notes
@@ -28,6 +29,7 @@ class Store:
         self.messages = MessageTables(self.database, renderer)
         self.queue = QueueTables(self.database)
         self.limits = LimitTables(self.database)
+        self.epochs = EpochTables(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

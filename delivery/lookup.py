@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
 from delivery.reaction import Finding
+from portal.events import OWN_ID
 from portal.outgoing import wire_id
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
 from rest.replies import HistoryMessage
@@ -140,8 +141,8 @@ def read(page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findin
 def _copy_of(delivery: Delivery, page: list[HistoryMessage]) -> HistoryMessage | None:
     """The delivery's message as the portal has it; None where the page does not hold it.
 
-    A message at the portal that is much older than ours and has the same id of ours was sent before
-    our store was replaced by a backup: it is another message.
+    A message at the portal that is much older than ours and has the same id of ours is another
+    one: an earlier release gave its ids again after our store was restored from a backup.
     """
     wanted, oldest = wire_id(delivery), delivery.message.sent_at - CLOCKS_DIFFER_SECONDS
     copies = (
@@ -161,8 +162,8 @@ def _goes_back_enough(page: list[HistoryMessage], oldest: int, written_at: float
     """
     if len(page) < PAGE or page[0].sent_at < written_at - CLOCKS_DIFFER_SECONDS:
         return True
-    ours = (int(mid) for message in page for mid in message.connector_mids if mid.isdecimal())
-    return any(mid < oldest for mid in ours)
+    ours = (mid for message in page for mid in message.connector_mids if OWN_ID.fullmatch(mid))
+    return any(int(mid.partition("-")[0]) < oldest for mid in ours)
 
 
 def _raise_unless_closed(error: Refused) -> None:

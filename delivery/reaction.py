@@ -11,6 +11,7 @@ from rest.replies import HistoryMessage, ItemResult
 from store.records import Delivery, Outcome, PortalDialog
 
 NO_FILE = "NO_FILE"  # the portal did not take the file
+RESTORED = "RESTORED"  # the store was restored from a backup: the portal may have the message
 NO_REPLY = "NO_REPLY"  # the answer was lost, and the portal does not have the message
 SETTLES_OF_A_FIRST_MESSAGE = 3  # its dialog is named by an event, which may come late
 LOOK_AGAIN_SHARE = 1 / 4  # look again after a quarter of the time since the answer was lost

@@ -17,11 +17,11 @@ from files import files_html
 from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
 from storage import Store
-from store.records import Dialog, File, LastRecovery, OperatorMessage
+from store.records import Chat, Dialog, File, LastRecovery, OperatorMessage
 
 log = logging.getLogger(__name__)
 
-PAGES_A_DIALOG = 10  # of 50 messages, older than the newest page
+PAGES_A_DIALOG = 100  # of 50 messages, older than the newest page: what an old backup lacks
 TRIES = 3  # of a dialog that cannot be read now
 
 
@@ -163,6 +163,8 @@ class Recovery:
         if not whole and read.pages <= PAGES_A_DIALOG:
             self._longer.append(read)
             return
+        if not whole:
+            log.warning("dialog %d: older messages are not recovered", dialog.portal_chat_id)
         if not messages or messages[-1].id <= dialog.checked_im_id:
             return
         lines = self._store.portal.active_lines()
@@ -173,18 +175,19 @@ class Recovery:
         missed = [
             _operator_message(dialog, message, line)
             for message in messages
-            if message.id not in stored_ids and was_missed(message)
+            if message.id not in stored_ids and was_missed(message, dialog.chat)
         ]
         self._answers += len(self._store.messages.add_from_operators(missed, now))
         self._store.chats.note_checked(dialog, messages[-1].id)
 
 
-def was_missed(message: HistoryMessage) -> bool:
+def was_missed(message: HistoryMessage, chat: Chat) -> bool:
     """Whether a message not in our store is one that an event should have brought.
 
-    Automatic texts look like internal notices, but for their class (section 12).
+    It may carry an id of ours: we had it, and then our store was restored from a backup. Automatic
+    texts look like internal notices, but for their class (section 12).
     """
-    if message.hidden or message.from_connector or message.connector_mids:
+    if message.hidden or message.from_connector or message.author_id == chat.portal_user_id:
         return False
     return message.author_id != 0 or "ol-output" in message.classes
 

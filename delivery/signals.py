@@ -9,7 +9,7 @@ from storage import Store
 from store.notes import Note
 
 HEAR_SECONDS = 1.0  # how often the notes are read
-UP_SECONDS = 60.0  # how often we note that we are up: after a restart, events may be lost since
+UP_SECONDS = 10.0  # how often we note that we are up: after a restart, events may be lost since
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Heard:
     mended: bool = False  # an administrator has mended the set-up, or installed anew
     connected: bool = False  # an operator has connected a line
     events_lost_since: float | None = None  # an event was turned away that may have been real
+    replaced: bool = False  # the store is not the one in which we noted that we are up
 
 
 class Signals:
@@ -24,21 +25,26 @@ class Signals:
         self._store = store
         self._hear_at = 0.0
         self._up_at = 0.0
+        self._noted_up: float | None = None
         self._last_heard: dict[Note[float], float | None] = {}
         self._heard_until = 0.0
 
     def begin(self, up_at: float) -> None:
         """The worker before us was last up at `up_at`, and has heard what was noted until then."""
         self._heard_until = up_at
+        self._noted_up = None
 
     def hear(self, now: float) -> Heard:
         """What is new since the last call; nothing where that was less than a second ago."""
         if now < self._hear_at:
             return Heard()
         self._hear_at = now + HEAR_SECONDS
+        if self._noted_up is not None and self._store.notes.up_at.get() != self._noted_up:
+            return Heard(replaced=True)
         if now >= self._up_at:
             self._up_at = now + UP_SECONDS
             self._store.notes.up_at.set(now)
+            self._noted_up = now
         return Heard(
             mended=self._news(self._store.notes.mended_at) is not None,
             connected=self._news(self._store.notes.connected_at) is not None,

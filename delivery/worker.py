@@ -14,6 +14,7 @@ from delivery.confirmations import Confirmations
 from delivery.context import Context
 from delivery.doubt import Doubt
 from delivery.messages import Messages
+from delivery.reaction import RESTORED
 from delivery.signals import Signals
 from delivery.upkeep import OVERDUE_SECONDS, SetUp, Upkeep
 from rest.errors import DIED
@@ -24,6 +25,7 @@ from store.database import Lock, StoreUnavailable
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25  # how often an idle worker reads what other processes have queued
+RESTORED_SECONDS = 60.0  # with no worker up for so long, the store may be a backup of that age
 LOCK_SECONDS = 1.0  # how often a process that does not hold the worker's lock tries to take it
 
 
@@ -62,9 +64,15 @@ class Worker:
             if not self.step(time.time()):
                 self._rest(POLL_SECONDS)
 
-    def begin(self, now: float) -> None:
-        """Take over from the worker before us: it may have died in a call, and events been lost."""
+    def begin(self, now: float, replaced: bool = False) -> None:
+        """Take over from the worker before us: it may have died in a call, and events been lost.
+
+        `replaced`: the store was replaced by another while we worked.
+        """
         up_at = min(now, self._store.notes.up_at.get() or now)
+        if replaced or now - up_at > RESTORED_SECONDS:
+            log.info("the store may have been restored: queued messages are looked for first")
+            self._store.epochs.begin(up_at, RESTORED)
         self._signals.begin(up_at)
         self._upkeep.begin(up_at)
         self._context.health.begin()
@@ -116,6 +124,8 @@ class Worker:
 
     def _hear(self, now: float) -> None:
         heard = self._signals.hear(now)
+        if heard.replaced:
+            self.begin(now, replaced=True)
         if heard.mended and self._context.health.mended():
             self._upkeep.recover_soon()
         if heard.connected:

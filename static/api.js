@@ -39,13 +39,13 @@ export class Api {
   }
 
   /**
-   * What changed after `revision`, as a response with Server-Sent Events, or null if there is no chat yet. With
-   * `once` the answer ends with what is there. `signal` ends this answer alone.
+   * What changed after the event `lastId` (null: from the start), as a response with Server-Sent Events, or null if
+   * there is no chat yet. With `once` the answer ends with what is there. `signal` ends this answer alone.
    */
-  async stream(revision, once, signal) {
+  async stream(lastId, once, signal) {
     const query = new URLSearchParams({type: "chat_stream", ...(once && {once})})
     const response = await fetch(`${this.#url}${this.#url.includes("?") ? "&" : "?"}${query}`, {
-      headers: {Accept: "text/event-stream", "Last-Event-ID": revision, ...this.#headers()},
+      headers: {Accept: "text/event-stream", "Last-Event-ID": lastId ?? 0, ...this.#headers()},
       cache: "no-store",
       signal,
     })

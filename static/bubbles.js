@@ -25,13 +25,14 @@ export function messagesIn(html) {
 /** A bubble as data, with its `node`. The server's times are shown as the visitor's own. */
 export function messageOf(node) {
   localiseTimes(node)
-  const {id, position, revision = "", author, state = "", clientId = ""} = node.dataset
+  const {id, position, revision = "", epoch = "", author, state = "", clientId = ""} = node.dataset
   const reason = node.querySelector(".reason")
   if (id && state === "refused") explain(node, reason.textContent, "retry")
   return {
     id: id ? Number(id) : null,
     position: position ? Number(position) : null,
     revision,
+    epoch,
     author,
     state,
     clientId,

@@ -156,8 +156,8 @@ class LiveChat extends HTMLElement {
 
   async #openStream(once, signal) {
     if (!this.#hasBegun()) return null
-    if (!this.#log.revision) this.#show(messagesIn(await this.#api.history()))
-    return this.#api.stream(this.#log.revision, once, signal)
+    if (!this.#log.lastEventId) this.#show(messagesIn(await this.#api.history()))
+    return this.#api.stream(this.#log.lastEventId, once, signal)
   }
 
   /** Whether the server may have a chat: the visitor has written here, in another tab or on another device. */

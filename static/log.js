@@ -50,9 +50,10 @@ export class Log {
     return !this.#messages.length
   }
 
-  /** The highest revision that is shown; 0 if the server has told nothing yet. */
-  get revision() {
-    return Math.max(0, ...this.#messages.map(({revision}) => Number(revision)))
+  /** The latest change that is shown, as the stream's ids name it; null if the server has told nothing yet. */
+  get lastEventId() {
+    const latest = this.#messages.reduce((a, b) => (Number(b.revision) > Number(a.revision) ? b : a), {revision: 0})
+    return latest.epoch ? `${latest.epoch}.${latest.revision}` : null
   }
 
   find(clientId) {

@@ -10,7 +10,7 @@ from dataclasses import replace
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_hit
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
-from store.rows import know_dialog, message_of, next_revision, stored_files
+from store.rows import know_dialog, message_of, new_nonce, next_revision, stored_files
 
 
 class MessageTables(Group):
@@ -112,13 +112,13 @@ class MessageTables(Group):
         files = (message.file,) if message.file else ()
         row = db.execute(
             "insert into messages (revision, position, chat_id, author, name, text, html, renderer,"
-            " sent_at, state, client_id, files, files_html)"
+            " sent_at, state, client_id, files, files_html, nonce)"
             " values (:revision, :revision, :chat, 'visitor', :name, :text, :html, :renderer, :now,"
-            " 'stored', :client, :files, :files_html) returning *",
+            " 'stored', :client, :files, :files_html, :nonce) returning *",
             {"revision": next_revision(db), "chat": chat.id, "name": chat.name,
              "text": message.text, "html": message.text_html, "renderer": self.renderer,
              "now": now, "client": message.client_id, "files": stored_files(files),
-             "files_html": message.file_html},
+             "files_html": message.file_html, "nonce": new_nonce()},
         ).fetchone()  # fmt: skip
         for file in files:
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))
@@ -158,13 +158,14 @@ class MessageTables(Group):
         row: Row | None = db.execute(
             "insert into messages (revision, position, chat_id, author, name, text, html, files,"
             " files_html, renderer, sent_at, state, im_message_id, im_chat_id, edited, asks_vote,"
-            " incomplete) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?)"
+            " incomplete, nonce)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?, ?)"
             " on conflict (im_message_id) do nothing returning *",
             (revision, _position(db, message, revision), message.chat_id, message.author,
              message.name, message.text, message.text_html, stored_files(message.files),
              message.files_html, self.renderer, now if message.sent_at is None else message.sent_at,
              message.im_message_id, message.im_chat_id, edited, int(message.asks_vote),
-             int(message.incomplete)),
+             int(message.incomplete), new_nonce()),
         ).fetchone()  # fmt: skip
         if row is None:
             self._complete(db, message)
@@ -342,11 +343,13 @@ def _find(db: Connection, message: OperatorMessage) -> Row | None:
         (message.im_message_id, message.chat_id),
     ).fetchone()
     for own_id in message.own_ids if row is None else ():
+        number, _, nonce = own_id.partition("-")
         row = (
             row
             or db.execute(
-                "select * from messages where id = ? and chat_id = ? and author <> 'visitor'",
-                (own_id, message.chat_id),
+                "select * from messages where id = ? and nonce = ? and chat_id = ?"
+                " and author <> 'visitor'",
+                (int(number), nonce, message.chat_id),
             ).fetchone()
         )
     return row

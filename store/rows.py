@@ -1,6 +1,7 @@
 """What several groups of tables need: rows as records, and the order of changes."""
 
 import json
+import secrets
 from dataclasses import asdict
 
 from store.database import Connection, Row
@@ -36,6 +37,7 @@ def message_of(row: Row) -> Message:
         asks_vote=bool(row["asks_vote"]),
         ends_dialog=bool(row["ends_dialog"]),
         incomplete=bool(row["incomplete"]),
+        nonce=row["nonce"],
     )
 
 
@@ -53,6 +55,11 @@ def next_revision(db: Connection) -> int:
         "update meta set value = value + 1 where key = 'revision' returning value"
     ).fetchone()
     return int(row["value"])
+
+
+def new_nonce() -> str:
+    """The random part of a new message's id at the portal."""
+    return secrets.token_hex(8)
 
 
 def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | None) -> None:

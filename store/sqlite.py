@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable
+from store.database import Connection, Hints, Lock, LockHeld, Row, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,9 @@ class SQLite:
                 raise
         if self._hints is not None:
             self._hints.send()
+
+    def skip_ids(self, db: Connection, count: int) -> None:
+        db.execute("update sqlite_sequence set seq = seq + ?", (count,))
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

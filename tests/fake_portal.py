@@ -80,7 +80,9 @@ class FakePortal:
     @property
     def confirmed(self) -> list[list[int]]:
         """The ids of our messages in each confirmation."""
-        return [[item["message"]["id"][0] for item in call.items] for call in self.made("confirm")]
+        return [
+            [int(item["message"]["id"][0]) for item in call.items] for call in self.made("confirm")
+        ]
 
     @property
     def sizes(self) -> list[int]:

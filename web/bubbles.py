@@ -10,7 +10,7 @@ from markupsafe import Markup
 from bbcode import stored_html
 from store.records import Message
 from texts import Texts, all_texts
-from web.asking import language
+from web.asking import language, services
 
 HISTORY = 50  # messages in one answer
 VOTE = re.compile(r"\s*[01](\s|$)")  # a text that the portal takes for a vote, if it has asked
@@ -26,12 +26,12 @@ def message_rows(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
 
     The vote is the visitor's first `1` or `0` after the portal has asked for it.
     """
-    asked, rows = False, []
+    asked, rows, epoch = False, [], services().store.epochs.current()
     for message in messages:
         asked = asked or message.asks_vote
         voted = asked and message.author == "visitor" and VOTE.match(message.text) is not None
         asked = asked and not voted
-        rows.append(message_row(message, texts) | {"voted": voted})
+        rows.append(message_row(message, texts) | {"voted": voted, "epoch": epoch})
     return rows
 
 

@@ -11,11 +11,13 @@ from web.asking import services
 from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
 from web.visitor import check_origin, current_visitor
 
+LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{1,40})\.)?(?P<revision>[0-9]{1,18})")
+
 
 def chat_stream() -> ResponseReturnValue:
     """What changes in the visitor's chat, as Server-Sent Events, each a message's HTML.
 
-    `Last-Event-ID` is the revision after which to begin. With `once` the answer ends with what is
+    `Last-Event-ID` tells after which change to begin. With `once` the answer ends with what is
     there, for pages behind a proxy that holds an endless answer back. X-Chat-Id names the chat; if
     it is another than before, the former chat was deleted.
     """
@@ -23,8 +25,7 @@ def chat_stream() -> ResponseReturnValue:
     visitor = current_visitor()
     if visitor is None:
         return "", 204
-    last_id = request.headers.get("Last-Event-ID", "")
-    after = int(last_id) if re.fullmatch("[0-9]{1,18}", last_id) else None
+    after = last_revision(visitor.chat_id)
     if request.args.get("once"):
         changes: Iterator[Message | None] = iter(
             services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
@@ -38,10 +39,30 @@ def chat_stream() -> ResponseReturnValue:
     return response
 
 
+def last_revision(chat_id: str) -> int | None:
+    """The revision after which the page wants changes, by its `Last-Event-ID`; None without one.
+
+    The revision counts in the store's present epoch only, and only up to the latest one: the store
+    may be another one, or a backup. Then the page gets the chat's last messages once more.
+    """
+    last_id = request.headers.get("Last-Event-ID", "")
+    match = LAST_ID.fullmatch(last_id)
+    if match is None:
+        return None
+    store = services().store
+    revision = int(match["revision"])
+    is_ours = match["epoch"] in (None, store.epochs.current())  # None: a page of before the update
+    if is_ours and revision <= store.messages.revision():
+        return revision
+    latest = store.messages.latest(chat_id, None, HISTORY)
+    return min((message.revision for message in latest), default=1) - 1
+
+
 def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
     """Messages as Server-Sent Events, None as a heartbeat."""
     template, texts = current_app.jinja_env.get_template("messages.html"), chat_texts()
     store = services().store
+    epoch = store.epochs.current()
 
     def event(message: Message | None) -> str:
         if message is None:
@@ -51,6 +72,6 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
             before = store.messages.latest(message.chat_id, message.id, HISTORY)
         html = template.render(messages=message_rows([*before, message], texts)[-1:], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
-        return f"id: {message.revision}\n{data}\n"
+        return f"id: {epoch}.{message.revision}\n{data}\n"
 
     return (event(message) for message in changes)

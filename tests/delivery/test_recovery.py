@@ -13,6 +13,7 @@ from fake_portal import (
     NOW,
     OTHER_LINE,
     READ,
+    USER,
     FakePortal,
     answer,
     chat_id,
@@ -75,15 +76,21 @@ def look_to_the_end(look: Recovery) -> RecoveryResult:
     ("message", "missed"),
     [
         (said(10), True),
-        (said(10, "5"), False),  # ours, or confirmed by us
+        (said(10, "5"), True),  # confirmed by us, and our store lacks it since its restore
+        (said(10, "5", author_id=USER), False),  # the visitor's own, whatever the portal says
         (said(10, from_connector=True), False),  # a visitor is a portal user too
         (said(10, hidden=True), False),  # whispers and notices
         (said(10, author_id=0), False),
         (said(10, author_id=0, classes="bx-messenger-content-item-ol-output"), True),
     ],
 )
-def test_which_messages_an_event_should_have_brought(message: HistoryMessage, missed: bool) -> None:
-    assert was_missed(message) is missed
+def test_which_messages_an_event_should_have_brought(
+    store: Store, message: HistoryMessage, missed: bool
+) -> None:
+    know_dialogs(store, 1)
+    chat = store.chats.find(chat_id(0))
+    assert chat is not None
+    assert was_missed(message, chat) is missed
 
 
 def test_what_is_known_is_not_recovered_and_what_the_portal_hides_neither(
@@ -220,15 +227,21 @@ def test_a_dialog_with_a_full_page_of_news_is_read_one_page_further(
     assert len(bitrix.made("dialog")) == 1
 
 
-def test_of_a_dialog_of_years_the_newest_eleven_pages_are_read(
-    store: Store, bitrix: FakePortal, worker: Worker
+def test_of_a_dialog_of_years_only_the_newest_pages_are_read_and_the_log_says_so(
+    store: Store,
+    bitrix: FakePortal,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr("delivery.recovery.PAGES_A_DIALOG", 10)
     know_dialogs(store, 1)
     bitrix.histories[6000] = numbered(1, 2000)
 
     run_each(worker, (0, 20), steps=40)
 
     assert recovered(store) == texts(1451, 2000)
+    assert caplog.text.count("dialog 6000: older messages are not recovered") == 1
 
 
 def test_every_call_of_a_look_is_counted(store: Store, bitrix: FakePortal) -> None:

@@ -1,0 +1,185 @@
+"""A store that was restored from a backup: nothing is sent twice, nothing is lost, nothing mixed."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fake_portal import (
+    DAY,
+    DIALOG,
+    NO_REPLY,
+    NOW,
+    FakePortal,
+    answer,
+    chat_id,
+    install,
+    make_worker,
+    run,
+    run_each,
+    said,
+    states,
+    write,
+)
+
+from delivery.worker import Worker
+from storage import Store
+from store.records import Message
+
+
+@pytest.fixture(autouse=True)
+def plain_ids() -> None:
+    """Here our ids at the portal are as the product makes them."""
+
+
+def restored(store: Store, tmp_path: Path, backup: Path) -> Store:
+    """Another process on the backup, in the place of the store."""
+    store.close()
+    for name in ("chats.db", "chats.db-wal", "chats.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(backup, tmp_path / "chats.db")
+    return Store("sqlite:///chats.db", tmp_path, 1)
+
+
+def taken_over(store: Store, bitrix: FakePortal, second: float) -> Worker:
+    """A new process, which begins to work in this second."""
+    worker = make_worker(store, bitrix)
+    worker.begin(NOW + second)
+    return worker
+
+
+def backed_up(store: Store, tmp_path: Path) -> Path:
+    store.close()  # moves all that was written into the file
+    return Path(shutil.copy(tmp_path / "chats.db", tmp_path / "backup.db"))
+
+
+def own_messages(store: Store) -> list[Message]:
+    messages = store.messages.latest(chat_id(1), None, 1000)
+    return [message for message in messages if message.author == "visitor"]
+
+
+def test_no_id_at_the_portal_comes_twice(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    run(worker, NOW)
+    backup = backed_up(store, tmp_path)
+    write(store, "after the backup")
+    [lost] = own_messages(store)
+
+    with closing(restored(store, tmp_path, backup)) as later:
+        write(later, "after the restore")
+        [new] = own_messages(later)
+
+    assert new.id == lost.id  # the store counts on from the backup
+    assert new.wire_id != lost.wire_id
+
+
+def test_a_lookup_does_not_take_a_message_of_before_the_restore_for_a_new_one(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    write(store, "hello")
+    run(worker, NOW)
+    backup = backed_up(store, tmp_path)
+    write(store, "lost by the restore")
+    old = own_messages(store)[-1]
+
+    with closing(restored(store, tmp_path, backup)) as later:
+        worker = make_worker(later, bitrix)
+        run(worker, NOW + 1)
+        write(later, "new")
+        bitrix.says["send"] = [NO_REPLY]
+        bitrix.histories[DIALOG] = [said(10, old.wire_id, from_connector=True)]
+        run_each(worker, range(2, 90))
+
+        assert bitrix.sent[-2:] == [["new"], ["new"]]
+        assert states(later) == ["delivered"] * 2
+
+
+def test_what_was_queued_in_the_backup_is_looked_for_before_it_is_sent(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    write(store, "hello")
+    run(worker, NOW)
+    for text in ("arrived", "not arrived"):
+        write(store, text)
+    arrived = own_messages(store)[1]
+    backup = backed_up(store, tmp_path)
+    bitrix.histories[DIALOG] = [said(10, arrived.wire_id, from_connector=True)]
+
+    with closing(restored(store, tmp_path, backup)) as later:
+        run_each(taken_over(later, bitrix, 600), range(600, 640))
+
+        assert bitrix.sent == [["hello"], ["not arrived"]]
+        assert states(later) == ["delivered"] * 3
+
+
+def test_after_a_short_restart_nothing_is_looked_for(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    write(store, "hello")
+    run(worker, NOW)
+    write(store, "queued")
+    epoch = store.epochs.current()
+
+    run(taken_over(store, bitrix, 50), NOW + 50)
+
+    assert bitrix.sent == [["hello"], ["queued"]]
+    assert store.epochs.current() == epoch
+
+
+def test_a_store_that_is_replaced_while_we_work_is_noticed(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    write(store, "hello")
+    run(worker, NOW)
+    write(store, "arrived")
+    [_, arrived] = own_messages(store)
+    backup = backed_up(store, tmp_path)
+    run_each(worker, range(1, 30))
+    epoch = store.epochs.current()
+    bitrix.histories[DIALOG] = [said(10, arrived.wire_id, from_connector=True)]
+    before = list(bitrix.sent)
+
+    restored(store, tmp_path, backup).close()
+    run_each(worker, range(30, 60))
+
+    assert bitrix.sent == before
+    assert states(store) == ["delivered"] * 2
+    assert store.epochs.current() != epoch
+
+
+def test_after_a_restore_no_number_is_given_again(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    write(store, "hello")
+    run(worker, NOW)
+    before = store.messages.revision()
+
+    taken_over(store, bitrix, DAY)
+    write(store, "later")
+
+    first, second = own_messages(store)
+    assert second.id >= first.id + 1_000_000
+    assert second.revision >= before + 1_000_000
+
+
+def test_answers_that_were_given_and_confirmed_after_the_backup_come_back(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    install(store)
+    write(store, "hello")
+    run(worker, NOW)
+    backup = backed_up(store, tmp_path)
+    answer(store, 11)
+    run(worker, NOW + 1)
+    confirmation = bitrix.made("confirm")[0].items[0]["message"]["id"][0]
+
+    bitrix.histories[DIALOG] = [
+        said(10, own_messages(store)[0].wire_id, from_connector=True),
+        said(11, confirmation, text="hello"),
+    ]
+    with closing(restored(store, tmp_path, backup)) as later:
+        run_each(taken_over(later, bitrix, 5 * DAY), (5 * DAY, 5 * DAY + 5), steps=5)
+
+        texts = [message.text for message in later.messages.latest(chat_id(1), None, 50)]
+        assert texts == ["hello", "hello"]
