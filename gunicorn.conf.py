@@ -38,12 +38,15 @@ logconfig_dict = {
 }
 
 stop = threading.Event()
+jobs: list[threading.Thread] = []
+JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a call of a minute
 
 
 def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
     work = worker.wsgi.extensions["sitechat"].work
-    threading.Thread(target=work, args=(stop,), name="delivery", daemon=True).start()
+    jobs.append(threading.Thread(target=work, args=(stop,), name="delivery", daemon=True))
+    jobs[0].start()
     threading.Thread(target=watch, args=(worker,), daemon=True).start()
 
 
@@ -55,4 +58,8 @@ def watch(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
+    """Close the store last: then all that was written is in its file, without a log beside it."""
     stop.set()
+    for job in jobs:
+        job.join(JOBS_SECONDS)
+    worker.wsgi.extensions["sitechat"].store.close()

@@ -1,5 +1,6 @@
 """The parts of one running application, and its background jobs."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -24,6 +25,7 @@ from store.database import StoreUnavailable
 log = logging.getLogger(__name__)
 
 NOTE_SECONDS = 2.0  # between two writes of the refusal counts
+SETTLE_SECONDS = 1.0  # between two looks whether the store is quiet
 ABANDONED_SECONDS = 86_400.0  # a file that is older and has no message was left by a crash
 
 
@@ -86,10 +88,23 @@ class Services:
             "refusals": self.note_refusals,
             "rendering": self.render_again,
             "files": self.sweep_files,
+            "settling": self.settle_store,
         }
-        for name, job in jobs.items():
-            threading.Thread(target=job, args=(stop,), name=name, daemon=True).start()
+        threads = [
+            threading.Thread(target=job, args=(stop,), name=name, daemon=True)
+            for name, job in jobs.items()
+        ]
+        for thread in threads:
+            thread.start()
         self.worker.run(stop)
+        for thread in threads:
+            thread.join()
+
+    def settle_store(self, stop: threading.Event) -> None:
+        """Bring the files of the store into a state that can be copied, whenever it is quiet."""
+        while not stop.wait(SETTLE_SECONDS):
+            with contextlib.suppress(StoreUnavailable):  # the other jobs say so
+                self.store.database.settle()
 
     def render_again(self, stop: threading.Event) -> None:
         """Render messages again whose HTML was made by an earlier renderer."""

@@ -70,7 +70,8 @@ class Worker:
         `replaced`: the store was replaced by another while we worked.
         """
         up_at = min(now, self._store.notes.up_at.get() or now)
-        if replaced or now - up_at > RESTORED_SECONDS:
+        is_backup = not self._store.epochs.current()
+        if replaced or is_backup or now - up_at > RESTORED_SECONDS:
             log.info("the store may have been restored: queued messages are looked for first")
             self._store.epochs.begin(up_at, RESTORED)
         self._signals.begin(up_at)

@@ -3,7 +3,9 @@
 A chat that a customer began before they logged in becomes a part of the customer's chat.
 """
 
-from store.database import Connection, Group, transaction
+import contextlib
+
+from store.database import Connection, Group, StoreUnavailable, transaction
 from store.records import Chat, Dialog
 from store.rows import chat_of, know_dialog, next_revision
 
@@ -42,13 +44,19 @@ class ChatTables(Group):
 
     # -- deletion
 
-    @transaction
-    def delete(self, db: Connection, chat_id: str, now: float) -> list[str]:
+    def delete(self, chat_id: str, now: float) -> list[str]:
         """Remove a chat with its parts, messages and deliveries for good; returns the chats' ids.
 
         Only the ids stay, digests of random tokens: by them we turn away what the portal still
         sends for a deleted chat.
         """
+        parts = self._delete(chat_id, now)
+        with contextlib.suppress(StoreUnavailable):  # the chat is deleted; its traces go later
+            self._database.settle(at_once=True)
+        return parts
+
+    @transaction
+    def _delete(self, db: Connection, chat_id: str, now: float) -> list[str]:
         owned = db.execute("select id from chats where owner = ?", (chat_id,)).fetchall()
         parts = [chat_id, *(row["id"] for row in owned)]
         for part in parts:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
@@ -76,6 +77,20 @@ class Database(Protocol):
 
     def skip_ids(self, db: Connection, count: int) -> None:
         """Leave out the next `count` ids of every table that numbers its rows."""
+        ...
+
+    def back_up(self, target: Path) -> None:
+        """Write the whole store, as it is at one moment, into the new file `target`.
+
+        Its epoch is empty: whoever works with it later knows that it is a copy.
+        """
+        ...
+
+    def settle(self, at_once: bool = False) -> None:
+        """Called every second: bring the files into a state in which they can be copied.
+
+        `at_once`: also while others write, because something was deleted for good.
+        """
         ...
 
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]: ...

@@ -13,6 +13,7 @@ SKIPPED_NUMBERS = 1_000_000  # more than any store wrote between a backup and it
 
 class EpochTables(Group):
     def current(self) -> str:
+        """The present epoch; "" in a backup, until somebody works with it."""
         row = self._database.row("select value from meta where key = 'epoch'")
         return str(row["value"]) if row else ""
 

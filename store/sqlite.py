@@ -1,29 +1,31 @@
 """SQLite: one file for all processes of one machine, in WAL with synchronous=FULL.
 
 What a transaction has committed is on the disk. Has connections, transactions, locks and hints;
-knows no table.
+knows no table but `generations`.
 """
 
 import contextlib
 import fcntl
-import logging
 import os
-import secrets
-import socket
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+import gevent  # type: ignore[import-untyped]
 
 from store.database import Connection, Hints, Lock, LockHeld, Row, StoreUnavailable
+from store.datagrams import Datagrams
+from store.log import ONE_PAGE_BYTES, StoreDamaged, begin_log, log_bytes, move_log, prove
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
+State = tuple[int, int, int, int]
 
+LOG_BYTES = 4 << 20  # a longer log is moved into the file even while others write
 PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
-FOLDER_LIMIT = 64  # bytes of its path; the path of a socket in it may have 103 (macOS)
-DESCRIPTORS = Path("/proc/self/fd")  # on Linux each open folder has a short path in here
 
 
 class FileLock:
@@ -46,6 +48,11 @@ class SQLite:
         # Two connections, so that a thread that waits for the write lock holds up no reader.
         self._writer = _Connection()
         self._reader = _Connection()
+        self._mover = _Connection()  # moves the log into the file
+        self._proved: int | None = None  # the file that was proved, by its inode
+        self._refused: tuple[State, StoreDamaged] | None = None  # what was found damaged
+        self._log_bytes = 0
+        self._must_move = False
         self._hints: Datagrams | None = None
 
     @property
@@ -57,7 +64,10 @@ class SQLite:
             pass
 
     def close(self) -> None:
-        for connection in (self._writer, self._reader):
+        with contextlib.suppress(StoreUnavailable):
+            if log_bytes(self.path) > ONE_PAGE_BYTES:
+                self._move_log()
+        for connection in (self._writer, self._reader, self._mover):
             with connection.lock:
                 connection.close()
 
@@ -71,18 +81,37 @@ class SQLite:
         # not open an existing file: closing it would release all SQLite locks of our process.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self._prove()
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
             _patiently(lambda: db.execute("pragma journal_mode = wal"))
             db.execute("pragma synchronous = full")
             db.execute("pragma foreign_keys = on")
+            db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
+            db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
             _migrate(db, self._migrations)
+            if log_bytes(self.path) == 0:
+                _patiently(lambda: begin_log(db, self.path))
         except BaseException:
             db.close()
             raise
         connection.db, connection.inode = db, _inode(self.path)
         return db
+
+    def _prove(self) -> None:
+        """Raise StoreDamaged for a file that must not be used; each file is proved once."""
+        if self._proved == _inode(self.path):
+            return
+        state = _state(self.path)
+        if self._refused is not None and self._refused[0] == state:
+            raise self._refused[1]
+        try:
+            _patiently(lambda: prove(self.path))
+        except StoreDamaged as error:
+            self._refused = state, error
+            raise
+        self._proved, self._refused = _inode(self.path), None
 
     @contextmanager
     def _errors(self, connection: "_Connection") -> Iterator[None]:
@@ -103,7 +132,7 @@ class SQLite:
 
     def _close_idle(self) -> None:
         """Close the connections that nobody uses: the file stays read-only until all are closed."""
-        for connection in (self._writer, self._reader):
+        for connection in (self._writer, self._reader, self._mover):
             if connection.lock.acquire(blocking=False):
                 connection.close()
                 connection.lock.release()
@@ -125,6 +154,30 @@ class SQLite:
 
     def skip_ids(self, db: Connection, count: int) -> None:
         db.execute("update sqlite_sequence set seq = seq + ?", (count,))
+
+    def settle(self, at_once: bool = False) -> None:
+        size, former = log_bytes(self.path), self._log_bytes
+        self._log_bytes = size
+        self._must_move = self._must_move or at_once
+        is_quiet = size == former
+        if size <= ONE_PAGE_BYTES or not (is_quiet or self._must_move or size > LOG_BYTES):
+            return
+        # In a thread of its own: a slow disk must not hold up the other greenlets.
+        if gevent.get_hub().threadpool.apply(self._move_log):
+            self._must_move = False
+
+    def _move_log(self) -> bool:
+        with self._errors(self._mover):
+            db = self._connect(self._mover)
+            return move_log(db, self.path)
+
+    def back_up(self, target: Path) -> None:
+        with self._errors(self._mover):
+            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            self._connect(self._mover).execute("vacuum into ?", (str(target),))
+            with contextlib.closing(sqlite3.connect(target)) as copy:
+                copy.execute("update meta set value = '' where key = 'epoch'")
+                copy.commit()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -181,65 +234,6 @@ class SQLite:
         self._hints = None
 
 
-class Datagrams:
-    """Hints as datagrams: each process has a socket of its own in the store's folder."""
-
-    def __init__(self, folder: Path, on_close: Callable[[], None]) -> None:
-        self._on_close = on_close
-        self._opened = contextlib.ExitStack()
-        # Not named by the process id: in a container a restarted process often has the same id.
-        self._path = Path(os.path.relpath(folder)) / f"live-{secrets.token_hex(8)}.sock"
-        # Two sockets: while one greenlet waits for a datagram, no other may use that socket.
-        self._receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sender.setblocking(False)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
-                self._path = self._shortened(folder) / self._path.name
-            self._receiver.bind(str(self._path))
-        except OSError as error:
-            log.warning("answers appear up to 1 s later: no socket at %s: %s", self._path, error)
-
-    def _shortened(self, folder: Path) -> Path:
-        """A short path to the folder, however long its own is; OSError where there is none."""
-        if not DESCRIPTORS.is_dir():
-            raise OSError("the folder's path is too long")
-        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._opened.callback(os.close, number)
-        return DESCRIPTORS / str(number)
-
-    def wait(self, seconds: float) -> None:
-        """Return at the next hint, or after `seconds`; hints that wait together count as one."""
-        try:
-            self._receiver.settimeout(seconds)
-            self._receiver.recv(1)
-            self._receiver.settimeout(0)
-            while True:
-                self._receiver.recv(1)
-        except OSError:  # no hint came, or no further one waits
-            return
-
-    def send(self) -> None:
-        """Send a hint to every process, this one included."""
-        for path in self._path.parent.glob("live-*.sock"):
-            try:
-                self._sender.sendto(b"!", str(path))
-            except ConnectionRefusedError:  # the socket's process has died
-                with contextlib.suppress(OSError):  # the folder may not be writable now
-                    path.unlink(missing_ok=True)
-            except OSError:
-                continue  # the socket's buffer is full: its process has hints to read
-
-    def close(self) -> None:
-        self._on_close()
-        self._receiver.close()
-        self._sender.close()
-        with contextlib.suppress(OSError):  # the folder may not be writable now
-            self._path.unlink(missing_ok=True)
-        self._opened.close()
-
-
 class _Connection:
     """A connection that may have to be opened again, and the lock of the thread that uses it."""
 
@@ -262,7 +256,13 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _patiently(execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+def _state(path: Path) -> State:
+    """What changes when an administrator puts another file or another log in its place."""
+    file = path.stat()
+    return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
+
+
+def _patiently(execute: Callable[[], T]) -> T:
     """Repeat while another process locks the file; SQLite's own wait would stop all greenlets."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:

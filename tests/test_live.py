@@ -17,7 +17,7 @@ import requests
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from stage import HOST, Stage, Visitor, free_port, wait_until
 
-from store.sqlite import Datagrams
+from store.datagrams import Datagrams
 
 SOON_SECONDS = 5.0  # on a slow machine; `make bench` measures how soon
 ABSENCE_MINUTES = 30

@@ -14,8 +14,8 @@ from stage import path_of, wait_until
 from live import Live
 from storage import Store
 from store.database import Hints, StoreUnavailable
+from store.datagrams import Datagrams
 from store.records import Chat, Limits, Message, VisitorMessage
-from store.sqlite import Datagrams
 
 NOW = 1_790_000_000.0
 LIMITS = Limits("an address", 10_000, 10_000)

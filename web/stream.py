@@ -11,7 +11,7 @@ from web.asking import services
 from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
 from web.visitor import check_origin, current_visitor
 
-LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{1,40})\.)?(?P<revision>[0-9]{1,18})")
+LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{0,40})\.)?(?P<revision>[0-9]{1,18})")
 
 
 def chat_stream() -> ResponseReturnValue:

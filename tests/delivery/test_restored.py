@@ -1,4 +1,4 @@
-"""A store that was restored from a backup: nothing is sent twice, nothing is lost, nothing mixed."""
+"""A store that was restored from a backup: nothing is sent twice, lost or mixed up."""
 
 import shutil
 from contextlib import closing

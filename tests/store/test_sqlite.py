@@ -28,7 +28,7 @@ from store_parts import (
 
 from storage import Store
 from store.database import StoreUnavailable
-from store.sqlite import Datagrams
+from store.datagrams import Datagrams
 
 
 def mode(path: Path) -> int:

@@ -1,0 +1,77 @@
+"""Hints between the processes of one machine, as datagrams: "read the store now"."""
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FOLDER_LIMIT = 64  # bytes of its path; the path of a socket in it may have 103 (macOS)
+DESCRIPTORS = Path("/proc/self/fd")  # on Linux each open folder has a short path in here
+
+
+class Datagrams:
+    """Hints as datagrams: each process has a socket of its own in the store's folder."""
+
+    def __init__(self, folder: Path, on_close: Callable[[], None]) -> None:
+        self._on_close = on_close
+        self._opened = contextlib.ExitStack()
+        # Not named by the process id: in a container a restarted process often has the same id.
+        self._path = Path(os.path.relpath(folder)) / f"live-{secrets.token_hex(8)}.sock"
+        # Two sockets: while one greenlet waits for a datagram, no other may use that socket.
+        self._receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
+                self._path = self._shortened(folder) / self._path.name
+            self._receiver.bind(str(self._path))
+        except OSError as error:
+            log.warning("answers appear up to 1 s later: no socket at %s: %s", self._path, error)
+
+    def _shortened(self, folder: Path) -> Path:
+        """A short path to the folder, however long its own is; OSError where there is none."""
+        if not DESCRIPTORS.is_dir():
+            raise OSError("the folder's path is too long")
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._opened.callback(os.close, number)
+        return DESCRIPTORS / str(number)
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next hint, or after `seconds`; hints that wait together count as one."""
+        try:
+            self._receiver.settimeout(seconds)
+            self._receiver.recv(1)
+            self._receiver.settimeout(0)
+            while True:
+                self._receiver.recv(1)
+        except OSError:  # no hint came, or no further one waits
+            return
+
+    def send(self) -> None:
+        """Send a hint to every process, this one included."""
+        try:
+            paths = list(self._path.parent.glob("live-*.sock"))
+        except OSError:
+            return  # no descriptor is left: what was written is written, and is read a second later
+        for path in paths:
+            try:
+                self._sender.sendto(b"!", str(path))
+            except ConnectionRefusedError:  # the socket's process has died
+                with contextlib.suppress(OSError):  # the folder may not be writable now
+                    path.unlink(missing_ok=True)
+            except OSError:
+                continue  # the socket's buffer is full: its process has hints to read
+
+    def close(self) -> None:
+        self._on_close()
+        self._receiver.close()
+        self._sender.close()
+        with contextlib.suppress(OSError):  # the folder may not be writable now
+            self._path.unlink(missing_ok=True)
+        self._opened.close()

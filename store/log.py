@@ -1,0 +1,126 @@
+"""The write-ahead log of an SQLite file: proved to belong to it, and moved into it in time.
+
+SQLite reads whatever log lies beside a file, even that of another copy of the file. So the file
+has a generation, and each log begins with a new one that names the former: a log belongs to the
+file in which the former generation is the present one. The file has the log's own generation
+where a crash stopped the move; then the file cannot hold later messages than the log.
+"""
+
+import secrets
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from store.database import StoreUnavailable
+
+PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
+STEPS = 10_000  # of SQLite's machine, between two looks at the clock
+ONE_PAGE_BYTES = 32 + 24 + 4096  # a log in which only the generation was written
+
+
+class StoreDamaged(StoreUnavailable):
+    """The file must not be used: a person has to decide what to do with it."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    current: str
+    previous: str
+    revision: int  # of the latest change of any message
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def log_bytes(path: Path) -> int:
+    try:
+        return log_of(path).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def prove(path: Path) -> None:
+    """Raise StoreDamaged if the file is damaged, or if the log beside it is that of another.
+
+    Writes nothing, so that whatever is found can still be mended.
+    """
+    try:
+        _prove(path)
+    except sqlite3.OperationalError:
+        raise  # locked, say, or no rights
+    except sqlite3.DatabaseError as error:
+        raise StoreDamaged(f"{path.name} is damaged ({error}): put a backup in its place") from None
+
+
+def _prove(path: Path) -> None:
+    if path.stat().st_size == 0 and log_bytes(path):  # SQLite would remove the log
+        raise _different_times(path)
+    address = f"file:{quote(str(path))}"
+    with closing(sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)) as db:
+        db.execute("begin")  # while we read, nobody can move the log into the file
+        with_log = _generation(db)
+        if log_bytes(path) > ONE_PAGE_BYTES:
+            with closing(sqlite3.connect(f"{address}?immutable=1", uri=True)) as file:
+                if not _belong_together(_generation(file), with_log):
+                    raise _different_times(path)
+        until = time.monotonic() + PROOF_SECONDS
+        db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+        try:
+            [first] = db.execute("pragma quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return
+        if first != "ok":
+            raise sqlite3.DatabaseError(first)
+
+
+def _different_times(path: Path) -> StoreDamaged:
+    return StoreDamaged(
+        f"{path.name} and {log_of(path).name} are of different times: put back both as they were"
+        f" together, or only {path.name}, without the other files of that name"
+    )
+
+
+def _belong_together(in_file: Generation | None, with_log: Generation | None) -> bool:
+    """Whether the log was written after this file; None: a file of an earlier release."""
+    if in_file is None or with_log is None:
+        return with_log is None or not with_log.previous
+    if in_file.current == with_log.current:
+        return in_file.revision <= with_log.revision
+    return in_file.current == with_log.previous
+
+
+def _generation(db: sqlite3.Connection) -> Generation | None:
+    try:
+        row = db.execute(
+            "select current, previous, value from generations, meta where key = 'revision'"
+        ).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return None
+    return Generation(row[0], row[1], int(row[2])) if row else None
+
+
+def begin_log(db: sqlite3.Connection, path: Path) -> None:
+    """Begin a new generation with an empty log; with any other log nothing happens."""
+    db.execute("begin immediate")
+    if log_bytes(path) == 0:
+        db.execute(
+            "update generations set previous = current, current = ?",
+            (secrets.token_hex(8),),
+        )
+    db.execute("commit")
+
+
+def move_log(db: sqlite3.Connection, path: Path) -> bool:
+    """Move the log into the file and empty it; False if somebody reads or writes just now."""
+    busy, _, _ = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+    if not busy:
+        begin_log(db, path)
+    return not busy

@@ -1,0 +1,321 @@
+"""The file and its write-ahead log: copied at any moment, put back wrongly, damaged, cleaned."""
+
+import random
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from store_parts import CHAT, NOW, OTHER, RENDERER, answer, history, write
+
+from storage import Store
+from store.database import StoreUnavailable
+from store.log import ONE_PAGE_BYTES
+from store.schema import MIGRATIONS
+
+SECRET = "a text that must not stay"
+NAMES = ("chats.db", "chats.db-wal")
+
+
+@pytest.fixture
+def folder(store: Store, tmp_path: Path) -> Path:
+    return tmp_path / "chats"
+
+
+def copied(folder: Path, name: str, *names: str) -> Path:
+    """A copy of some files as they are now, as after a crash or by `cp` while the store is used."""
+    target = folder.parent / name / "chats"
+    target.mkdir(parents=True, exist_ok=True)
+    for file in names or NAMES:
+        shutil.copy(folder / file, target / file)
+    return target
+
+
+def opened(folder: Path) -> Store:
+    return Store("sqlite:///chats/chats.db", folder.parent, RENDERER)
+
+
+def texts(folder: Path) -> list[str]:
+    with closing(opened(folder)) as store:
+        return history(store)
+
+
+def settle(store: Store) -> None:
+    """What happens within two seconds without a write."""
+    store.database.settle()
+    store.database.settle()
+
+
+# -- copies
+
+
+def test_when_it_is_quiet_the_file_alone_holds_everything(store: Store, folder: Path) -> None:
+    write(store, "hello")
+
+    settle(store)
+
+    assert texts(copied(folder, "copy", "chats.db")) == ["hello"]
+    assert (folder / "chats.db-wal").stat().st_size <= ONE_PAGE_BYTES
+
+
+def test_a_quiet_store_is_not_written(store: Store, folder: Path) -> None:
+    write(store, "hello")
+    settle(store)
+    before = [(folder / name).stat().st_mtime_ns for name in NAMES]
+
+    for _ in range(3):
+        settle(store)
+
+    assert [(folder / name).stat().st_mtime_ns for name in NAMES] == before
+
+
+def test_a_long_log_is_moved_even_while_others_write(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.sqlite.LOG_BYTES", 100_000)
+    for _ in range(30):
+        write(store, "hello" * 200)
+        store.database.settle()
+
+    assert (folder / "chats.db-wal").stat().st_size < 130_000
+
+
+def test_after_a_clean_stop_no_log_is_left(store: Store, second: Store, folder: Path) -> None:
+    write(store, "hello")
+    write(second, "hello too")
+
+    store.close()
+    second.close()
+
+    assert not (folder / "chats.db-wal").exists()
+    assert texts(copied(folder, "copy", "chats.db")) == ["hello", "hello too"]
+
+
+def test_a_crash_at_any_moment_loses_nothing(store: Store, folder: Path) -> None:
+    written: list[str] = []
+    for number in range(12):
+        written.append(f"{number}")
+        write(store, written[-1])
+        if number % 4 == 1:
+            store.database.settle(at_once=True)
+        assert texts(copied(folder, f"crash {number}")) == written
+
+
+def test_a_crash_while_the_log_is_moved_loses_nothing(store: Store, folder: Path) -> None:
+    write(store, "hello")
+    with closing(sqlite3.connect(folder / "chats.db")) as db:
+        db.execute("pragma wal_checkpoint(passive)")  # moved, and not yet emptied
+
+        assert texts(copied(folder, "crash")) == ["hello"]
+
+
+def test_copies_under_writes_are_whole_or_refused(store: Store, folder: Path) -> None:
+    stop = threading.Event()
+
+    def write_on() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            write(store, f"{number} " + "x" * random.randint(0, 9_000))
+            if number % 20 == 0:
+                store.database.settle(at_once=True)
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    outcomes = []
+    for number in range(15):
+        names = random.sample(NAMES, 2)
+        try:
+            found = texts(copied(folder, f"copy {number}", *names))
+        except StoreUnavailable as error:
+            outcomes.append(str(error))
+        else:
+            numbers = [int(text.partition(" ")[0]) for text in found]
+            assert numbers == list(range(1, len(numbers) + 1))
+            outcomes.append("whole")
+    stop.set()
+    writer.join()
+
+    assert "whole" in outcomes
+    for outcome in outcomes:
+        assert outcome == "whole" or "chats.db" in outcome
+
+
+def test_a_backup_is_whole_private_and_knows_that_it_is_a_copy(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    write(store, "hello")
+    backup = tmp_path / "backup.db"
+
+    store.database.back_up(backup)
+    write(store, "later")
+
+    assert backup.stat().st_mode & 0o777 == 0o600
+    target = tmp_path / "restored" / "chats"
+    target.mkdir(parents=True)
+    shutil.copy(backup, target / "chats.db")
+    with closing(opened(target)) as copy:
+        assert history(copy) == ["hello"]
+        assert copy.epochs.current() == ""
+    assert store.epochs.current() != ""
+
+
+def test_a_backup_replaces_no_file(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "backup.db").write_text("another")
+
+    with pytest.raises(StoreUnavailable):
+        store.database.back_up(tmp_path / "backup.db")
+
+    assert (tmp_path / "backup.db").read_text() == "another"
+
+
+# -- put back wrongly
+
+
+@pytest.fixture
+def mixtures(store: Store, folder: Path) -> dict[str, Path]:
+    """A file and a log of two different times, put together."""
+    write(store, "first")
+    settle(store)
+    early = copied(folder, "early")
+    write(store, "second")
+    early_with_log = copied(folder, "early with log")
+    write(store, "on the same log")
+    settle(store)
+    write(store, "third")
+    late = copied(folder, "late")
+
+    def mixed(name: str, file: Path, log: Path) -> Path:
+        target = folder.parent / name / "chats"
+        target.mkdir(parents=True)
+        shutil.copy(file / "chats.db", target / "chats.db")
+        shutil.copy(log / "chats.db-wal", target / "chats.db-wal")
+        return target
+
+    return {
+        "an old file beside a new log": mixed("a", early, late),
+        "a new file beside an old log": mixed("b", late, early_with_log),
+        "an empty file beside a log": mixed("c", empty(folder), late),
+    }
+
+
+def empty(folder: Path) -> Path:
+    target = folder.parent / "empty"
+    target.mkdir()
+    (target / "chats.db").touch()
+    return target
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "an old file beside a new log",
+        "a new file beside an old log",
+        "an empty file beside a log",
+    ],
+)
+def test_a_mixture_is_refused_with_a_sentence_and_stays_as_it_was(
+    mixtures: dict[str, Path], name: str
+) -> None:
+    folder = mixtures[name]
+    before = [(folder / file).read_bytes() for file in NAMES]
+
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"chats\.db and chats\.db-wal are of different"):
+            texts(folder)
+
+    assert [(folder / file).read_bytes() for file in NAMES] == before
+
+
+def test_a_mixture_is_mended_by_taking_the_log_away(mixtures: dict[str, Path]) -> None:
+    folder = mixtures["an old file beside a new log"]
+    with closing(opened(folder)) as store:
+        with pytest.raises(StoreUnavailable):
+            history(store)
+
+        for name in ("chats.db-wal", "chats.db-shm"):
+            (folder / name).unlink(missing_ok=True)
+
+        assert history(store) == ["first"]
+
+
+def test_a_damaged_file_is_refused_and_stays_as_it_was(store: Store, folder: Path) -> None:
+    for _ in range(20):
+        write(store, "hello" * 400)
+    store.close()
+    file = folder / "chats.db"
+    damaged = bytearray(file.read_bytes())
+    for page in range(8, len(damaged) // 4096):
+        damaged[page * 4096 : page * 4096 + 200] = b"\xff" * 200
+    file.write_bytes(damaged)
+
+    with pytest.raises(StoreUnavailable, match=r"chats\.db is damaged .*: put a backup"):
+        texts(folder)
+
+    assert file.read_bytes() == damaged
+
+
+def test_a_file_of_an_earlier_release_that_crashed_is_taken_with_its_log(tmp_path: Path) -> None:
+    folder = tmp_path / "chats"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "chats.db", isolation_level=None)) as db:
+        db.execute("pragma journal_mode = wal")
+        for script in MIGRATIONS[:8]:
+            for statement in script.split(";"):
+                db.execute(statement)
+        db.execute("pragma user_version = 8")
+        db.execute("insert into meta values ('secret_key', 'a key')")
+        copy = copied(folder, "crash")
+    with closing(opened(copy)) as store:
+        assert store.portal.secret_key() == "a key"
+
+
+# -- what was deleted
+
+
+def traces(folder: Path) -> int:
+    return sum(file.read_bytes().count(SECRET.encode()) for file in folder.iterdir())
+
+
+def fill(store: Store) -> None:
+    for number in range(30):
+        write(store, f"{number} {SECRET} " * 20)
+        write(store, "another's", chat=OTHER)
+    store.messages.add_from_operators([answer(text=SECRET, text_html=SECRET)], NOW)
+
+
+def test_of_a_deleted_chat_no_trace_stays(store: Store, folder: Path) -> None:
+    fill(store)
+    assert traces(folder) > 0
+
+    store.chats.delete(CHAT, NOW)
+
+    assert traces(folder) == 0
+    assert len(history(store, OTHER)) == 30
+
+
+def test_what_cannot_be_cleaned_at_once_is_cleaned_a_second_later(
+    store: Store, second: Store, folder: Path
+) -> None:
+    fill(store)
+    with closing(sqlite3.connect(folder / "chats.db")) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from messages").fetchone()
+        store.chats.delete(CHAT, NOW)
+        assert traces(folder) > 0
+        write(store, "others write on", chat=OTHER)
+
+    store.database.settle()
+
+    assert traces(folder) == 0
+
+
+def test_of_a_deleted_answer_no_trace_stays(store: Store, folder: Path) -> None:
+    store.messages.add_from_operators([answer(text=SECRET, text_html=SECRET)], NOW)
+
+    store.messages.take_back(answer(text=""), NOW)
+    settle(store)
+
+    assert traces(folder) == 0
