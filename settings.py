@@ -177,6 +177,8 @@ class RecoverySettings(Section):
 class LimitsSettings(Section):
     visitor_per_minute: PositiveInt = 300  # messages
     address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
+    address_chats_per_minute: PositiveInt = 300  # new conversations from one address
+    address_waiting: PositiveInt = 2_000  # messages of one address that wait for delivery
     installs_per_minute: PositiveInt = 60  # installs and connects from one address
     failed_proofs_per_minute: PositiveInt = 30  # unknown tokens, from all addresses together
     visits_per_minute: PositiveInt = 6  # visits of /install that register us, from all addresses

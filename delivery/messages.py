@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 
-from delivery.batch import MESSAGES_A_CALL, Batches
+from delivery.batch import ALONE_UP_TO, LONG_BACKLOG, MESSAGES_A_CALL, Batches
 from delivery.circuits import Scope
 from delivery.context import Context
 from delivery.dispatch import failed, sendable
@@ -30,7 +30,7 @@ class Messages:
         context = self._context
         if context.health.circuits.is_open(Scope("message"), now):
             return [], False
-        run = self._batches.run_length(now, context.store.queue.waiting())
+        run = self._batches.run_length(now, context.store.queue.waiting(LONG_BACKLOG + 1))
         waiting = context.store.queue.due_messages(now, MESSAGES_A_CALL, run)
         return sendable(context, in_turn(waiting), self._line_of, now)
 
@@ -47,7 +47,7 @@ class Messages:
         same_line = [delivery for delivery in ready if self._line_of(delivery) == line]
         if not same_line:  # the line was disconnected just now
             return
-        batch = self._batches.fitting(same_line, context.store.queue.waiting())
+        batch = self._batches.fitting(same_line, context.store.queue.waiting(ALONE_UP_TO + 1))
         batch = context.store.queue.claim(batch, line, context.clock.now())
         if batch:
             self._call(batch, line)

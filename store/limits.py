@@ -1,7 +1,9 @@
 """Counts the requests of each asker within a minute, and those turned away, by reason."""
 
 from store.database import Connection, Group, transaction
-from store.records import Refusals, TooMany
+from store.records import Limits, Refusals, TooMany
+
+FULL_SECONDS = 10  # until an address with too many waiting messages may try again
 
 
 class LimitTables(Group):
@@ -30,6 +32,21 @@ class LimitTables(Group):
     def refusals(self) -> list[Refusals]:
         rows = self._database.rows("select reason, count, last_at from refusals order by reason")
         return [Refusals(row["reason"], row["count"], row["last_at"]) for row in rows]
+
+
+def count_message(db: Connection, limits: Limits, now: float, begins_chat: bool = False) -> None:
+    """Count one more message of an address in the caller's transaction; raises TooMany."""
+    count_hit(db, limits.address, limits.address_per_minute, now)
+    if begins_chat and limits.chats_per_minute is not None:
+        count_hit(db, f"chats {limits.address}", limits.chats_per_minute, now)
+    if limits.waiting is not None:
+        waiting = db.execute(
+            "select count(*) as n from (select 1 from deliveries"
+            " where address = ? and kind = 'message' limit ?)",
+            (limits.address, limits.waiting),
+        ).fetchone()["n"]
+        if waiting >= limits.waiting:
+            raise TooMany(FULL_SECONDS)
 
 
 def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:

@@ -8,9 +8,10 @@ event of a message and the event of its edit may come in any order.
 from dataclasses import replace
 
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
-from store.limits import count_hit
+from store.limits import count_hit, count_message
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import know_dialog, message_of, new_nonce, next_revision, stored_files
+from store.turns import enqueue
 
 
 class MessageTables(Group):
@@ -106,8 +107,9 @@ class MessageTables(Group):
         stored = _find_by_client_id(db, chat, message.client_id)
         if stored is not None:
             return message_of(stored)
+        known = db.execute("select * from chats where id = ?", (chat.id,)).fetchone()
         count_hit(db, chat.id, limits.visitor_per_minute, now)
-        count_hit(db, limits.address, limits.address_per_minute, now)
+        count_message(db, limits, now, begins_chat=known is None)
         _touch_visitors_chat(db, chat, now)
         files = (message.file,) if message.file else ()
         row = db.execute(
@@ -122,10 +124,8 @@ class MessageTables(Group):
         ).fetchone()  # fmt: skip
         for file in files:
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))
-        db.execute(
-            "insert into deliveries (message_id, chat_id, kind, due) values (?, ?, 'message', ?)",
-            (row["id"], chat.id, now),
-        )
+        is_new = known is None or known["portal_chat_id"] is None
+        enqueue(db, row["id"], chat.id, limits.address, is_new, now)
         return message_of(row)
 
     # -- operators' messages

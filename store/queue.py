@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 from store.database import Connection, Group, Row, transaction
-from store.limits import count_hit
+from store.limits import count_hit, count_message
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
+from store.turns import enqueue, note_served, renew_head, set_back
 
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
+NEWEST_OF = 4  # of so many chats, one is that of the newest message
 DELIVERY = "select d.* from deliveries d"
+HEADS = "select chat_id from deliveries where place is not null"
 
 
 class QueueTables(Group):
@@ -20,14 +23,15 @@ class QueueTables(Group):
         return self._deliveries(rows)
 
     def due_messages(self, now: float, chats: int, run: int = 1) -> list[Delivery]:
-        """Messages that may be sent now, of at most `chats` chats: longest without a turn first.
+        """Messages that may be sent now, of at most `chats` chats, in the order of their places.
 
         Of each chat at most `run` messages, beginning with its oldest unfinished one. If that one
-        is not due or is in doubt, its whole chat waits; other chats do not.
+        is not due or is in doubt, its whole chat waits; other chats do not. Every fourth chat is
+        the one that began to wait last: who writes while a long backlog is sent is heard soon.
         """
         return [
             delivery
-            for chat_id in self._heads(now, chats, "queued")
+            for chat_id in self._next_chats(now, chats)
             for delivery in self._run_of(chat_id, run, "queued")
         ]
 
@@ -35,23 +39,23 @@ class QueueTables(Group):
         """Messages in doubt that are due, of at most `chats` chats, each chat's oldest first."""
         return [
             delivery
-            for chat_id in self._heads(now, chats, "in doubt")
+            for chat_id in self._heads("in doubt", now, chats, "due")
             for delivery in self._run_of(chat_id, RUN_LIMIT, "in doubt")
         ]
 
-    def _heads(self, now: float, limit: int, state: DeliveryState) -> list[str]:
-        """Chats whose oldest unfinished message is due and in this state.
+    def _next_chats(self, now: float, limit: int) -> list[str]:
+        in_turn = self._heads("queued", now, limit, "place")
+        if len(in_turn) < limit:
+            return in_turn  # no others wait
+        newest = self._heads("queued", now, limit // NEWEST_OF, "id desc")
+        for place, chat_id in enumerate(newest, start=1):
+            in_turn.insert(place * NEWEST_OF - 1, chat_id)
+        return list(dict.fromkeys(in_turn))[:limit]
 
-        For messages to send, the chat whose last turn is longest ago comes first; for messages in
-        doubt, the chat that is due for longest, so that a message which stays in doubt holds up
-        no other chat.
-        """
+    def _heads(self, state: DeliveryState, now: float, limit: int, order: str) -> list[str]:
+        """Chats whose oldest unfinished message is in this state and due."""
         rows = self._database.rows(
-            "select d.chat_id from deliveries d join chats c on c.id = d.chat_id where d.id in"
-            " (select min(id) from deliveries where kind = 'message' group by chat_id)"
-            " and d.due <= ? and d.state = ?"
-            " order by case when d.state = 'queued' then c.turn else d.due end, d.id limit ?",
-            now, state, limit,
+            f"{HEADS} and state = ? and due <= ? order by {order}, id limit ?", state, now, limit
         )  # fmt: skip
         return [row["chat_id"] for row in rows]
 
@@ -87,22 +91,25 @@ class QueueTables(Group):
         Returns those that were claimed. The others were deleted with their chat, or another
         process has claimed them. Each chat keeps the line of its first call.
         """
-        turn = db.execute("select coalesce(max(turn), 0) + 1 as next from chats").fetchone()["next"]
-        claimed = []
+        claimed, places = [], []
         for delivery in deliveries:
-            changed = db.execute(
+            row = db.execute(
                 "update deliveries set state = 'sending', called_at = ?, line = ?, error = null"
-                " where id = ? and state = 'queued'",
+                " where id = ? and state = 'queued' returning place, set_back",
                 (now, line, delivery.id),
-            )
-            if changed.rowcount:
+            ).fetchone()
+            if row is not None:
                 db.execute(
-                    "update chats set line = coalesce(line, ?), turn = ? where id = ?",
-                    (line, turn, delivery.chat.id),
+                    "update chats set line = coalesce(line, ?) where id = ?",
+                    (line, delivery.chat.id),
                 )
                 claimed.append(
                     replace(delivery, state="sending", line=line, called_at=now, error=None)
                 )
+                if row["place"] is not None and not row["set_back"]:
+                    places.append(row["place"])
+        if places:
+            note_served(db, places)
         return claimed
 
     @transaction
@@ -127,6 +134,8 @@ class QueueTables(Group):
                 self._finish(db, outcome)
             else:
                 in_doubt = outcome.state == "in doubt"
+                if not in_doubt and delivery.state != "queued":  # it was in a call
+                    set_back(db, delivery.id)
                 call_ended_at = now if outcome.attempted else None  # None: no call, as noted before
                 db.execute(
                     "update deliveries set state = ?, due = ?, error = ?,"
@@ -141,6 +150,8 @@ class QueueTables(Group):
     def _finish(self, db: Connection, outcome: Outcome) -> None:
         delivery = outcome.delivery
         ended = db.execute("delete from deliveries where id = ?", (delivery.id,)).rowcount
+        if ended and delivery.kind == "message":
+            renew_head(db, delivery.chat.id)
         if not ended and outcome.state == "failed":
             return  # noted late: another process has finished this delivery since
         # A failed delivery makes its message "refused", a word that open pages know.
@@ -186,11 +197,8 @@ class QueueTables(Group):
         if row is None or row["state"] != "refused":
             return message_of(row) if row else None
         count_hit(db, row["chat_id"], limits.visitor_per_minute, now)
-        count_hit(db, limits.address, limits.address_per_minute, now)
-        db.execute(
-            "insert into deliveries (message_id, chat_id, kind, due) values (?, ?, 'message', ?)",
-            (message_id, row["chat_id"], now),
-        )
+        count_message(db, limits, now)
+        enqueue(db, message_id, row["chat_id"], limits.address, is_new=False, now=now)
         row = db.execute(
             "update messages set state = 'stored', error = null, revision = ? where id = ?"
             " returning *",
@@ -203,7 +211,9 @@ class QueueTables(Group):
         row = self._database.row("select 1 from deliveries where state = 'in doubt' limit 1")
         return row is not None
 
-    def waiting(self) -> int:
-        """How many deliveries of either kind are in the queue, in any state."""
-        row = self._database.row("select count(*) as n from deliveries")
+    def waiting(self, most: int = 1_000_000_000) -> int:
+        """How many deliveries of either kind are in the queue, in any state; `most` at most."""
+        row = self._database.row(
+            "select count(*) as n from (select 1 from deliveries limit ?)", most
+        )
         return int(row["n"]) if row else 0

@@ -36,7 +36,6 @@ class Chat:
     consent_at: float | None = None
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
     owner: str | None = None  # the id of the customer's chat that it is a part of
-    turn: int = 0  # the number of the last call with its messages; the chat with the lowest is next
 
 
 @dataclass(frozen=True)
@@ -170,11 +169,13 @@ class OperatorMessage:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many messages a minute one visitor and one address may send."""
+    """What one visitor and one address may send; None: without a limit."""
 
     address: str  # a digest of the IP address
-    visitor_per_minute: int
-    address_per_minute: int
+    visitor_per_minute: int  # messages
+    address_per_minute: int  # messages
+    chats_per_minute: int | None = None  # new ones of the address
+    waiting: int | None = None  # messages of the address that wait for delivery
 
 
 @dataclass(frozen=True)

@@ -129,4 +129,25 @@ MIGRATIONS = [
     create table generations (current text not null, previous text not null);
     insert into generations values ('', '');
     """,
+    # Only the oldest unfinished message of a chat has a place in the queue (store/turns.py).
+    """
+    alter table deliveries add column address text not null default '';
+    alter table deliveries add column of_new_chat integer not null default 0;
+    alter table deliveries add column place integer;
+    alter table deliveries add column set_back integer not null default 0;
+    update deliveries set place = 1 where kind = 'message' and id in
+        (select min(id) from deliveries where kind = 'message' group by chat_id);
+    create index deliveries_by_place on deliveries (state, place) where place is not null;
+    create index deliveries_by_due on deliveries (state, due) where place is not null;
+    create index deliveries_by_age on deliveries (state) where place is not null;
+    create index deliveries_of_address on deliveries (address) where kind = 'message';
+    create table senders (
+        address text not null, of_new_chat integer not null, place integer not null,
+        primary key (address, of_new_chat)
+    );
+    create index senders_by_place on senders (place);
+    insert into meta values ('served', '0');
+    drop index chats_by_turn;
+    alter table chats drop column turn;
+    """,
 ]

@@ -1,12 +1,13 @@
 """A visitor's message: stored, and queued for Bitrix24, before we answer."""
 
 import time
+from dataclasses import replace
 
 from flask.typing import ResponseReturnValue
 
 from portal.forms import Form, number_of
 from store.records import Chat, Limits, Message
-from web.asking import Problem, address, services
+from web.asking import Problem, address, known_address, services
 from web.page import back_to_page, wants_page
 from web.submission import read_submission
 from web.visitor import current_visitor
@@ -47,5 +48,11 @@ def accepted(chat: Chat, stored: Message, form: Form) -> ResponseReturnValue:
 
 
 def limits() -> Limits:
+    """What the visitor who asks may send. An address that names nobody has no limits of its own."""
     limit = services().settings.limits
-    return Limits(address(), limit.visitor_per_minute, limit.address_per_minute)
+    common = Limits(address(), limit.visitor_per_minute, limit.address_per_minute)
+    if known_address() is None:
+        return common
+    return replace(
+        common, chats_per_minute=limit.address_chats_per_minute, waiting=limit.address_waiting
+    )

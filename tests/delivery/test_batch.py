@@ -136,10 +136,10 @@ def test_calls_grow_little_by_little_once_a_slow_portal_is_quick_again(
 def test_short_messages_fill_a_call_to_its_number_and_long_ones_to_its_size(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:
-    for chat in range(60):
-        write(store, "x" * 22_000 if chat >= 30 else "hello", chat)
-
-    run_each(worker, range(8), steps=1)
+    write_to_all(store, "hello", range(30))
+    run_each(worker, range(2), steps=1)
+    write_to_all(store, "x" * 22_000, range(30, 60))
+    run_each(worker, range(2, 8), steps=1)
 
     assert bitrix.sizes[:2] == [10, 20]
     assert bitrix.sizes[2] == 20, "of 22,000 bytes and about 2,000 around them"

@@ -99,9 +99,7 @@ def test_the_line_of_the_chat_that_waits_longest_comes_first(
     run(worker, NOW + 1)
     bitrix.calls.clear()
 
-    write_to_all(store, "second", (1, 2))
+    write_to_all(store, "second", (1, 1, 2, 2))
     run(worker, NOW + 2)
-    write_to_all(store, "third", (2, 1))
-    run(worker, NOW + 3)
 
     assert bitrix.lines == [LINE, OTHER_LINE] * 2
