@@ -14,6 +14,15 @@ DELIVERY = "select d.* from deliveries d"
 HEADS = "select chat_id from deliveries where place is not null"
 
 
+def heads(order: str) -> str:
+    """The query for chats whose oldest unfinished message is in a state and due, in this order.
+
+    `+due` keeps the database from reading all that is due: the index of the order gives the first.
+    """
+    due = "due" if order == "due" else "+due"
+    return f"{HEADS} and state = ? and {due} <= ? order by {order}, id limit ?"
+
+
 class QueueTables(Group):
     def due_confirmations(self, now: float, limit: int) -> list[Delivery]:
         rows = self._database.rows(
@@ -54,9 +63,7 @@ class QueueTables(Group):
 
     def _heads(self, state: DeliveryState, now: float, limit: int, order: str) -> list[str]:
         """Chats whose oldest unfinished message is in this state and due."""
-        rows = self._database.rows(
-            f"{HEADS} and state = ? and due <= ? order by {order}, id limit ?", state, now, limit
-        )  # fmt: skip
+        rows = self._database.rows(heads(order), state, now, limit)
         return [row["chat_id"] for row in rows]
 
     def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Delivery]:
