@@ -10,6 +10,7 @@ from pathlib import Path
 from store.chats import ChatTables
 from store.database import Database
 from store.limits import LimitTables
+from store.logins import LoginTables
 from store.messages import MessageTables
 from store.notes import Notes
 from store.portal import PortalTables
@@ -28,6 +29,7 @@ class Store:
         self.messages = MessageTables(self.database, renderer)
         self.queue = QueueTables(self.database)
         self.limits = LimitTables(self.database)
+        self.logins = LoginTables(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

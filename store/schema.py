@@ -121,4 +121,9 @@ MIGRATIONS = [
         select id, deleted_at from deleted_chats order by rowid;
     drop table deleted_chats;
     """,
+    """
+    create table heirs (id text primary key, heir text not null);
+    create table ended_logins (login text primary key, ended_at real not null);
+    create index ended_logins_by_age on ended_logins (ended_at);
+    """,
 ]
