@@ -11,6 +11,7 @@ from store.records import Chat, Dialog
 from store.rows import chat_of, know_dialog, next_revision
 
 SITE_LENGTH = 36  # letters of a chat's id that stand for the site, "chat" included
+SPELLINGS_READ = 50  # chats
 FAR_HEIRS = 16  # the longest way from heir to heir that is not shortened
 HEIRS_AT_ONCE = 1000  # in one read, which takes up to 10 ms
 
@@ -67,6 +68,18 @@ class ChatTables(Group):
         _give_heir(db, chat_id, owner)
         for part in parts:
             _send_again(db, part["id"])
+
+    def spellings(self, email: str) -> set[str]:
+        """How visitors gave this e-mail, itself in lower case, in the first SPELLINGS_READ chats.
+
+        Anybody may write under anybody's e-mail, in any spelling, so there may be very many.
+        """
+        rows = self._database.rows(
+            "select email from chats where lower(email) = ? and email <> ''"
+            " order by created_at limit ?",
+            email, SPELLINGS_READ,
+        )  # fmt: skip
+        return {row["email"] for row in rows}
 
     # -- the chat in which a visitor goes on
 

@@ -125,5 +125,6 @@ MIGRATIONS = [
     create table heirs (id text primary key, heir text not null);
     create table ended_logins (login text primary key, ended_at real not null);
     create index ended_logins_by_age on ended_logins (ended_at);
+    create index chats_by_email on chats (lower(email), created_at) where email <> '';
     """,
 ]

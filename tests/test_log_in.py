@@ -210,6 +210,22 @@ def test_a_conversation_under_an_older_spelling_goes_on(
     assert "a new one" in history(phone, older)
 
 
+def test_a_site_that_signs_the_normal_form_from_now_on_loses_no_conversation(
+    app: Flask, store: Store, email: str
+) -> None:
+    older, client = older_token(store, email), app.test_client()
+    ask(client, older, type="send_message", message="before the update", email=email)
+    stranger = app.test_client()  # who only says that this is their e-mail
+    ask(stranger, type="send_message", message="a stranger's", email=email.upper())
+
+    token = token_of(client, email.lower())
+
+    assert "before the update" in history(client, token)
+    assert "before the update" in history(client, older)
+    assert "a stranger's" not in history(client, token)
+    assert "a stranger's" in history(stranger, "")
+
+
 def test_a_log_in_beside_the_older_token_is_the_same_customers(
     app: Flask, store: Store, email: str
 ) -> None:

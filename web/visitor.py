@@ -122,7 +122,7 @@ def identify(form: Form) -> ResponseReturnValue:
     email = check_signature(form, site)
     bearer = identity.Bearer(identity.customer(key, site, email), secrets.token_hex(16))
     visitor = visitor_of(bearer)
-    join_older_spelling(visitor, site, text_of(form, "email", "").strip())
+    join_older_spellings(visitor, site, email, text_of(form, "email", "").strip())
     former = current_visitor()
     is_known = former is not None and identity.is_customer(former.bearer.visitor)
     another = former and is_known and former.chat_id != visitor.chat_id
@@ -162,14 +162,18 @@ def check_signature(form: Form, site: str) -> str:
     return email
 
 
-def join_older_spelling(visitor: Visitor, site: str, given: str) -> None:
-    """Earlier releases took each spelling of an e-mail for a customer of its own: make them one."""
-    older = identity.customer(str(current_app.secret_key), site, given)
-    if older == visitor.bearer.visitor:
-        return
-    former = visitor_of(identity.Bearer(older, ""))
-    if former.chat_id != visitor.chat_id:
-        services().store.chats.join(former.chat_id, visitor.chat_id)
+def join_older_spellings(visitor: Visitor, site: str, email: str, given: str) -> None:
+    """Make the chats one that this customer has under other spellings of the e-mail.
+
+    Earlier releases took each spelling for a customer of its own. A chat proves that the site has
+    signed the spelling: its id is made of it with our key. `given` is signed now, and its tokens of
+    earlier releases lead to this chat from now on.
+    """
+    store, key = services().store, str(current_app.secret_key)
+    for spelling in {given, *store.chats.spellings(email)} - {email}:
+        older = visitor_of(identity.Bearer(identity.customer(key, site, spelling), ""))
+        if (older.chat or spelling == given) and older.chat_id != visitor.chat_id:
+            store.chats.join(older.chat_id, visitor.chat_id)
 
 
 def forget(form: Form) -> ResponseReturnValue:
