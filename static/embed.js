@@ -118,7 +118,7 @@ class EmbeddedVisitor extends Visitor {
   /** Makes the visitor the customer for whom the site signs. Returns false, and changes nothing, if that fails. */
   async #identify({email, signature, until}) {
     try {
-      const fields = {type: "identify", email, signature, ...(until && {until})}
+      const fields = {type: "identify", email, signature, ...(until != null && {until})}
       const {token, goes_on: goesOn, customer} = await untilReached(() => this.#api.ask(fields))
       const anonymous = this.customer ? [] : this.drawers()
       this.customer = customer

@@ -22,6 +22,7 @@ OWN, SHOP, BLOG = "https://chat.example", "https://shop.example", "https://blog.
 SECRET = "a secret that only the shop's server knows"
 ANN = "ann@example.com"
 DAY = 86_400
+START = time.time()
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +336,36 @@ def test_log_outs_end_what_an_earlier_release_gave(app: Flask, store: Store, ema
 
     for token in (older, renewed):
         assert history(app.test_client(), token) == ""
+
+
+def test_log_outs_end_the_cookies_of_an_earlier_release(
+    app: Flask, store: Store, email: str
+) -> None:
+    """Each by itself, also after it was renewed; other browsers' stay."""
+    name = identity.customer(store.portal.secret_key(), SHOP, email)
+    older = [older_cookie(app, name, minutes) for minutes in (10, 100)]
+    thief = older_cookie(app, name, 100)
+    write(older[0], "", "private")
+    assert "Set-Cookie" in ask(older[1], type="chat_history").headers
+    assert "private" in history(older[1], "")
+
+    ask(older[1], type="forget")
+
+    assert history(thief, "") == ""
+    assert "private" in history(older[0], "")
+
+
+def older_cookie(app: Flask, name: str, minutes: int) -> FlaskClient:
+    """A browser in which an earlier release kept the customer, so many minutes ago."""
+    client = app.test_client()
+    with app.test_request_context("/", base_url=OWN, headers={"X-Chat-Site": SHOP}):
+        app.preprocess_request()
+        signer = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
+        cookie_name = app.session_interface.get_cookie_name(app)
+    begun = START - minutes * 60
+    cookie = signer.dumps({"visitor": name, "renewed": begun, "_permanent": True})
+    client.set_cookie(cookie_name, cookie, domain="chat.example")
+    return client
 
 
 def test_a_log_out_of_nobody_is_not_kept(app: Flask, store: Store) -> None:

@@ -67,7 +67,8 @@ def bearer_of(key: str, site: str, token: str, days: int) -> Bearer | None:
 def bearer(visitor: str, login: str, credential: str) -> Bearer:
     """The bearer of a token or cookie. Earlier releases put no log-in into those of customers.
 
-    Such a one is a log-in of its own, which all that is renewed from it names.
+    Such a one is a log-in of its own, which all that is renewed from it names; `credential` is
+    what tells it from others.
     """
     if not is_customer(visitor):
         return Bearer(visitor, "")

@@ -108,8 +108,7 @@ def cookie_bearer() -> identity.Bearer | None:
     name = session.get("visitor")
     if not isinstance(name, str):
         return None
-    cookie = request.cookies.get(current_app.session_interface.get_cookie_name(current_app), "")
-    return identity.bearer(name, session.get("login", ""), cookie)
+    return identity.bearer(name, session.get("login", ""), f"{name} {session.get('renewed')}")
 
 
 def identify(form: Form) -> ResponseReturnValue:
@@ -224,10 +223,10 @@ def renew(reader: Visitor | None) -> None:
     """Renew cookie and token, which end `session_days` after the last visit."""
     if reader and reader.chat and "X-Chat-Token" in request.headers:
         g.token = identity.issue(str(current_app.secret_key), visitors_site(), reader.bearer)
-    age = time.time() - session.get("renewed", 0)
-    if "visitor" in session and not 0 <= age < RENEW_SECONDS:
+    bearer, age = cookie_bearer(), time.time() - session.get("renewed", 0)
+    if bearer and not 0 <= age < RENEW_SECONDS:
         session["renewed"] = time.time()
-        if (bearer := cookie_bearer()) and bearer.login:
+        if bearer.login:
             session["login"] = bearer.login
 
 
