@@ -11,6 +11,7 @@ from store.chats import ChatTables
 from store.database import Database
 from store.epochs import EpochTables
 from store.limits import LimitTables
+from store.logins import LoginTables
 from store.messages import MessageTables
 from store.notes import Notes
 from store.portal import PortalTables
@@ -30,6 +31,7 @@ class Store:
         self.queue = QueueTables(self.database)
         self.limits = LimitTables(self.database)
         self.epochs = EpochTables(self.database)
+        self.logins = LoginTables(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

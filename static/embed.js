@@ -54,7 +54,7 @@ class EmbeddedVisitor extends Visitor {
   /** Finds out who the visitor is and shows their history, which on our own page the server has done. */
   async arrive() {
     const {reset, seen, token, who} = this.page
-    if (reset) await this.#forget()
+    if (reset) await this.#forget(reset)
     else if (token) this.token = token
     if (who?.signature && (await this.#identify(who))) this.tell({event: "identify", detail: {email: who.email}})
     this.#introduce()
@@ -69,6 +69,7 @@ class EmbeddedVisitor extends Visitor {
     const signature = page.who?.signature
     const isAnother = !this.#signature && visitorIn(page.token) !== visitorIn(this.token)
     if (page.reset && !before.reset) {
+      if (page.reset === 1 && this.token) this.tell({keep: {reset: this.token}}) // the page knows no token to end
       this.#clearDrawers()
       this.#leave() // `arrive` tells the server of the log-out when the frame has loaded again
     } else if (signature && signature !== before.who?.signature) {
@@ -115,9 +116,9 @@ class EmbeddedVisitor extends Visitor {
   }
 
   /** Makes the visitor the customer for whom the site signs. Returns false, and changes nothing, if that fails. */
-  async #identify({email, signature}) {
+  async #identify({email, signature, until}) {
     try {
-      const fields = {type: "identify", email, signature}
+      const fields = {type: "identify", email, signature, ...(until != null && {until})}
       const {token, goes_on: goesOn, customer} = await untilReached(() => this.#api.ask(fields))
       const anonymous = this.customer ? [] : this.drawers()
       this.customer = customer
@@ -132,10 +133,15 @@ class EmbeddedVisitor extends Visitor {
     }
   }
 
-  /** After a log-out: removes the cookie, and all that this browser keeps of the visitor. */
-  async #forget() {
+  /**
+   * After a log-out: removes the cookie, and all that this browser keeps of the visitor. `reset` is the token whose
+   * log-in the server ends, or 1 if there is none.
+   */
+  async #forget(reset) {
     this.#clearDrawers()
+    if (reset !== 1) this.token = reset
     await untilReached(() => this.#api.ask({type: "forget"}))
+    this.dropToken()
     this.tell({keep: {reset: 0}})
   }
 

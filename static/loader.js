@@ -126,10 +126,12 @@
     off: (event, listener) => removeEventListener("sitechat:" + event, listener),
     reset() {
       state.who = 0
-      if (memory.kept.token || memory.blocked) {
-        memory.keep({token: 0, at: 0, reset: 1})
+      let {token, reset} = memory.kept
+      reset = token || reset || 1 // the server ends the log-in of this token as soon as it can be told
+      if (token || memory.blocked) {
+        memory.keep({token: 0, at: 0, reset})
         load()
-      } else memory.kept = {reset: 1}
+      } else memory.kept = {reset}
       panel?.tell()
     },
   }
@@ -155,7 +157,7 @@
     draw()
     memory.read()
     queue.forEach(call)
-    if (memory.kept.at > Date.now() - RECENT_MS) setTimeout(load, LOOK_AFTER_MS)
+    if (memory.kept.reset || memory.kept.at > Date.now() - RECENT_MS) setTimeout(load, LOOK_AFTER_MS)
   }
 
   if (document.body) begin()

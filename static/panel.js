@@ -23,6 +23,8 @@ export class Panel {
     const {small, state} = launcher
     this.#screen = new FullScreen(() => state.open && small.matches, launcher.api.close)
     small.addEventListener("change", () => this.#screen.update())
+    // A page that comes back as it was left has not heard what other tabs did, such as a log-out.
+    addEventListener("pageshow", ({persisted}) => persisted && this.tell())
     setInterval(() => this.#revive(), REVIVE_MS * (1 + Math.random()))
   }
 
@@ -105,14 +107,14 @@ export class Panel {
 
   /** Loads the frame again if it sends nothing: the server may have been down. */
   #revive() {
-    const {state, view} = this.#launcher
+    const {memory, state, view} = this.#launcher
     if (view.alive) return
     if (!this.#port) {
       this.#waitedOnce = !this.#waitedOnce
       if (this.#waitedOnce) return
     }
     this.#port = this.#frame = null
-    if (state.open) this.load()
+    if (state.open || memory.read().reset) this.load() // after a log-out the frame tells the server
   }
 }
 

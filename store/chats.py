@@ -1,13 +1,20 @@
 """Chats, each of one visitor on one site: their parts, their dialogs at the portal, deletion.
 
-A chat that a customer began before they logged in becomes a part of the customer's chat.
+A chat that a customer began before they logged in becomes a part of the customer's chat. A chat
+that has ended for its visitor has an heir: the chat in which that visitor goes on.
 """
 
 import contextlib
+import secrets
 
 from store.database import Connection, Group, StoreUnavailable, transaction
 from store.records import Chat, Dialog
 from store.rows import chat_of, know_dialog, next_revision
+
+SITE_LENGTH = 36  # letters of a chat's id that stand for the site, "chat" included
+SPELLINGS_READ = 50  # chats
+FAR_HEIRS = 16  # the longest way from heir to heir that is not shortened
+HEIRS_AT_ONCE = 1000  # in one read, which takes up to 10 ms
 
 
 class ChatTables(Group):
@@ -28,19 +35,95 @@ class ChatTables(Group):
         return chat_of(row) if row else None
 
     @transaction
-    def make_part(self, db: Connection, chat_id: str, owner: str) -> None:
-        """Make a chat that a customer began before they logged in a part of their chat `owner`."""
-        db.execute(
+    def make_part(self, db: Connection, chat_id: str, owner: str) -> bool:
+        """Make a chat that a customer began before they logged in a part of their chat `owner`.
+
+        Whoever still asks for the chat itself is no customer, and goes on in a new chat. Returns
+        False, and changes nothing, if `owner` was deleted.
+        """
+        if db.execute("select 1 from deletions where id = ?", (owner,)).fetchone():
+            return False
+        made = db.execute(
             "update chats set owner = :owner where id = :chat and owner is null"
-            " and not exists (select 1 from chats where owner = :chat)"
-            " and not exists (select 1 from deletions where id = :owner)",
+            " and not exists (select 1 from chats where owner = :chat)",
             {"owner": owner, "chat": chat_id},
-        )
-        # With new revisions the streams of both chats send these messages again.
-        for row in db.execute("select id from messages where chat_id = ?", (chat_id,)).fetchall():
-            db.execute(
-                "update messages set revision = ? where id = ?", (next_revision(db), row["id"])
-            )
+        ).rowcount
+        if made:
+            _give_heir(db, chat_id, _new_id(chat_id))
+            _send_again(db, chat_id)
+        return True
+
+    @transaction
+    def join(self, db: Connection, chat_id: str, owner: str) -> None:
+        """Make a customer's chat, and all its parts, parts of the same customer's chat `owner`.
+
+        Whoever still asks for the chat itself is that customer, and goes on in `owner`.
+        """
+        over = "select 1 from deletions where id in (:owner, :chat)"
+        if db.execute(over, {"owner": owner, "chat": chat_id}).fetchone():
+            return  # deleted during this request; the customer's next log-in finds what is left
+        parts = db.execute(
+            "update chats set owner = :owner where id = :chat or owner = :chat returning id",
+            {"owner": owner, "chat": chat_id},
+        ).fetchall()
+        _give_heir(db, chat_id, owner)
+        for part in parts:
+            _send_again(db, part["id"])
+
+    def spellings(self, email: str) -> set[str]:
+        """How visitors gave this e-mail, itself in lower case, in the first SPELLINGS_READ chats.
+
+        Anybody may write under anybody's e-mail, in any spelling, so there may be very many.
+        """
+        rows = self._database.rows(
+            "select email from chats where lower(email) = ? and email <> ''"
+            " order by created_at limit ?",
+            email, SPELLINGS_READ,
+        )  # fmt: skip
+        return {row["email"] for row in rows}
+
+    # -- the chat in which a visitor goes on
+
+    def latest_heir(self, chat_id: str) -> str:
+        """The chat in which the visitor of this chat goes on: itself, unless it has an heir.
+
+        A way over more than FAR_HEIRS is shortened, so the work does not grow with the number of
+        chats that the visitor has deleted.
+        """
+        row = self._database.row(
+            "with recursive way (id, length) as (select :chat, 0 union all"
+            " select h.heir, w.length + 1 from way w join heirs h on h.id = w.id"
+            " where w.length < :most) select id, length from way order by length desc limit 1",
+            chat=chat_id, most=HEIRS_AT_ONCE,
+        )  # fmt: skip
+        if row is None or row["length"] == 0:
+            return chat_id
+        if row["length"] > FAR_HEIRS:
+            self._shorten(chat_id, row["id"])
+        return str(row["id"]) if row["length"] < HEIRS_AT_ONCE else self.latest_heir(chat_id)
+
+    @transaction
+    def _shorten(self, db: Connection, chat_id: str, heir: str) -> None:
+        db.execute("update heirs set heir = ? where id = ?", (heir, chat_id))
+
+    @transaction
+    def give_heir(self, db: Connection, chat_id: str, heir: str) -> None:
+        """Note in which chat the visitor of a chat that is over goes on, unless it is known."""
+        _give_heir(db, chat_id, heir)
+
+    def over_without_heir(self, chat_ids: list[str]) -> set[str]:
+        """Those of some hundred chats that are over without an heir: earlier releases ended them.
+
+        They gave no heirs: the name of the visitor's next chat is made of the name before.
+        """
+        places = ", ".join("?" * len(chat_ids))
+        rows = self._database.rows(
+            f"select id from (select id from deletions where id in ({places}) union"  # noqa: S608
+            f" select id from chats where owner is not null and id in ({places}))"
+            " where id not in (select id from heirs)",
+            *chat_ids, *chat_ids,
+        )  # fmt: skip
+        return {row["id"] for row in rows}
 
     # -- deletion
 
@@ -48,7 +131,8 @@ class ChatTables(Group):
         """Remove a chat with its parts, messages and deliveries for good; returns the chats' ids.
 
         Only the ids stay, digests of random tokens: by them we turn away what the portal still
-        sends for a deleted chat.
+        sends for a deleted chat. In the same moment the chat gets an heir, one for all tabs and
+        devices of the visitor; two deletions of one chat at once count as one.
         """
         parts = self._delete(chat_id, now)
         with contextlib.suppress(StoreUnavailable):  # the chat is deleted; its traces go later
@@ -62,10 +146,12 @@ class ChatTables(Group):
         for part in parts:
             db.execute("delete from chats where id = ?", (part,))  # and, by cascade, all it has
             db.execute("delete from hits where who = ?", (part,))
-            db.execute(
+            is_first = db.execute(
                 "insert into deletions (id, deleted_at) values (?, ?) on conflict (id) do nothing",
                 (part, now),
-            )
+            ).rowcount
+            if is_first and part == chat_id:  # the visitor of a part goes on elsewhere already
+                _give_heir(db, part, _new_id(part))
         return parts
 
     def was_deleted(self, chat_id: str) -> bool:
@@ -152,3 +238,22 @@ class ChatTables(Group):
             "update dialogs set checked_im_id = ? where portal_chat_id = ?",
             (im_message_id, dialog.portal_chat_id),
         )
+
+
+def _new_id(chat_id: str) -> str:
+    """A random id on the same site, for the chat that follows after this one."""
+    return chat_id[:SITE_LENGTH] + secrets.token_hex(16)
+
+
+def _give_heir(db: Connection, chat_id: str, heir: str) -> None:
+    """Give a chat its heir; the first one stays."""
+    db.execute(
+        "insert into heirs values (?, ?) on conflict (id) do nothing",
+        (chat_id, heir),
+    )
+
+
+def _send_again(db: Connection, chat_id: str) -> None:
+    """Give a chat's messages new revisions, so that streams of old and new owner send them."""
+    for row in db.execute("select id from messages where chat_id = ?", (chat_id,)).fetchall():
+        db.execute("update messages set revision = ? where id = ?", (next_revision(db), row["id"]))

@@ -122,7 +122,7 @@ MIGRATIONS = [
     drop table deleted_chats;
     """,
     # The portal knows a message by `id-nonce`; one of an earlier release by its `id` alone. The
-    # generations tie the file to its write-ahead log (store/wal.py).
+    # generations tie the file to its write-ahead log (store/log.py).
     """
     alter table messages add column nonce text not null default '';
     insert into meta values ('epoch', lower(hex(randomblob(8))));
@@ -149,5 +149,11 @@ MIGRATIONS = [
     insert into meta values ('served', '0');
     drop index chats_by_turn;
     alter table chats drop column turn;
+    """,
+    """
+    create table heirs (id text primary key, heir text not null);
+    create table ended_logins (login text primary key, ended_at real not null);
+    create index ended_logins_by_age on ended_logins (ended_at);
+    create index chats_by_email on chats (lower(email), created_at) where email <> '';
     """,
 ]

@@ -268,7 +268,7 @@ def test_one_customers_chat_never_becomes_anothers(
     annas, _ = identified(client, "anna@example.com")
     write(client, SHOP, annas, "Anna's")
     ask(client, SHOP, annas, type="delete_conversation")
-    write(client, SHOP, annas, "Anna's again")  # by the token's successor
+    write(client, SHOP, annas, "Anna's again")
 
     boriss, _ = identified(client, "boris@example.com", annas)
 
@@ -302,7 +302,7 @@ def test_a_first_message_that_is_repeated_after_the_deletion_begins_anew(
         ("anna@example.com", ""),
         ("anna@example.com", "é" * 64),
         ("", signed(SHOP, "")),
-        ("Anna@example.com", signed(SHOP, "anna@example.com")),
+        ("Anna@example.com", signed(SHOP, "ANNA@example.com")),
     ],
 )
 def test_a_wrong_signature_changes_nothing(
@@ -861,6 +861,90 @@ def test_a_reset_takes_the_conversation_away_though_the_server_is_down(
     expect(chat_in(page).locator(".welcome")).to_be_visible()
     page.wait_for_function("() => localStorage.length === 0")
     expect(frame.locator("article")).to_have_count(0)
+
+
+def tokens_sent(page: Page) -> set[str]:
+    """The tokens that the page's requests carry; filled as they come."""
+    tokens: set[str] = set()
+    page.context.on("request", lambda request: tokens.add(request.headers.get("x-chat-token", "")))
+    return tokens
+
+
+@pytest.mark.parametrize("has_written", [True, False])
+def test_a_log_out_ends_the_customers_tokens_on_the_server(
+    stage: Stage, shop: Site, visit: Open, has_written: bool
+) -> None:
+    who = customer(shop, f"Lena-{has_written}")
+    phone = visit(who)
+    say(phone, "Lena's")
+    laptop = visit()
+    tokens = tokens_sent(laptop)
+    laptop.evaluate("(who) => SiteChat.identify(who)", who)
+    expect(chat_in(laptop).locator("article .body")).to_have_text("Lena's")
+    if has_written:
+        say(laptop, "from the laptop")
+
+    laptop.evaluate("() => SiteChat.reset()")
+
+    expect(chat_in(laptop).locator(".welcome")).to_be_visible()
+    laptop.wait_for_function("() => localStorage.length === 0")
+    tokens.discard("")
+    assert tokens
+    assert [history_by(stage, shop, token) for token in sorted(tokens)] == [""] * len(tokens)
+    say(phone, "still here")
+    expect(chat_in(phone).locator("article .body").last).to_have_text("still here")
+
+
+def history_by(stage: Stage, shop: Site, token: str) -> str:
+    """What whoever has this token reads."""
+    headers = {"X-Chat-Site": shop.origin, "X-Chat-Token": token}
+    answer = stage.visitor().http.post(
+        f"{stage.chat}/ajax", {"type": "chat_history"}, headers=headers, timeout=30
+    )
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_the_server_hears_later_of_a_log_out_that_it_missed(
+    stage: Stage, shop: Site, visit: Open
+) -> None:
+    page = visit(customer(shop, "Mona"))
+    tokens = tokens_sent(page)
+    say(page, "Mona's")
+    page.context.route(f"{stage.chat}/ajax*", lambda route: route.abort())
+    page.evaluate("() => SiteChat.reset()")
+    expect(page.frame_locator("iframe").locator("article")).to_have_count(0)
+    page.close()
+    tokens.discard("")
+    assert any("Mona" in history_by(stage, shop, token) for token in tokens)
+    page.context.unroute(f"{stage.chat}/ajax*")
+
+    later = page.context.new_page()
+    later.goto(f"{shop.origin}/")  # nobody opens the chat
+
+    later.wait_for_function("() => localStorage.length === 0")
+    assert not any(history_by(stage, shop, token) for token in tokens)
+    later.evaluate("() => SiteChat.open()")
+    expect(chat_in(later).locator(".welcome")).to_be_visible()
+    expect(chat_in(later).locator("article")).to_have_count(0)
+
+
+def test_a_signature_that_has_ended_is_explained_to_the_site(
+    stage: Stage, shop: Site, visit: Open
+) -> None:
+    page = visit()
+    email, until = "nora@example.com", int(time.time()) + 600
+    who = {"email": email, "signature": signed(shop.origin, f"{email} {until}"), "until": until}
+    old = {**who, "signature": signed(shop.origin, f"{email} 1700000000"), "until": 1_700_000_000}
+
+    page.evaluate("(who) => SiteChat.identify(who)", old)
+    page.wait_for_function("() => told.some(([name]) => name === 'error')")
+    page.evaluate("(who) => SiteChat.identify(who)", who)
+
+    page.wait_for_function("() => told.some(([name]) => name === 'identify')")
+    (error,) = [what for name, what in page.evaluate("() => told") if name == "error"]
+    assert error["code"] == "identify"
+    assert "2023-11-14 22:13:20 UTC" in error["message"]
 
 
 @pytest.mark.parametrize("way", ["on the same page", "on another", "after a deletion"])

@@ -10,6 +10,7 @@ from settings import ChatSettings, Settings, StorageSettings
 from web import identity
 
 KEY, SITE, DAYS = "k" * 32, "https://shop.example", 365
+ANNA = identity.Bearer("anna", "")
 NOW = 1_790_000_000
 DAY = 86_400
 
@@ -23,44 +24,44 @@ def test_a_token_is_good_for_a_year_and_whatever_a_clock_says_before(
     monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
     at(monkeypatch, NOW)
-    token = identity.issue(KEY, SITE, "anna")
+    token = identity.issue(KEY, SITE, ANNA)
 
     at(monkeypatch, NOW + days * DAY)
 
-    assert identity.visitor_of(KEY, SITE, token, DAYS) == "anna"
+    assert identity.bearer_of(KEY, SITE, token, DAYS) == ANNA
 
 
 def test_a_token_ends_after_its_year(monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, NOW)
-    token = identity.issue(KEY, SITE, "anna")
+    token = identity.issue(KEY, SITE, ANNA)
 
     at(monkeypatch, NOW + 366 * DAY)
 
-    assert identity.visitor_of(KEY, SITE, token, DAYS) is None
+    assert identity.bearer_of(KEY, SITE, token, DAYS) is None
 
 
 @pytest.mark.parametrize(
     ("key", "site"), [("x" * 32, SITE), (KEY, "https://other.example"), (KEY, "")]
 )
 def test_a_token_is_of_no_use_elsewhere(key: str, site: str) -> None:
-    token = identity.issue(KEY, SITE, "anna")
+    token = identity.issue(KEY, SITE, ANNA)
 
-    assert identity.visitor_of(key, site, token, DAYS) is None
+    assert identity.bearer_of(key, site, token, DAYS) is None
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é" * 50])
 def test_what_we_did_not_sign_names_nobody(token: str) -> None:
-    assert identity.visitor_of(KEY, SITE, token, DAYS) is None
+    assert identity.bearer_of(KEY, SITE, token, DAYS) is None
 
 
 def test_a_forged_date_does_not_save_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, NOW)
-    payload, _, signature = identity.issue(KEY, SITE, "anna").split(".")
+    payload, _, signature = identity.issue(KEY, SITE, ANNA).split(".")
     at(monkeypatch, NOW + 500 * DAY)
-    _, later, _ = identity.issue(KEY, SITE, "anna").split(".")
+    _, later, _ = identity.issue(KEY, SITE, ANNA).split(".")
     at(monkeypatch, NOW)
 
-    assert identity.visitor_of(KEY, SITE, f"{payload}.{later}.{signature}", DAYS) is None
+    assert identity.bearer_of(KEY, SITE, f"{payload}.{later}.{signature}", DAYS) is None
 
 
 def test_a_clock_set_back_makes_no_second_chat(

@@ -12,11 +12,12 @@ from markupsafe import escape
 
 from portal.forms import Form
 from store.records import File, Message
-from web.asking import Problem, language, services
+from web.asking import Problem, digest, language, services
 from web.bubbles import chat_texts, message_rows
 from web.page import back_to_page, chat_page, wants_page
-from web.visitor import current_visitor
+from web.visitor import Visitor, current_visitor, visitor_of
 
+DELETIONS_A_MINUTE = 10  # of one visitor; each one leaves the ids of its chats in the store
 SAVED_AT_ONCE = 500  # messages in one read of the store
 SAVED_PICTURES_BYTES = 32 << 20  # in one saved conversation; further pictures are only linked
 
@@ -76,10 +77,20 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
     visitor = current_visitor()
     if wants_page() and form.get("sure") != "yes":
         return chat_page(deleting=visitor is not None)
-    for part in services().store.chats.delete(visitor.chat_id, time.time()) if visitor else ():
-        services().files.remove_chat(part)
-    session.clear()
+    if visitor:
+        delete_chat_of(visitor)
+    # A message in another tab may have begun a new conversation by now. It needs the cookie.
+    if visitor is None or visitor_of(visitor.bearer).chat is None:
+        session.clear()
     if wants_page():
         return back_to_page()
     chat_id = visitor.chat_id if visitor else None
     return {"chat": chat_id, "post": form, "result": {"deleted": visitor is not None}}
+
+
+def delete_chat_of(visitor: Visitor) -> None:
+    """Raises TooMany above DELETIONS_A_MINUTE."""
+    store, now = services().store, time.time()
+    store.limits.count_hit(digest(f"deletes {visitor.bearer.visitor}"), DELETIONS_A_MINUTE, now)
+    for part in store.chats.delete(visitor.chat_id, now):
+        services().files.remove_chat(part)

@@ -1,17 +1,34 @@
 """Who an embedded visitor is: the token that the site's page keeps, and customers' signatures.
 
 A token names one visitor of one site and is signed like the session's cookie: it is of no use on
-another site. Pure functions; knows neither requests nor the store.
+another site. A customer's token also names the log-in by which they got it, so that a log-out ends
+all tokens of that log-in and no others. Pure functions; knows neither requests nor the store.
 """
 
+import hashlib
 import hmac
 import time
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+import idna
 from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 SALT = "sitechat token"
 CUSTOMER = "customer "  # how a customer's name begins; an anonymous visitor's is hexadecimal
+
+GRACE_SECONDS = 60  # the site's clock and ours may differ by so much
+EMAIL_LENGTH = 320  # letters: 64, "@", and a domain's 255
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """Whom a token or a cookie names, and by which log-in; "" for who is no customer."""
+
+    visitor: str = field(repr=False)
+    login: str
 
 
 class Signer(TimestampSigner):
@@ -32,32 +49,64 @@ def _serializer(key: str) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(key, SALT, signer=Signer)
 
 
-def issue(key: str, site: str, visitor: str) -> str:
+def issue(key: str, site: str, bearer: Bearer) -> str:
     """The token of a visitor on a site; opaque to whoever keeps it."""
-    return str(_serializer(key).dumps([site, visitor]))
+    login = [bearer.login] if bearer.login else []
+    return str(_serializer(key).dumps([site, bearer.visitor, *login]))
 
 
-def visitor_of(key: str, site: str, token: str, days: int) -> str | None:
-    """The visitor whom a token names on this site; None for any other token."""
+def bearer_of(key: str, site: str, token: str, days: int) -> Bearer | None:
+    """Whom a token names on this site; None for any other token."""
     try:
-        token_site, visitor = _serializer(key).loads(token, max_age=days * 86_400)
+        token_site, visitor, *login = _serializer(key).loads(token, max_age=days * 86_400)
     except (BadData, ValueError):
         return None
-    return str(visitor) if token_site == site else None
+    return bearer(str(visitor), login[0] if login else "", token) if token_site == site else None
 
 
-def signature(secret: str, site: str, email: str) -> str:
-    """What the site's own server computes for its customer: hex HMAC-SHA256 of "site email"."""
-    return hmac.new(secret.encode(), f"{site} {email}".encode(), "sha256").hexdigest()
+def bearer(visitor: str, login: str, credential: str) -> Bearer:
+    """The bearer of a token or cookie. Earlier releases put no log-in into those of customers.
+
+    Such a one is a log-in of its own, which all that is renewed from it names; `credential` is
+    what tells it from others.
+    """
+    if not is_customer(visitor):
+        return Bearer(visitor, "")
+    return Bearer(visitor, login or hashlib.sha256(credential.encode()).hexdigest()[:32])
 
 
-def successor(key: str, visitor: str) -> str:
-    """The visitor's name after they deleted their conversation; the same on all their devices."""
-    return _derived(key, f"after {visitor}", CUSTOMER if is_customer(visitor) else "")
+def signature(secret: str, site: str, email: str, until: str = "") -> str:
+    """What the site's own server computes for its customer: hex HMAC-SHA256 of "site email".
+
+    With an end of the signature, in Unix seconds, it is that of "site email until".
+    """
+    text = f"{site} {email} {until}" if until else f"{site} {email}"
+    return hmac.new(secret.encode(), text.encode(), "sha256").hexdigest()
+
+
+def normal_email(email: str) -> str:
+    """The one spelling of an e-mail address: trimmed, NFC, lower case, the domain in ASCII (IDNA).
+
+    Providers tell no two mailboxes apart by case. What is no address may come out as anything.
+    """
+    email = unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).lower())
+    local, at, domain = email.rpartition("@")
+    try:
+        return local + at + idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError:  # such as a name with "_", which the DNS has but IDNA has not
+        return email
+
+
+def older_successors(key: str, visitor: str) -> Iterator[str]:
+    """The visitor's names as earlier releases made them, one for each conversation that ended."""
+    kind = CUSTOMER if is_customer(visitor) else ""
+    while True:
+        visitor = _derived(key, f"after {visitor}", kind)
+        yield visitor
 
 
 def customer(key: str, site: str, email: str) -> str:
-    """The name of a site's customer, the same wherever they log in."""
+    """The name of a site's customer, the same wherever they log in with this spelling."""
     return _derived(key, f"customer {site} {email}", CUSTOMER)
 
 

@@ -32,6 +32,8 @@ def chat_stream() -> ResponseReturnValue:
         )
     else:
         changes = services().live.follow(visitor.chat_id, after)
+    if visitor.bearer.login:
+        changes = until_log_out(changes, visitor.bearer.login)
     response = Response(event_stream(changes), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
@@ -56,6 +58,19 @@ def last_revision(chat_id: str) -> int | None:
         return revision
     latest = store.messages.latest(chat_id, None, HISTORY)
     return min((message.revision for message in latest), default=1) - 1
+
+
+def until_log_out(changes: Iterator[Message | None], login: str) -> Iterator[Message | None]:
+    """The changes, as long as the customer has not logged out where this stream was opened."""
+    logins = services().store.logins
+
+    def logged_in() -> Iterator[Message | None]:
+        for change in changes:
+            if logins.has_ended(login):
+                return
+            yield change
+
+    return logged_in()
 
 
 def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:

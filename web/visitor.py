@@ -4,11 +4,13 @@ A chat belongs to one visitor on one site. Knows nothing of messages.
 """
 
 import hmac
+import itertools
 import re
 import secrets
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from flask import (
     Response,
@@ -30,6 +32,8 @@ from web.asking import (
     services,
 )
 
+OLDER_AT_ONCE = 100  # names of ended conversations that are looked up together, in about 1 ms
+LOGINS_KEPT_DAYS = 400  # at least: `session_days` may be raised, and older tokens live again
 RENEW_SECONDS = 3600.0  # between two renewals of a cookie, because not every answer need set it
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
@@ -40,37 +44,71 @@ class Visitor:
 
     chat_id: str
     chat: Chat | None  # for new messages: their own, else its latest part, else None
-    token: str = field(repr=False)  # the cookie holds it, and the chat's id is made of it
+    bearer: (
+        identity.Bearer
+    )  # their name, by which cookies and tokens name them as long as they live
 
 
 def current_visitor() -> Visitor | None:
     """The visitor whom the token of the site's page names, or else the session's cookie.
 
     If their chat was deleted, in any tab or on any device, they get a new one, the same everywhere.
-    So does a visitor with an anonymous token whose chat became a part of a customer's chat.
+    So does a visitor with an anonymous token whose chat became a part of a customer's chat. Who has
+    logged out is nobody.
     """
-    token = token_visitor() or session.get("visitor")
-    return visitor_with(token) if isinstance(token, str) else None
+    bearer = token_bearer() or cookie_bearer()
+    return visitor_of(bearer) if bearer and not has_ended(bearer) else None
 
 
-def visitor_with(token: str) -> Visitor:
+def visitor_of(bearer: identity.Bearer) -> Visitor:
+    store, first = services().store, chat_id_of(visitors_site(), bearer.visitor)
+    chat_id = first
+    chat = store.chats.find_open(first)
+    if chat is None:
+        chat_id = store.chats.latest_heir(first)
+        if chat_id == first and store.chats.is_over(first):
+            chat_id = heir_of_older(first, bearer.visitor)
+        chat = store.chats.find_open(chat_id)
+    return Visitor(chat_id, chat, bearer)
+
+
+def heir_of_older(first: str, name: str) -> str:
+    """Where the visitor goes on whose conversation ended under an earlier release, and note it.
+
+    That release may have ended further conversations after it, each under a name of its own.
+    """
     store, site = services().store, visitors_site()
-    while not (chat := store.chats.find_open(chat_id := chat_id_of(site, token))):
-        if not store.chats.is_over(chat_id):
-            break
-        token = identity.successor(str(current_app.secret_key), token)
-    return Visitor(chat_id, chat, token)
+    names = identity.older_successors(str(current_app.secret_key), name)
+    while True:
+        chat_ids = [chat_id_of(site, name) for name in itertools.islice(names, OLDER_AT_ONCE)]
+        ended = store.chats.over_without_heir(chat_ids)
+        if found := next((chat_id for chat_id in chat_ids if chat_id not in ended), None):
+            store.chats.give_heir(first, found)
+            return store.chats.latest_heir(first)
+        time.sleep(0)  # others go first
+
+
+def has_ended(bearer: identity.Bearer) -> bool:
+    """Whether the customer has logged out where they got this token or cookie."""
+    return bool(bearer.login) and services().store.logins.has_ended(bearer.login)
 
 
 def visitors_site() -> str:
     return embedding_site() or services().settings.origin
 
 
-def token_visitor() -> str | None:
+def token_bearer() -> identity.Bearer | None:
     token = request.headers.get("X-Chat-Token")
     days = services().settings.chat.session_days
     key = str(current_app.secret_key)
-    return identity.visitor_of(key, visitors_site(), token, days) if token else None
+    return identity.bearer_of(key, visitors_site(), token, days) if token else None
+
+
+def cookie_bearer() -> identity.Bearer | None:
+    name = session.get("visitor")
+    if not isinstance(name, str):
+        return None
+    return identity.bearer(name, session.get("login", ""), f"{name} {session.get('renewed')}")
 
 
 def identify(form: Form) -> ResponseReturnValue:
@@ -79,69 +117,117 @@ def identify(form: Form) -> ResponseReturnValue:
     What they wrote in this browser before they logged in becomes a part of the customer's chat.
     Nothing else is stored until the customer writes.
     """
-    site, email = visitors_site(), text_of(form, "email", "")
-    secret = services().settings.chat.identity_secret.get_secret_value()
-    if not secret:
-        raise Problem("errors.identify_off", 403)
-    expected = identity.signature(secret, site, email)
-    signature = text_of(form, "signature", "")
-    if not EMAIL.fullmatch(email) or not hmac.compare_digest(expected.encode(), signature.encode()):
-        note_refusal("reasons.signature")
-        raise Problem("errors.signature", 403)
-    key = str(current_app.secret_key)
+    key, site = str(current_app.secret_key), visitors_site()
+    email = check_signature(form, site)
+    bearer = identity.Bearer(identity.customer(key, site, email), secrets.token_hex(16))
+    visitor = visitor_of(bearer)
+    join_older_spellings(visitor, site, email, text_of(form, "email", "").strip())
     former = current_visitor()
-    customer = identity.customer(key, site, email)
-    visitor = visitor_with(customer)
-    another = former and identity.is_customer(former.token) and former.chat_id != visitor.chat_id
-    if former and former.chat and not identity.is_customer(former.token):
-        services().store.chats.make_part(former.chat.id, visitor.chat_id)
+    is_known = former is not None and identity.is_customer(former.bearer.visitor)
+    another = former and is_known and former.chat_id != visitor.chat_id
+    if former and is_known and not another:  # the log-in goes on, and one log-out ends all of it
+        bearer = identity.Bearer(bearer.visitor, former.bearer.login)
+    if former and former.chat and not is_known:
+        while not services().store.chats.make_part(former.chat.id, visitor.chat_id):
+            visitor = visitor_of(bearer)  # the customer's chat was deleted during this request
     # The page tells customers apart by this digest, which stays when they delete their chat.
     result = {
-        "token": identity.issue(key, site, customer),
-        "customer": digest(customer),
+        "token": identity.issue(key, site, bearer),
+        "customer": digest(bearer.visitor),
         "goes_on": not another,  # unsent texts of no named customer are this customer's
     }
     return {"chat": visitor.chat_id, "post": None, "result": result}
 
 
+def check_signature(form: Form, site: str) -> str:
+    """The normal form of the e-mail that the site vouches for; raises Problem if it does not."""
+    secret = services().settings.chat.identity_secret.get_secret_value()
+    if not secret:
+        raise Problem("errors.identify_off", 403)
+    given, signature = text_of(form, "email", ""), text_of(form, "signature", "")
+    until = text_of(form, "until", "").strip()
+    if not re.fullmatch("[0-9]{0,15}", until):
+        raise Problem("errors.signature_until", 400)
+    email = identity.normal_email(given) if len(given) <= identity.EMAIL_LENGTH else ""
+    right = [identity.signature(secret, site, one, until) for one in (given, given.strip(), email)]
+    is_signed = any(hmac.compare_digest(one.encode(), signature.encode()) for one in right)
+    if not EMAIL.fullmatch(email) or not is_signed:
+        note_refusal("reasons.signature")
+        raise Problem("errors.signature", 403)
+    if until and int(until) < time.time() - identity.GRACE_SECONDS:
+        note_refusal("reasons.signature_ended")
+        ended = datetime.fromtimestamp(int(until), UTC)
+        raise Problem("errors.signature_ended", 403, ended=f"{ended:%Y-%m-%d %H:%M:%S} UTC")
+    return email
+
+
+def join_older_spellings(visitor: Visitor, site: str, email: str, given: str) -> None:
+    """Make the chats one that this customer has under other spellings of the e-mail.
+
+    Earlier releases took each spelling for a customer of its own. A chat proves that the site has
+    signed the spelling: its id is made of it with our key. `given` is signed now, and its tokens of
+    earlier releases lead to this chat from now on.
+    """
+    store, key = services().store, str(current_app.secret_key)
+    for spelling in {given, *store.chats.spellings(email)} - {email}:
+        older = visitor_of(identity.Bearer(identity.customer(key, site, spelling), ""))
+        if (older.chat or spelling == given) and older.chat_id != visitor.chat_id:
+            store.chats.join(older.chat_id, visitor.chat_id)
+
+
 def forget(form: Form) -> ResponseReturnValue:
-    """Clear the session: the site's customer has logged out."""
+    """The site's customer has logged out: clear the session, and end their log-in.
+
+    From now on no token and no cookie of this log-in is accepted. Those of others are.
+    """
+    bearers = (token_bearer(), cookie_bearer())
+    if logins := {bearer.login for bearer in bearers if bearer and bearer.login}:
+        days = max(services().settings.chat.session_days + 1, LOGINS_KEPT_DAYS)
+        services().store.logins.end(logins, time.time(), days * 86_400.0)
     session.clear()
     return {"chat": None, "post": form, "result": {}}
 
 
 def begin_session(client_id: str) -> Visitor:
-    """Begin the session of a new visitor, with a token that cannot be guessed.
+    """Begin the session of a new visitor, with a name that cannot be guessed.
 
     A first message whose answer was lost is posted again, without the cookie of that answer. The
-    token is made of the message's random UUID, so the repeat comes from the same visitor.
+    name is made of the message's random UUID, so the repeat comes from the same visitor.
     """
-    token = secrets.token_hex(16)
+    if token_bearer():  # it has ended, or we would know the visitor
+        raise Problem("errors.logged_out", 403)
+    name = secrets.token_hex(16)
     if client_id and uuid.UUID(client_id).version == 4:
         key = str(current_app.secret_key).encode()
-        token = hmac.new(key, f"visitor {client_id}".encode(), "sha256").hexdigest()[:32]
-    visitor = visitor_with(token)  # another one, if the conversation was deleted meanwhile
+        name = hmac.new(key, f"visitor {client_id}".encode(), "sha256").hexdigest()[:32]
+    visitor = visitor_of(identity.Bearer(name, ""))  # in another chat, if this one was deleted
     remember(visitor)
     return visitor
 
 
 def remember(visitor: Visitor) -> None:
     """Give the browser a cookie for the visitor; embedded, also a token for the site's page."""
-    if session.get("visitor") != visitor.token:
+    bearer = visitor.bearer
+    # With the first message of a chat always: a deletion in another tab may just have removed it.
+    if visitor.chat is None or session.get("visitor") != bearer.visitor:
         session.permanent = True
-        session["visitor"] = visitor.token
+        session["visitor"] = bearer.visitor
+    if bearer.login and session.get("login") != bearer.login:
+        session["login"] = bearer.login
     renew(None)
     if "X-Chat-Site" in request.headers:
-        g.token = identity.issue(str(current_app.secret_key), visitors_site(), visitor.token)
+        g.token = identity.issue(str(current_app.secret_key), visitors_site(), bearer)
 
 
 def renew(reader: Visitor | None) -> None:
     """Renew cookie and token, which end `session_days` after the last visit."""
     if reader and reader.chat and "X-Chat-Token" in request.headers:
-        g.token = identity.issue(str(current_app.secret_key), visitors_site(), reader.token)
-    age = time.time() - session.get("renewed", 0)
-    if "visitor" in session and not 0 <= age < RENEW_SECONDS:
+        g.token = identity.issue(str(current_app.secret_key), visitors_site(), reader.bearer)
+    bearer, age = cookie_bearer(), time.time() - session.get("renewed", 0)
+    if bearer and not 0 <= age < RENEW_SECONDS:
         session["renewed"] = time.time()
+        if bearer.login:
+            session["login"] = bearer.login
 
 
 def hand_token(response: Response) -> Response:

@@ -71,7 +71,7 @@ def visitors(stage: Stage, name: str) -> bool:
     return max(arrived) <= LIMITS_SECONDS[name]
 
 
-def fill(stage: Stage) -> None:
+def fill(stage: "Attacked") -> None:
     """A backlog of as many chats, each with a message, from fifty addresses."""
     numbers = "with recursive c(n) as (select 1 union all select n + 1 from c where n < ?)"
     url = stage.settings_url
@@ -88,7 +88,7 @@ def fill(stage: Stage) -> None:
             (BACKLOG, RENDERER),
         )
         columns, values = "message_id, chat_id, kind, due", ""
-        if any(row["name"] == "place" for row in db.execute("pragma table_info(deliveries)")):
+        if any(row["name"] == "place" for row in db.execute("pragma table_info(deliveries)").fetchall()):
             columns += ", address, of_new_chat, place"
             values = ", 'address ' || (n % 50), 1, 1 + n / 50"
         db.execute(
