@@ -1,5 +1,6 @@
 """The application's own tokens, where the REST client finds and renews them."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,18 @@ class StoredTokens:
 
     def save(self, grant: Grant) -> None:
         self._store.portal.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
+        self._store.notes.renewal.clear()
+
+    def begin_renewal(self, old: Grant) -> bool:
+        """Note the renewal by a digest of its refresh token: another install has another one."""
+        digest = hashlib.sha256(old.refresh_token.encode()).hexdigest()[:32]
+        if self._store.notes.renewal.get() == digest:
+            return True
+        self._store.notes.renewal.set(digest)
+        return False
+
+    def renewal_refused(self) -> None:
+        self._store.notes.renewal.clear()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -5,13 +5,19 @@ the portal's codes are compared here, in upper case, and nowhere else. Sources: 
 sections 8 and 9.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
-from rest.php import number
+from rest.php import number, words
 
+CODE_LENGTH = 100  # of a code that the log and the admin's page show
+DESCRIPTION_LENGTH = 1000
+UNFIT = re.compile(
+    r"[^\w.:-]+"
+)  # no code has such characters, and no line of the log may end there
 LONGEST_LIMIT_SECONDS = 3600.0  # the longest wait after OPERATION_TIME_LIMIT (section 9.2)
 # The portal may refuse to let us read one dialog or all; it then still takes messages.
 HISTORY_METHODS = {
@@ -25,6 +31,8 @@ EVENT_IS_BOUND = "ERROR_EVENT_BINDING_EXISTS"
 NO_DIALOG = "DIALOG_NOT_FOUND"
 DIED = "DIED"  # our own code: we stopped between a call and the note of its answer
 CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
+STRANGE_ANSWER = "STRANGE_ANSWER"  # our own code: an answer of another shape than documented
+RENEWAL_LOST = "RENEWAL_LOST"  # our own code: a renewal's answer was lost, the old tokens are void
 NO_SESSION = "NO_SESSION"  # our own code: a message was accepted and no session was named
 
 
@@ -168,11 +176,12 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
     The code decides, because HTTP 503 may mean a full bucket or a blocked portal (section 9). With
     HTTP 5xx and an unknown code the outcome is unknown: the call had begun.
     """
-    code = answer["error"]
-    if isinstance(code, dict):  # some methods put the code one level deeper
-        code = code.get("error", status)
-    code = str(code).upper() or f"HTTP_{status}"
-    description = str(answer.get("error_description") or answer.get("error_msg") or "")
+    try:
+        code = code_of(answer["error"], status)
+        description = words(answer.get("error_description") or answer.get("error_msg"))
+    except TypeError:  # it says that it failed, but nothing that anybody knows
+        return OutcomeUnknown(STRANGE_ANSWER, method)
+    description = description[:DESCRIPTION_LENGTH]
     if ALREADY_BOUND in description.lower():
         code = EVENT_IS_BOUND
     if method in HISTORY_METHODS:
@@ -188,6 +197,14 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
     # Every answer has a reset time, minutes ahead; only with this code must we wait for it.
     times = answer.get("time") if code == "OPERATION_TIME_LIMIT" else None
     return kind(code, method, description, _seconds_to_reset(times))
+
+
+def code_of(error: object, status: int) -> str:
+    """The code that an answer's `error` gives, in upper case; TypeError where it gives none."""
+    if isinstance(error, dict):  # some methods put the code one level deeper
+        error = error.get("error", status)
+    code = "_".join(UNFIT.sub(" ", words(error)[:CODE_LENGTH]).split())
+    return code.upper() or f"HTTP_{status}"
 
 
 def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
