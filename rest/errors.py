@@ -55,6 +55,7 @@ class Cause(Enum):
     ENDED = "ended"  # the portal's plan has lapsed, or the portal is gone
     TOKEN = "token"  # the portal does not take the token  # noqa: S105
     SETUP = "setup"  # rights, scope or registration are missing
+    RENEWAL = "renewal"  # our tokens are void, for the answer with the new ones was lost
     LINE_NOT_ACTIVE = "line not active"
     NOT_THERE = "not there"  # what was asked for does not exist
     IS_THERE = "is there"  # what was to be made exists already
@@ -94,6 +95,11 @@ class BitrixError(Exception):
         return self.code == "EXPIRED_TOKEN"
 
     @property
+    def is_odd(self) -> bool:
+        """Whether something answered in time, and what it said means nothing to anybody."""
+        return self.code == STRANGE_ANSWER or self.code.startswith(("HTTP_1", "HTTP_2", "HTTP_3"))
+
+    @property
     def fills_the_bucket(self) -> bool:
         """Whether the portal takes no call at all for now, because there were too many."""
         return self.cause is Cause.BUSY and self.reach is Reach.PORTAL
@@ -122,9 +128,12 @@ class OutcomeUnknown(BitrixError):
 
 
 class SetupFault(BitrixError):
-    """Nothing was done, and nothing will be until a person mends the set-up."""
+    """Nothing was done, and nothing will be until a person mends the set-up.
 
-    usual_reach = Reach.PORTAL
+    An unknown code may come from a firewall, which rejects one message.
+    """
+
+    usual_reach = Reach.ITEM
     usual_cause = Cause.SETUP
 
 
@@ -145,11 +154,12 @@ MEANINGS: dict[str, Meaning] = {
     "OVERLOAD_LIMIT": Meaning(SetupFault, Reach.PORTAL, Cause.BLOCKED),
     "PAYMENT_REQUIRED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
     "PORTAL_DELETED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
-    "PORTAL_MOVED": Meaning(SetupFault, Reach.PORTAL, Cause.NOT_A_PORTAL),
+    "PORTAL_MOVED": Meaning(SetupFault, Reach.ITEM, Cause.NOT_A_PORTAL),
     "NO_AUTH_FOUND": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
     "WRONG_AUTH_TYPE": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
     "INVALID_TOKEN": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
     "EXPIRED_TOKEN": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
+    RENEWAL_LOST: Meaning(SetupFault, Reach.PORTAL, Cause.RENEWAL),
     "INVALID_GRANT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
     "WRONG_CLIENT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
     "INVALID_CLIENT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
@@ -211,7 +221,8 @@ def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
     """The error that an answer without the portal's JSON means.
 
     A 4xx page comes from a proxy or firewall in front of the portal and may concern one message
-    only: a firewall may reject its text, a proxy its length.
+    only: a firewall may reject its text, a proxy its length. So may a redirect, or a renamed portal
+    sends it.
     """
     if redirects:
         return SetupFault("PORTAL_MOVED", method)
