@@ -26,13 +26,12 @@ class StoredTokens:
         self._store.portal.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
         self._store.notes.renewal.clear()
 
-    def begin_renewal(self, old: Grant) -> bool:
-        """Note the renewal by a digest of its refresh token: another install has another one."""
-        digest = hashlib.sha256(old.refresh_token.encode()).hexdigest()[:32]
-        if self._store.notes.renewal.get() == digest:
-            return True
-        self._store.notes.renewal.set(digest)
-        return False
+    def begin_renewal(self, old: Grant) -> None:
+        if not self.renewal_began(old):
+            self._store.notes.renewal.set(_digest(old))
+
+    def renewal_began(self, old: Grant) -> bool:
+        return self._store.notes.renewal.get() == _digest(old)
 
     def renewal_refused(self) -> None:
         self._store.notes.renewal.clear()
@@ -41,3 +40,8 @@ class StoredTokens:
     def lock(self) -> Iterator[None]:
         with self._store.database.lock("tokens", LOCK_SECONDS):
             yield
+
+
+def _digest(grant: Grant) -> str:
+    """Which pair it is: a new install brings another one, to which the old note says nothing."""
+    return hashlib.sha256(grant.refresh_token.encode()).hexdigest()[:32]

@@ -41,11 +41,14 @@ class Tokens(Protocol):
         """Hold this to renew: a refresh token works once, so of two renewals one would fail."""
         ...
 
-    def begin_renewal(self, old: Grant) -> bool:
-        """Note that the grant's refresh token goes out now.
+    def begin_renewal(self, old: Grant) -> None:
+        """Note that the grant's refresh token goes out now."""
+        ...
 
-        Returns whether it went out before, and nobody has noted an answer: it was lost, or the
-        process died.
+    def renewal_began(self, old: Grant) -> bool:
+        """Whether the refresh token went out and no answer was noted.
+
+        The answer is on its way, was lost, or our process died before its note.
         """
         ...
 
@@ -77,15 +80,14 @@ class Transport:
         grant = self._tokens.load()
         if grant is None:
             raise SetupFault("NOT_INSTALLED", method)
-        renewal_failed = False
         if grant.expires_at - RENEW_EARLY_SECONDS < time.time():
-            grant, renewal_failed = self._renew_early(grant)
+            grant = self._renew_early(grant)
         try:
             return self.call_with(method, params, grant.access_token, timeout)
         except SetupFault as error:
             # A renewal whose answer was lost may have ended the old access token, too.
-            is_over = renewal_failed and error.code == "INVALID_TOKEN"
-            if not (error.wants_a_new_token or is_over):
+            ended = error.code == "INVALID_TOKEN" and self._tokens.renewal_began(grant)
+            if not (error.wants_a_new_token or ended):
                 raise
         grant = self._renew(grant)
         return self.call_with(method, params, grant.access_token, timeout)
@@ -105,19 +107,19 @@ class Transport:
             raise OutcomeUnknown(STRANGE_ANSWER, method)
         return answer["result"]
 
-    def _renew_early(self, grant: Grant) -> tuple[Grant, bool]:
-        """The grant for the next calls, and whether it is the old one as its renewal failed."""
+    def _renew_early(self, grant: Grant) -> Grant:
+        """The renewed grant; the old one while it is good and its renewal fails."""
         still_good = grant.expires_at > time.time()
         if still_good and time.time() < self._renew_again_at:
-            return grant, True
+            return grant
         try:
-            return self._renew(grant), False
+            return self._renew(grant)
         except BitrixError as error:
             if not still_good:
                 raise
             log.warning("the access token cannot be renewed yet: %s", error.code)
             self._renew_again_at = time.time() + RENEW_AGAIN_SECONDS
-            return grant, True
+            return grant
 
     def _renew(self, old: Grant) -> Grant:
         """Exchange the refresh token; the new pair is stored before it is used.
@@ -141,7 +143,8 @@ class Transport:
         A lost answer may have held the only pair that works. So the old pair is tried once more at
         once; if the server knows it no longer, only a new install helps, and RENEWAL_LOST says so.
         """
-        lost = self._tokens.begin_renewal(old)
+        lost = self._tokens.renewal_began(old)
+        self._tokens.begin_renewal(old)
         for tries_left in reversed(range(TRIES)):
             try:
                 return self._ask_for_pair(old)

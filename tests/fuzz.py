@@ -213,7 +213,10 @@ class Keeper:
     def save(self, grant: Grant) -> None:
         check_values(grant)
 
-    def begin_renewal(self, old: Grant) -> bool:
+    def begin_renewal(self, old: Grant) -> None:
+        pass
+
+    def renewal_began(self, old: Grant) -> bool:
         return self._dice.random() < 0.5
 
     def renewal_refused(self) -> None:
@@ -498,6 +501,7 @@ def ask(address: tuple[str, int], request: bytes) -> tuple[int, bytes]:
 def fuzz_doors(until: float, seed: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder), **UNLIMITED) as stage:
         stage.install()
+        stage.trouble(limit=False)
         host, port = stage.chat.removeprefix("http://").split(":")
         found: list[str] = []
         counts: Counter[int] = Counter()
@@ -524,12 +528,13 @@ def fuzz_doors(until: float, seed: int) -> Iterator[str]:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(2)
+            stage.install()  # a genuine event may have ended the installation
+            state.update(stage.state())
         yield from found
         if "Traceback" in (log := stage.log.read_text()):
             yield "doors: the log has a traceback: " + log[log.index("Traceback") :][:3000]
-        stage.install()  # an event may have ended the first installation: it was a genuine one
         other = stage.visitor()
         other.send("still there?")
         other.wait_for("still there?")

@@ -186,10 +186,12 @@ class Keeper:
         self.order.append(f"saved {grant.access_token}")
         self.grant, self.sent = grant, ""
 
-    def begin_renewal(self, old: Grant) -> bool:
+    def begin_renewal(self, old: Grant) -> None:
         assert self._lock.locked(), "renewed without the lock"
-        was_sent, self.sent = self.sent == old.refresh_token, old.refresh_token
-        return was_sent
+        self.sent = old.refresh_token
+
+    def renewal_began(self, old: Grant) -> bool:
+        return self.sent == old.refresh_token
 
     def renewal_refused(self) -> None:
         self.sent = ""
