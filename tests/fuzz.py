@@ -30,9 +30,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the tree that this file is in
+
 from odd_answers import ODD, Answer, Heard, OddServer, answer
 from pydantic import SecretStr
-from stage import CLIENT_ID, LINE, ROOT, Stage
+from stage import CLIENT_ID, LINE, Stage
 
 from bitrix import Bitrix
 from portal.install_error import InstallError
@@ -575,5 +577,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote_plus, urlsplit
 
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from odd_answers import ODD, Answer, Heard, OddServer
