@@ -36,13 +36,20 @@ CONNECT_SECONDS = 5.0
 RECEIVE_SECONDS = 5.0  # of an answer, from its first byte on: the portal sends what is ready
 IDLE_SECONDS = 5.0  # a connection that was idle for longer is not used: it may be closed already
 ANSWER_BYTES = 8 << 20  # 50 messages of 20,000 Cyrillic letters are 6 MB of JSON
-WIRE_BYTES = ANSWER_BYTES + (1 << 20)  # with the headers, and the lengths of chunks
+HEAD_BYTES = 1 << 18  # of status lines and headers
+WIRE_BYTES = ANSWER_BYTES + (1 << 20)  # of the rest, with the lengths of chunks
 ANSWER_VALUES = 1_000_000  # of an answer's JSON, at most; 2,500 messages of 60 fields are 150,000
 PART_BYTES = 1 << 16
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = {**requests.utils.default_headers(), "Accept-Encoding": "gzip"}
 # What an exchange may raise besides the errors of requests, which do not cover all odd bytes.
-FOREIGN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+FOREIGN = (
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+    OverflowError,
+)
 
 
 class Http:
@@ -193,7 +200,8 @@ class _Received(io.RawIOBase):
         self._socket = connection
         self._raw = connection.makefile("rb", buffering=0)
         self._until = time.monotonic() + (connection.gettimeout() or RECEIVE_SECONDS)
-        self._size = 0
+        self._has_begun = False
+        self.bytes_left = HEAD_BYTES
 
     def readable(self) -> bool:
         return True
@@ -203,11 +211,13 @@ class _Received(io.RawIOBase):
         if seconds <= 0:
             raise TimeoutError("the answer takes too long")
         self._socket.settimeout(seconds)
+        time.sleep(0)  # others have their turn, too, however fast the bytes come
         count = self._raw.readinto(buffer) or 0
-        if not self._size:
+        if not self._has_begun:
+            self._has_begun = True
             self._until = min(self._until, time.monotonic() + RECEIVE_SECONDS)
-        self._size += count
-        if self._size > WIRE_BYTES:
+        self.bytes_left -= count
+        if self.bytes_left < 0:
             raise OSError("the answer is too large")
         return count
 
@@ -220,7 +230,13 @@ class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **values: Any) -> None:
         super().__init__(sock, *args, **values)
         self.fp.close()
-        self.fp = io.BufferedReader(_Received(sock))
+        self._received = _Received(sock)
+        self.fp = io.BufferedReader(self._received)
+
+    def begin(self) -> None:
+        """Read the headers."""
+        super().begin()
+        self._received.bytes_left = WIRE_BYTES
 
 
 class _Connection(urllib3.connection.HTTPConnection):

@@ -163,11 +163,8 @@ def _mids(value: Any) -> tuple[str, ...]:
 
 def _file(file: dict[str, Any]) -> dict[str, Any]:
     """What is shown of a file: its name and its kind."""
-    return {
-        key: value
-        for key, value in file.items()
-        if key in ("id", "name", "type") and isinstance(value, str | int)
-    }
+    shown = {key: words(file.get(key)) for key in ("name", "type") if file.get(key)}
+    return {"id": number(file["id"]), **shown}
 
 
 def _moment(value: object) -> float:
