@@ -94,7 +94,7 @@ def put_off(context: Context, batch: list[Delivery], error: BitrixError) -> None
     first = batch[0]
     due = context.health.failed(error, Scope(first.kind, first.line))
     if isinstance(error, OutcomeUnknown):
-        if error.is_odd and len(batch) > 1:
+        if error.is_odd or len(batch) == 1:  # what may be the reason takes no other with it again
             context.quarantine.isolate(batch)
         pause = context.health.circuits.pause(max(delivery.attempts for delivery in batch))
         due = max(due, context.clock.now() + pause)

@@ -160,3 +160,19 @@ def test_a_dialog_with_odd_answers_holds_up_no_look_at_another(
 
     assert [states(store, chat) for chat in range(2, 6)] == [["delivered"]] * 4
     assert len([call for call in bitrix.made("dialog") if call.target == DIALOG + 1]) < 12
+
+
+def test_what_lost_its_answer_alone_takes_no_other_with_it(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    bitrix.says["send of odd"] = OutcomeUnknown(CONNECTION_LOST, SEND)
+    bitrix.histories[DIALOG] = [said(1, "nobody's")]
+    write(store, "odd", 100)
+    know_dialog(store, 100)
+    run(worker, NOW)
+    for second in range(1, 120):
+        write_to_all(store, "good", range(10 * second, 10 * second + 6))
+        run(worker, NOW + second)
+
+    assert len([sent for sent in bitrix.sent if "odd" in sent]) > 1
+    assert all(sent == ["odd"] for sent in bitrix.sent if "odd" in sent)
