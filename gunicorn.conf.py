@@ -34,7 +34,8 @@ logconfig_dict = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"level": level, "handlers": ["stderr"]},
-    "loggers": {"urllib3": {"level": "WARNING"}},
+    # Its warnings show headers of odd answers, with a traceback; what they mean the client says.
+    "loggers": {"urllib3": {"level": "ERROR"}},
 }
 
 stop = threading.Event()

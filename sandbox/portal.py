@@ -191,8 +191,11 @@ class Portal:
     def refresh(self, refresh_token: str) -> dict[str, Any]:
         """New tokens for a refresh token; it and its access token work no longer (8.13)."""
         with self.lock:
-            access = self.refresh_tokens.pop(refresh_token, None)
-            old = self.tokens.pop(access, None) if access else None
+            access = self.refresh_tokens.get(refresh_token)
+            old = self.tokens.get(access) if access else None
+            if access and not self.troubles.old_tokens_live:
+                self.refresh_tokens.pop(refresh_token)
+                self.tokens.pop(access, None)
             if old is None:
                 raise RestError("invalid_grant", "The refresh token is invalid or was used")
             self.refreshes += 1

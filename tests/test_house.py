@@ -61,6 +61,13 @@ def test_imports_point_one_way() -> None:
     assert climbing == []
 
 
+def test_one_module_alone_speaks_http() -> None:
+    """The limits of time and size, and the borders of errors and secrets, hold for every call."""
+    speakers = {path for _, path in rooms() if {"requests", "urllib3"} & {*imported(path)}}
+
+    assert speakers == {ROOT / "rest" / "http.py"}
+
+
 def siblings(package: str, source: str) -> set[str]:
     """The modules of its own package that a module imports.
 
