@@ -163,6 +163,11 @@ class Dialogs:
         self._portal.touch()
         return message
 
+    def remove(self, message: Message) -> None:
+        """Take a message away as if it had never been written."""
+        self.dialogs[message.chat_id].messages.remove(message)
+        del self.messages[message.id]
+
 
 def _names(fields: dict[str, Any]) -> tuple[str, str]:
     """First and last name, as the portal reads a visitor's fields (bitrix24.md 5.9)."""

@@ -51,7 +51,7 @@ class History:
             messages = [
                 message
                 for message in reversed(dialog.messages)
-                if message.session_id == session_id and not message.deleted
+                if message.session_id == session_id
             ]
             chat = f"chat{dialog.chat_id}"
             return {
@@ -154,7 +154,7 @@ def _page(dialog: Dialog, params: dict[str, Any]) -> list[Message]:
     """The messages that LIMIT, FIRST_ID and LAST_ID ask for (bitrix24.md 12.13)."""
     limit = min(int(params.get("LIMIT") or DEFAULT_LIMIT), LIMIT)
     first, last = params.get("FIRST_ID"), params.get("LAST_ID")
-    messages = [message for message in dialog.messages if not message.deleted]
+    messages = dialog.messages
     if first is None:
         older = [message for message in messages if last is None or message.id < int(last)]
         return older[::-1][:limit]
@@ -169,6 +169,8 @@ def _params(message: Message) -> dict[str, Any]:
         params["CONNECTOR_MID"] = list(message.connector_mid)
     if message.files:
         params["FILE_ID"] = [file.id for file in message.files]
+    if message.deleted:
+        params["IS_DELETED"] = "Y"
     if message.edited:
         params["IS_EDITED"] = "Y"
     if message.sending:
