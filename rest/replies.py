@@ -58,6 +58,9 @@ class HistoryMessage:
     from_connector: bool  # the author is a visitor
     author_name: str | None
     files: tuple[dict[str, Any], ...]
+    # The text of a deleted message is the portal's notice. Newer builds keep no other parameter:
+    # it is unknown whether the message was a whisper, a notice, or which of ours it was.
+    deleted: bool = False
 
 
 def grant_from(values: dict[str, Any]) -> Grant | None:
@@ -102,30 +105,46 @@ def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
     files = {str(file["id"]): file for file in listed(attached or [])}
     read_messages = []
     for item in listed(messages):
-        params = item.get("params")
-        params = params if isinstance(params, dict) else {}
+        params = _params(item)
         author_id = number(item.get("author_id", item.get("senderid"))) or 0
         author = users.get(str(author_id), {})
-        mids = params.get("CONNECTOR_MID", params.get("connectorMid")) or []
-        classes = params.get("CLASS", params.get("class")) or ""
-        classes = classes if isinstance(classes, str) else " ".join(map(str, listed(classes)))
-        component = params.get("COMPONENT_ID", params.get("componentId"))
-        file_ids = params.get("FILE_ID", params.get("fileId")) or []
+        classes = " ".join(map(str, params.get("CLASS", [])))
+        whisper = "HiddenMessage" in params.get("COMPONENTID", [])
         read_messages.append(
             HistoryMessage(
                 id=int(item["id"]),
                 author_id=author_id,
                 text=str(item.get("text") or ""),
                 sent_at=_moment(item.get("date")),
-                connector_mids=tuple(map(str, listed(mids) if mids != str(mids) else [mids])),
+                connector_mids=tuple(map(str, params.get("CONNECTORMID", []))),
                 classes=classes,
-                hidden="content-item-system" in classes or component == "HiddenMessage",
+                hidden="content-item-system" in classes or whisper,
                 from_connector=truth(author.get("connector")),
                 author_name=author.get("name"),
-                files=tuple(files[str(i)] for i in listed(file_ids) if str(i) in files),
+                files=tuple(files[str(i)] for i in params.get("FILEID", []) if str(i) in files),
+                deleted=any(map(truth, params.get("ISDELETED", []))),
             )
         )
     return sorted(read_messages, key=lambda message: message.id)
+
+
+def _params(item: dict[str, Any]) -> dict[str, list[Any]]:
+    """A message's parameters, each a list; IS_DELETED and isDeleted both become ISDELETED.
+
+    A parameter that is empty is left out. A message may say itself that it is deleted.
+    """
+    given = item.get("params")
+    flags = {key: value for key, value in item.items() if _plain_key(key) == "ISDELETED"}
+    params = flags | (given if isinstance(given, dict) else {})
+    return {
+        _plain_key(key): listed(value) if isinstance(value, list | dict) else [value]
+        for key, value in params.items()
+        if value not in (None, "", False)
+    }
+
+
+def _plain_key(key: object) -> str:
+    return str(key).replace("_", "").upper()
 
 
 def _moment(value: object) -> float:

@@ -49,9 +49,7 @@ class History:
         with self._portal.lock:
             dialog, session_id = self._session(params)
             messages = [
-                message
-                for message in reversed(dialog.messages)
-                if message.session_id == session_id
+                message for message in reversed(dialog.messages) if message.session_id == session_id
             ]
             chat = f"chat{dialog.chat_id}"
             return {

@@ -1210,6 +1210,53 @@ def test_a_dialogs_messages_are_read_ascending(bitrix: Bitrix, portal: Server) -
 
 
 @pytest.mark.parametrize(
+    ("message", "deleted"),
+    [
+        ({"params": {"IS_DELETED": "Y"}}, True),
+        ({"params": {"isDeleted": "Y"}}, True),
+        ({"params": {"IS_DELETED": True, "CLASS": "x"}}, True),
+        ({"params": {"isDeleted": 1}}, True),
+        ({"params": {"IS_DELETED": "1"}}, True),
+        ({"params": {"IS_DELETED": ["Y"]}}, True),
+        ({"params": {"IS_DELETED": {"0": "true"}}}, True),
+        ({"params": [], "isDeleted": True}, True),
+        ({"params": {"IS_DELETED": "N"}}, False),
+        ({"params": {"isDeleted": False}}, False),
+        ({"params": {"IS_DELETED": 0}}, False),
+        ({"params": {"IS_DELETED": []}}, False),
+        ({"params": []}, False),
+        ({}, False),
+    ],
+)
+def test_a_deleted_message_is_known_in_whatever_form(
+    bitrix: Bitrix, portal: Server, message: dict[str, Any], deleted: bool
+) -> None:
+    portal.says(result({"messages": [{"id": 1, "author_id": 18, **message}]}))
+
+    (read,) = bitrix.dialog_messages(5120)
+
+    assert read.deleted is deleted
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"COMPONENT_ID": "HiddenMessage", "IS_EDITED": "Y"},
+        {"componentId": "HiddenMessage"},
+        {"COMPONENT_ID": ["HiddenMessage"]},
+        {"CLASS": ["a", "bx-messenger-content-item-system"]},
+        {"class": "bx-messenger-content-item-system"},
+    ],
+)
+def test_a_whisper_or_notice_is_known_in_whatever_form(
+    bitrix: Bitrix, portal: Server, params: dict[str, Any]
+) -> None:
+    portal.says(result({"messages": [{"id": 1, "author_id": 18, "params": params}]}))
+
+    assert bitrix.dialog_messages(5120)[0].hidden
+
+
+@pytest.mark.parametrize(
     ("bounds", "sent"),
     [
         ({}, {}),

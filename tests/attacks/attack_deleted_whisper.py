@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the project
 
 import requests
 from stage import Stage, Visitor, wait_until
