@@ -7,15 +7,14 @@ event of a message and the event of its edit may come in any order.
 
 from dataclasses import replace
 
-from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
+from store.database import Connection, Database, Row, StoreUnavailable, transaction
+from store.found_deleted import FoundDeleted, delete_message
 from store.limits import count_hit
-from store.records import Chat, Delivery, Limits, Message, OperatorMessage, VisitorMessage
+from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import know_dialog, message_of, next_revision, stored_files
 
-EARLIER_LIMIT = 50  # as many messages as the portal gives of a dialog at once
 
-
-class MessageTables(Group):
+class MessageTables(FoundDeleted):
     """`renderer` is the version of the markup that callers hand in as HTML."""
 
     def __init__(self, database: Database, renderer: int) -> None:
@@ -93,15 +92,6 @@ class MessageTables(Group):
         return {row["im_message_id"] for row in rows}
 
     # -- visitors' messages
-
-    def earlier_of_visitor(self, delivery: Delivery) -> list[Message]:
-        """The visitor's last messages before the delivery's in its chat, newest first."""
-        rows = self._database.rows(
-            "select * from messages where chat_id = ? and author = 'visitor' and id < ?"
-            " order by id desc limit ?",
-            delivery.message.chat_id, delivery.message.id, EARLIER_LIMIT,
-        )  # fmt: skip
-        return [message_of(row) for row in rows]
 
     @transaction
     def add_from_visitor(
@@ -248,24 +238,8 @@ class MessageTables(Group):
             stored = self._add(db, message, now)
         if stored is None or stored["deleted"]:
             return False
-        _delete(db, stored["id"])
+        delete_message(db, stored["id"])
         return True
-
-    def take_back_known(self, chat_id: str, im_message_ids: list[int]) -> int:
-        """Delete those of the operators' messages that we have; returns how many there were."""
-        stored = self._database.rows(
-            "select id, im_message_id from messages where chat_id = ? and deleted = 0"
-            " and im_message_id is not null",
-            chat_id,
-        )
-        known = [row["id"] for row in stored if row["im_message_id"] in im_message_ids]
-        return self._take_back_all(known) if known else 0
-
-    @transaction
-    def _take_back_all(self, db: Connection, ids: list[int]) -> int:
-        for message_id in ids:
-            _delete(db, message_id)
-        return len(ids)
 
     # -- markup
 
@@ -286,15 +260,6 @@ class MessageTables(Group):
                 " where id = ? and revision = ?",
                 (text_html, files_html, self.renderer, message.id, message.revision),
             )
-
-
-def _delete(db: Connection, message_id: int) -> None:
-    """Delete a message of an operator or of the system, its text included."""
-    db.execute(
-        "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
-        " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
-        (next_revision(db), message_id),
-    )
 
 
 def _find_by_client_id(db: Connection, chat: Chat, client_id: str | None) -> Row | None:
