@@ -8,7 +8,9 @@ from typing import Any
 
 from .dialogs import Dialog, Dialogs, Message
 from .files import File
-from .portal import Portal, RestError, User
+from .options import RestError
+from .people import messenger_user
+from .portal import Portal, User
 
 LIMIT = 50
 DEFAULT_LIMIT = 20  # of a call without LIMIT
@@ -36,7 +38,7 @@ class History:
             return {
                 "chat_id": dialog.chat_id,
                 "messages": [_message(message) for message in messages],
-                "users": [_user(user) for user in self._authors(dialog, messages)],
+                "users": [messenger_user(user) for user in self._authors(dialog, messages)],
                 "files": [
                     self._file(message, file) for message in messages for file in message.files
                 ],
@@ -204,30 +206,10 @@ def _camel_message(message: Message) -> dict[str, Any]:
     }
 
 
-def _user(user: User) -> dict[str, Any]:
-    return {
-        "id": user.id,
-        "active": True,
-        "name": user.full_name,
-        "first_name": user.name,
-        "last_name": user.last_name,
-        "work_position": "",
-        "color": "#4ba984",
-        "avatar": "",
-        "gender": "F" if user.id in (1, 25) else "M",
-        "birthday": "",
-        "extranet": user.connector,
-        "network": False,
-        "bot": False,
-        "connector": user.connector,
-        "external_auth_id": "imconnector" if user.connector else "default",
-        "status": "online",
-        "type": "user",
-    }
-
-
 def _camel_user(user: User) -> dict[str, Any]:
-    return {_camel(key): value for key, value in _user(user).items()} | {"id": str(user.id)}
+    return {_camel(key): value for key, value in messenger_user(user).items()} | {
+        "id": str(user.id)
+    }
 
 
 def _camel(name: str) -> str:

@@ -7,7 +7,8 @@ from .dialog_actions import DialogActions, NotAllowed
 from .dialogs import Dialogs
 from .history import History
 from .incoming import Incoming
-from .portal import Portal, RestError
+from .options import RestError
+from .portal import Portal
 
 
 class MessageMethods:
