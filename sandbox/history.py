@@ -6,6 +6,7 @@ Texts come without the operator's signature (bitrix24.md 2.4).
 from datetime import UTC, datetime
 from typing import Any
 
+from .dialog_shape import dialog_shape, entity_data
 from .dialogs import Dialog, Dialogs, Message
 from .files import File
 from .options import RestError
@@ -78,7 +79,7 @@ class History:
                         "name": dialog.title or dialog.user_name,
                         "entityType": "LINES",
                         "entityId": dialog.user_code,
-                        "entityData1": _entity_data(dialog),
+                        "entityData1": entity_data(dialog),
                         "type": "lines",
                     }
                 },
@@ -104,18 +105,7 @@ class History:
                 found = self._session(params)[0]
         if found is None:
             raise RestError("DIALOG_NOT_FOUND", "The dialog was not found")
-        return {
-            "id": found.chat_id,
-            "dialog_id": f"chat{found.chat_id}",
-            "name": found.title or found.user_name,
-            "type": "lines",
-            "entity_type": "LINES",
-            "entity_id": found.user_code,
-            "entity_data_1": _entity_data(found),
-            "entity_data_2": "",
-            "entity_data_3": "",
-            "message_count": len(found.messages),
-        }
+        return dialog_shape(found)
 
     def _authors(self, dialog: Dialog, messages: list[Message]) -> list[User]:
         """Everybody who wrote one of the messages, and the visitor; each once."""
@@ -127,7 +117,10 @@ class History:
         """The addresses need a login (bitrix24.md 12.16)."""
         address = f"{self._portal.options.base_url}/disk/{file.id}/{file.code}"
         author = self._portal.users.get(message.user_id)
+        size = file.picture_size
+        picture = {"image": {"width": size[0], "height": size[1]}} if size else {}
         return {
+            **picture,
             "id": file.id,
             "chatId": message.chat_id,
             "date": _iso(message.at),
@@ -142,12 +135,10 @@ class History:
             "urlPreview": address,
             "urlShow": address,
             "urlDownload": address,
+            "isTranscribable": False,
+            "isVideoNote": False,
+            "isVoiceNote": False,
         }
-
-
-def _entity_data(dialog: Dialog) -> str:
-    """The sixth field is the session's id (bitrix24.md 12.18)."""
-    return f"N|NONE|0|N|N|{dialog.session_id}|0|0|0|0"
 
 
 def _page(dialog: Dialog, params: dict[str, Any]) -> list[Message]:

@@ -156,7 +156,10 @@ class Incoming:
         if text is not None:
             message |= {"date": {}, "text": text}
         user_id = self._dialogs.visitor_id(connector, item["user"].get("id"))
-        return {"user": str(user_id), "message": message, "chat": item["chat"], "SUCCESS": True}
+        chat = {"id": str(item["chat"].get("id"))}
+        if text is not None:
+            chat["name"] = str(item["chat"].get("name") or "")
+        return {"user": str(user_id), "message": message, "chat": chat, "SUCCESS": True}
 
     def _change_item(
         self, connector: Connector, line: int, item: dict[str, Any], text: str | None

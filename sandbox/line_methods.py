@@ -157,6 +157,14 @@ class LineMethods:
         own = self._portal.line_settings.get(line, {}).get("QUEUE_USERS_FIELDS") or {}
         return {str(user_id): {**NO_ALIAS, **own.get(str(user_id), {})} for user_id in queue}
 
+    def _listed_aliases(self, line: int, queue: list[int]) -> dict[str, dict[str, Any]]:
+        """In the list of lines, the picture's id is a number or null."""
+        aliases = self._alias_fields(line, queue)
+        return {
+            key: {**alias, "USER_AVATAR_ID": int(alias["USER_AVATAR_ID"] or 0) or None}
+            for key, alias in aliases.items()
+        }
+
     def _list(self, caller: Caller, params: dict[str, Any]) -> list[dict[str, Any]]:
         asked, options = _upper(params.get("PARAMS")), _upper(params.get("OPTIONS"))
         with self._portal.lock:
@@ -182,7 +190,7 @@ class LineMethods:
         }
         queue = self._queue(line)
         if str(options.get("QUEUE")).upper() == "Y":
-            fields |= {"QUEUE": queue, "QUEUE_USERS_FIELDS": self._alias_fields(line, queue)}
+            fields |= {"QUEUE": queue, "QUEUE_USERS_FIELDS": self._listed_aliases(line, queue)}
         if str(options.get("CONFIG_QUEUE")).upper() == "Y":
             users = [{"ENTITY_ID": str(user_id), "ENTITY_TYPE": "user"} for user_id in queue]
             fields["CONFIG_QUEUE"] = users
