@@ -27,16 +27,19 @@ from rest.errors import (
     error_of_answer,
     error_of_page,
 )
+from rest.limits import OperatingTimes
 from rest.php import keyed, listed, number, php_form, truth
 from rest.replies import (
     STRANGE,
     Grant,
     HistoryMessage,
     ItemResult,
+    connector_ids,
     expect_true,
     grant_from,
-    history,
     item_result,
+    listed_events,
+    messages_of,
 )
 from settings import Bitrix24Settings
 
@@ -72,6 +75,7 @@ class Transport:
         self._http.trust_env = False
         self._last_used = 0.0
         self._lock = threading.Lock()
+        self._times = OperatingTimes()
 
     def call(self, method: str, params: dict[str, Any], timeout: float = ANSWER_SECONDS) -> Any:
         """Call with our own token, renewed if it is about to expire.
@@ -135,9 +139,14 @@ class Transport:
     ) -> Any:
         """Call with a token that somebody handed us, or with our own."""
         form = dict(php_form(params)) | {"auth": access_token}
-        answer = self._post(f"{self._settings.portal}/rest/{method}.json", form, method, timeout)
+        try:
+            url = f"{self._settings.portal}/rest/{method}.json"
+            answer = self._post(url, form, method, timeout)
+        except TryLater as error:
+            raise self._times.completed(error) from None
         if "result" not in answer:
             raise OutcomeUnknown("STRANGE_ANSWER", method)
+        self._times.note(method, answer)
         return answer["result"]
 
     def _post(self, url: str, form: dict[str, str], method: str, timeout: float) -> dict[str, Any]:
@@ -201,11 +210,15 @@ class Bitrix:
         expect_true("imconnector.register", result)
 
     def activate(self, connector: str, line: int, active: bool) -> None:
-        """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on."""
+        """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on.
+
+        To switch off what was off already is no fault, though older builds answer `false`.
+        """
         result = self._call(
             "imconnector.activate", {"CONNECTOR": connector, "LINE": line, "ACTIVE": int(active)}
         )
-        expect_true("imconnector.activate", result)
+        if active or result is not False:
+            expect_true("imconnector.activate", result)
 
     def set_connector_data(self, connector: str, line: int, url_im: str, name: str) -> None:
         """`imconnector.connector.data.set`: the link to the chat that the widget shows."""
@@ -262,17 +275,16 @@ class Bitrix:
 
     def bound_events(self) -> list[tuple[str, str]]:
         """`event.get`: pairs of upper-case event and handler address."""
-        items = listed(self._call("event.get", {}))
-        return [
-            (str(item.get("event", "")).upper(), str(item.get("handler", "")))
-            for item in items
-            if isinstance(item, dict) and not int(item.get("offline") or 0)
-        ]
+        return listed_events(self._call("event.get", {}))
 
     def connector_status(self, connector: str, line: int) -> bool:
         """`imconnector.status`: whether the connector works on the line."""
         result = self._call("imconnector.status", {"CONNECTOR": connector, "LINE": line})
         return isinstance(result, dict) and truth(result.get("STATUS"))
+
+    def connectors(self) -> set[str]:
+        """`imconnector.list`: the ids of all connectors that the portal knows."""
+        return connector_ids(self._call("imconnector.list", {}))
 
     def is_installed(self) -> bool:
         """`app.info` INSTALLED: until it is true the portal sends no event, without an error."""
@@ -291,7 +303,7 @@ class Bitrix:
         """
         method = "im.dialog.messages.get"
         result = self._call(method, _dialog_params(portal_chat_id, after, before))
-        return _dialog_page(result)
+        return messages_of(method, result)
 
     def newest_messages(
         self, portal_chat_ids: list[int]
@@ -314,7 +326,7 @@ class Bitrix:
             try:
                 if key not in pages:
                     raise error_of_answer(errors[key], "im.dialog.messages.get", 400)
-                answers.append(_dialog_page(pages[key]))
+                answers.append(messages_of("im.dialog.messages.get", pages[key]))
             except BitrixError as error:
                 answers.append(error)
             except STRANGE:
@@ -327,11 +339,7 @@ class Bitrix:
         Raises Refused if we may not read its history (bitrix24.md section 12 C).
         """
         method = "imopenlines.session.history.get"
-        result = self._call(method, {"SESSION_ID": session_id})
-        try:
-            return history(result["message"], result.get("users"), result.get("files"))
-        except STRANGE:
-            raise OutcomeUnknown("STRANGE_ANSWER", method) from None
+        return messages_of(method, self._call(method, {"SESSION_ID": session_id}))
 
     def find_dialog(self, user_code: str) -> tuple[int, int | None]:
         """`imopenlines.dialog.get`: portal chat id and session id of a dialog.
@@ -389,10 +397,3 @@ def _dialog_params(
         "LIMIT": PAGE,
     }
     return {key: value for key, value in params.items() if value is not None}
-
-
-def _dialog_page(result: Any) -> list[HistoryMessage]:
-    try:
-        return history(result["messages"], result.get("users"), result.get("files"))
-    except STRANGE:
-        raise OutcomeUnknown("STRANGE_ANSWER", "im.dialog.messages.get") from None

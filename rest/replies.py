@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rest.errors import Refused
-from rest.php import listed, number, truth
+from rest.errors import OutcomeUnknown, Refused
+from rest.php import keyed, listed, number, truth
 
 LONGEST_TOKEN_SECONDS = 3600.0  # a lifetime that is too long must not keep us from renewing
 # What reading an answer of another shape than the documented one may raise.
@@ -153,6 +153,32 @@ def _moment(value: object) -> float:
         return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:
         return time.time()
+
+
+def messages_of(method: str, result: Any) -> list[HistoryMessage]:
+    """The messages in the answer of this history method, ascending."""
+    key = "message" if method == "imopenlines.session.history.get" else "messages"
+    try:
+        return history(result[key], result.get("users"), result.get("files"))
+    except STRANGE:
+        raise OutcomeUnknown("STRANGE_ANSWER", method) from None
+
+
+def listed_events(result: Any) -> list[tuple[str, str]]:
+    """Pairs of upper-case event and handler address in an answer of `event.get`."""
+    return [
+        (str(item.get("event", "")).upper(), str(item.get("handler", "")))
+        for item in listed(result)
+        if isinstance(item, dict) and not int(item.get("offline") or 0)
+    ]
+
+
+def connector_ids(result: Any) -> set[str]:
+    """The ids in an answer of `imconnector.list`, in lower case."""
+    try:
+        return {key.lower() for key in keyed(result)}
+    except STRANGE:
+        raise OutcomeUnknown("STRANGE_ANSWER", "imconnector.list") from None
 
 
 def expect_true(method: str, result: Any) -> None:
