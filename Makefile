@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Python keeps what it has compiled: the tests start the application some two hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test soak bench mutants check serve format clean
+.PHONY: help install demo test soak fuzz bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     the whole product at work, with a Bitrix24 portal of its own"
 	@echo "make test     all tests"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
+	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make bench    how soon an answer is seen, measured"
 	@echo "make mutants  small random faults, and whether tests find them: ARGS='--number 40 delivery'"
 	@echo "make check    format, lint and types"
@@ -43,6 +44,9 @@ test: .venv/installed-dev
 
 soak: .venv/installed-dev
 	@$(BIN)/python tests/soak.py $(ARGS)
+
+fuzz: .venv/installed-dev
+	@$(BIN)/python tests/fuzz.py $(ARGS)
 
 bench: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py

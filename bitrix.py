@@ -1,184 +1,39 @@
-"""The thin Bitrix24 REST client: the calls we make, OAuth, and errors by what to do next.
+"""The thin Bitrix24 REST client: one method a call, each answer read or named strange.
 
-REST calls go to the portal of the settings and token renewals to its OAuth server, and nowhere
-else. No other module imports requests. Knows nothing of the store's tables or of Flask.
+Who is called and with which tokens is said in rest/transport.py, what goes over the wire in
+rest/http.py. Knows nothing of the store's tables or of Flask.
 """
 
-import logging
-import threading
-import time
-import traceback
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-import requests
-import urllib3
-
 from rest.errors import (
-    CONNECTION_LOST,
-    OAUTH,
+    STRANGE_ANSWER,
     BitrixError,
     Cause,
     OutcomeUnknown,
     Refused,
-    SetupFault,
     TryLater,
     error_of_answer,
-    error_of_page,
 )
-from rest.limits import OperatingTimes
-from rest.php import keyed, listed, number, php_form, truth
+from rest.php import identity, keyed, number, truth, words
 from rest.replies import (
     STRANGE,
-    Grant,
     HistoryMessage,
     ItemResult,
     connector_ids,
     expect_true,
-    grant_from,
-    item_result,
+    history,
+    item_results,
     listed_events,
-    messages_of,
 )
+from rest.transport import ANSWER_SECONDS, Tokens, Transport
 from settings import Bitrix24Settings
 
-log = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 20.0  # of every call but send.messages
-OAUTH_SECONDS = 10.0
-RENEW_EARLY_SECONDS = 60.0
 PAGE = 50  # messages of a dialog in one answer; the portal gives no more
 DIALOGS_A_CALL = 50  # for `newest_messages`: as many commands as a `batch` may hold
-IDLE_SECONDS = 5.0  # a connection that was idle for longer is not used: it may be closed already
-
-
-class Tokens(Protocol):
-    """Where the application's own tokens live, shared by all processes."""
-
-    def load(self) -> Grant | None: ...
-    def save(self, grant: Grant) -> None: ...
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold this to renew: a refresh token works once, so of two renewals one would fail."""
-        ...
-
-
-class Transport:
-    """Makes calls with our tokens, and raises what a failure means."""
-
-    def __init__(self, settings: Bitrix24Settings, tokens: Tokens) -> None:
-        self._settings = settings
-        self._tokens = tokens
-        self._http = requests.Session()
-        # Ignore the environment's proxies and .netrc, which could send tokens somewhere else.
-        self._http.trust_env = False
-        self._last_used = 0.0
-        self._lock = threading.Lock()
-        self._times = OperatingTimes()
-
-    def call(self, method: str, params: dict[str, Any], timeout: float = ANSWER_SECONDS) -> Any:
-        """Call with our own token, renewed if it is about to expire.
-
-        If the portal still says that the token has expired, renew it and repeat the call once.
-        """
-        grant = self._tokens.load()
-        if grant is None:
-            raise SetupFault("NOT_INSTALLED", method)
-        if grant.expires_at - RENEW_EARLY_SECONDS < time.time():
-            grant = self._renew(grant)
-        try:
-            return self.call_with(method, params, grant.access_token, timeout)
-        except SetupFault as error:
-            if not error.wants_a_new_token:
-                raise
-        grant = self._renew(grant)
-        return self.call_with(method, params, grant.access_token, timeout)
-
-    def _renew(self, old: Grant) -> Grant:
-        """Exchange the refresh token; the new pair is stored before it is used.
-
-        One process at a time renews. Others wait and then use the pair that it stored.
-        """
-        with self._tokens.lock():
-            stored = self._tokens.load()
-            if stored is None:
-                raise SetupFault("NOT_INSTALLED", OAUTH)
-            if stored.access_token != old.access_token:
-                return stored
-            try:
-                answer = self._post(
-                    f"{self._settings.oauth_server}/oauth/token/",
-                    {
-                        "grant_type": "refresh_token",
-                        "client_id": self._settings.client_id,
-                        "client_secret": self._settings.client_secret.get_secret_value(),
-                        "refresh_token": stored.refresh_token,
-                    },
-                    OAUTH,
-                    OAUTH_SECONDS,
-                )
-            except OutcomeUnknown as error:
-                # The call that needs the token was not made, so it may be repeated.
-                raise TryLater(error.code, error.method) from None
-            except Refused as error:  # our set-up is refused, not the call that needs the token
-                raise SetupFault(error.code, error.method, error.description) from None
-            grant = grant_from(answer)
-            if grant is None:
-                raise TryLater("STRANGE_ANSWER", OAUTH)
-            self._tokens.save(grant)
-            log.info("access token renewed")
-            return grant
-
-    def call_with(
-        self,
-        method: str,
-        params: dict[str, Any],
-        access_token: str,
-        timeout: float = ANSWER_SECONDS,
-    ) -> Any:
-        """Call with a token that somebody handed us, or with our own."""
-        form = dict(php_form(params)) | {"auth": access_token}
-        try:
-            url = f"{self._settings.portal}/rest/{method}.json"
-            answer = self._post(url, form, method, timeout)
-        except TryLater as error:
-            raise self._times.completed(error) from None
-        if "result" not in answer:
-            raise OutcomeUnknown("STRANGE_ANSWER", method)
-        self._times.note(method, answer)
-        return answer["result"]
-
-    def _post(self, url: str, form: dict[str, str], method: str, timeout: float) -> dict[str, Any]:
-        """POST a form; returns the JSON object of the answer, or raises what its error means."""
-        self._drop_idle_connections()
-        began = time.monotonic()
-        try:
-            response = self._http.post(
-                url, data=form, timeout=(CONNECT_SECONDS, timeout), allow_redirects=False
-            )
-        except requests.RequestException as error:  # its text may hold tokens
-            if _nothing_was_sent(error):
-                raise TryLater("NOT_CONNECTED", method) from None
-            code = CONNECTION_LOST if isinstance(error, requests.ConnectionError) else "NO_REPLY"
-            raise OutcomeUnknown(code, method) from None
-        log.debug("%s: %d in %.3f s", method, response.status_code, time.monotonic() - began)
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
-        if isinstance(answer, dict) and "error" in answer:
-            raise error_of_answer(answer, method, response.status_code)
-        if isinstance(answer, dict) and response.ok and not response.is_redirect:
-            return answer
-        raise error_of_page(method, response.status_code, response.is_redirect)
-
-    def _drop_idle_connections(self) -> None:
-        """Use no connection that was idle for long: a message sent on a closed one is in doubt."""
-        with self._lock:
-            if time.monotonic() - self._last_used > IDLE_SECONDS:
-                self._http.close()
-            self._last_used = time.monotonic()
+T = TypeVar("T")
 
 
 class Bitrix:
@@ -187,7 +42,24 @@ class Bitrix:
     def __init__(self, settings: Bitrix24Settings, tokens: Tokens, send_seconds: float) -> None:
         self._send_seconds = send_seconds
         self._transport = Transport(settings, tokens)
-        self._call = self._transport.call
+
+    def _call(
+        self,
+        method: str,
+        params: dict[str, Any],
+        read: Callable[[Any], T],
+        token: str | None = None,
+        timeout: float = ANSWER_SECONDS,
+    ) -> T:
+        """Call with our own token, or with `token`; what `read` makes of the result.
+
+        Raises OutcomeUnknown where `read` finds another shape than the documented one.
+        """
+        if token is None:
+            result = self._transport.call(method, params, timeout)
+        else:
+            result = self._transport.call_with(method, params, token, timeout)
+        return _read(method, result, read)
 
     # -- the methods of the connector
 
@@ -197,7 +69,7 @@ class Bitrix:
         A failure comes as HTTP 200 with `result.result` false (bitrix24.md section 6).
         """
         icon = {"COLOR": "#a6ffa3", "SIZE": "100%", "POSITION": "center"}
-        result = self._call(
+        self._call(
             "imconnector.register",
             {
                 "ID": connector,
@@ -206,90 +78,94 @@ class Bitrix:
                 "ICON_DISABLED": {"DATA_IMAGE": icons[1], **icon, "COLOR": "#ffb3a3"},
                 "PLACEMENT_HANDLER": handler,
             },
+            expect_true("imconnector.register"),
         )
-        expect_true("imconnector.register", result)
 
     def activate(self, connector: str, line: int, active: bool) -> None:
         """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on.
 
         To switch off what was off already is no fault, though older builds answer `false`.
         """
-        result = self._call(
-            "imconnector.activate", {"CONNECTOR": connector, "LINE": line, "ACTIVE": int(active)}
-        )
-        if active or result is not False:
-            expect_true("imconnector.activate", result)
+        method = "imconnector.activate"
+        params = {"CONNECTOR": connector, "LINE": line, "ACTIVE": int(active)}
+
+        def done(result: Any) -> None:
+            if active or result is not False:
+                expect_true(method)(result)
+
+        self._call(method, params, done)
 
     def set_connector_data(self, connector: str, line: int, url_im: str, name: str) -> None:
         """`imconnector.connector.data.set`: the link to the chat that the widget shows."""
+        method = "imconnector.connector.data.set"
         data = {"id": f"{connector}line{line}", "url_im": url_im, "name": name}
-        result = self._call(
-            "imconnector.connector.data.set", {"CONNECTOR": connector, "LINE": line, "DATA": data}
-        )
-        expect_true("imconnector.connector.data.set", result)
+        params = {"CONNECTOR": connector, "LINE": line, "DATA": data}
+        self._call(method, params, expect_true(method))
 
     def send_messages(
         self, connector: str, line: int, messages: list[dict[str, Any]]
     ) -> list[ItemResult]:
         """`imconnector.send.messages`: one result for each item, in the same order.
 
-        Raises OutcomeUnknown if the answer has fewer or more results: some may be stored.
+        Raises OutcomeUnknown if the answer has fewer or more results, or none that can be
+        understood: some may be stored.
         """
         method = "imconnector.send.messages"
-        result = self._call(
-            method,
-            {"CONNECTOR": connector, "LINE": line, "MESSAGES": messages},
-            timeout=self._send_seconds,
-        )
-        if isinstance(result, dict) and result.get("SUCCESS") is False:
-            # Builds before NOT_ACTIVE_LINE answer so for an inactive line.
-            raise Refused("NOT_ACTIVE_LINE", method)
-        try:
-            items = listed(result["DATA"]["RESULT"])
-            results = [item_result(item) for item in items]
-        except STRANGE:
-            raise OutcomeUnknown("STRANGE_ANSWER", method) from None
-        if len(results) != len(messages):
-            raise OutcomeUnknown("STRANGE_ANSWER", method)
-        return results
+
+        def results(result: Any) -> list[ItemResult]:
+            if isinstance(result, dict) and result.get("SUCCESS") is False:
+                # Builds before NOT_ACTIVE_LINE answer so for an inactive line.
+                raise Refused("NOT_ACTIVE_LINE", method)
+            items = item_results(result["DATA"]["RESULT"])
+            if len(items) != len(messages) or not any(item.understood for item in items):
+                raise OutcomeUnknown(STRANGE_ANSWER, method)
+            return items
+
+        params = {"CONNECTOR": connector, "LINE": line, "MESSAGES": messages}
+        return self._call(method, params, results, timeout=self._send_seconds)
 
     def confirm_delivery(self, connector: str, line: int, messages: list[dict[str, Any]]) -> None:
         """`imconnector.send.status.delivery`; repeating is harmless, the first call wins."""
         method = "imconnector.send.status.delivery"
-        params = {"CONNECTOR": connector, "LINE": line, "MESSAGES": messages}
-        result = self._call(method, params)
-        if isinstance(result, dict) and result.get("SUCCESS") is False:
-            raise TryLater("NOT_DONE", method)
+
+        def done(result: Any) -> None:
+            if isinstance(result, dict) and result.get("SUCCESS") is False:
+                raise TryLater("NOT_DONE", method)
+            if not (isinstance(result, dict | list) or truth(result)):
+                raise OutcomeUnknown(STRANGE_ANSWER, method)
+
+        self._call(method, {"CONNECTOR": connector, "LINE": line, "MESSAGES": messages}, done)
 
     def bind_event(self, event: str, handler: str) -> None:
         """`event.bind`; an event that is already bound is a success."""
         try:
-            self._call("event.bind", {"event": event, "handler": handler})
+            self._call("event.bind", {"event": event, "handler": handler}, bool)
         except Refused as error:
             if error.cause is not Cause.IS_THERE:
                 raise
 
     def unbind_event(self, event: str, handler: str) -> None:
         """`event.unbind`; `handler` must be spelled exactly as it was bound."""
-        self._call("event.unbind", {"event": event, "handler": handler})
+        self._call("event.unbind", {"event": event, "handler": handler}, bool)
 
     def bound_events(self) -> list[tuple[str, str]]:
         """`event.get`: pairs of upper-case event and handler address."""
-        return listed_events(self._call("event.get", {}))
+        return self._call("event.get", {}, listed_events)
 
     def connector_status(self, connector: str, line: int) -> bool:
         """`imconnector.status`: whether the connector works on the line."""
-        result = self._call("imconnector.status", {"CONNECTOR": connector, "LINE": line})
-        return isinstance(result, dict) and truth(result.get("STATUS"))
+        params = {"CONNECTOR": connector, "LINE": line}
+        return self._call(
+            "imconnector.status", params, lambda result: truth(keyed(result).get("STATUS"))
+        )
 
     def connectors(self) -> set[str]:
         """`imconnector.list`: the ids of all connectors that the portal knows."""
-        return connector_ids(self._call("imconnector.list", {}))
+        return self._call("imconnector.list", {}, connector_ids)
 
     def is_installed(self) -> bool:
         """`app.info` INSTALLED: until it is true the portal sends no event, without an error."""
-        result = self._call("app.info", {})
-        return isinstance(result, dict) and truth(result.get("INSTALLED"))
+        return self._call("app.info", {}, lambda result: truth(keyed(result).get("INSTALLED")))
 
     # -- reading dialogs
 
@@ -302,8 +178,7 @@ class Bitrix:
         Raises Refused if the portal does not let us read the dialog (bitrix24.md section 12 B).
         """
         method = "im.dialog.messages.get"
-        result = self._call(method, _dialog_params(portal_chat_id, after, before))
-        return messages_of(method, result)
+        return self._call(method, _dialog_params(portal_chat_id, after, before), _dialog_page)
 
     def newest_messages(
         self, portal_chat_ids: list[int]
@@ -316,22 +191,24 @@ class Bitrix:
             str(index): f"im.dialog.messages.get?{urlencode(_dialog_params(portal_chat_id))}"
             for index, portal_chat_id in enumerate(portal_chat_ids)
         }
-        result = self._call("batch", {"halt": 0, "cmd": commands})
-        try:
+        method = "im.dialog.messages.get"
+
+        def page(key: str, pages: dict[str, Any], errors: Any) -> list[HistoryMessage]:
+            if key not in pages:
+                raise error_of_answer(errors[key], method, 400)
+            return _dialog_page(pages[key])
+
+        def answers(result: Any) -> list[list[HistoryMessage] | BitrixError]:
             pages, errors = (keyed(result[key]) for key in ("result", "result_error"))
-        except STRANGE:
-            raise OutcomeUnknown("STRANGE_ANSWER", "batch") from None
-        answers: list[list[HistoryMessage] | BitrixError] = []
-        for key in commands:
-            try:
-                if key not in pages:
-                    raise error_of_answer(errors[key], "im.dialog.messages.get", 400)
-                answers.append(messages_of("im.dialog.messages.get", pages[key]))
-            except BitrixError as error:
-                answers.append(error)
-            except STRANGE:
-                answers.append(OutcomeUnknown("STRANGE_ANSWER", "im.dialog.messages.get"))
-        return answers
+            found: list[list[HistoryMessage] | BitrixError] = []
+            for key in commands:
+                try:
+                    found.append(_read(method, key, lambda key: page(key, pages, errors)))
+                except BitrixError as error:
+                    found.append(error)
+            return found
+
+        return self._call("batch", {"halt": 0, "cmd": commands}, answers)
 
     def session_messages(self, session_id: int) -> list[HistoryMessage]:
         """`imopenlines.session.history.get`: the messages of one session, ascending.
@@ -339,20 +216,23 @@ class Bitrix:
         Raises Refused if we may not read its history (bitrix24.md section 12 C).
         """
         method = "imopenlines.session.history.get"
-        return messages_of(method, self._call(method, {"SESSION_ID": session_id}))
+        return self._call(
+            method,
+            {"SESSION_ID": session_id},
+            lambda result: history(result["message"], result.get("users"), result.get("files")),
+        )
 
     def find_dialog(self, user_code: str) -> tuple[int, int | None]:
         """`imopenlines.dialog.get`: portal chat id and session id of a dialog.
 
         `user_code` is connector|line|our chat id|the portal's user id (section 12 D).
         """
-        method = "imopenlines.dialog.get"
-        result = self._call(method, {"USER_CODE": user_code})
-        portal_chat_id = number(result.get("id")) if isinstance(result, dict) else None
-        if portal_chat_id is None:
-            raise OutcomeUnknown("STRANGE_ANSWER", method)
-        fields = str(result.get("entity_data_1", "")).split("|")
-        return portal_chat_id, number(fields[5]) if len(fields) > 5 else None
+
+        def dialog(result: Any) -> tuple[int, int | None]:
+            fields = words(result.get("entity_data_1")).split("|")
+            return identity(result["id"]), number(fields[5]) if len(fields) > 5 else None
+
+        return self._call("imopenlines.dialog.get", {"USER_CODE": user_code}, dialog)
 
     # -- proving what others claim
 
@@ -362,29 +242,22 @@ class Bitrix:
         Our own portal is asked, so an answer also proves that the token is of this portal. Raises
         SetupFault for a token that the portal does not know.
         """
-        result = self._transport.call_with("app.info", {}, access_token)
-        return str(result.get("CODE", "")) if isinstance(result, dict) else ""
+        return self._call("app.info", {}, lambda result: words(result.get("CODE")), access_token)
 
     def is_administrator(self, access_token: str) -> tuple[bool, int]:
         """`profile`: whether the token's user is an administrator, and the user's id."""
-        result = self._transport.call_with("profile", {}, access_token)
-        if not isinstance(result, dict):
-            raise OutcomeUnknown("STRANGE_ANSWER", "profile")
-        return truth(result.get("ADMIN")), number(result.get("ID")) or 0
+
+        def rights(result: Any) -> tuple[bool, int]:
+            return truth(result.get("ADMIN")), number(result.get("ID")) or 0
+
+        return self._call("profile", {}, rights, access_token)
 
 
-def _nothing_was_sent(error: requests.RequestException) -> bool:
-    """Whether the request certainly never reached the server: there was no connection."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", None)
-    if isinstance(reason, urllib3.exceptions.SSLError):  # of the handshake, or later in a call
-        steps = traceback.walk_tb(reason.args[0].__traceback__)
-        return any(frame.f_code.co_name == "do_handshake" for frame, _ in steps)
-    return isinstance(
-        reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
-    )
+def _read(method: str, result: Any, read: Callable[[Any], T]) -> T:
+    try:
+        return read(result)
+    except STRANGE:
+        raise OutcomeUnknown(STRANGE_ANSWER, method) from None
 
 
 def _dialog_params(
@@ -397,3 +270,7 @@ def _dialog_params(
         "LIMIT": PAGE,
     }
     return {key: value for key, value in params.items() if value is not None}
+
+
+def _dialog_page(result: Any) -> list[HistoryMessage]:
+    return history(result["messages"], result.get("users"), result.get("files"))

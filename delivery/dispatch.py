@@ -86,11 +86,16 @@ def refused_alone(context: Context, delivery: Delivery, error: BitrixError) -> N
 
 
 def put_off(context: Context, batch: list[Delivery], error: BitrixError) -> None:
-    """The portal has trouble: the deliveries wait until its circuit lets a call pass."""
+    """The portal has trouble: the deliveries wait until its circuit lets a call pass.
+
+    After a lost answer they wait for a pause of their own, too: the trouble may be theirs alone.
+    """
     log.warning("%s: %s (%d waiting)", error.method, error.code, len(batch))
     first = batch[0]
     due = context.health.failed(error, Scope(first.kind, first.line))
-    if isinstance(error, OutcomeUnknown) and first.kind == "message":
+    if isinstance(error, OutcomeUnknown):
+        if error.is_odd and len(batch) > 1:
+            context.quarantine.isolate(batch)
         pause = context.health.circuits.pause(max(delivery.attempts for delivery in batch))
         due = max(due, context.clock.now() + pause)
     context.recorder.record([to_error(delivery, error, due) for delivery in batch])

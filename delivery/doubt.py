@@ -15,12 +15,13 @@ from delivery.reaction import (
     look_again_at,
     to_finding,
 )
-from rest.errors import NO_SESSION, BitrixError, Cause, Reach, may_go_on
+from rest.errors import DIED, NO_SESSION, BitrixError, Cause, Reach, may_go_on
 from store.records import Delivery, Outcome
 
 log = logging.getLogger(__name__)
 
 CHATS_A_LOOKUP = 50
+TOLERATED_LOOKS = 2  # in a row that failed, each at one dialog, before all others wait, too
 LOOKUP = Scope("lookup")
 
 
@@ -84,7 +85,10 @@ class Doubt:
                     found |= self._search(run, missing)
                 except BitrixError as error:
                     # A dialog that cannot be read holds up no other while others can be.
-                    alone = newest is not None and error.reach in (Reach.ITEM, Reach.LINE)
+                    alone = error.reach in (Reach.ITEM, Reach.LINE)
+                    if alone and newest is None:
+                        now = self._clock.now()
+                        self._health.circuits.failed(LOOKUP, now, tolerated=TOLERATED_LOOKS)
                     self._put_off(missing, error, _lookup_of(run) if alone else LOOKUP)
                     if not alone:
                         return
@@ -103,6 +107,8 @@ class Doubt:
     def _put_off(self, deliveries: list[Delivery], error: BitrixError, scope: Scope) -> None:
         log.warning("%s: %s (%d in doubt)", error.method, error.code, len(deliveries))
         due = self._health.failed(error, scope)
+        pause = self._health.circuits.pause(max(delivery.attempts for delivery in deliveries))
+        due = max(due, self._health.circuits.open_until(scope), self._clock.now() + pause)
         if error.cause is Cause.NOT_A_PORTAL:
             self._health.report(reached(error, scope), error)
         self._recorder.record(
@@ -145,6 +151,11 @@ class Doubt:
                 pause = self._health.circuits.pause(delivery.attempts)
                 due = look_again_at(now, since, settle_time_ends, pause)
                 outcome = Outcome(delivery, "in doubt", delivery.error, due, attempted=False)
+            case "lost" if delivery.error not in (NO_SESSION, DIED) and (
+                self._quarantine.lost_in_vain(delivery)
+            ):
+                log.warning("message %d never arrives: %s", message_id, delivery.error)
+                outcome = Outcome(delivery, "failed")
             case "nobody can tell" if self._is_given_up(delivery):
                 log.warning("message %d may have arrived; it is not sent again", message_id)
                 outcome = Outcome(delivery, "failed")

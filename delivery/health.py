@@ -16,6 +16,8 @@ from store.records import ReportedFault
 
 log = logging.getLogger(__name__)
 
+TOLERATED_LOSSES = 2  # lost answers in a row, before others of the line wait: it may be the message
+
 
 class Health:
     def __init__(self, settings: DeliverySettings, store: Store, clock: Clock) -> None:
@@ -56,7 +58,8 @@ class Health:
             return now
         if isinstance(error, TryLater | OutcomeUnknown) and self._failing_since is None:
             self._failing_since = now
-        return self.circuits.failed(scope, now, at_least=error.seconds)
+        tolerated = TOLERATED_LOSSES if isinstance(error, OutcomeUnknown) else 0
+        return self.circuits.failed(scope, now, at_least=error.seconds, tolerated=tolerated)
 
     def note_limit(self, error: BitrixError) -> None:
         if error.fills_the_bucket:
@@ -112,4 +115,4 @@ def reached(error: BitrixError, line_scope: Scope) -> Scope:
 
 def names_no_cause(error: BitrixError) -> bool:
     """Whether the call was refused as a whole, so that one of its items may be the reason."""
-    return isinstance(error, Refused) and error.reach is Reach.ITEM
+    return isinstance(error, Refused | SetupFault) and error.reach is Reach.ITEM

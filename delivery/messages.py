@@ -64,7 +64,7 @@ class Messages:
                 context.settings.connector.id, line, [wire_message(delivery) for delivery in batch]
             )
         except BitrixError as error:
-            if isinstance(error, OutcomeUnknown):
+            if isinstance(error, OutcomeUnknown) and len(batch) > 1:
                 self._batches.lost(len(batch))
             if error.cause is Cause.LINE_NOT_ACTIVE:
                 self._activate(batch, line)

@@ -15,6 +15,7 @@ from delivery.circuits import Kind
 from store.records import Delivery
 
 STRIKES = 8  # failures of one delivery, alone, while others succeed; then it is given up
+LOSSES = 16  # of one message's answers, alone, while others succeed; then it is given up
 REPEATS = 2  # of one message that may have arrived, before it is given up: each may double it
 
 
@@ -39,6 +40,7 @@ class Strikes:
 @dataclass
 class Suspect:
     refused_alone: Strikes = field(default_factory=Strikes)
+    lost: Strikes = field(default_factory=Strikes)  # its answer, and the portal does not have it
     repeated: Strikes = field(default_factory=Strikes)  # without knowing whether it has arrived
     goes_alone: bool = False
 
@@ -62,6 +64,13 @@ class Quarantine:
         suspect = self._suspect(delivery)
         suspect.goes_alone = True
         return suspect.refused_alone.add(self._passed[delivery.kind]) >= STRIKES
+
+    def lost_in_vain(self, delivery: Delivery) -> bool:
+        """Note that a call with this one was lost and came to nothing; whether to give it up.
+
+        Something may answer in an odd way to this message, and would do so for ever.
+        """
+        return self._suspect(delivery).lost.add(self._passed[delivery.kind]) >= LOSSES
 
     def repeated_in_vain(self, delivery: Delivery) -> bool:
         """Note a repeat of what may have arrived; whether no further one shall be made."""

@@ -6,7 +6,7 @@ inactive line means in `messages`. `docs/architecture.md` shows the whole table.
 
 from typing import Literal
 
-from rest.errors import NO_SESSION, BitrixError, OutcomeUnknown
+from rest.errors import NO_SESSION, STRANGE_ANSWER, BitrixError, OutcomeUnknown
 from rest.replies import HistoryMessage, ItemResult
 from store.records import Delivery, Outcome, PortalDialog
 
@@ -23,6 +23,8 @@ Verdict = Literal["arrived", "arrived without its file", "not known yet", "lost"
 
 def to_result(delivery: Delivery, result: ItemResult, retry_at: float) -> Outcome:
     """A call was answered, with this result for the message (docs/bitrix24.md, section 4)."""
+    if not result.understood:
+        return Outcome(delivery, "in doubt", STRANGE_ANSWER, retry_at)
     dialog = PortalDialog(result.portal_chat_id, result.portal_user_id, result.session_id)
     if lacks_file(delivery, result):
         return Outcome(delivery, "queued", NO_FILE, file_as_link=True, dialog=dialog)

@@ -53,8 +53,11 @@ def decode_form(body: bytes) -> Form:
     return nested(pairs)
 
 
-def nested(pairs: Iterable[tuple[str, str]]) -> Form:
-    """Make a dict within a dict of names such as `a[b]`."""
+def nested(pairs: Iterable[tuple[str | None, str]]) -> Form:
+    """Make a dict within a dict of names such as `a[b]`.
+
+    A field without a name, which a form in parts may have, is left out, as PHP does.
+    """
     form: Form = {}
     next_index: dict[int, int] = {}  # by the branch's `id()`
 
@@ -67,6 +70,8 @@ def nested(pairs: Iterable[tuple[str, str]]) -> Form:
         return name
 
     for key, value in pairs:
+        if key is None:
+            continue
         if "\0" in key or "\0" in value:
             raise BadRequest("nul")
         match = KEY.match(key)

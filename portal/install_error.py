@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rest.errors import BitrixError, Cause
+from rest.errors import RENEWAL_LOST, BitrixError, Cause
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +17,7 @@ EXPLAINED: dict[Cause, tuple[str, int]] = {
     Cause.ENDED: ("portal_ended", 502),
     Cause.TOKEN: ("setup", 502),
     Cause.SETUP: ("setup", 502),
+    Cause.RENEWAL: ("renewal_lost", 502),
 }
 
 
@@ -28,6 +29,11 @@ class InstallError(Exception):
         self.key = key
         self.status = status  # the HTTP status of the page
         self.values = values
+
+
+def fault_key(code: str) -> str:
+    """The text that tells the administrator why delivery stands still."""
+    return "fault_renewal" if code == RENEWAL_LOST else "fault"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The application's own tokens, where the REST client finds and renews them."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,8 +24,24 @@ class StoredTokens:
 
     def save(self, grant: Grant) -> None:
         self._store.portal.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
+        self._store.notes.renewal.clear()
+
+    def begin_renewal(self, old: Grant) -> None:
+        if not self.renewal_began(old):
+            self._store.notes.renewal.set(_digest(old))
+
+    def renewal_began(self, old: Grant) -> bool:
+        return self._store.notes.renewal.get() == _digest(old)
+
+    def renewal_refused(self) -> None:
+        self._store.notes.renewal.clear()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         with self._store.database.lock("tokens", LOCK_SECONDS):
             yield
+
+
+def _digest(grant: Grant) -> str:
+    """Which pair it is: a new install brings another one, to which the old note says nothing."""
+    return hashlib.sha256(grant.refresh_token.encode()).hexdigest()[:32]

@@ -5,13 +5,19 @@ the portal's codes are compared here, in upper case, and nowhere else. Sources: 
 sections 8 and 9.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
-from rest.php import number
+from rest.php import number, words
 
+CODE_LENGTH = 100  # of a code that the log and the admin's page show
+DESCRIPTION_LENGTH = 1000
+UNFIT = re.compile(
+    r"[^\w.:-]+"
+)  # no code has such characters, and no line of the log may end there
 LONGEST_LIMIT_SECONDS = 3600.0  # the longest wait after OPERATION_TIME_LIMIT (section 9.2)
 # The portal may refuse to let us read one dialog or all; it then still takes messages.
 HISTORY_METHODS = {
@@ -26,6 +32,8 @@ NO_DIALOG = "DIALOG_NOT_FOUND"
 OPERATION_LIMIT = "OPERATION_TIME_LIMIT"
 DIED = "DIED"  # our own code: we stopped between a call and the note of its answer
 CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
+STRANGE_ANSWER = "STRANGE_ANSWER"  # our own code: an answer of another shape than documented
+RENEWAL_LOST = "RENEWAL_LOST"  # our own code: a renewal's answer was lost, the old tokens are void
 NO_SESSION = "NO_SESSION"  # our own code: a message was accepted and no session was named
 
 
@@ -48,6 +56,7 @@ class Cause(Enum):
     ENDED = "ended"  # the portal's plan has lapsed, or the portal is gone
     TOKEN = "token"  # the portal does not take the token  # noqa: S105
     SETUP = "setup"  # rights, scope or registration are missing
+    RENEWAL = "renewal"  # our tokens are void, for the answer with the new ones was lost
     LINE_NOT_ACTIVE = "line not active"
     NOT_THERE = "not there"  # what was asked for does not exist
     IS_THERE = "is there"  # what was to be made exists already
@@ -87,6 +96,11 @@ class BitrixError(Exception):
         return self.code == "EXPIRED_TOKEN"
 
     @property
+    def is_odd(self) -> bool:
+        """Whether something answered in time, and what it said means nothing to anybody."""
+        return self.code == STRANGE_ANSWER or self.code.startswith(("HTTP_1", "HTTP_2", "HTTP_3"))
+
+    @property
     def fills_the_bucket(self) -> bool:
         """Whether the portal takes no call at all for now, because there were too many."""
         return self.cause is Cause.BUSY and self.reach is Reach.PORTAL
@@ -115,9 +129,12 @@ class OutcomeUnknown(BitrixError):
 
 
 class SetupFault(BitrixError):
-    """Nothing was done, and nothing will be until a person mends the set-up."""
+    """Nothing was done, and nothing will be until a person mends the set-up.
 
-    usual_reach = Reach.PORTAL
+    An unknown code may come from a firewall, which rejects one message.
+    """
+
+    usual_reach = Reach.ITEM
     usual_cause = Cause.SETUP
 
 
@@ -138,11 +155,12 @@ MEANINGS: dict[str, Meaning] = {
     "OVERLOAD_LIMIT": Meaning(SetupFault, Reach.PORTAL, Cause.BLOCKED),
     "PAYMENT_REQUIRED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
     "PORTAL_DELETED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
-    "PORTAL_MOVED": Meaning(SetupFault, Reach.PORTAL, Cause.NOT_A_PORTAL),
+    "PORTAL_MOVED": Meaning(SetupFault, Reach.ITEM, Cause.NOT_A_PORTAL),
     "NO_AUTH_FOUND": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
     "WRONG_AUTH_TYPE": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
     "INVALID_TOKEN": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
     "EXPIRED_TOKEN": Meaning(SetupFault, Reach.PORTAL, Cause.TOKEN),
+    RENEWAL_LOST: Meaning(SetupFault, Reach.PORTAL, Cause.RENEWAL),
     "INVALID_GRANT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
     "WRONG_CLIENT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
     "INVALID_CLIENT": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
@@ -169,11 +187,12 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
     The code decides, because HTTP 503 may mean a full bucket or a blocked portal (section 9). With
     HTTP 5xx and an unknown code the outcome is unknown: the call had begun.
     """
-    code = answer["error"]
-    if isinstance(code, dict):  # some methods put the code one level deeper
-        code = code.get("error", status)
-    code = str(code).upper() or f"HTTP_{status}"
-    description = str(answer.get("error_description") or answer.get("error_msg") or "")
+    try:
+        code = code_of(answer["error"], status)
+        description = words(answer.get("error_description") or answer.get("error_msg"))
+    except TypeError:  # it says that it failed, but nothing that anybody knows
+        return OutcomeUnknown(STRANGE_ANSWER, method)
+    description = description[:DESCRIPTION_LENGTH]
     if ALREADY_BOUND in description.lower():
         code = EVENT_IS_BOUND
     if method in HISTORY_METHODS:
@@ -191,11 +210,20 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
     return kind(code, method, description, seconds_to_reset(times))
 
 
+def code_of(error: object, status: int) -> str:
+    """The code that an answer's `error` gives, in upper case; TypeError where it gives none."""
+    if isinstance(error, dict):  # some methods put the code one level deeper
+        error = error.get("error", status)
+    code = "_".join(UNFIT.sub(" ", words(error)[:CODE_LENGTH]).split())
+    return code.upper() or f"HTTP_{status}"
+
+
 def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
     """The error that an answer without the portal's JSON means.
 
     A 4xx page comes from a proxy or firewall in front of the portal and may concern one message
-    only: a firewall may reject its text, a proxy its length.
+    only: a firewall may reject its text, a proxy its length. So may a redirect, or a renamed portal
+    sends it.
     """
     if redirects:
         return SetupFault("PORTAL_MOVED", method)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+LARGEST = (1 << 63) - 1  # what the store can keep; PHP has no larger numbers either
+
 
 def php_form(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Flatten parameters as PHP's http_build_query does: `a[b][0]=c`.
@@ -45,12 +47,30 @@ def listed(value: Any) -> list[Any]:
 
 def truth(value: object) -> bool:
     """Whether the value is one of PHP's spellings of true."""
-    return str(value).lower() in ("true", "1", "y")
+    return isinstance(value, str | int) and str(value).lower() in ("true", "1", "y")
 
 
 def number(value: object) -> int | None:
-    """The whole number that a value means, None for anything else."""
+    """The whole number that a value means, of up to 63 bits; None for anything else."""
     try:
-        return int(value)  # type: ignore[call-overload, no-any-return]
+        found = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return None
+    return found if abs(found) <= LARGEST else None
+
+
+def identity(value: object) -> int:
+    """The portal's id of something; ValueError where there is none."""
+    found = number(value)
+    if found is None:
+        raise ValueError("not an id")
+    return found
+
+
+def words(value: object) -> str:
+    """A text, as which PHP may write a number; "" for nothing. TypeError for a list, say."""
+    if value is None or value is False:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise TypeError("not a text")

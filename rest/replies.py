@@ -3,17 +3,25 @@
 A reply of another shape than the documented one raises one of STRANGE.
 """
 
+import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rest.errors import OutcomeUnknown, Refused
-from rest.php import keyed, listed, number, truth
+from rest.errors import Refused, code_of
+from rest.php import identity, keyed, listed, number, truth, words
 
 LONGEST_TOKEN_SECONDS = 3600.0  # a lifetime that is too long must not keep us from renewing
+TOKEN = re.compile(r"[!-~]{1,2000}")
+MID_LENGTH = 100  # what the portal keeps of an id of ours (bitrix24.md section 3)
+ERROR_LENGTH = 300  # of a reason that people read
+LATEST = 1 << 32  # Unix seconds; a date beyond it, or before 1970, is none
 # What reading an answer of another shape than the documented one may raise.
-STRANGE = (KeyError, TypeError, ValueError, AttributeError)
+STRANGE = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class ItemResult:
     portal_chat_id: int | None = None
     portal_user_id: int | None = None
     files: int | None = None  # how many the portal fetched; None where it does not say
+    understood: bool = True  # False: this item's result has no known shape, whatever it means
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,9 @@ class HistoryMessage:
 def grant_from(values: dict[str, Any]) -> Grant | None:
     """The pair of tokens in an OAuth answer or an event's `auth`, or None when incomplete."""
     access, refresh = values.get("access_token"), values.get("refresh_token")
-    if not (isinstance(access, str) and access and isinstance(refresh, str) and refresh):
+    if not (isinstance(access, str) and isinstance(refresh, str)):
+        return None
+    if not (TOKEN.fullmatch(access) and TOKEN.fullmatch(refresh)):
         return None
     return Grant(access, refresh, expiry(values.get("expires_in")))
 
@@ -79,10 +90,20 @@ def expiry(seconds: object) -> float:
     return time.time() + min(max(lifetime, 0), LONGEST_TOKEN_SECONDS)
 
 
-def item_result(item: dict[str, Any]) -> ItemResult:
+def item_results(items: Any) -> list[ItemResult]:
+    """The result of each item. One of an odd shape does not take the others with it."""
+    results = []
+    for item in listed(items):
+        try:
+            results.append(_item_result(item))
+        except STRANGE:
+            results.append(ItemResult(False, understood=False))
+    return results
+
+
+def _item_result(item: dict[str, Any]) -> ItemResult:
     if not truth(item["SUCCESS"]):
-        errors = tuple(str(error) for error in listed(item.get("ERRORS") or []))
-        return ItemResult(False, errors or ("NOT_DONE",))
+        return ItemResult(False, _reasons(item.get("ERRORS")) or ("NOT_DONE",))
     session = item.get("session")
     session = session if isinstance(session, dict) else {}
     result = ItemResult(True, portal_user_id=number(item.get("user")))
@@ -94,6 +115,13 @@ def item_result(item: dict[str, Any]) -> ItemResult:
     )
 
 
+def _reasons(errors: Any) -> tuple[str, ...]:
+    """Why an item is refused: a list of texts; also one text, or texts by their codes."""
+    reasons = errors if isinstance(errors, list | dict) else [errors or ""]
+    texts = (words(reason)[:ERROR_LENGTH] for reason in listed(reasons))
+    return tuple(text for text in texts if text)
+
+
 def _count_of_files(message: Any) -> int | None:
     files = message.get("files") if isinstance(message, dict) else None
     return len(files) if isinstance(files, list | dict) else None
@@ -101,27 +129,29 @@ def _count_of_files(message: Any) -> int | None:
 
 def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
     """The messages in an answer of either history method, ascending; the keys differ in case."""
-    users = {str(user["id"]): user for user in listed(authors or [])}
-    files = {str(file["id"]): file for file in listed(attached or [])}
+    users = {words(user["id"]): user for user in listed(authors or [])}
+    files = {words(file["id"]): _file(file) for file in listed(attached or [])}
     read_messages = []
     for item in listed(messages):
         params = _params(item)
         author_id = number(item.get("author_id", item.get("senderid"))) or 0
         author = users.get(str(author_id), {})
-        classes = " ".join(map(str, params.get("CLASS", [])))
+        mids = tuple(map(words, params.get("CONNECTORMID", [])))
+        classes = " ".join(map(words, params.get("CLASS", [])))
         whisper = "HiddenMessage" in params.get("COMPONENTID", [])
+        file_ids = tuple(map(words, params.get("FILEID", [])))
         read_messages.append(
             HistoryMessage(
-                id=int(item["id"]),
+                id=identity(item["id"]),
                 author_id=author_id,
-                text=str(item.get("text") or ""),
+                text=words(item.get("text")),
                 sent_at=_moment(item.get("date")),
-                connector_mids=tuple(map(str, params.get("CONNECTORMID", []))),
+                connector_mids=tuple(mid for mid in mids if len(mid) <= MID_LENGTH),
                 classes=classes,
                 hidden="content-item-system" in classes or whisper,
                 from_connector=truth(author.get("connector")),
-                author_name=author.get("name"),
-                files=tuple(files[str(i)] for i in params.get("FILEID", []) if str(i) in files),
+                author_name=words(author.get("name")) or None,
+                files=tuple(files[file_id] for file_id in file_ids if file_id in files),
                 deleted=any(map(truth, params.get("ISDELETED", []))),
             )
         )
@@ -143,51 +173,50 @@ def _params(item: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _plain_key(key: object) -> str:
-    return str(key).replace("_", "").upper()
+def _plain_key(key: str) -> str:
+    return key.replace("_", "").upper()
+
+
+def _file(file: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of a file: its name and its kind."""
+    shown = {key: words(file.get(key)) for key in ("name", "type") if file.get(key)}
+    return {"id": number(file["id"]), **shown}
 
 
 def _moment(value: object) -> float:
     """Unix seconds of a date of the portal; the present time if the date cannot be read."""
     try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
-        return time.time()
+        moment = datetime.fromisoformat(words(value)).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        moment = -1.0
+    return moment if 0 <= moment <= LATEST else time.time()
 
 
-def messages_of(method: str, result: Any) -> list[HistoryMessage]:
-    """The messages in the answer of this history method, ascending."""
-    key = "message" if method == "imopenlines.session.history.get" else "messages"
-    try:
-        return history(result[key], result.get("users"), result.get("files"))
-    except STRANGE:
-        raise OutcomeUnknown("STRANGE_ANSWER", method) from None
-
-
-def listed_events(result: Any) -> list[tuple[str, str]]:
-    """Pairs of upper-case event and handler address in an answer of `event.get`."""
+def listed_events(items: Any) -> list[tuple[str, str]]:
+    """Pairs of upper-case event and handler address of the bindings in an answer of `event.get`."""
     return [
-        (str(item.get("event", "")).upper(), str(item.get("handler", "")))
-        for item in listed(result)
-        if isinstance(item, dict) and not int(item.get("offline") or 0)
+        (words(item.get("event")).upper(), words(item.get("handler")))
+        for item in listed(items)
+        if isinstance(item, dict) and not number(item.get("offline"))
     ]
 
 
 def connector_ids(result: Any) -> set[str]:
     """The ids in an answer of `imconnector.list`, in lower case."""
-    try:
-        return {key.lower() for key in keyed(result)}
-    except STRANGE:
-        raise OutcomeUnknown("STRANGE_ANSWER", "imconnector.list") from None
+    return {key.lower() for key in keyed(result)}
 
 
-def expect_true(method: str, result: Any) -> None:
-    """Raise Refused if the result says that the method failed, in an answer of HTTP 200."""
-    if isinstance(result, dict):
-        code = str(result.get("error") or "NOT_DONE")
-        description = str(result.get("error_description") or "")
-        done = truth(result.get("result", not result.get("error")))
-    else:
-        code, description, done = "NOT_DONE", "", truth(result)
-    if not done:
-        raise Refused(code, method, description)
+def expect_true(method: str) -> Callable[[Any], None]:
+    """What raises Refused if a result says that the method failed, in an answer of HTTP 200."""
+
+    def check(result: Any) -> None:
+        if isinstance(result, dict):
+            code = code_of(result.get("error") or "NOT_DONE", 200)
+            description = words(result.get("error_description"))
+            done = truth(result.get("result", not result.get("error")))
+        else:
+            code, description, done = "NOT_DONE", "", truth(result)
+        if not done:
+            raise Refused(code, method, description)
+
+    return check

@@ -76,7 +76,7 @@ class Portal:
         self.options = options
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
-        self.tokens = Tokens(options, lambda: self.troubles.scope)
+        self.tokens = Tokens(options, lambda: self.troubles)
         self.events = EventQueue(lambda: self.troubles)
         self.reset()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .options import Options, RestError
+from .troubles import Troubles
 
 TOKEN_SECONDS = 3600
 
@@ -25,11 +26,9 @@ class Token:
 
 
 class Tokens:
-    """`new_scope` tells what a new token may do; its parts are separated by commas."""
-
-    def __init__(self, options: Options, new_scope: Callable[[], str]) -> None:
+    def __init__(self, options: Options, troubles: Callable[[], Troubles]) -> None:
         self._options = options
-        self._new_scope = new_scope
+        self._troubles = troubles
         self._lock = threading.RLock()
         self.reset()
 
@@ -51,7 +50,7 @@ class Tokens:
         """A new access token with its refresh token, as the portal's events hold them."""
         access, refresh = secrets.token_hex(35), secrets.token_hex(35)
         expires = int(time.time()) + TOKEN_SECONDS
-        granted = self._new_scope() if scope is None else scope
+        granted = self._troubles().scope if scope is None else scope
         token = Token(access, user_id, expires, refresh, granted)
         with self._lock:
             self._tokens[access] = self._by_refresh[refresh] = token
@@ -101,8 +100,12 @@ class Tokens:
     def renew(self, refresh_token: str) -> dict[str, Any]:
         """New tokens for a refresh token; it and its access token work no longer (8.13)."""
         with self._lock:
-            old = self._by_refresh.pop(refresh_token, None)
-            if old is None or self._tokens.pop(old.access, None) is None:
+            old = self._by_refresh.get(refresh_token)
+            known = old is not None and old.access in self._tokens
+            if old is not None and not self._troubles().old_tokens_live:
+                del self._by_refresh[refresh_token]
+                self._tokens.pop(old.access, None)
+            if old is None or not known:
                 raise RestError("invalid_grant", "The refresh token is invalid or was used")
             self.refreshes += 1
             return self._of_oauth_server(self.issue(old.user_id, old.scope))

@@ -57,6 +57,8 @@ class Notes:
         # From one worker to the next.
         self.up_at: Note[float] = Note(database, "up_at")
         self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
+        # A digest of the refresh token that was sent away, until the answer is noted.
+        self.renewal: Note[str] = Note(database, "renewal")
         # For the admin's page.
         self.fault: Note[ReportedFault] = Note(
             database, "fault", lambda value: ReportedFault(**value), asdict

@@ -231,6 +231,15 @@ def test_broken_utf_8_is_refused(stage: Stage, path: str) -> None:
         assert "UTF-8" in answer.text
 
 
+def test_a_part_without_a_name_is_no_field(stage: Stage) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; x="y"\r\n\r\nz\r\n--b--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    answer = requests.post(f"{stage.chat}/ajax", data=body, headers=headers, timeout=30)
+
+    assert answer.status_code == 400
+
+
 @pytest.mark.parametrize("path", ["/ajax", "/handler", "/install"])
 def test_a_body_too_large_is_refused(stage: Stage, path: str) -> None:
     answer = requests.post(

@@ -175,6 +175,7 @@ class Keeper:
     def __init__(self, grant: Grant | None) -> None:
         self.grant = grant
         self.order: list[str] = []
+        self.sent = ""  # the refresh token whose renewal has no answer yet
         self._lock = threading.Lock()
 
     def load(self) -> Grant | None:
@@ -183,7 +184,17 @@ class Keeper:
     def save(self, grant: Grant) -> None:
         assert self._lock.locked(), "saved without the lock"
         self.order.append(f"saved {grant.access_token}")
-        self.grant = grant
+        self.grant, self.sent = grant, ""
+
+    def begin_renewal(self, old: Grant) -> None:
+        assert self._lock.locked(), "renewed without the lock"
+        self.sent = old.refresh_token
+
+    def renewal_began(self, old: Grant) -> bool:
+        return self.sent == old.refresh_token
+
+    def renewal_refused(self) -> None:
+        self.sent = ""
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -637,13 +648,6 @@ def test_what_fails_after_a_renewal_is_told_as_ever(
         (said({"error": "NOT_INSTALLED"}, 400), SetupFault),
         (said({"error": "PAYMENT_REQUIRED"}, 402), SetupFault),
         (said({"error": "PORTAL_DELETED"}, 403), SetupFault),
-        (page(502), TryLater),
-        (page(200), TryLater),
-        (HANG_UP, TryLater),
-        (said({}), TryLater),
-        (said([]), TryLater),
-        (said(NEW_PAIR | {"access_token": ""}), TryLater),
-        (said({"access_token": "new-access-token"}), TryLater),
         (page(302, Location="https://elsewhere.example/"), SetupFault),
     ],
 )
@@ -665,6 +669,99 @@ def test_a_renewal_that_fails_leaves_the_pair_and_does_not_call(
     assert portal.heard == []
     assert len(oauth.heard) == 1
     assert not any(secret in str(error) for secret in SECRETS)
+
+
+LOST = [
+    page(502), page(200), HANG_UP, said({}), said([]),
+    said(NEW_PAIR | {"access_token": ""}), said({"access_token": "new-access-token"}),
+]  # fmt: skip
+VOID = said({"error": "invalid_grant"}, 400)
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_renewal_whose_answer_is_lost_is_tried_once_more_at_once(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper, lost: Reply
+) -> None:
+    keeper.grant = Grant(OLD.access_token, OLD.refresh_token, 0.0)
+    portal.says(result(SENT))
+    oauth.says(lost, said(NEW_PAIR))
+
+    send(bitrix)
+
+    assert [request.form["refresh_token"] for request in oauth.heard] == [OLD.refresh_token] * 2
+    assert portal.heard[0].form["auth"] == "new-access-token"
+    assert keeper.order == ["saved new-access-token"]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_renewal_whose_answers_are_all_lost_leaves_the_pair_for_later(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper, lost: Reply
+) -> None:
+    keeper.grant = before = Grant(OLD.access_token, OLD.refresh_token, 0.0)
+    oauth.says(lost)
+
+    assert type(failure(lambda: send(bitrix))) is TryLater
+    assert keeper.grant is before
+    assert portal.heard == []
+    assert len(oauth.heard) == 2
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_lost_pair_is_said_to_be_lost_and_how_to_mend_it_is_logged_once(
+    portal: Server, oauth: Server, keeper: Keeper, caplog: pytest.LogCaptureFixture, dies: bool
+) -> None:
+    """Our process may have died between the answer and our note of it, too."""
+    keeper.grant = Grant(OLD.access_token, OLD.refresh_token, 0.0)
+    if dies:
+        keeper.sent = OLD.refresh_token
+    else:
+        oauth.says(HANG_UP, VOID)
+    bitrix = client(portal.url, oauth.url, keeper)
+    if dies:
+        oauth.says(VOID)
+
+    errors = [failure(lambda: send(bitrix)) for _ in range(3)]
+
+    assert {(type(error), error.code) for error in errors} == {(SetupFault, "RENEWAL_LOST")}
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+    assert "reinstalls" in caplog.text
+    assert not any(secret in caplog.text for secret in SECRETS)
+
+
+def test_a_pair_that_is_refused_without_a_lost_answer_is_not_said_to_be_lost(
+    bitrix: Bitrix, oauth: Server, keeper: Keeper
+) -> None:
+    keeper.grant = Grant(OLD.access_token, OLD.refresh_token, 0.0)
+    oauth.says(VOID)
+
+    for _ in range(2):
+        assert failure(lambda: send(bitrix)).code == "INVALID_GRANT"
+
+
+@pytest.mark.parametrize("reply", [HANG_UP, said({"error": "wrong_client"}, 400), page(404)])
+def test_while_the_old_token_is_good_a_renewal_that_fails_holds_nothing_up(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper, reply: Reply
+) -> None:
+    keeper.grant = Grant(OLD.access_token, OLD.refresh_token, time.time() + 30)
+    portal.says(result(SENT))
+    oauth.says(reply)
+
+    send(bitrix)
+    asked = len(oauth.heard)
+    send(bitrix)
+
+    assert [request.form["auth"] for request in portal.heard] == [OLD.access_token] * 2
+    assert len(oauth.heard) == asked, "it is not tried again before each call"
+
+
+def test_an_old_token_that_a_lost_renewal_has_ended_is_no_other_fault(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper
+) -> None:
+    keeper.grant = Grant(OLD.access_token, OLD.refresh_token, time.time() + 30)
+    portal.says(said({"error": "invalid_token"}, 401))
+    oauth.says(HANG_UP, HANG_UP, VOID)
+
+    assert failure(lambda: send(bitrix)).code == "RENEWAL_LOST"
 
 
 def test_while_the_oauth_server_cannot_be_reached_the_call_is_for_later(
@@ -1022,9 +1119,7 @@ def test_items_are_judged_one_by_one_in_the_order_they_were_sent(
         {"SUCCESS": True, "DATA": {"RESULT": []}},
         {"SUCCESS": True, "DATA": {"RESULT": [GOOD]}},
         {"SUCCESS": True, "DATA": {"RESULT": [GOOD, GOOD, GOOD]}},
-        {"SUCCESS": True, "DATA": {"RESULT": [GOOD, None]}},
-        {"SUCCESS": True, "DATA": {"RESULT": [GOOD, "x"]}},
-        {"SUCCESS": True, "DATA": {"RESULT": [GOOD, {}]}},
+        {"SUCCESS": True, "DATA": {"RESULT": [None, {}]}},
     ],
 )
 def test_without_one_result_for_each_item_the_outcome_is_unknown(
@@ -1035,6 +1130,37 @@ def test_without_one_result_for_each_item_the_outcome_is_unknown(
     error = failure(lambda: send(bitrix, MESSAGE, MESSAGE))
 
     assert (type(error), error.code) == (OutcomeUnknown, "STRANGE_ANSWER")
+
+
+@pytest.mark.parametrize("odd", [None, "x", {}, [], 10**30, {"SUCCESS": False, "ERRORS": [[]]}])
+def test_an_item_with_an_odd_result_does_not_take_the_others_with_it(
+    bitrix: Bitrix, portal: Server, odd: object
+) -> None:
+    portal.says(result({"SUCCESS": True, "DATA": {"RESULT": [GOOD, odd]}}))
+
+    good, unclear = send(bitrix, MESSAGE, MESSAGE)
+
+    assert good == ItemResult(True, (), 1)
+    assert not unclear.understood
+
+
+@pytest.mark.parametrize(
+    ("errors", "reasons"),
+    [
+        ("One", ("One",)),
+        ({"CODE": "One", "OTHER": 2}, ("One", "2")),
+        ([None, ""], ("NOT_DONE",)),
+        (["x" * 1000], ("x" * 300,)),
+    ],
+)
+def test_reasons_are_read_in_every_shape(
+    bitrix: Bitrix, portal: Server, errors: object, reasons: tuple[str, ...]
+) -> None:
+    portal.says(
+        result({"SUCCESS": True, "DATA": {"RESULT": [{"SUCCESS": False, "ERRORS": errors}]}})
+    )
+
+    assert send(bitrix) == [ItemResult(False, reasons)]
 
 
 # -- other answers

@@ -44,7 +44,7 @@ def answered(code: Any, status: int, method: str = SEND, **more: Any) -> BitrixE
         (answered("NO_AUTH_FOUND", 401, LOOK), SetupFault, PORTAL, Cause.TOKEN),
         (answered("PORTAL_DELETED", 403), SetupFault, PORTAL, Cause.ENDED),
         (answered("PAYMENT_REQUIRED", 402), SetupFault, PORTAL, Cause.ENDED),
-        (answered("NOBODY_KNOWS", 403), SetupFault, PORTAL, Cause.SETUP),
+        (answered("NOBODY_KNOWS", 403), SetupFault, ITEM, Cause.SETUP),
         (answered("ACCESS_DENIED", 403), SetupFault, METHOD, Cause.SETUP),
         (answered("insufficient_scope", 403), SetupFault, METHOD, Cause.SETUP),
         (answered("ERROR_METHOD_NOT_FOUND", 404), SetupFault, METHOD, Cause.SETUP),
@@ -74,7 +74,7 @@ def answered(code: Any, status: int, method: str = SEND, **more: Any) -> BitrixE
         (error_of_page(SEND, 403, False), Refused, ITEM, Cause.NOT_A_PORTAL),
         (error_of_page(LOOK, 404, False), Refused, ITEM, Cause.NOT_A_PORTAL),
         (error_of_page(SEND, 413, False), Refused, ITEM, Cause.NOT_A_PORTAL),
-        (error_of_page(SEND, 302, True), SetupFault, PORTAL, Cause.NOT_A_PORTAL),
+        (error_of_page(SEND, 302, True), SetupFault, ITEM, Cause.NOT_A_PORTAL),
         (error_of_page(SEND, 429, False), TryLater, PORTAL, Cause.BUSY),
         # Whatever a token renewal runs into stops every call.
         (TryLater("NO_REPLY", OAUTH), TryLater, PORTAL, Cause.UNREACHABLE),

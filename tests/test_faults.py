@@ -155,7 +155,9 @@ def a_renewed_token_is_lost(folder: Path) -> None:
         )
         talk.write()
         mend(stage)
-        assert "reinstall the application" in requests.get(page, timeout=30).text
+        text = requests.get(page, timeout=30).text
+        assert "reinstall the application" in text
+        assert "were lost on the way" in text
         stage.install()
 
         assert_equal(stage, [talk])

@@ -585,6 +585,14 @@ def test_a_refresh_may_succeed_unheard(bitrix: Bitrix) -> None:
     assert refresh(bitrix).json()["error"] == "invalid_grant"
 
 
+def test_the_old_tokens_may_live_on_after_a_renewal(bitrix: Bitrix) -> None:
+    bitrix.trouble(old_tokens_live=True, drop_answers=1, drop_method="oauth")
+    with pytest.raises(requests.ConnectionError):
+        refresh(bitrix)
+    assert bitrix.raw("profile").status_code == 200
+    assert "access_token" in refresh(bitrix).json()
+
+
 def test_slowness_does_not_hold_others_up(bitrix: Bitrix) -> None:
     bitrix.trouble(item_seconds=0.3)
     thread = threading.Thread(target=bitrix.send, args=("slow",))

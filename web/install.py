@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from portal import events
 from portal.connector import Claim
 from portal.forms import BadRequest, Form, text_of
-from portal.install_error import InstallError
+from portal.install_error import InstallError, fault_key
 from rest.replies import Grant, expiry
 from store.database import StoreUnavailable
 from store.records import TooMany
@@ -84,7 +84,12 @@ def reports() -> list[str]:
         return lines
     if fault := store.notes.fault.get():
         lines.append(
-            admin_text("fault", method=fault.method, code=fault.code, waiting=store.queue.waiting())
+            admin_text(
+                fault_key(fault.code),
+                method=fault.method,
+                code=fault.code,
+                waiting=store.queue.waiting(),
+            )
         )
     dead_lines = store.notes.dead_lines.get() or {}
     lines += [

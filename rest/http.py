@@ -1,0 +1,264 @@
+"""One exchange with Bitrix24: a form is posted, a JSON object comes back, or an error says why not.
+
+Whatever answers, an exchange is limited in its whole time and in size, and raises nothing but
+BitrixError. No other module imports requests or urllib3.
+"""
+
+import http.client
+import io
+import json
+import logging
+import re
+import socket
+import threading
+import time
+import traceback
+import zlib
+from contextlib import closing
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from rest.errors import (
+    CONNECTION_LOST,
+    OutcomeUnknown,
+    TryLater,
+    error_of_answer,
+    error_of_page,
+)
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+RECEIVE_SECONDS = 5.0  # of an answer, from its first byte on: the portal sends what is ready
+IDLE_SECONDS = 5.0  # a connection that was idle for longer is not used: it may be closed already
+ANSWER_BYTES = 8 << 20  # 50 messages of 20,000 Cyrillic letters are 6 MB of JSON
+HEAD_BYTES = 1 << 18  # of status lines and headers
+WIRE_BYTES = ANSWER_BYTES + (1 << 20)  # of the rest, with the lengths of chunks
+ANSWER_VALUES = 1_000_000  # of an answer's JSON, at most; 2,500 messages of 60 fields are 150,000
+PART_BYTES = 1 << 16
+REDIRECTS = (301, 302, 303, 307, 308)
+HEADERS = {**requests.utils.default_headers(), "Accept-Encoding": "gzip"}
+# What an exchange may raise besides the errors of requests, which do not cover all odd bytes.
+FOREIGN = (
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+    OverflowError,
+)
+
+
+class Http:
+    """Posts forms; keeps connections open between them."""
+
+    def __init__(self) -> None:
+        # Not a Session, which reads the environment's proxies and .netrc (they could send tokens
+        # somewhere else), keeps cookies, and reads addresses of redirects that nobody follows.
+        self._adapter = _Adapter()
+        self._last_used = 0.0
+        self._lock = threading.Lock()
+
+    def post(self, url: str, form: dict[str, str], method: str, seconds: float) -> dict[str, Any]:
+        """POST a form; returns the JSON object of the answer, or raises what its error means.
+
+        `seconds` limits the whole exchange. `method` is the name for errors and the log.
+        """
+        self._drop_idle_connections()
+        began = time.monotonic()
+        try:
+            request = requests.Request("POST", url, HEADERS, data=form).prepare()
+            timeout = urllib3.Timeout(total=seconds, connect=CONNECT_SECONDS)
+            response = self._adapter.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]
+        except requests.RequestException as error:
+            _no_answer(error, method, time.monotonic() - began < seconds)
+        except FOREIGN:  # their texts may hold tokens, as those of requests
+            raise OutcomeUnknown(CONNECTION_LOST, method) from None
+        with closing(response):
+            body = _body(response, method)
+        log.debug("%s: %d in %.3f s", method, response.status_code, time.monotonic() - began)
+        return _meaning(response, body, method)
+
+    def _drop_idle_connections(self) -> None:
+        """Use no connection that was idle for long: a message sent on a closed one is in doubt."""
+        with self._lock:
+            if time.monotonic() - self._last_used > IDLE_SECONDS:
+                self._adapter.close()
+            self._last_used = time.monotonic()
+
+
+# -- what an answer says
+
+
+def _meaning(response: requests.Response, body: bytes, method: str) -> dict[str, Any]:
+    status = response.status_code
+    try:
+        answer = json_of(_unpacked(body, response.headers.get("Content-Encoding", "")))
+    except (ValueError, RecursionError, zlib.error):
+        answer = None
+    if isinstance(answer, dict) and "error" in answer:
+        raise error_of_answer(answer, method, status)
+    if isinstance(answer, dict) and 200 <= status < 300:
+        return answer
+    raise error_of_page(method, status, status in REDIRECTS and _leads_somewhere(response))
+
+
+def json_of(body: bytes) -> Any:
+    """What JSON in UTF-8 says; ValueError or RecursionError where it cannot be or is too much.
+
+    PHP writes no NaN and no Infinity, and a half of a surrogate pair could not be stored.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > ANSWER_VALUES:
+        raise ValueError("too many values")
+    value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse)
+    if re.search(rb"\\u[dD]", body):
+        text = json.dumps(value, ensure_ascii=False)
+        value = json.loads(text.encode(errors="replace"))
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """The body as it was before it was compressed; a few KB may mean hundreds of MB."""
+    if encoding.lower() in ("", "identity"):
+        return body
+    if encoding.lower() not in ("gzip", "x-gzip"):
+        raise ValueError("this encoding was not asked for")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    unpacked = unpacker.decompress(body, ANSWER_BYTES)
+    if not unpacker.eof:
+        raise ValueError("cut, or too large")
+    return unpacked
+
+
+def _leads_somewhere(response: requests.Response) -> bool:
+    """Whether a redirect names an address, absolute or not."""
+    location = response.headers.get("Location", "")
+    try:
+        url = urlsplit(location)
+        url.port  # noqa: B018  reading it is what checks it
+    except ValueError:
+        return False
+    absolute = url.scheme in ("http", "https") and bool(url.hostname)
+    return location.isprintable() and (absolute or (not url.scheme and location.startswith("/")))
+
+
+# -- what comes instead of an answer
+
+
+def _no_answer(error: requests.RequestException, method: str, early: bool) -> NoReturn:
+    """Raise what it means that no answer came; `early`: before the exchange's time was over."""
+    if _nothing_was_sent(error):
+        raise TryLater("NOT_CONNECTED", method) from None
+    broke = early or isinstance(error, requests.ConnectionError)
+    raise OutcomeUnknown(CONNECTION_LOST if broke else "NO_REPLY", method) from None
+
+
+def _nothing_was_sent(error: requests.RequestException) -> bool:
+    """Whether the request certainly never reached the server: there was no connection."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", None)
+    if isinstance(reason, urllib3.exceptions.SSLError):  # of the handshake, or later in a call
+        steps = traceback.walk_tb(reason.args[0].__traceback__)
+        return any(frame.f_code.co_name == "do_handshake" for frame, _ in steps)
+    return isinstance(
+        reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
+    )
+
+
+def _body(response: requests.Response, method: str) -> bytes:
+    """All that was sent; OutcomeUnknown where it is cut, endless or too large."""
+    parts, size = [], 0
+    try:
+        while part := response.raw.read(PART_BYTES, decode_content=False):
+            parts.append(part)
+            size += len(part)
+            if size > ANSWER_BYTES:
+                break
+    except FOREIGN:
+        raise OutcomeUnknown("NO_REPLY", method) from None
+    if size > ANSWER_BYTES:
+        raise error_of_page(method, response.status_code, redirects=False)
+    return b"".join(parts)
+
+
+# -- the limits, where the bytes come in: a silence alone would limit neither time nor size
+
+
+class _Received(io.RawIOBase):
+    """The bytes of one answer, from its first header on; OSError beyond its time or size."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._raw = connection.makefile("rb", buffering=0)
+        self._until = time.monotonic() + (connection.gettimeout() or RECEIVE_SECONDS)
+        self._has_begun = False
+        self.bytes_left = HEAD_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        seconds = self._until - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._socket.settimeout(seconds)
+        time.sleep(0)  # others have their turn, too, however fast the bytes come
+        count = self._raw.readinto(buffer) or 0
+        if not self._has_begun:
+            self._has_begun = True
+            self._until = min(self._until, time.monotonic() + RECEIVE_SECONDS)
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise OSError("the answer is too large")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **values: Any) -> None:
+        super().__init__(sock, *args, **values)
+        self.fp.close()
+        self._received = _Received(sock)
+        self.fp = io.BufferedReader(self._received)
+
+    def begin(self) -> None:
+        """Read the headers."""
+        super().begin()
+        self._received.bytes_left = WIRE_BYTES
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Response
+
+
+class _Connections(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecureConnections(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **values: Any) -> None:
+        super().init_poolmanager(*args, **values)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _Connections,
+            "https": _SecureConnections,
+        }
