@@ -165,12 +165,10 @@ class DialogActions:
 
     def _leave_notice(self, message: Message) -> None:
         """Older builds replace only the text; newer ones keep no parameter but IS_DELETED."""
-        language = self._portal.options.lang
-        message.text = DELETED_TEXTS.get(language, DELETED_TEXTS["en"])
-        message.deleted = True
-        if not self._portal.troubles.old_build:
-            message.params, message.connector_mid, message.files = {}, [], []
-            message.sending = message.edited = False
+        message.notice = DELETED_TEXTS.get(self._portal.options.lang, DELETED_TEXTS["en"])
+        message.deleted, message.bare = True, not self._portal.troubles.old_build
+        if message.bare:
+            message.sending = False
 
     def close(self, dialog: Dialog, user_id: int) -> None:
         """End the session; the visitor's next message begins another one."""

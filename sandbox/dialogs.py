@@ -30,6 +30,8 @@ class Message:
     hidden: bool = False  # a whisper or a notice: never posted to the application
     edited: bool = False
     deleted: bool = False
+    notice: str = ""  # what the histories show in place of the text of a deleted message
+    bare: bool = False  # of a deleted message, the histories show no parameters and files any more
 
 
 @dataclass

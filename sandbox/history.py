@@ -41,7 +41,7 @@ class History:
                 "messages": [_message(message) for message in messages],
                 "users": [messenger_user(user) for user in self._authors(dialog, messages)],
                 "files": [
-                    self._file(message, file) for message in messages for file in message.files
+                    self._file(message, file) for message in messages for file in _files(message)
                 ],
             }
 
@@ -71,7 +71,7 @@ class History:
                 "files": {
                     str(file.id): _lower(self._file(message, file))
                     for message in messages
-                    for file in message.files
+                    for file in _files(message)
                 },
                 "chat": {
                     str(dialog.chat_id): {
@@ -154,19 +154,24 @@ def _page(dialog: Dialog, params: dict[str, Any]) -> list[Message]:
     return [message for message in messages if message.id > int(first)][:limit]
 
 
+def _files(message: Message) -> list[File]:
+    return [] if message.bare else message.files
+
+
 def _params(message: Message) -> dict[str, Any]:
+    deleted = {"IS_DELETED": "Y"} if message.deleted else {}
+    if message.bare:
+        return deleted
     params = dict(message.params)
     if message.connector_mid:
         params["CONNECTOR_MID"] = list(message.connector_mid)
     if message.files:
         params["FILE_ID"] = [file.id for file in message.files]
-    if message.deleted:
-        params["IS_DELETED"] = "Y"
     if message.edited:
         params["IS_EDITED"] = "Y"
     if message.sending:
         params["SENDING"] = "Y"
-    return params
+    return params | deleted
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def _message(message: Message) -> dict[str, Any]:
         "chat_id": message.chat_id,
         "author_id": message.user_id,
         "date": _iso(message.at),
-        "text": message.text,
+        "text": message.notice or message.text,
         "unread": False,
         "uuid": None,
         "replaces": [],
@@ -191,8 +196,8 @@ def _camel_message(message: Message) -> dict[str, Any]:
         "senderid": str(message.user_id),
         "recipientid": f"chat{message.chat_id}",
         "date": _iso(message.at),
-        "text": message.text,
-        "textlegacy": message.text,
+        "text": message.notice or message.text,
+        "textlegacy": message.notice or message.text,
         "params": {_camel(key): value for key, value in _params(message).items()} or [],
     }
 

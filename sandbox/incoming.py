@@ -172,7 +172,8 @@ class Incoming:
         )
         found = False
         for message in dialog.messages if dialog else []:
-            if str(item["message"].get("id")) in message.connector_mid:
+            known = [] if message.bare else message.connector_mid
+            if str(item["message"].get("id")) in known:
                 found = True
                 if text is None:
                     self._actions.delete(message)

@@ -47,7 +47,8 @@ def write_all(stage: Stage, chat: str) -> tuple[set[int], int]:
     stage.wait_for_confirmation(stands)
     stage.wait_for_confirmation(taken_back)
     portal_chat = int(stage.dialog(chat)["chat_id"])
-    stage.trouble(lose_events=True)
+    # Meanwhile nobody reads the history: a lost answer may be shown until it is deleted.
+    stage.trouble(lose_events=True, deny_history=True)
     stage.press("delete", message_id=taken_back)
     hidden = [press("whisper", f"whisper {number}") for number in range(4)]
     hidden += [press("notice", f"notice {number}", user_id=18) for number in range(2)]
@@ -59,7 +60,7 @@ def write_all(stage: Stage, chat: str) -> tuple[set[int], int]:
     for message_id in (*hidden[1:4], *hidden[4:]):
         stage.press("delete", message_id=message_id)
     press("answer", STANDS[1])
-    stage.trouble(lose_events=False)
+    stage.trouble(lose_events=False, deny_history=False)
     press("answer", STANDS[2])
     return set(hidden), taken_back
 
