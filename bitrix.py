@@ -22,6 +22,7 @@ from rest.replies import (
     STRANGE,
     HistoryMessage,
     ItemResult,
+    connector_ids,
     expect_true,
     history,
     item_results,
@@ -81,10 +82,18 @@ class Bitrix:
         )
 
     def activate(self, connector: str, line: int, active: bool) -> None:
-        """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on."""
+        """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on.
+
+        To switch off what was off already is no fault, though older builds answer `false`.
+        """
         method = "imconnector.activate"
         params = {"CONNECTOR": connector, "LINE": line, "ACTIVE": int(active)}
-        self._call(method, params, expect_true(method))
+
+        def done(result: Any) -> None:
+            if active or result is not False:
+                expect_true(method)(result)
+
+        self._call(method, params, done)
 
     def set_connector_data(self, connector: str, line: int, url_im: str, name: str) -> None:
         """`imconnector.connector.data.set`: the link to the chat that the widget shows."""
@@ -149,6 +158,10 @@ class Bitrix:
         return self._call(
             "imconnector.status", params, lambda result: truth(keyed(result).get("STATUS"))
         )
+
+    def connectors(self) -> set[str]:
+        """`imconnector.list`: the ids of all connectors that the portal knows."""
+        return self._call("imconnector.list", {}, connector_ids)
 
     def is_installed(self) -> bool:
         """`app.info` INSTALLED: until it is true the portal sends no event, without an error."""

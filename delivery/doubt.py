@@ -36,7 +36,10 @@ class Doubt:
         self._lines = context.lines
         self._recorder = context.recorder
         self._lookup = Lookup(
-            context.bitrix, context.settings.connector.id, context.health.count_call
+            context.bitrix,
+            context.settings.connector.id,
+            context.health.count_call,
+            context.store.messages.earlier_of_visitor,
         )
         self._answers = False  # whether the portal has answered a lookup of this step
 

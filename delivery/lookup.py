@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
+from delivery.deleted import deleted_copy
 from delivery.reaction import Finding
 from portal.events import OWN_ID
 from portal.outgoing import wire_id
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
 from rest.replies import HistoryMessage
-from store.records import Chat, Delivery
+from store.records import Chat, Delivery, Message
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +23,23 @@ CLOCKS_DIFFER_SECONDS = 3600.0  # the portal's clock from ours, at most
 
 Run = list[Delivery]  # of one chat on one line, oldest first, from its oldest unfinished one on
 Findings = dict[int, Finding]  # by delivery id; a delivery not found yet is missing
+Earlier = Callable[[Delivery], list[Message]]  # its chat's visitor messages before, newest first
 
 
 class Lookup:
     """Asks the portal; `before_call` counts the calls for whoever keeps their pace."""
 
-    def __init__(self, bitrix: Bitrix, connector: str, before_call: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bitrix: Bitrix,
+        connector: str,
+        before_call: Callable[[], None],
+        earlier: Earlier = lambda delivery: [],
+    ) -> None:
         self._bitrix = bitrix
         self._connector = connector
         self._before_call = before_call
+        self._earlier = earlier
 
     def read_newest(self, runs: list[Run]) -> Findings | None:
         """Read the newest messages of all dialogs in one call.
@@ -53,8 +62,24 @@ class Lookup:
         for run, dialog in zip(runs, dialogs, strict=True):
             page = pages.get(dialog or 0)
             if page is not None and not isinstance(page, BitrixError):
-                findings |= read(page, run, run)
+                findings |= self._read(page, run, run)
         return findings
+
+    def _read(self, page: list[HistoryMessage], run: Run, wanted: list[Delivery]) -> Findings:
+        """As `read`; a message that an operator has deleted is found, too."""
+        findings = read(page, run, wanted)
+        for delivery in wanted:
+            if not isinstance(findings.get(delivery.id), HistoryMessage):
+                copy = self._deleted_copy(delivery, page)
+                findings |= {delivery.id: copy} if copy else {}
+        return findings
+
+    def _deleted_copy(
+        self, delivery: Delivery, page: list[HistoryMessage]
+    ) -> HistoryMessage | None:
+        if not any(message.deleted and message.from_connector for message in page):
+            return None
+        return deleted_copy(delivery, page, self._earlier(delivery))
 
     def search(self, run: Run, missing: list[Delivery]) -> Findings:
         """Find those of the run that are still missing, wherever in the dialog they stand.
@@ -94,7 +119,7 @@ class Lookup:
         for _ in range(PAGES):
             self._before_call()
             page = self._bitrix.dialog_messages(portal_chat_id, before=before)
-            findings |= read(page, run, missing)
+            findings |= self._read(page, run, missing)
             missing = [delivery for delivery in missing if delivery.id not in findings]
             if not missing:
                 return findings
@@ -104,7 +129,12 @@ class Lookup:
     def _search_session(self, session_id: int, missing: list[Delivery]) -> Findings:
         self._before_call()
         history = self._bitrix.session_messages(session_id)
-        return {delivery.id: _copy_of(delivery, history) or "absent" for delivery in missing}
+        return {
+            delivery.id: _copy_of(delivery, history)
+            or self._deleted_copy(delivery, history)
+            or "absent"
+            for delivery in missing
+        }
 
 
 def dialog_of(delivery: Delivery) -> Chat:

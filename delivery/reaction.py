@@ -64,7 +64,7 @@ def to_finding(
     builds never do, and take messages all the same (docs/bitrix24.md, section 4).
     """
     if isinstance(found, HistoryMessage):
-        missing = has_file(delivery) and not found.files
+        missing = has_file(delivery) and not found.files and not found.deleted
         return "arrived without its file" if missing else "arrived"
     if not settle_time_is_over:
         return "not known yet"

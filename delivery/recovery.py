@@ -156,9 +156,11 @@ class Recovery:
     def _compare(self, read: _Reading, page: list[HistoryMessage], now: float) -> None:
         """Store the answers that our chat lacks, once the pages reach the last compared message.
 
-        Or once PAGES_A_DIALOG are read: what is older is not recovered.
+        Or once PAGES_A_DIALOG are read: what is older is not recovered. Messages of ours that the
+        page shows as deleted are deleted at once, however old they are.
         """
         dialog, messages = read.dialog, read.messages
+        self._take_back(dialog, page)
         whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id
         if not whole and read.pages <= PAGES_A_DIALOG:
             self._longer.append(read)
@@ -180,14 +182,22 @@ class Recovery:
         self._answers += len(self._store.messages.add_from_operators(missed, now))
         self._store.chats.note_checked(dialog, messages[-1].id)
 
+    def _take_back(self, dialog: Dialog, page: list[HistoryMessage]) -> None:
+        deleted = [message.id for message in page if message.deleted]
+        if deleted and (count := self._store.messages.take_back_known(dialog.chat.id, deleted)):
+            log.warning("dialog %d: %d deletions found", dialog.portal_chat_id, count)
+
 
 def was_missed(message: HistoryMessage, chat: Chat) -> bool:
     """Whether a message not in our store is one that an event should have brought.
 
     It may carry an id of ours: we had it, and then our store was restored from a backup. Automatic
-    texts look like internal notices, but for their class (section 12).
+    texts look like internal notices, but for their class. A deleted message may have been a whisper
+    (section 12).
     """
-    if message.hidden or message.from_connector or message.author_id == chat.portal_user_id:
+    if message.deleted or message.hidden or message.from_connector:
+        return False
+    if message.author_id == chat.portal_user_id:
         return False
     return message.author_id != 0 or "ol-output" in message.classes
 

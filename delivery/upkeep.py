@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 OVERDUE_SECONDS = 10.0  # due for so long, upkeep goes before messages
 CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ours
-CHECK_CALLS = 2  # of one comparison, and one call for each line
+CHECK_CALLS = 3  # of one comparison, and one call for each line
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
 TRY_AGAIN_SECONDS = 5.0  # after a call that the portal did not answer
 RECENT_SECONDS = 86_400.0  # every recovery reads the dialogs of chats that were active so lately

@@ -13,6 +13,7 @@ from bitrix import Bitrix
 from portal.events import Placement
 from portal.install_error import InstallError, explained
 from portal.proof import Proof, same
+from rest.errors import Reach, Refused, SetupFault
 from rest.replies import Grant
 from settings import Settings, origin_of
 from storage import Store
@@ -94,12 +95,7 @@ class Connector:
                     self._keep(claim)
                 elif self._store.portal.find() is None:
                     raise InstallError("not_installed", 409, **self.addresses())
-                self._bitrix.register(
-                    settings.connector.id,
-                    settings.connector.name,
-                    icons(),
-                    settings.handler_url,
-                )
+                self._register()
                 self._bind_events()
         except LockHeld:
             raise InstallError("busy", 503) from None
@@ -146,6 +142,30 @@ class Connector:
                     installed_at=time.time(),
                 )
             )
+
+    def _register(self) -> None:
+        settings = self._settings
+        self._bitrix.register(
+            settings.connector.id, settings.connector.name, icons(), settings.handler_url
+        )
+
+    def _register_if_unknown(self) -> None:
+        """Register again if the portal does not know us any more.
+
+        Only sending would tell: status and activate do not look whether a connector is registered
+        (bitrix24.md 6.7).
+        """
+        connector = self._settings.connector.id
+        try:
+            if connector in self._bitrix.connectors():
+                return
+        except (Refused, SetupFault) as error:
+            if error.reach is Reach.PORTAL:
+                raise
+            log.warning("the portal does not list its connectors: %s", error.code)
+            return
+        log.warning("connector %s was not registered, we register it again", connector)
+        self._register()
 
     def _bind_events(self) -> None:
         """Make the portal post each event to our address exactly once.
@@ -219,7 +239,8 @@ class Connector:
         if not finished:
             log.error("app.info: the installation is not finished, so the portal sends no events")
         with self._store.database.try_lock("install") as held:
-            if held is not None:  # else an install is binding the events now
+            if held is not None:  # else an install does it now
+                self._register_if_unknown()
                 self._bind_events()
         connector = self._settings.connector.id
         for line in self._store.portal.active_lines():

@@ -29,6 +29,7 @@ OAUTH = "oauth/token"  # the method's name in the errors of a token renewal
 ALREADY_BOUND = "already binded"  # the code of this error differs between builds, its text does not
 EVENT_IS_BOUND = "ERROR_EVENT_BINDING_EXISTS"
 NO_DIALOG = "DIALOG_NOT_FOUND"
+OPERATION_LIMIT = "OPERATION_TIME_LIMIT"
 DIED = "DIED"  # our own code: we stopped between a call and the note of its answer
 CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
 STRANGE_ANSWER = "STRANGE_ANSWER"  # our own code: an answer of another shape than documented
@@ -149,7 +150,7 @@ class Meaning:
 MEANINGS: dict[str, Meaning] = {
     "QUERY_LIMIT_EXCEEDED": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
     "HTTP_429": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
-    "OPERATION_TIME_LIMIT": Meaning(TryLater, Reach.METHOD, Cause.BUSY),
+    OPERATION_LIMIT: Meaning(TryLater, Reach.METHOD, Cause.BUSY),
     "NOT_CONNECTED": Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
     "OVERLOAD_LIMIT": Meaning(SetupFault, Reach.PORTAL, Cause.BLOCKED),
     "PAYMENT_REQUIRED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
@@ -205,8 +206,8 @@ def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixE
     elif code not in MEANINGS and status in (401, 403):
         kind = SetupFault
     # Every answer has a reset time, minutes ahead; only with this code must we wait for it.
-    times = answer.get("time") if code == "OPERATION_TIME_LIMIT" else None
-    return kind(code, method, description, _seconds_to_reset(times))
+    times = answer.get("time") if code == OPERATION_LIMIT else None
+    return kind(code, method, description, seconds_to_reset(times))
 
 
 def code_of(error: object, status: int) -> str:
@@ -243,7 +244,7 @@ def may_go_on(code: str | None) -> bool:
     return code in (DIED, CONNECTION_LOST, "HTTP_504", "HTTP_524")
 
 
-def _seconds_to_reset(times: object) -> float:
+def seconds_to_reset(times: object) -> float:
     """Seconds from the end of the call to `operating_reset_at`, both by the portal's clock."""
     if not isinstance(times, dict):
         return 0.0

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from rest.errors import Refused, code_of
-from rest.php import identity, listed, number, truth, words
+from rest.php import identity, keyed, listed, number, truth, words
 
 LONGEST_TOKEN_SECONDS = 3600.0  # a lifetime that is too long must not keep us from renewing
 TOKEN = re.compile(r"[!-~]{1,2000}")
@@ -67,6 +67,9 @@ class HistoryMessage:
     from_connector: bool  # the author is a visitor
     author_name: str | None
     files: tuple[dict[str, Any], ...]
+    # The text of a deleted message is the portal's notice. Newer builds keep no other parameter:
+    # it is unknown whether the message was a whisper, a notice, or which of ours it was.
+    deleted: bool = False
 
 
 def grant_from(values: dict[str, Any]) -> Grant | None:
@@ -130,35 +133,48 @@ def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
     files = {words(file["id"]): _file(file) for file in listed(attached or [])}
     read_messages = []
     for item in listed(messages):
-        params = item.get("params")
-        params = params if isinstance(params, dict) else {}
+        params = _params(item)
         author_id = number(item.get("author_id", item.get("senderid"))) or 0
         author = users.get(str(author_id), {})
-        mids = params.get("CONNECTOR_MID", params.get("connectorMid")) or []
-        classes = params.get("CLASS", params.get("class")) or ""
-        classes = classes if isinstance(classes, str) else " ".join(map(words, listed(classes)))
-        component = params.get("COMPONENT_ID", params.get("componentId"))
-        file_ids = params.get("FILE_ID", params.get("fileId")) or []
+        mids = tuple(map(words, params.get("CONNECTORMID", [])))
+        classes = " ".join(map(words, params.get("CLASS", [])))
+        whisper = "HiddenMessage" in params.get("COMPONENTID", [])
+        file_ids = tuple(map(words, params.get("FILEID", [])))
         read_messages.append(
             HistoryMessage(
                 id=identity(item["id"]),
                 author_id=author_id,
                 text=words(item.get("text")),
                 sent_at=_moment(item.get("date")),
-                connector_mids=_mids(mids),
+                connector_mids=tuple(mid for mid in mids if len(mid) <= MID_LENGTH),
                 classes=classes,
-                hidden="content-item-system" in classes or component == "HiddenMessage",
+                hidden="content-item-system" in classes or whisper,
                 from_connector=truth(author.get("connector")),
                 author_name=words(author.get("name")) or None,
-                files=tuple(files[words(i)] for i in listed(file_ids) if words(i) in files),
+                files=tuple(files[file_id] for file_id in file_ids if file_id in files),
+                deleted=any(map(truth, params.get("ISDELETED", []))),
             )
         )
     return sorted(read_messages, key=lambda message: message.id)
 
 
-def _mids(value: Any) -> tuple[str, ...]:
-    mids = listed(value) if isinstance(value, list | dict) else [value]
-    return tuple(mid for mid in map(words, mids) if len(mid) <= MID_LENGTH)
+def _params(item: dict[str, Any]) -> dict[str, list[Any]]:
+    """A message's parameters, each a list; IS_DELETED and isDeleted both become ISDELETED.
+
+    A parameter that is empty is left out. A message may say itself that it is deleted.
+    """
+    given = item.get("params")
+    flags = {key: value for key, value in item.items() if _plain_key(key) == "ISDELETED"}
+    params = flags | (given if isinstance(given, dict) else {})
+    return {
+        _plain_key(key): listed(value) if isinstance(value, list | dict) else [value]
+        for key, value in params.items()
+        if value not in (None, "", False)
+    }
+
+
+def _plain_key(key: str) -> str:
+    return key.replace("_", "").upper()
 
 
 def _file(file: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +199,11 @@ def listed_events(items: Any) -> list[tuple[str, str]]:
         for item in listed(items)
         if isinstance(item, dict) and not number(item.get("offline"))
     ]
+
+
+def connector_ids(result: Any) -> set[str]:
+    """The ids in an answer of `imconnector.list`, in lower case."""
+    return {key.lower() for key in keyed(result)}
 
 
 def expect_true(method: str) -> Callable[[Any], None]:

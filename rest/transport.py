@@ -19,6 +19,7 @@ from rest.errors import (
     TryLater,
 )
 from rest.http import Http
+from rest.limits import OperatingTimes
 from rest.php import php_form
 from rest.replies import Grant, grant_from
 from settings import Bitrix24Settings
@@ -68,6 +69,7 @@ class Transport:
         self._settings = settings
         self._tokens = tokens
         self._http = Http()
+        self._times = OperatingTimes()
         self._renew_again_at = 0.0
         self._said_lost = ""  # the refresh token whose loss the log has
 
@@ -102,9 +104,13 @@ class Transport:
         """Call with a token that somebody handed us, or with our own."""
         form = dict(php_form(params)) | {"auth": access_token}
         url = f"{self._settings.portal}/rest/{method}.json"
-        answer = self._http.post(url, form, method, timeout)
+        try:
+            answer = self._http.post(url, form, method, timeout)
+        except TryLater as error:
+            raise self._times.completed(error) from None
         if "result" not in answer:
             raise OutcomeUnknown(STRANGE_ANSWER, method)
+        self._times.note(method, answer)
         return answer["result"]
 
     def _renew_early(self, grant: Grant) -> Grant:

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: serve one portal until SIGINT or SIGTERM comes."""
+"""`python -m sandbox`: serve one portal and its OAuth server until SIGINT or SIGTERM comes."""
 
 import argparse
 import signal
@@ -18,6 +18,7 @@ def main() -> int:
             options.app,
             options.host,
             options.port,
+            options.oauth_port,
             client_id=options.client_id,
             client_secret=options.client_secret,
             lang=options.lang,
@@ -25,9 +26,11 @@ def main() -> int:
         )
     except OSError as error:
         reason = error.strerror or str(error)
-        print(f"sandbox: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
+        ports = " or ".join(str(p) for p in (options.port, options.oauth_port) if p is not None)
+        print(f"sandbox: cannot listen on {options.host}:{ports}: {reason}", file=sys.stderr)
         return 2
-    print(f"sandbox portal on {sandbox.options.base_url}", flush=True)
+    print(f"sandbox portal on {sandbox.options.base_url}")
+    print(f"sandbox OAuth server on {sandbox.options.oauth_url}", flush=True)
     signal.sigwait(end_signals)
     server.shutdown()
     server.server_close()
@@ -38,6 +41,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081, help="0 takes a free one")
+    parser.add_argument(
+        "--oauth-port",
+        type=int,
+        help="of the OAuth server; if it is left out, a free one, and the portal renews tokens too",
+    )
     parser.add_argument("--app", default="http://127.0.0.1:8080", help="address of the product")
     parser.add_argument("--client-id", default="local.sandbox")
     parser.add_argument("--client-secret", default="sandbox-secret")

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from . import php
-from .portal import RestError
+from .caller import Page
+from .options import RestError
 
 COMMANDS_LIMIT = 50
 _REFERENCE = re.compile(r"\$result((?:\[[^\]]+\])+)")  # $result[name][key]
@@ -20,15 +21,19 @@ def run_batch(params: dict[str, Any], run: Run) -> dict[str, Any]:
     commands = params.get("CMD") or {}
     if isinstance(commands, list):
         commands = {str(index): command for index, command in enumerate(commands)}
-    if len(commands) > COMMANDS_LIMIT:
-        raise RestError("ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
     halt = params.get("HALT") not in (None, "", "0", 0, False)
     results: dict[str, Any] = {}
     errors: dict[str, Any] = {}
     times: dict[str, Any] = {}
-    for name, command in commands.items():
+    pages: dict[str, Page] = {}
+    for place, (name, command) in enumerate(commands.items()):
         try:
-            results[name], times[name] = run(*_call(str(command), results))
+            if place >= COMMANDS_LIMIT:  # what is too much fails command by command (4.13)
+                raise RestError("ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
+            result, times[name] = run(*_call(str(command), results))
+            if isinstance(result, Page):
+                pages[name] = result
+            results[name] = result.items if isinstance(result, Page) else result
         except RestError as error:
             errors[name] = error.fields()
             if halt:
@@ -36,8 +41,9 @@ def run_batch(params: dict[str, Any], run: Run) -> dict[str, Any]:
     return {  # PHP's empty array stands for an empty object (bitrix24.md 4.14)
         "result": results or [],
         "result_error": errors or [],
-        "result_total": [],
-        "result_next": [],
+        "result_total": {name: page.total for name, page in pages.items()} or [],
+        "result_next": {name: page.next for name, page in pages.items() if page.next is not None}
+        or [],
         "result_time": times or [],
     }
 

@@ -16,6 +16,7 @@ FLAGS = {  # and whether each is on when the call does not name it (bitrix24.md 
     "CHAT_GROUP": False,
 }
 DATA_KEYS = ("ID", "URL", "URL_IM", "NAME")
+UNREGISTRATION_ERROR = "APPLICATION_UNREGISTRATION_ERROR"
 BUILT_IN = {"livechat": "Live chat", "network": "Bitrix24.Network", "telegrambot": "Telegram"}
 
 
@@ -31,7 +32,6 @@ class ConnectorMethods:
             "imconnector.status": self._status,
             "imconnector.connector.data.set": self._data_set,
             "imconnector.list": self._list,
-            "imopenlines.config.list.get": self._lines,
         }
 
     def _register(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
@@ -54,42 +54,43 @@ class ConnectorMethods:
                 dict(disabled) if isinstance(disabled, dict) else {},
                 {name: _flag(params.get(name), default) for name, default in FLAGS.items()},
                 app,
-                old.lines if old else {},
+                self._portal.lines_of(connector_id),
             )
             self._portal.touch()
         return {"result": True}
 
     def _unregister(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
+        """It fails for an unknown id, and where no line is connected (bitrix24.md 6.11, 6.15)."""
         with self._portal.lock:
-            connector = self._portal.connector(params["ID"])
-            if not connector.lines:
-                return _failure("CONNECTOR_HAS_NO_LINES", "The connector has no connected line")
+            connector = self._portal.connectors.get(str(params["ID"]).lower())
+            ours = connector is not None and connector.app == self._portal.options.client_id
+            if connector is None or not ours or not connector.lines:
+                return _failure(UNREGISTRATION_ERROR, "The connector could not be unregistered")
             for line in list(connector.lines):
-                self._portal.disconnect(connector, line, caller.user.id)
+                self._portal.disconnect(connector.id, line, caller.user.id)
             del self._portal.connectors[connector.id]
             self._portal.touch()
         return {"result": True}
 
     def _activate(self, caller: Caller, params: dict[str, Any]) -> bool:
-        """Neither the line nor the connector's owner is checked (bitrix24.md 6.4 and 6.7)."""
+        """Neither the line nor the connector is checked (bitrix24.md 6.4, 6.6 and 6.7)."""
         with self._portal.lock:
-            connector = self._portal.connector(params["CONNECTOR"])
-            line = int(params["LINE"])
+            connector_id, line = str(params["CONNECTOR"]), int(params["LINE"])
             if php.is_empty(params["ACTIVE"]):
-                self._portal.disconnect(connector, line, caller.user.id)
-                return True
-            connected = self._portal.connected_line(connector, line)
+                had_state = self._portal.disconnect(connector_id, line, caller.user.id)
+                return had_state or not self._portal.troubles.old_build
+            connected = self._portal.connected_line(connector_id, line)
             connected.active = connected.connection = connected.register = True
             self._portal.touch()
         return True
 
     def _status(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
-        connector = self._portal.connector(params["CONNECTOR"])
-        line = int(params.get("LINE") or 0)
-        connected = connector.lines.get(line)
+        """Of a connector that is not registered, too (bitrix24.md 6.7)."""
+        connector_id, line = str(params["CONNECTOR"]).lower(), int(params.get("LINE") or 0)
+        connected = self._portal.lines_of(connector_id).get(line)
         return {
             "LINE": line,
-            "CONNECTOR": connector.id,
+            "CONNECTOR": connector_id,
             "ERROR": False,
             "CONFIGURED": connected is not None and connected.connection and connected.register,
             "STATUS": connected is not None and connected.works,
@@ -98,8 +99,7 @@ class ConnectorMethods:
     def _data_set(self, caller: Caller, params: dict[str, Any]) -> bool:
         """New values are merged over old ones, and an empty one is skipped (bitrix24.md 6.1)."""
         with self._portal.lock:
-            connector = self._portal.connector(params["CONNECTOR"])
-            connected = self._portal.connected_line(connector, int(params["LINE"]))
+            connected = self._portal.connected_line(str(params["CONNECTOR"]), int(params["LINE"]))
             data = params["DATA"] if isinstance(params["DATA"], dict) else {}
             connected.data |= {key: str(data[key]) for key in DATA_KEYS if data.get(key)}
         return True
@@ -108,13 +108,6 @@ class ConnectorMethods:
         caller.must_be_admin()
         own = self._portal.connectors.values()
         return BUILT_IN | {connector.id: connector.name for connector in own}
-
-    def _lines(self, caller: Caller, params: dict[str, Any]) -> list[dict[str, str]]:
-        caller.must_be_admin()
-        return [
-            {"ID": str(line), "ACTIVE": "Y", "LINE_NAME": name}
-            for line, name in self._portal.lines.items()
-        ]
 
 
 def _missing_for_registration(params: dict[str, Any]) -> str:

@@ -14,8 +14,8 @@ from .control_admin import AdminButtons
 from .control_operator import OperatorButtons
 from .dialog_actions import NotAllowed
 from .json_body import Body
+from .options import NotFound, RestError
 from .parts import Sandbox
-from .portal import NotFound, RestError
 from .state import portal_state
 from .troubles import Bucket, Troubles
 
@@ -58,7 +58,7 @@ class Control:
             expire_tokens = values.pop("expire_tokens", False)
             portal.troubles.change(values)
             if expire_tokens:
-                portal.expire_tokens()
+                portal.tokens.expire()
             if "operation_time_limit" in values:
                 seconds = portal.troubles.operation_time_limit
                 portal.operation_reset_at = time.time() + seconds if seconds else 0.0

@@ -4,8 +4,9 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 
 from .json_body import Body
+from .options import NotFound
 from .parts import Sandbox
-from .portal import Connector, NotFound
+from .portal import Connector
 
 
 class AdminButtons:
@@ -27,6 +28,8 @@ class AdminButtons:
             "disconnect": self.disconnect,
             "delete-line": self.delete_line,
             "foreign-connector": self.add_foreign_connector,
+            "forget-connector": self.forget_connector,
+            "configure-line": self.configure_line,
         }
 
     def install(self) -> ResponseReturnValue:
@@ -50,12 +53,12 @@ class AdminButtons:
         return jsonify({"reset": True})
 
     def expire_tokens(self) -> ResponseReturnValue:
-        self._portal.expire_tokens()
+        self._portal.tokens.expire()
         return jsonify({"expired": True})
 
     def issue_token(self) -> ResponseReturnValue:
         """A token of our application for this user, so that a test can make REST calls itself."""
-        return jsonify(self._portal.issue_token(Body().number("user_id", 1)))
+        return jsonify(self._portal.tokens.issue(Body().number("user_id", 1)))
 
     def connect(self) -> ResponseReturnValue:
         body = Body()
@@ -70,8 +73,9 @@ class AdminButtons:
     def disconnect(self) -> ResponseReturnValue:
         body = Body()
         line, connector = body.number("line"), self._connector(body)
-        if not self._portal.disconnect(connector, line, body.number("user_id", 1)):
+        if line not in connector.lines:
             raise NotFound(f"line {line} is not connected")
+        self._portal.disconnect(connector.id, line, body.number("user_id", 1))
         return jsonify({"disconnected": True})
 
     def delete_line(self) -> ResponseReturnValue:
@@ -85,9 +89,29 @@ class AdminButtons:
         with self._portal.lock:
             flags = dict.fromkeys(("CHAT_GROUP", "NEED_SIGNATURE"), False)
             self._portal.connectors[connector_id] = Connector(
-                connector_id, "Foreign", "https://other.example/", {}, {}, flags, "local.other"
-            )
+                connector_id, "Foreign", "https://other.example/", {}, {}, flags, "local.other",
+                self._portal.lines_of(connector_id),
+            )  # fmt: skip
         return jsonify({"id": connector_id})
+
+    def configure_line(self) -> ResponseReturnValue:
+        """Settings of an open line, as `imopenlines.config.get` then shows them."""
+        body = Body()
+        line = body.number("line")
+        with self._portal.lock:
+            if line not in self._portal.lines:
+                raise NotFound(f"no line {line}")
+            settings = self._portal.line_settings.setdefault(line, {})
+            settings |= {key.upper(): value for key, value in body.fields("settings").items()}
+            return jsonify(settings)
+
+    def forget_connector(self) -> ResponseReturnValue:
+        """The connector is registered no longer, and the application hears nothing of it."""
+        with self._portal.lock:
+            connector = self._connector(Body())
+            del self._portal.connectors[connector.id]
+            self._portal.touch()
+        return jsonify({"id": connector.id})
 
     def _connector(self, body: Body) -> Connector:
         """The connector that the request names; the portal's first one if it names none."""

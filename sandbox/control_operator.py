@@ -62,7 +62,8 @@ class OperatorButtons:
     def delete(self) -> ResponseReturnValue:
         body = Body()
         message = self._dialogs.message(body.number("message_id"))
-        self._actions.delete(message, body.number("user_id", 0))
+        complete = body.flag("complete", False)
+        self._actions.delete(message, body.number("user_id", 0), complete)
         return _answer(message)
 
     def close(self) -> ResponseReturnValue:

@@ -59,13 +59,13 @@ def port_fault(port: int) -> str | None:
     return None
 
 
-def environment(chat: str, portal: str, folder: Path) -> dict[str, str]:
+def environment(chat: str, portal: str, oauth: str, folder: Path) -> dict[str, str]:
     """The application's settings for the demo; it uses no settings or data of the developer."""
     others = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
     return others | {
         "SITECHAT_PUBLIC_URL": chat,
         "SITECHAT_BITRIX24__PORTAL": portal,
-        "SITECHAT_BITRIX24__OAUTH_SERVER": portal,
+        "SITECHAT_BITRIX24__OAUTH_SERVER": oauth,
         "SITECHAT_BITRIX24__JS_API": f"{portal}/api/v1",
         "SITECHAT_BITRIX24__CLIENT_ID": CLIENT_ID,
         "SITECHAT_BITRIX24__CLIENT_SECRET": CLIENT_SECRET,
@@ -91,6 +91,15 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise CannotStart(f"{url} did not answer within {START_SECONDS} seconds")
 
 
+def oauth_address(sandbox: subprocess.Popen[bytes]) -> str:
+    """The address of the OAuth server, which the sandbox prints; CannotStart if it ended."""
+    assert sandbox.stdout is not None
+    lines = [sandbox.stdout.readline().decode().split() for _ in range(2)]
+    if not lines[1]:
+        raise CannotStart("the sandbox ended by itself (see above)")
+    return lines[1][-1]
+
+
 def press(portal: str, button: str, **values: object) -> None:
     """Do what an administrator does in the portal, and make sure that it succeeded."""
     answer = requests.post(f"{portal}/sandbox/{button}", json=values, timeout=30).json()
@@ -106,14 +115,19 @@ def run(chat_port: int, portal_port: int) -> None:
         try:
             sandbox = [sys.executable, "-m", "sandbox", "--port", str(portal_port), "--app", chat]
             sandbox += ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET]
+            sandbox += ["--oauth-port", "0"]
             processes.append(
-                subprocess.Popen(sandbox, cwd=ROOT, stdout=subprocess.DEVNULL, process_group=0)
+                subprocess.Popen(sandbox, cwd=ROOT, stdout=subprocess.PIPE, process_group=0)
             )
+            oauth = oauth_address(processes[0])
             wait_for(f"{portal}/sandbox/state", processes[0])
             gunicorn = [sys.executable, "-m", "gunicorn", "-b", f"{HOST}:{chat_port}"]
             processes.append(
                 subprocess.Popen(
-                    gunicorn, cwd=ROOT, env=environment(chat, portal, Path(folder)), process_group=0
+                    gunicorn,
+                    cwd=ROOT,
+                    env=environment(chat, portal, oauth, Path(folder)),
+                    process_group=0,
                 )
             )
             wait_for(f"{chat}/", processes[1])

@@ -17,6 +17,7 @@ RATING = re.compile(r"^\s*([01])(?:\s|$)")  # bitrix24.md 5.19
 AUTOMATIC_CLASS = "bx-messenger-content-item-ol-output"
 RATING_CLASS = f"{AUTOMATIC_CLASS} bx-messenger-content-item-vote"
 NOTICE_CLASS = "bx-messenger-content-item-system"
+DELETED_TEXTS = {"en": "This message has been deleted.", "ru": "Это сообщение было удалено."}
 
 
 class NotAllowed(Exception):
@@ -129,9 +130,11 @@ class DialogActions:
                 dialog, "operator", user_id, text, params=params, hidden=True
             )
 
-    def notice(self, dialog: Dialog, text: str, user_id: int = 0) -> Message:
-        """A SYSTEM=Y text of the portal for employees: in the history, never posted."""
-        params = {"CLASS": NOTICE_CLASS}
+    def notice(
+        self, dialog: Dialog, text: str, user_id: int = 0, css_class: str = NOTICE_CLASS
+    ) -> Message:
+        """A SYSTEM=Y text for employees: in the history, perhaps without a class, never posted."""
+        params = {"CLASS": css_class} if css_class else {}
         with self._portal.lock:
             return self._dialogs.add_message(
                 dialog, "system", user_id, text, params=params, hidden=True
@@ -145,13 +148,27 @@ class DialogActions:
             self._events.message_edited(dialog, message, user_id or message.user_id)
             self._portal.touch()
 
-    def delete(self, message: Message, user_id: int = 0) -> None:
-        """`user_id` 0: the author deletes."""
+    def delete(self, message: Message, user_id: int = 0, complete: bool = False) -> None:
+        """Leave a notice in the message's place; `user_id` 0: the author deletes.
+
+        A `complete` delete, which an administrator may make, removes the message (bitrix24.md
+        12.7).
+        """
         with self._portal.lock:
-            message.deleted = True
             dialog = self._dialogs.dialogs[message.chat_id]
             self._events.message_deleted(dialog, message, user_id or message.user_id)
+            if complete:
+                self._dialogs.remove(message)
+            else:
+                self._leave_notice(message)
             self._portal.touch()
+
+    def _leave_notice(self, message: Message) -> None:
+        """Older builds replace only the text; newer ones keep no parameter but IS_DELETED."""
+        message.notice = DELETED_TEXTS.get(self._portal.options.lang, DELETED_TEXTS["en"])
+        message.deleted, message.bare = True, not self._portal.troubles.old_build
+        if message.bare:
+            message.sending = False
 
     def close(self, dialog: Dialog, user_id: int) -> None:
         """End the session; the visitor's next message begins another one."""

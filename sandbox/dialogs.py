@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .files import File
-from .portal import Connector, NotFound, Portal, User
+from .options import NotFound
+from .portal import Connector, Portal, User
 
 GUEST = "Guest"
 
@@ -29,6 +30,8 @@ class Message:
     hidden: bool = False  # a whisper or a notice: never posted to the application
     edited: bool = False
     deleted: bool = False
+    notice: str = ""  # what the histories show in place of the text of a deleted message
+    bare: bool = False  # of a deleted message, the histories show no parameters and files any more
 
 
 @dataclass
@@ -94,8 +97,12 @@ class Dialogs:
     def dialog_of_visitor(
         self, connector: Connector, line: int, external_chat_id: object, external_user_id: object
     ) -> Dialog | None:
-        user_id = self._visitors.get(f"{connector.id}|{external_user_id}")
+        user_id = self.visitor_id(connector, external_user_id)
         return self.by_user_code.get(f"{connector.id}|{line}|{external_chat_id}|{user_id}")
+
+    def visitor_id(self, connector: Connector, external_user_id: object) -> int | None:
+        """The portal's user for a visitor; None before their first message."""
+        return self._visitors.get(f"{connector.id}|{external_user_id}")
 
     def message(self, message_id: int) -> Message:
         try:
@@ -162,6 +169,11 @@ class Dialogs:
         self.messages[message.id] = message
         self._portal.touch()
         return message
+
+    def remove(self, message: Message) -> None:
+        """Take a message away as if it had never been written."""
+        self.dialogs[message.chat_id].messages.remove(message)
+        del self.messages[message.id]
 
 
 def _names(fields: dict[str, Any]) -> tuple[str, str]:

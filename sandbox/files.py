@@ -4,7 +4,8 @@ import mimetypes
 import secrets
 import struct
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from .outgoing import Client, NoReply
@@ -24,6 +25,7 @@ class File:
     mime: str
     code: str
     external: str = ""  # the address, if the file is not on the portal's disk
+    stored_at: float = field(default_factory=time.time)
 
     @property
     def kind(self) -> str:

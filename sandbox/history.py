@@ -6,9 +6,12 @@ Texts come without the operator's signature (bitrix24.md 2.4).
 from datetime import UTC, datetime
 from typing import Any
 
+from .dialog_shape import dialog_shape, entity_data
 from .dialogs import Dialog, Dialogs, Message
 from .files import File
-from .portal import Portal, RestError, User
+from .options import RestError
+from .people import messenger_user
+from .portal import Portal, User
 
 LIMIT = 50
 DEFAULT_LIMIT = 20  # of a call without LIMIT
@@ -36,9 +39,9 @@ class History:
             return {
                 "chat_id": dialog.chat_id,
                 "messages": [_message(message) for message in messages],
-                "users": [_user(user) for user in self._authors(dialog, messages)],
+                "users": [messenger_user(user) for user in self._authors(dialog, messages)],
                 "files": [
-                    self._file(message, file) for message in messages for file in message.files
+                    self._file(message, file) for message in messages for file in _files(message)
                 ],
             }
 
@@ -49,9 +52,7 @@ class History:
         with self._portal.lock:
             dialog, session_id = self._session(params)
             messages = [
-                message
-                for message in reversed(dialog.messages)
-                if message.session_id == session_id and not message.deleted
+                message for message in reversed(dialog.messages) if message.session_id == session_id
             ]
             chat = f"chat{dialog.chat_id}"
             return {
@@ -70,7 +71,7 @@ class History:
                 "files": {
                     str(file.id): _lower(self._file(message, file))
                     for message in messages
-                    for file in message.files
+                    for file in _files(message)
                 },
                 "chat": {
                     str(dialog.chat_id): {
@@ -78,7 +79,7 @@ class History:
                         "name": dialog.title or dialog.user_name,
                         "entityType": "LINES",
                         "entityId": dialog.user_code,
-                        "entityData1": _entity_data(dialog),
+                        "entityData1": entity_data(dialog),
                         "type": "lines",
                     }
                 },
@@ -104,18 +105,7 @@ class History:
                 found = self._session(params)[0]
         if found is None:
             raise RestError("DIALOG_NOT_FOUND", "The dialog was not found")
-        return {
-            "id": found.chat_id,
-            "dialog_id": f"chat{found.chat_id}",
-            "name": found.title or found.user_name,
-            "type": "lines",
-            "entity_type": "LINES",
-            "entity_id": found.user_code,
-            "entity_data_1": _entity_data(found),
-            "entity_data_2": "",
-            "entity_data_3": "",
-            "message_count": len(found.messages),
-        }
+        return dialog_shape(found)
 
     def _authors(self, dialog: Dialog, messages: list[Message]) -> list[User]:
         """Everybody who wrote one of the messages, and the visitor; each once."""
@@ -127,7 +117,10 @@ class History:
         """The addresses need a login (bitrix24.md 12.16)."""
         address = f"{self._portal.options.base_url}/disk/{file.id}/{file.code}"
         author = self._portal.users.get(message.user_id)
+        size = file.picture_size
+        picture = {"image": {"width": size[0], "height": size[1]}} if size else {}
         return {
+            **picture,
             "id": file.id,
             "chatId": message.chat_id,
             "date": _iso(message.at),
@@ -142,19 +135,17 @@ class History:
             "urlPreview": address,
             "urlShow": address,
             "urlDownload": address,
+            "isTranscribable": False,
+            "isVideoNote": False,
+            "isVoiceNote": False,
         }
-
-
-def _entity_data(dialog: Dialog) -> str:
-    """The sixth field is the session's id (bitrix24.md 12.18)."""
-    return f"N|NONE|0|N|N|{dialog.session_id}|0|0|0|0"
 
 
 def _page(dialog: Dialog, params: dict[str, Any]) -> list[Message]:
     """The messages that LIMIT, FIRST_ID and LAST_ID ask for (bitrix24.md 12.13)."""
     limit = min(int(params.get("LIMIT") or DEFAULT_LIMIT), LIMIT)
     first, last = params.get("FIRST_ID"), params.get("LAST_ID")
-    messages = [message for message in dialog.messages if not message.deleted]
+    messages = dialog.messages
     if first is None:
         older = [message for message in messages if last is None or message.id < int(last)]
         return older[::-1][:limit]
@@ -163,7 +154,14 @@ def _page(dialog: Dialog, params: dict[str, Any]) -> list[Message]:
     return [message for message in messages if message.id > int(first)][:limit]
 
 
+def _files(message: Message) -> list[File]:
+    return [] if message.bare else message.files
+
+
 def _params(message: Message) -> dict[str, Any]:
+    deleted = {"IS_DELETED": "Y"} if message.deleted else {}
+    if message.bare:
+        return deleted
     params = dict(message.params)
     if message.connector_mid:
         params["CONNECTOR_MID"] = list(message.connector_mid)
@@ -173,7 +171,7 @@ def _params(message: Message) -> dict[str, Any]:
         params["IS_EDITED"] = "Y"
     if message.sending:
         params["SENDING"] = "Y"
-    return params
+    return params | deleted
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -182,7 +180,7 @@ def _message(message: Message) -> dict[str, Any]:
         "chat_id": message.chat_id,
         "author_id": message.user_id,
         "date": _iso(message.at),
-        "text": message.text,
+        "text": message.notice or message.text,
         "unread": False,
         "uuid": None,
         "replaces": [],
@@ -198,36 +196,16 @@ def _camel_message(message: Message) -> dict[str, Any]:
         "senderid": str(message.user_id),
         "recipientid": f"chat{message.chat_id}",
         "date": _iso(message.at),
-        "text": message.text,
-        "textlegacy": message.text,
+        "text": message.notice or message.text,
+        "textlegacy": message.notice or message.text,
         "params": {_camel(key): value for key, value in _params(message).items()} or [],
     }
 
 
-def _user(user: User) -> dict[str, Any]:
-    return {
-        "id": user.id,
-        "active": True,
-        "name": user.full_name,
-        "first_name": user.name,
-        "last_name": user.last_name,
-        "work_position": "",
-        "color": "#4ba984",
-        "avatar": "",
-        "gender": "F" if user.id in (1, 25) else "M",
-        "birthday": "",
-        "extranet": user.connector,
-        "network": False,
-        "bot": False,
-        "connector": user.connector,
-        "external_auth_id": "imconnector" if user.connector else "default",
-        "status": "online",
-        "type": "user",
-    }
-
-
 def _camel_user(user: User) -> dict[str, Any]:
-    return {_camel(key): value for key, value in _user(user).items()} | {"id": str(user.id)}
+    return {_camel(key): value for key, value in messenger_user(user).items()} | {
+        "id": str(user.id)
+    }
 
 
 def _camel(name: str) -> str:

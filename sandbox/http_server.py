@@ -24,6 +24,7 @@ class Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = BACKLOG
+    companion: "Server | None" = None  # another server, which ends together with this one
 
     def __init__(self, host: str, port: int) -> None:
         """Listen at the port; OSError when it is not free. Port 0 takes a free one."""
@@ -35,6 +36,16 @@ class Server(ThreadingMixIn, TCPServer):
     @property
     def port(self) -> int:
         return int(self.socket.getsockname()[1])
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.companion:
+            self.companion.shutdown()
+
+    def server_close(self) -> None:
+        super().server_close()
+        if self.companion:
+            self.companion.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):

@@ -13,7 +13,8 @@ from typing import Any
 from .dialog_actions import DialogActions
 from .dialogs import Dialogs
 from .files import Disk, File
-from .portal import Connector, Portal, RestError
+from .options import RestError
+from .portal import Connector, Portal
 
 TEXT_CHARACTERS = 20_000  # bitrix24.md 5.13
 TEXT_CUT_MARK = " (...)"
@@ -41,18 +42,21 @@ class Incoming:
 
     def send(self, connector: Connector, line: int, items: list[Any]) -> dict[str, Any]:
         check_structure(items)
-        with self._portal.lock:
-            troubles, connected = self._portal.troubles, connector.lines.get(line)
-            works = connected is not None and connected.works and not troubles.inactive_line
-            old_build = troubles.old_build
-        if not works and old_build:
+        if not self._works(connector, line):
             return {"SUCCESS": False, "DATA": []}
-        if not works:
-            raise RestError("NOT_ACTIVE_LINE", "The line is not active or the connector is off")
         return {
             "SUCCESS": True,
             "DATA": {"RESULT": [self._send_item(connector, line, item) for item in items]},
         }
+
+    def _works(self, connector: Connector, line: int) -> bool:
+        """Whether the line takes messages. Newer builds refuse the call if not (4.3, 4.18)."""
+        with self._portal.lock:
+            troubles, connected = self._portal.troubles, connector.lines.get(line)
+            works = connected is not None and connected.works and not troubles.inactive_line
+        if not works and not troubles.old_build:
+            raise RestError("NOT_ACTIVE_LINE", "The line is not active or the connector is off")
+        return works
 
     def _send_item(self, connector: Connector, line: int, item: dict[str, Any]) -> dict[str, Any]:
         lock = self._chat_lock(f"{line}|{item['chat'].get('id')}|{item['user'].get('id')}")
@@ -132,14 +136,30 @@ class Incoming:
         self, connector: Connector, line: int, items: list[Any], delete: bool
     ) -> dict[str, Any]:
         check_structure(items)
+        if not self._works(connector, line):
+            return {"SUCCESS": False, "DATA": []}
         results = []
         for item in items:
             text = cut(str(item["message"].get("text") or ""))
             with self._portal.lock:
                 found = self._change_item(connector, line, item, None if delete else text)
-            errors = {} if found else {"ERRORS": ["The message was not found"]}
-            results.append({**item, "SUCCESS": found, **errors})
+            results.append(self._changed(connector, item, None if delete else text, found))
         return {"SUCCESS": True, "DATA": {"RESULT": results}}
+
+    def _changed(
+        self, connector: Connector, item: dict[str, Any], text: str | None, found: bool
+    ) -> dict[str, Any]:
+        """The result of one item; `text` is None for a deletion."""
+        if not found:
+            return {**item, "SUCCESS": False, "ERRORS": ["The message was not found"]}
+        message: dict[str, Any] = {"id": str(item["message"].get("id"))}
+        if text is not None:
+            message |= {"date": {}, "text": text}
+        user_id = self._dialogs.visitor_id(connector, item["user"].get("id"))
+        chat = {"id": str(item["chat"].get("id"))}
+        if text is not None:
+            chat["name"] = str(item["chat"].get("name") or "")
+        return {"user": str(user_id), "message": message, "chat": chat, "SUCCESS": True}
 
     def _change_item(
         self, connector: Connector, line: int, item: dict[str, Any], text: str | None
@@ -152,7 +172,8 @@ class Incoming:
         )
         found = False
         for message in dialog.messages if dialog else []:
-            if str(item["message"].get("id")) in message.connector_mid:
+            known = [] if message.bare else message.connector_mid
+            if str(item["message"].get("id")) in known:
                 found = True
                 if text is None:
                     self._actions.delete(message)

@@ -7,7 +7,8 @@ from .dialog_actions import DialogActions, NotAllowed
 from .dialogs import Dialogs
 from .history import History
 from .incoming import Incoming
-from .portal import Portal, RestError
+from .options import RestError
+from .portal import Portal
 
 
 class MessageMethods:
@@ -78,13 +79,13 @@ class MessageMethods:
         return {"SUCCESS": True, "DATA": {"RESULT": {}}}
 
     def _message_add(self, caller: Caller, params: dict[str, Any]) -> int:
-        """Only a text without SYSTEM=Y is posted to the application (bitrix24.md 1.2.14)."""
+        """Only a text without SYSTEM=Y is posted to the application (bitrix24.md 12.8)."""
         dialog = self._dialogs.find_dialog(str(params["DIALOG_ID"]).removeprefix("chat"))
         if dialog is None:
             raise RestError("ACCESS_ERROR", "You don't have access to this chat", 403)
         text = str(params["MESSAGE"])
         if str(params.get("SYSTEM") or "N").upper() == "Y":
-            return self._actions.notice(dialog, text, caller.user.id).id
+            return self._actions.notice(dialog, text, css_class="").id  # its author is 0
         try:
             return self._actions.answer(dialog, text, caller.user.id).id
         except NotAllowed as error:

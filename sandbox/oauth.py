@@ -1,13 +1,21 @@
-"""The OAuth server: tokens for a refresh token or a code (bitrix24.md section 8)."""
+"""The OAuth server: tokens for a refresh token or a code, and what it says of an application.
 
-import secrets
+bitrix24.md section 8.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, json, redirect, request
 from flask.typing import ResponseReturnValue
 
 from .faults import NoAnswer, hold_back_answer, no_answer, proxy_page
-from .portal import Portal, RestError
+from .options import RestError
+from .portal import Portal
+from .rest_params import read_call
+from .tokens import spaced
 
 ADMINISTRATOR = 1  # Olga, who agrees to every application
 
@@ -18,6 +26,22 @@ class OAuth:
 
     def token(self) -> Response:
         """Answer `/oauth/token/`."""
+
+        def renewed() -> dict[str, Any]:
+            self._check_client()
+            tokens = self._grant(request.values.get("grant_type", ""))
+            troubles = self._portal.troubles
+            if "oauth" in (troubles.drop_method, troubles.slow_method):
+                hold_back_answer(self._portal, "oauth", "")
+            return tokens
+
+        return self._answer(renewed)
+
+    def app_info(self) -> Response:
+        """Answer `/rest/app.info` of the OAuth server: not as the portal's method (8.5)."""
+        return self._answer(self._app_info)
+
+    def _answer(self, make: Callable[[], dict[str, Any]]) -> Response:
         portal = self._portal
         with portal.lock:
             portal.counts["oauth"] += 1
@@ -27,21 +51,50 @@ class OAuth:
         if troubles.http_500:
             return proxy_page()
         try:
-            self._check_client()
-            tokens = self._grant(request.values.get("grant_type", ""))
-            if "oauth" in (troubles.drop_method, troubles.slow_method):
-                hold_back_answer(portal, "oauth", "")
+            return _json(make(), 200)
         except NoAnswer:
             return no_answer()
         except RestError as error:
             return _json(error.fields(), error.status)
-        return _json(tokens, 200)
+
+    def _app_info(self) -> dict[str, Any]:
+        start = time.time()
+        token = self._portal.tokens.find(read_call(request)[1])
+        portal, options = self._portal, self._portal.options
+        result = {
+            "client_id": options.client_id,
+            "scope": spaced(token.scope),
+            "expires": _iso(token.expires),
+            "install": {
+                "installed": portal.installed,
+                "version": "1",
+                "status": "L",
+                "scope": spaced(token.scope),
+                "domain": options.domain,
+                "uri": options.base_url,
+                "client_endpoint": f"{options.base_url}/rest/",
+                "member_id": portal.tokens.member_id,
+                "member_type": "PORTAL",
+            },
+            "user_id": token.user_id,
+        }
+        finish = time.time()
+        return {
+            "result": result,
+            "time": {
+                "start": start,
+                "finish": finish,
+                "duration": finish - start,
+                "processing": finish - start,
+                "date_start": _iso(start),
+                "date_finish": _iso(finish),
+            },
+        }
 
     def authorize(self) -> ResponseReturnValue:
         """Send the browser back with a code, as if the administrator had agreed."""
-        options, code = self._portal.options, secrets.token_hex(16)
-        with self._portal.lock:
-            self._portal.authorization_codes[code] = ADMINISTRATOR
+        options = self._portal.options
+        code = self._portal.tokens.new_code(ADMINISTRATOR)
         state = request.args.get("state", "")
         query = f"code={code}&state={state}&domain={options.domain}"
         return redirect(f"{options.app_url}/install?{query}")
@@ -55,15 +108,14 @@ class OAuth:
 
     def _grant(self, grant_type: str) -> dict[str, Any]:
         if grant_type == "refresh_token":
-            return self._portal.refresh(request.values.get("refresh_token", ""))
+            return self._portal.tokens.renew(request.values.get("refresh_token", ""))
         if grant_type == "authorization_code":
-            code = request.values.get("code", "")
-            with self._portal.lock:
-                user_id = self._portal.authorization_codes.pop(code, None)
-            if user_id is None:
-                raise RestError("invalid_grant", "The code is invalid or was used")
-            return self._portal.issue_token(user_id)
+            return self._portal.tokens.for_code(request.values.get("code", ""))
         raise RestError("unsupported_grant_type", "The grant type is not supported")
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _json(fields: dict[str, Any], status: int) -> Response:

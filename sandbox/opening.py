@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from . import php
+from .options import NotFound
 from .outgoing import Client, NoReply
-from .portal import ConnectedLine, Connector, NotFound, Portal
+from .portal import ConnectedLine, Connector, Portal
 
 USER_AGENT = "Mozilla/5.0 (sandbox)"
 TIMEOUT_SECONDS = 60
@@ -39,19 +40,21 @@ class Opening:
             if line not in self._portal.lines:
                 raise NotFound(f"no line {line}")
             if active:
-                self._portal.connected_line(connector, line).active = True
+                self._portal.connected_line(connector.id, line).active = True
                 self._portal.touch()
             if not self._portal.installed:  # bitrix24.md 7.13
                 return self.install_page(user_id)
             connected = connector.lines.get(line) or ConnectedLine()
+            old_build = self._portal.troubles.old_build
             options = {
-                "LINE": line,
+                "LINE": line if old_build else str(line),  # both are seen (7.2)
                 "CONNECTOR": connector.id,
                 "STATUS": connected.works,
                 "ACTIVE_STATUS": connected.active,
                 "CONNECTION_STATUS": connected.connection,
                 "REGISTER_STATUS": connected.register,
                 "ERROR_STATUS": False,
+                "URI": f"/contact_center/connector/?ID={connector.id}&LINE={line}",
             }
         return self._page(connector.placement_handler, user_id, "SETTING_CONNECTOR", options)
 
@@ -60,7 +63,7 @@ class Opening:
     ) -> tuple[str, dict[str, str]]:
         portal = self._portal
         portal.user(user_id)
-        token = portal.issue_token(user_id)
+        token = portal.tokens.issue(user_id)
         query = urlencode(
             {
                 "DOMAIN": portal.options.domain,
@@ -74,7 +77,7 @@ class Opening:
             "AUTH_EXPIRES": str(token["expires_in"]),
             "REFRESH_ID": str(token["refresh_token"]),
             "SERVER_ENDPOINT": str(token["server_endpoint"]),
-            "member_id": portal.member_id,
+            "member_id": portal.tokens.member_id,
             "status": "L",
             "PLACEMENT": placement,
             "PLACEMENT_OPTIONS": json.dumps(options, separators=(",", ":")),
@@ -107,7 +110,7 @@ class Opening:
             "LANGUAGE_ID": portal.options.lang,
         }
         fields = portal.envelope("ONAPPINSTALL", data, None)
-        token = portal.issue_token(user_id)
+        token = portal.tokens.issue(user_id)
         fields["auth"] = {**token, "application_token": portal.application_token}
         return self.post(f"{portal.options.app_url}/install", dict(php.encode(fields)))
 

@@ -8,7 +8,8 @@ from .incoming import Incoming
 from .methods import Methods
 from .oauth import OAuth
 from .opening import Opening
-from .portal import Options, Portal
+from .options import Options
+from .portal import Portal
 from .rest import Rest
 
 
@@ -27,7 +28,7 @@ class Sandbox:
         history = History(self.portal, self.dialogs)
         self.rest = Rest(
             self.portal,
-            Methods(self.portal, self.dialogs, self.dialog_actions, incoming, history),
+            Methods(self.portal, self.dialogs, self.dialog_actions, incoming, history, self.disk),
         )
 
     def reset(self) -> None:

@@ -12,41 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .events import EventQueue
+from .options import NotFound, Options, RestError
+from .tokens import Tokens
 from .troubles import Bucket, Dice, Troubles
-
-TOKEN_SECONDS = 3600
-
-
-class RestError(Exception):
-    """The portal refuses a call; `code` and `status` are those of its answer."""
-
-    def __init__(self, code: str, description: str = "", status: int = 400) -> None:
-        super().__init__(description or code)
-        self.code = code
-        self.description = description or code
-        self.status = status
-
-    def fields(self) -> dict[str, str]:
-        """The two fields of an answer that name the error."""
-        return {"error": self.code, "error_description": self.description}
-
-
-class NotFound(Exception):
-    """No such line, dialog, message or user in this portal."""
-
-
-@dataclass(frozen=True)
-class Options:
-    base_url: str
-    app_url: str
-    client_id: str = "local.sandbox"
-    client_secret: str = "sandbox-secret"
-    lang: str = "en"
-    limit: bool = True
-
-    @property
-    def domain(self) -> str:
-        return self.base_url.partition("://")[2]
 
 
 @dataclass
@@ -56,6 +24,8 @@ class User:
     last_name: str
     admin: bool = False
     connector: bool = False  # a visitor, not an employee
+    position: str = ""
+    online: bool = True
 
     @property
     def full_name(self) -> str:
@@ -64,7 +34,10 @@ class User:
 
 @dataclass
 class ConnectedLine:
-    """A connector's state on one line; the connector works there if all three flags are set."""
+    """A connector's state on one line; the connector works there if all three flags are set.
+
+    It is kept apart from the connectors: a connector need not be registered to have one (6.7).
+    """
 
     active: bool = False
     connection: bool = False
@@ -85,7 +58,7 @@ class Connector:
     icon_disabled: dict[str, str]
     flags: dict[str, bool]
     app: str
-    lines: dict[int, ConnectedLine] = field(default_factory=dict)
+    lines: dict[int, ConnectedLine]  # the same dict as `Portal.lines_of`
 
 
 @dataclass(frozen=True)
@@ -98,48 +71,40 @@ class Binding:
     offline: bool = False
 
 
-@dataclass
-class Token:
-    user_id: int
-    expires: float
-    refresh: str
-    scope: str
-
-
 class Portal:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
+        self.tokens = Tokens(options, lambda: self.troubles)
         self.events = EventQueue(lambda: self.troubles)
         self.reset()
 
     def reset(self) -> None:
         """As new: nothing is installed, no connector is registered, no trouble is on."""
         with self.lock:
-            self.member_id = secrets.token_hex(16)
+            self.tokens.reset()
             self.application_token = secrets.token_hex(16)
             self.installed = False
             self.version = 0
             self.users = {
-                1: User(1, "Olga", "Petrova", admin=True),
-                18: User(18, "Ivan", "Smirnov"),
-                25: User(25, "Анна", "Ёлкина", admin=True),
+                1: User(1, "Olga", "Petrova", admin=True, position="Manager"),
+                18: User(18, "Ivan", "Smirnov", position="Consultant"),
+                25: User(25, "Анна", "Ёлкина", admin=True, online=False),
             }
             self.lines = {1: "Support", 7: "Sales", 12: "Поддержка"}
+            self.line_settings: dict[int, dict[str, Any]] = {}  # what differs from the defaults
             self.connectors: dict[str, Connector] = {}
+            self._connected: dict[str, dict[int, ConnectedLine]] = {}
             self.bindings: list[Binding] = []
-            self.tokens: dict[str, Token] = {}
-            self.refresh_tokens: dict[str, str] = {}  # refresh token to access token
-            self.authorization_codes: dict[str, int] = {}  # code to user
-            self.refreshes = 0
+            self.notifications: list[dict[str, Any]] = []
             self.spec_violations: list[dict[str, str]] = []
             self.troubles = Troubles(limit=self.options.limit)
             self.operation_reset_at = 0.0
             self.bucket = Bucket()
             self.dice = Dice()
             self.counts = {"calls": 0, "refused": 0, "oauth": 0}
-            self._next_id = {"binding": 40, "visitor": 2000}
+            self._next_id = {"binding": 40, "visitor": 2000, "notification": 70_000}
             self.events.clear()
             self.touch()
 
@@ -164,57 +129,6 @@ class Portal:
         """The users who are not visitors."""
         return [user for user in self.users.values() if not user.connector]
 
-    # Tokens
-
-    def issue_token(self, user_id: int, scope: str | None = None) -> dict[str, Any]:
-        """A new access token with its refresh token, as the OAuth server answers them."""
-        with self.lock:
-            access, refresh = secrets.token_hex(35), secrets.token_hex(35)
-            expires = int(time.time()) + TOKEN_SECONDS
-            granted = self.troubles.scope if scope is None else scope
-            self.tokens[access] = Token(user_id, expires, refresh, granted)
-            self.refresh_tokens[refresh] = access
-        return {
-            "access_token": access,
-            "expires": expires,
-            "expires_in": TOKEN_SECONDS,
-            "scope": granted,
-            "domain": self.options.domain,
-            "server_endpoint": f"{self.options.base_url}/rest/",
-            "status": "L",
-            "client_endpoint": f"{self.options.base_url}/rest/",
-            "member_id": self.member_id,
-            "user_id": user_id,
-            "refresh_token": refresh,
-        }
-
-    def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """New tokens for a refresh token; it and its access token work no longer (8.13)."""
-        with self.lock:
-            access = self.refresh_tokens.get(refresh_token)
-            old = self.tokens.get(access) if access else None
-            if access and not self.troubles.old_tokens_live:
-                self.refresh_tokens.pop(refresh_token)
-                self.tokens.pop(access, None)
-            if old is None:
-                raise RestError("invalid_grant", "The refresh token is invalid or was used")
-            self.refreshes += 1
-            return self.issue_token(old.user_id, old.scope)
-
-    def token(self, access: str) -> Token:
-        """The access token's user and scope; RestError if it is unknown or has expired."""
-        token = self.tokens.get(access)
-        if token is None:
-            raise RestError("invalid_token", "Unable to get application by token", 401)
-        if token.expires <= time.time():
-            raise RestError("expired_token", "The access token provided has expired.", 401)
-        return token
-
-    def expire_tokens(self) -> None:
-        with self.lock:
-            for token in self.tokens.values():
-                token.expires = 0
-
     # Connectors
 
     def connector(self, connector_id: object) -> Connector:
@@ -225,30 +139,34 @@ class Portal:
                 "IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR", "The connector is not specified"
             ) from None
 
-    def connected_line(self, connector: Connector, line: int) -> ConnectedLine:
-        return connector.lines.setdefault(line, ConnectedLine())
+    def lines_of(self, connector_id: str) -> dict[int, ConnectedLine]:
+        """The lines of a connector, which need not be registered."""
+        return self._connected.setdefault(connector_id.lower(), {})
 
-    def disconnect(self, connector: Connector, line: int, user_id: int) -> bool:
+    def connected_line(self, connector_id: str, line: int) -> ConnectedLine:
+        return self.lines_of(connector_id).setdefault(line, ConnectedLine())
+
+    def disconnect(self, connector_id: str, line: int, user_id: int) -> bool:
         """Delete the line's state; StatusDelete is the only sign of it (bitrix24.md 7.5).
 
-        False when the connector has no state on this line.
+        The event is fired also if there was no state (6.6). Returns whether there was one.
         """
         with self.lock:
-            if connector.lines.pop(line, None) is None:
-                return False
-            data = {"connector": connector.id, "line": line}
+            had_state = self.lines_of(connector_id).pop(line, None) is not None
+            data = {"connector": connector_id.lower(), "line": line}
+            connector = self.connectors.get(connector_id.lower())
             self.fire("ONIMCONNECTORSTATUSDELETE", data, user_id, connector)
             self.touch()
-            return True
+            return had_state
 
     def delete_line(self, line: int, user_id: int) -> None:
+        """LineDelete, and StatusDelete for each connector (bitrix24.md 1.6.4)."""
         with self.lock:
             if self.lines.pop(line, None) is None:
                 raise NotFound(f"no line {line}")
-            for connector in self.connectors.values():
-                connector.lines.pop(line, None)
             self.fire("ONIMCONNECTORLINEDELETE", line, user_id)
-            self.touch()
+            for connector_id in dict.fromkeys([*self.connectors, *self._connected]):
+                self.disconnect(connector_id, line, user_id)
 
     # The application
 
@@ -272,10 +190,10 @@ class Portal:
             self.installed = False
             self.bindings.clear()
             self.tokens.clear()
-            self.refresh_tokens.clear()
             # A connector without a connected line stays registered (bitrix24.md 6.11).
             for connector in list(self.connectors.values()):
                 if connector.lines:
+                    connector.lines.clear()
                     del self.connectors[connector.id]
             self.application_token = secrets.token_hex(16)
             self.touch()
@@ -332,16 +250,10 @@ class Portal:
         self, event: str, data: Any, user_id: int | None, binding_id: int | None = None
     ) -> dict[str, Any]:
         """The fields of every event (1.1); with a token only if a user caused it (1.1.6)."""
-        auth: dict[str, Any] = {
-            "domain": self.options.domain,
-            "client_endpoint": f"{self.options.base_url}/rest/",
-            "server_endpoint": f"{self.options.base_url}/rest/",
-            "member_id": self.member_id,
-        }
-        if user_id:
-            auth = self.issue_token(user_id)
-            refresh = auth.pop("refresh_token")
-            self.refresh_tokens.pop(refresh)  # an event has no refresh token (1.1.7)
+        tokens = self.tokens
+        auth: dict[str, Any] = (
+            tokens.issue_for_event(user_id) if user_id else {**tokens.addresses()}
+        )
         auth["application_token"] = self.application_token
         fields: dict[str, Any] = {"event": event}
         if binding_id is not None and not self.troubles.old_build:

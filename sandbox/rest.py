@@ -11,14 +11,15 @@ from typing import Any
 from flask import Response, json, request
 
 from .batch import run_batch
-from .caller import Caller
+from .caller import Caller, Page
 from .faults import NoAnswer, ProxyFault, hold_back_answer, no_answer, proxy_page
 from .methods import Methods
-from .portal import Portal, RestError
+from .options import RestError
+from .people_methods import scopes
+from .portal import Portal
 from .rest_params import check, official_case, read_call
 
 CALLS_KEPT = 20_000
-OPERATING_SECONDS = 600  # without a limit, the time until a method's count begins anew
 
 
 class Rest:
@@ -90,8 +91,17 @@ class Rest:
             )
         except RestError as error:
             entry["error"] = error.code
-            return {**error.fields(), "time": self._times(start)}, error.status
+            return error.fields() | self._times_of(error, start), error.status
+        if isinstance(result, Page):
+            return {"result": result.items, **result.fields(), "time": self._times(start)}, 200
         return {"result": result, "time": self._times(start)}, 200
+
+    def _times_of(self, error: RestError, start: float) -> dict[str, Any]:
+        """The field `time` of an error's answer, which may be missing (bitrix24.md 9.2)."""
+        limited = error.code == "OPERATION_TIME_LIMIT"
+        if limited and self._portal.troubles.operation_without_time:
+            return {}
+        return {"time": self._times(start)}
 
     def _check_limits(self, method: str) -> None:
         with self._portal.lock:
@@ -128,11 +138,11 @@ class Rest:
     def _caller(self, access_token: str) -> Caller:
         if not access_token:
             raise RestError("NO_AUTH_FOUND", "Wrong authorization data", 401)
-        token = self._portal.token(access_token)
+        token = self._portal.tokens.find(access_token)
         return Caller(self._portal.users[token.user_id], token)
 
     def _run(self, caller: Caller, method: str, params: dict[str, Any]) -> Any:
-        run = self._methods.find(method, caller.token.scope)
+        run = self._methods.find(method, scopes(caller))
         params = official_case(params)
         check(self._portal, method, params)
         return run(caller, params)
@@ -155,7 +165,7 @@ class Rest:
             "date_start": _iso(start),
             "date_finish": _iso(finish),
             "operating_reset_at": int(
-                reset_at if reset_at > finish else finish + OPERATING_SECONDS
+                reset_at if reset_at > finish else finish + self._portal.troubles.operating_seconds
             ),
             "operating": 0,
         }

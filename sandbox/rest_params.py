@@ -9,11 +9,15 @@ from typing import Any
 from flask import Request
 
 from . import php, spec
-from .portal import Portal, RestError
+from .options import RestError
+from .portal import Portal
 
 # 0 and an empty text switch a line off (bitrix24.md 6.4). Without ACTIVE the call is refused (6.5).
 MAY_BE_EMPTY = {"ACTIVE"}
-NUMBERS = ("LINE", "LIMIT", "FIRST_ID", "LAST_ID", "SESSION_ID", "CHAT_ID", "AUTH_TYPE")
+NUMBERS = (
+    *("LINE", "LIMIT", "FIRST_ID", "LAST_ID", "SESSION_ID", "CHAT_ID", "AUTH_TYPE"),
+    *("CONFIG_ID", "USER_ID", "ID", "START"),
+)
 
 
 def read_call(request: Request) -> tuple[dict[str, Any], str]:

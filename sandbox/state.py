@@ -13,7 +13,7 @@ def portal_state(portal: Portal, dialogs: Dialogs, external_chat_id: str | None)
     """Everything, but of the dialogs only those of one chat, unless it is None."""
     return {
         "installed": portal.installed,
-        "member_id": portal.member_id,
+        "member_id": portal.tokens.member_id,
         "domain": portal.options.domain,
         "application_token": portal.application_token,
         "users": [
@@ -39,7 +39,8 @@ def portal_state(portal: Portal, dialogs: Dialogs, external_chat_id: str | None)
             for dialog in dialogs.dialogs.values()
             if external_chat_id in (None, dialog.external_chat_id)
         ],
-        "tokens": {"refreshes": portal.refreshes},
+        "notifications": portal.notifications,
+        "tokens": {"refreshes": portal.tokens.refreshes},
         "spec_violations": portal.spec_violations,
         "counts": {
             **portal.counts,

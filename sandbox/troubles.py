@@ -31,6 +31,8 @@ class Troubles:
     query_limit: int = 0
     operation_time_limit: float = 0.0  # seconds until the method works again
     operation_method: str = ""
+    operation_without_time: bool = False  # the answer of that limit has no field `time`
+    operating_seconds: float = 600.0  # without a limit: until a method's count begins anew
     broken_method: str = ""  # nothing is done, the answer is an error of `broken_code`
     broken_code: str = "ERROR_CORE"  # or "HTML": a 502 page of a proxy
     overload: bool = False
@@ -53,6 +55,7 @@ class Troubles:
     signature: str = "new"
     welcome: str = ""  # the automatic text of each new session; empty: none
     scope: str = "imopenlines,imconnector,im,user_brief,placement,disk"
+    features: str = "rest_offline_extended,rest_auth_connector"  # what feature.get says yes to
     mixed: dict[str, float] | None = None  # a random trouble: {"probability", "seed"}
 
     def change(self, values: dict[str, Any]) -> None:

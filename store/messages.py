@@ -7,14 +7,15 @@ event of a message and the event of its edit may come in any order.
 
 from dataclasses import replace
 
-from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
+from store.database import Connection, Database, Row, StoreUnavailable, transaction
+from store.found_deleted import FoundDeleted, delete_message
 from store.limits import count_hit, count_message
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import know_dialog, message_of, new_nonce, next_revision, stored_files
 from store.turns import enqueue
 
 
-class MessageTables(Group):
+class MessageTables(FoundDeleted):
     """`renderer` is the version of the markup that callers hand in as HTML."""
 
     def __init__(self, database: Database, renderer: int) -> None:
@@ -238,11 +239,7 @@ class MessageTables(Group):
             stored = self._add(db, message, now)
         if stored is None or stored["deleted"]:
             return False
-        db.execute(
-            "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
-            " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
-            (next_revision(db), stored["id"]),
-        )
+        delete_message(db, stored["id"])
         return True
 
     # -- markup

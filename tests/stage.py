@@ -103,6 +103,7 @@ class Stage:
         self.settings = settings
         self.chat = f"http://{HOST}:{free_port()}"
         self.portal = f"http://{HOST}:{free_port()}"
+        self.oauth = f"http://{HOST}:{free_port()}"
         self.app: subprocess.Popen[bytes] | None = None
         self.sandbox: subprocess.Popen[bytes] | None = None
         self.log = folder / "app.log"
@@ -131,7 +132,7 @@ class Stage:
             "WEB_CONCURRENCY": str(self.workers),
             "SITECHAT_PUBLIC_URL": self.chat,
             "SITECHAT_BITRIX24__PORTAL": self.portal,
-            "SITECHAT_BITRIX24__OAUTH_SERVER": self.portal,
+            "SITECHAT_BITRIX24__OAUTH_SERVER": self.oauth,
             "SITECHAT_BITRIX24__JS_API": f"{self.portal}/api/v1",
             "SITECHAT_BITRIX24__CLIENT_ID": CLIENT_ID,
             "SITECHAT_BITRIX24__CLIENT_SECRET": "sandbox-secret",
@@ -161,6 +162,7 @@ class Stage:
     def start_sandbox(self) -> subprocess.Popen[bytes]:
         """Start the portal, without waiting until it answers."""
         command = [sys.executable, "-m", "sandbox", "--port", self.portal.rpartition(":")[2]]
+        command += ["--oauth-port", self.oauth.rpartition(":")[2]]
         command += ["--app", self.chat, "--client-id", CLIENT_ID]
         self.sandbox = subprocess.Popen(
             command,

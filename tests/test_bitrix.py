@@ -275,6 +275,7 @@ CALLS: list[tuple[str, Callable[[Bitrix], object], object]] = [
         lambda bitrix: bitrix.confirm_delivery(CONNECTOR, 7, [CONFIRMATION]),
         {"SUCCESS": True, "DATA": []},
     ),
+    ("imconnector.list", lambda bitrix: bitrix.connectors(), {"livechat": "Live chat"}),
     ("imconnector.status", lambda bitrix: bitrix.connector_status(CONNECTOR, 7), {"STATUS": True}),
     ("event.bind", lambda bitrix: bitrix.bind_event("OnImConnectorMessageAdd", HANDLER), True),
     ("event.unbind", lambda bitrix: bitrix.unbind_event("OnAppUninstall", HANDLER), {"count": 1}),
@@ -1261,6 +1262,64 @@ def test_who_is_no_administrator_is_not_taken_for_one(
     assert bitrix.is_administrator("foreign-access-token") == (False, 5)
 
 
+@pytest.mark.parametrize(
+    ("answer", "ids"),
+    [
+        ({"livechat": "Live chat", "Example_1": "Ours"}, {"livechat", "example_1"}),
+        ([], set()),
+        (["Live chat"], {"0"}),
+    ],
+)
+def test_connectors_are_known_by_their_ids(
+    bitrix: Bitrix, portal: Server, answer: object, ids: set[str]
+) -> None:
+    portal.says(result(answer))
+
+    assert bitrix.connectors() == ids
+
+
+@pytest.mark.parametrize("answer", [None, "livechat", 3])
+def test_a_list_of_connectors_of_another_shape_tells_nothing(
+    bitrix: Bitrix, portal: Server, answer: object
+) -> None:
+    portal.says(result(answer))
+
+    assert isinstance(failure(bitrix.connectors), OutcomeUnknown)
+
+
+def test_to_switch_off_what_is_off_is_no_fault(bitrix: Bitrix, portal: Server) -> None:
+    portal.says(result(False))
+
+    bitrix.activate(CONNECTOR, 7, False)
+
+    assert isinstance(failure(lambda: bitrix.activate(CONNECTOR, 7, True)), Refused)
+    portal.says(result({"result": False, "error": "X"}))
+    assert failure(lambda: bitrix.activate(CONNECTOR, 7, False)).code == "X"
+
+
+def test_a_limit_without_times_lasts_as_the_methods_last_success_said(
+    bitrix: Bitrix, portal: Server
+) -> None:
+    times = {"finish": 1000.0, "operating_reset_at": 1300}
+    portal.says(said({"result": True, "time": times}))
+    bitrix.activate(CONNECTOR, 7, True)
+    portal.says(said({"result": {"STATUS": True}, "time": {**times, "operating_reset_at": 1100}}))
+    bitrix.connector_status(CONNECTOR, 7)
+    portal.says(said({"error": "OPERATION_TIME_LIMIT"}, 429))
+
+    limits = [
+        failure(lambda: bitrix.activate(CONNECTOR, 7, True)).seconds,
+        failure(lambda: bitrix.connector_status(CONNECTOR, 7)).seconds,
+        failure(bitrix.is_installed).seconds,
+    ]
+
+    assert [290 < limits[0] <= 300, 90 < limits[1] <= 100, limits[2]] == [True, True, 0.0]
+    portal.says(said({"error": "OPERATION_TIME_LIMIT", "time": {**times, "finish": 1295}}, 429))
+    assert failure(lambda: bitrix.activate(CONNECTOR, 7, True)).seconds == 5.0
+    portal.says(said({"error": "QUERY_LIMIT_EXCEEDED"}, 503))
+    assert failure(lambda: bitrix.activate(CONNECTOR, 7, True)).seconds == 0.0
+
+
 def test_a_dialogs_messages_are_read_ascending(bitrix: Bitrix, portal: Server) -> None:
     portal.says(
         result(
@@ -1333,6 +1392,53 @@ def test_a_dialogs_messages_are_read_ascending(bitrix: Bitrix, portal: Server) -
     assert operators.files == ({"id": 4, "name": "price.pdf"},)
     assert (operators.from_connector, operators.hidden) == (False, False)
     assert (system.hidden, whisper.hidden) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("message", "deleted"),
+    [
+        ({"params": {"IS_DELETED": "Y"}}, True),
+        ({"params": {"isDeleted": "Y"}}, True),
+        ({"params": {"IS_DELETED": True, "CLASS": "x"}}, True),
+        ({"params": {"isDeleted": 1}}, True),
+        ({"params": {"IS_DELETED": "1"}}, True),
+        ({"params": {"IS_DELETED": ["Y"]}}, True),
+        ({"params": {"IS_DELETED": {"0": "true"}}}, True),
+        ({"params": [], "isDeleted": True}, True),
+        ({"params": {"IS_DELETED": "N"}}, False),
+        ({"params": {"isDeleted": False}}, False),
+        ({"params": {"IS_DELETED": 0}}, False),
+        ({"params": {"IS_DELETED": []}}, False),
+        ({"params": []}, False),
+        ({}, False),
+    ],
+)
+def test_a_deleted_message_is_known_in_whatever_form(
+    bitrix: Bitrix, portal: Server, message: dict[str, Any], deleted: bool
+) -> None:
+    portal.says(result({"messages": [{"id": 1, "author_id": 18, **message}]}))
+
+    (read,) = bitrix.dialog_messages(5120)
+
+    assert read.deleted is deleted
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"COMPONENT_ID": "HiddenMessage", "IS_EDITED": "Y"},
+        {"componentId": "HiddenMessage"},
+        {"COMPONENT_ID": ["HiddenMessage"]},
+        {"CLASS": ["a", "bx-messenger-content-item-system"]},
+        {"class": "bx-messenger-content-item-system"},
+    ],
+)
+def test_a_whisper_or_notice_is_known_in_whatever_form(
+    bitrix: Bitrix, portal: Server, params: dict[str, Any]
+) -> None:
+    portal.says(result({"messages": [{"id": 1, "author_id": 18, "params": params}]}))
+
+    assert bitrix.dialog_messages(5120)[0].hidden
 
 
 @pytest.mark.parametrize(

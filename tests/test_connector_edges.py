@@ -45,6 +45,7 @@ class FakePortal:
         self.administrator = True
         self.bound: list[tuple[str, str]] = []
         self.inactive: set[int] = set()
+        self.registered = {"livechat", "example_connector_1"}
         self.finished = True
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -59,6 +60,7 @@ class FakePortal:
                 "bind_event": lambda: self.bound.append((values[0].upper(), values[1])),
                 "unbind_event": lambda: self.bound.remove((values[0].upper(), values[1])),
                 "is_installed": lambda: self.finished,
+                "connectors": lambda: self.registered,
                 "connector_status": lambda: values[1] not in self.inactive,
             }
             return answers.get(name, lambda: None)()
@@ -512,8 +514,56 @@ def test_a_check_binds_what_is_missing_and_switches_on_what_is_off(
     assert connector.check() is True
 
     assert len(portal.bound) == len(EVENTS)
+    assert portal.calls("register") == []
     assert portal.calls("activate") == [["example_connector_1", 12, True]]
     assert store.notes.is_unfinished.get() is False
+
+
+def test_a_check_registers_again_what_the_portal_does_not_list(
+    store: Store, portal: FakePortal, connector: Connector
+) -> None:
+    store.portal.connect_line(LINE, NOW)
+    portal.registered = {"livechat"}
+
+    connector.check()
+
+    (registered,) = portal.calls("register")
+    assert registered[0] == "example_connector_1"
+    assert portal.calls("connector_status") == [["example_connector_1", LINE]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SetupFault("ACCESS_DENIED", "imconnector.list"),
+        SetupFault("ERROR_METHOD_NOT_FOUND", "imconnector.list"),
+        Refused("ERROR_CORE", "imconnector.list"),
+    ],
+)
+def test_a_portal_that_lists_no_connectors_is_checked_all_the_same(
+    store: Store, portal: FakePortal, connector: Connector, error: BitrixError
+) -> None:
+    store.portal.connect_line(LINE, NOW)
+    portal.errors["connectors"] = error
+
+    assert connector.check() is True
+
+    assert portal.calls("register") == []
+    assert len(portal.bound) == len(EVENTS)
+    assert portal.calls("connector_status") == [["example_connector_1", LINE]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TryLater("NOT_CONNECTED", "imconnector.list"), SetupFault("INVALID_TOKEN", "x")],
+)
+def test_a_check_that_the_portal_cannot_answer_ends(
+    portal: FakePortal, connector: Connector, error: BitrixError
+) -> None:
+    portal.errors["connectors"] = error
+
+    with pytest.raises(BitrixError):
+        connector.check()
 
 
 def test_a_check_reports_an_install_that_is_not_finished_and_takes_that_back(

@@ -14,7 +14,7 @@ def make_old(stage: Stage) -> None:
         db.commit()
 
 
-def test_bindings_and_lines_that_are_gone_are_made_again(fresh_stage: Stage) -> None:
+def test_bindings_lines_and_the_connector_that_are_gone_are_made_again(fresh_stage: Stage) -> None:
     fresh_stage.install()
     bound = {one["event"] for one in fresh_stage.state()["bindings"]}
     token = fresh_stage.press("token", user_id=1)["access_token"]
@@ -27,13 +27,14 @@ def test_bindings_and_lines_that_are_gone_are_made_again(fresh_stage: Stage) -> 
         )
     fresh_stage.kill()
     fresh_stage.press("disconnect", line=LINE)  # nobody hears of it
+    fresh_stage.press("forget-connector")
     make_old(fresh_stage)
 
     fresh_stage.start()
 
     def mended() -> bool:
         state = fresh_stage.state()
-        lines = state["connectors"]["example_connector_1"]["lines"]
+        lines = state["connectors"].get("example_connector_1", {}).get("lines", {})
         return (
             {one["event"] for one in state["bindings"]} == bound
             and str(LINE) in lines

@@ -88,7 +88,9 @@ def fill(stage: "Attacked") -> None:
             (BACKLOG, RENDERER),
         )
         columns, values = "message_id, chat_id, kind, due", ""
-        if any(row["name"] == "place" for row in db.execute("pragma table_info(deliveries)").fetchall()):
+        if any(
+            row["name"] == "place" for row in db.execute("pragma table_info(deliveries)").fetchall()
+        ):
             columns += ", address, of_new_chat, place"
             values = ", 'address ' || (n % 50), 1, 1 + n / 50"
         db.execute(

@@ -1,5 +1,7 @@
 """Where a message in doubt is looked for: the dialog and how far back, the session, whose it is."""
 
+from typing import Any
+
 import pytest
 from fake_portal import (
     CLOSED,
@@ -14,6 +16,7 @@ from fake_portal import (
     SESSION,
     USER,
     FakePortal,
+    attach_file,
     chat_id,
     know_dialog,
     lose_the_answer,
@@ -31,6 +34,7 @@ from bitrix import PAGE
 from delivery.lookup import Lookup
 from delivery.worker import Worker
 from rest.errors import OutcomeUnknown, Refused
+from rest.replies import HistoryMessage
 from storage import Store
 from store.records import PortalDialog
 
@@ -217,3 +221,81 @@ def test_every_call_of_a_search_is_counted(
     assert lookup.search(run, run) == {run[0].id: "absent"}
     assert [call.method for call in bitrix.calls] == calls
     assert len(counted) == len(calls)
+
+
+# -- messages that an operator deleted, which have lost our id
+
+
+def deleted(im_message_id: int, **other: Any) -> HistoryMessage:
+    return said(im_message_id, from_connector=True, deleted=True, **other)
+
+
+def visitors(im_message_id: int, mid: str) -> HistoryMessage:
+    return said(im_message_id, mid, from_connector=True)
+
+
+@pytest.mark.parametrize(
+    ("history", "arrived"),
+    [
+        ([visitors(10, "1"), deleted(11)], True),
+        ([deleted(10), deleted(11)], True),
+        ([deleted(10)], False),  # that one is the first message
+        ([visitors(10, "1"), said(11, deleted=True)], False),  # an operator's own
+        ([deleted(9), visitors(10, "1")], False),
+        ([visitors(10, "1"), deleted(11, sent_at=NOW - 61)], False),  # older than our message
+        ([visitors(10, "1"), visitors(11, "3"), deleted(12)], False),  # behind a later one
+        ([visitors(10, "1"), deleted(11), visitors(12, "3")], True),
+        ([visitors(10, "1-0123456789abcdef"), deleted(11)], True),
+    ],
+)
+def test_a_message_that_an_operator_deleted_had_arrived_and_is_not_sent_again(
+    store: Store,
+    bitrix: FakePortal,
+    worker: Worker,
+    history: list[HistoryMessage],
+    arrived: bool,
+) -> None:
+    lose_the_answer(store, bitrix, worker)
+    bitrix.histories[DIALOG] = history
+
+    run(worker, NOW + 30)
+
+    assert bitrix.sent == ([["third"]] if arrived else [["second"], ["third"]])
+
+
+def test_the_session_shows_a_deleted_message_as_well(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    lose_the_answer(store, bitrix, worker)
+    bitrix.says["dialog"] = CLOSED
+    bitrix.histories[SESSION] = [visitors(10, "1"), deleted(11)]
+
+    run(worker, NOW + 3)
+
+    assert bitrix.sent == [["third"]]
+
+
+def test_a_deleted_link_of_an_earlier_file_is_not_taken_for_the_message(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """The file of the first message was refused and sent again as a link, which was deleted."""
+    lose_the_answer(store, bitrix, worker)
+    attach_file(store, 1)
+    bitrix.histories[DIALOG] = [visitors(10, "1"), deleted(11)]
+
+    run(worker, NOW + 30)
+
+    assert bitrix.sent == [["second"], ["third"]]
+
+
+def test_a_deleted_file_is_not_sent_again_as_a_link(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """Older builds keep our id, and the file is gone all the same."""
+    lose_the_answer(store, bitrix, worker)
+    attach_file(store, 2)
+    bitrix.histories[DIALOG] = [visitors(10, "1"), deleted(11), said(12, "2", deleted=True)]
+
+    run(worker, NOW + 3)
+
+    assert bitrix.sent == [["third"]]

@@ -116,6 +116,8 @@ NO_SESSION = replace(TEXT, error="NO_SESSION")
         (WITH_FILE, history(files=1), False, True, "arrived"),
         (WITH_FILE, history(), False, True, "arrived without its file"),
         (LINK, history(), False, True, "arrived"),
+        # An operator has deleted it, so the portal shows its file no more.
+        (WITH_FILE, replace(history(), deleted=True), False, True, "arrived"),
         (TEXT, "absent", False, True, "not known yet"),
         (TEXT, "hidden", False, True, "not known yet"),
         (TEXT, "absent", True, True, "lost"),

@@ -80,6 +80,8 @@ def look_to_the_end(look: Recovery) -> RecoveryResult:
         (said(10, "5", author_id=USER), False),  # the visitor's own, whatever the portal says
         (said(10, from_connector=True), False),  # a visitor is a portal user too
         (said(10, hidden=True), False),  # whispers and notices
+        (said(10, deleted=True), False),  # it may have been a whisper
+        (said(10, author_id=0, classes="x ol-output y", deleted=True), False),
         (said(10, author_id=0), False),
         (said(10, author_id=0, classes="bx-messenger-content-item-ol-output"), True),
     ],
@@ -108,6 +110,61 @@ def test_what_is_known_is_not_recovered_and_what_the_portal_hides_neither(
     run(worker, NOW)
 
     assert recovered(store) == ["hello", "lost"]
+
+
+def deleted_texts(store: Store) -> list[tuple[str, bool]]:
+    return [
+        (message.text, message.deleted) for message in store.messages.latest(chat_id(0), None, 9)
+    ]
+
+
+def test_an_answer_that_the_history_shows_as_deleted_is_deleted_for_the_visitor_too(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """Also one that was read before, and without anything new in the dialog."""
+    know_dialogs(store, 1)
+    answer(store, 11, chat=0)
+    answer(store, 12, chat=0)
+    bitrix.histories[6000] = [said(11), said(12)]
+    run(worker, NOW)
+    notice = "This message has been deleted."
+    bitrix.histories[6000] = [said(11, text=notice, deleted=True), said(12)]
+
+    run(worker, NOW + 200)
+
+    assert deleted_texts(store) == [("hello", False), ("", True), ("hello", False)]
+    revision = store.messages.revision()
+    run(worker, NOW + 400)
+    assert store.messages.revision() == revision, "a deletion is noted once"
+
+
+def test_what_was_deleted_before_we_ever_had_it_is_neither_shown_nor_confirmed(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    know_dialogs(store, 1)
+    bitrix.histories[6000] = [
+        said(10, deleted=True),
+        said(11, "7", deleted=True, hidden=True),
+        said(12, deleted=True, author_id=0, classes="ol-output"),
+        said(13, deleted=True, from_connector=True),
+        said(14, text="lost"),
+    ]
+
+    run(worker, NOW)
+
+    assert recovered(store) == ["lost"]
+    assert [len(call) for call in bitrix.confirmed] == [1]
+
+
+def test_a_visitors_own_message_is_never_deleted_by_the_history(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    know_dialogs(store, 1)
+    bitrix.histories[6000] = [said(1, deleted=True, from_connector=True)]
+
+    run(worker, NOW)
+
+    assert deleted_texts(store) == [("hello", False)]
 
 
 def test_a_lost_answer_is_stored_once_in_its_place_and_confirmed(

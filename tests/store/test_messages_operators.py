@@ -336,6 +336,28 @@ def test_a_deleted_message_stays_deleted(store: Store) -> None:
     assert store.messages.latest(CHAT, None, 50) == before
 
 
+def test_of_deletions_that_the_history_shows_only_those_of_known_messages_count(
+    store: Store,
+) -> None:
+    store.messages.add_from_operators([answer(10), answer(11), answer(12)], NOW)
+    store.messages.add_from_operators([answer(13, chat_id=OTHER)], NOW)
+    store.messages.take_back(answer(12), NOW)
+    revision = store.messages.revision()
+
+    assert store.messages.take_back_known(CHAT, [10, 12, 13, 99]) == 1
+
+    kept = store.messages.latest(CHAT, None, 50)
+    assert [(one.im_message_id, one.deleted) for one in kept] == [
+        (10, True),
+        (11, False),
+        (12, True),
+    ]
+    assert (kept[0].text, kept[0].html, kept[0].files) == ("", "", ())
+    assert not store.messages.latest(OTHER, None, 50)[0].deleted
+    assert [one.im_message_id for one in store.messages.changed_after(CHAT, revision, 9)] == [10]
+    assert store.messages.take_back_known(CHAT, [10]) == 0
+
+
 def test_a_deletion_that_comes_before_its_message_wins(store: Store) -> None:
     assert store.messages.take_back(answer(text=""), NOW) is True
     assert store.messages.add_from_operators([answer()], NOW) == []
