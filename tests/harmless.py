@@ -17,8 +17,8 @@ EQUIVALENT = {
     ): "`resolve` sets it before it is asked for",
     (
         "delivery/lookup.py",
-        "return any(mid < oldest for mid in ours)",
-        "return any(mid <= oldest for mid in ours)",
+        'return any(int(mid.partition("-")[0]) < oldest for mid in ours)',
+        'return any(int(mid.partition("-")[0]) <= oldest for mid in ours)',
     ): "what follows the run's oldest message stands behind it, so on this page: a call less",
     (
         "store/chats.py",
@@ -80,12 +80,12 @@ EQUIVALENT = {
         " and state = 'queued'\", (now, now))",
     ): "a time that is now becomes now",
     (
-        "store/sqlite.py",
+        "store/datagrams.py",
         "path.unlink(missing_ok=True)",
         "path.unlink(missing_ok=False)",
     ): "a file that is not there is an OSError, too",
     (
-        "store/sqlite.py",
+        "store/datagrams.py",
         "self._path.unlink(missing_ok=True)",
         "self._path.unlink(missing_ok=False)",
     ): "a file that is not there is an OSError, too",
