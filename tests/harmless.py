@@ -18,7 +18,7 @@ EQUIVALENT = {
     (
         "delivery/lookup.py",
         'return any(int(mid.partition("-")[0]) < oldest for mid in ours)',
-        'return any(int(mid.partition("-")[0]) <= oldest for mid in ours)',
+        'return any((int(mid.partition("-")[0])) <= oldest for mid in ours)',
     ): "what follows the run's oldest message stands behind it, so on this page: a call less",
     (
         "store/chats.py",
