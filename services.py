@@ -1,5 +1,6 @@
 """The parts of one running application, and its background jobs."""
 
+import json
 import logging
 import threading
 import time
@@ -24,6 +25,8 @@ from store.database import StoreUnavailable
 log = logging.getLogger(__name__)
 
 NOTE_SECONDS = 2.0  # between two writes of the refusal counts
+MOST_REASONS = 200  # kept apart, in memory and in the store
+OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 86_400.0  # a file that is older and has no message was left by a crash
 
 
@@ -61,6 +64,11 @@ class Services:
             return True
         return False
 
+    def count_refusal(self, reason: str) -> None:
+        """Count a request that was turned away. Requests must not make reasons without end."""
+        known = reason in self.refused or len(self.refused) < MOST_REASONS
+        self.refused[reason if known else OTHER_REASONS] += 1
+
     def note_refusals(self, stop: threading.Event) -> None:
         """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
         while not stop.wait(NOTE_SECONDS):
@@ -69,7 +77,8 @@ class Services:
             self.lost.clear()
             try:
                 if counts:
-                    self.store.limits.add_refusals(counts, time.time())
+                    limits = self.store.limits
+                    limits.add_refusals(counts, time.time(), MOST_REASONS, OTHER_REASONS)
                     counts = {}
                 if lost:  # a recovery looks for the event in the portal's history
                     self.store.notes.events_lost_at.set(time.time())

@@ -8,6 +8,7 @@ import logging
 import time
 
 from bitrix import Bitrix
+from logs import of_kind
 from portal.events import Event
 from portal.install_error import InstallError, explained
 from rest.errors import Cause, SetupFault
@@ -40,7 +41,8 @@ class Proof:
         except SetupFault as error:
             if error.cause is not Cause.TOKEN:
                 raise
-            log.warning("a token was not accepted by the portal: %s", error.code)
+            told = of_kind("token")  # anybody can bring a token
+            log.warning("a token was not accepted by the portal: %s", error.code, extra=told)
             raise InstallError("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
         if not same(code, self._settings.bitrix24.client_id):
             raise InstallError("wrong_application", 403)
