@@ -56,11 +56,12 @@ def configure(app: Flask, settings: Settings) -> None:
     """Set up sessions, limits, and the WSGI layers between the server and Flask."""
     app.request_class = FileRequest
     app.session_interface = Sessions()
+    app.url_map.merge_slashes = False  # it redirects to the host that the request names
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # a Cyrillic letter is 2 bytes, not 6
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         PERMANENT_SESSION_LIFETIME=timedelta(days=settings.chat.session_days),
-        SESSION_COOKIE_NAME="sitechat",
+        SESSION_COOKIE_NAME="sitechat",  # Sessions puts a prefix before it under HTTPS
         SESSION_COOKIE_PATH=f"{settings.prefix}/",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
