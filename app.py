@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from services import Services
-from settings import Settings, load_settings
+from settings import Settings, doubts, load_settings
 from store.database import StoreUnavailable
 from web.ajax import MAX_BODY_BYTES, ajax
 from web.handler import handler, note_loss
@@ -33,6 +33,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
     configure(app, services.settings)
+    for doubt in doubts(services.settings):
+        log.warning("settings: %s", doubt)
     static = f"/static/{release().digest}/<path:filename>"
     app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)

@@ -56,14 +56,6 @@ class Services:
         files = Files(ROOT / settings.storage.files)
         return cls(settings, store, bitrix, connector, proof, worker, Live(store), files)
 
-    def store_cannot_be_opened(self) -> bool:
-        """Whether the store cannot be opened yet; an install makes it or says why not."""
-        try:
-            self.store.open()
-        except StoreUnavailable:
-            return True
-        return False
-
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""
         known = reason in self.refused or len(self.refused) < MOST_REASONS

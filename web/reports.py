@@ -1,0 +1,53 @@
+"""What a proven administrator reads about the running chat; nobody else may see it."""
+
+import json
+from datetime import UTC, datetime
+
+from texts import text
+from web.asking import language, services
+from web.portal_page import admin_text
+
+
+def reports() -> list[str]:
+    """What stands in the way of the chat, what was turned away and looked for; a line each."""
+    store = services().store
+    lines: list[str] = []
+    if fault := store.notes.fault.get():
+        lines.append(
+            admin_text("fault", method=fault.method, code=fault.code, waiting=store.queue.waiting())
+        )
+    dead_lines = store.notes.dead_lines.get() or {}
+    lines += [
+        admin_text("dead_line", line=line, code=dead_lines[line])
+        for line in store.portal.active_lines()
+        if line in dead_lines
+    ]
+    if refused := store.notes.refused_registration.get():
+        lines.append(admin_text("refused_registration", method=refused.method, code=refused.code))
+    elif store.notes.registered.get() is None:
+        lines.append(admin_text("not_registered"))
+    if store.notes.is_unfinished.get():
+        lines.append(admin_text("unfinished"))
+    if recovery := store.notes.recovery.get():
+        lines.append(admin_text("recovery", **vars(recovery) | {"at": moment(recovery.at)}))
+    lines += [
+        admin_text(
+            "refusals",
+            reason=reason_text(refusals.reason),
+            count=refusals.count,
+            at=moment(refusals.last_at),
+        )
+        for refusals in store.limits.refusals()
+    ]
+    return lines
+
+
+def reason_text(noted: str) -> str:
+    """The admin's text for a reason that `note_refusal` has noted."""
+    place, key, values = json.loads(noted)
+    reason = text(language(), key, **values).rstrip(".")
+    return f"{place}: {reason}" if place else reason
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
