@@ -71,5 +71,5 @@ def configure(app: Flask, settings: Settings) -> None:
     )
     wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
     if settings.server.proxies:
-        wsgi = ProxyFix(wsgi, x_for=settings.server.proxies)
+        wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     app.wsgi_app = BelowPrefix(wsgi, settings.prefix)  # type: ignore[method-assign]

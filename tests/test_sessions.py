@@ -217,7 +217,10 @@ def test_no_answer_leads_to_another_host(tmp_path: Path, public_url: str) -> Non
         leads |= {answered[name] for name in ("Location", "Refresh", "Link") if name in answered}
         assert not status.startswith("500"), (path, headers)
 
-    assert leads == set()
+    if public_url == BELOW_URL:
+        assert leads == {f"/live/?lang=//{EVIL}"}
+    else:
+        assert leads == set()
 
 
 @pytest.mark.parametrize("host", ["chat.example", EVIL])
@@ -236,6 +239,18 @@ def test_a_plain_form_leads_back_to_our_own_page(
 
     assert answer.status_code == 303
     assert urlsplit(answer.headers["Location"])[:3] == ("", "", home)
+
+
+def test_the_prefix_alone_leads_to_the_page_whose_cookies_the_browser_then_sends(
+    tmp_path: Path,
+) -> None:
+    app = application(tmp_path, BELOW_URL)
+
+    answer = app.test_client().get("/live?lang=ru", headers={"Host": EVIL})
+
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == "/live/?lang=ru"
+    assert answer.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("path", ["/ajax", "//ajax", "/live/ajax", "//live/ajax", "/live//ajax"])

@@ -4,6 +4,7 @@ A request is decoded, checked, proved and stored before it is answered, because 
 nothing twice.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -172,19 +173,21 @@ def connect(form: Form) -> ResponseReturnValue:
 def application_page(form: Form) -> ResponseReturnValue:
     """The application's own page: what to do next, and for an administrator how the chat does."""
     lines = [admin_text("app_page", name=services().settings.connector.name)]
-    if not is_of_administrator(form):
-        return portal_page("title_app", lines, done=True)
-    works = services().connector.works()
-    return portal_page("title_app" if works else "title_fails", [*lines, *reports()], done=works)
+    with contextlib.suppress(BadRequest, InstallError, TooMany, StoreUnavailable):
+        if is_of_administrator(form):
+            works = services().connector.works()
+            title = "title_app" if works else "title_fails"
+            return portal_page(title, [*lines, *reports()], done=works)
+    return portal_page("title_app", lines, done=True)
 
 
 def is_of_administrator(form: Form) -> bool:
-    """Whether our portal confirms now that an administrator has opened the page."""
-    try:
-        token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
-        if services().store.portal.find() is None:
-            return False
-        take_install_hit(member_id)
-        return services().connector.is_administrator(token, member_id)
-    except (BadRequest, InstallError, TooMany, StoreUnavailable):
+    """Whether our portal confirms now that an administrator has opened the page.
+
+    Raises BadRequest, InstallError, TooMany and StoreUnavailable.
+    """
+    token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
+    if services().store.portal.find() is None:
         return False
+    take_install_hit(member_id)
+    return services().connector.is_administrator(token, member_id)

@@ -8,7 +8,7 @@ from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[impo
 from werkzeug.exceptions import HTTPException
 
 from logs import of_kind
-from portal.forms import BadRequest
+from portal.forms import BadRequest, Form
 from store.database import StoreUnavailable
 from store.records import TooMany
 from texts import text
@@ -42,7 +42,10 @@ def explain(problem: Problem, readable: bool = True) -> ResponseReturnValue:
         return Response(description, problem.status, mimetype="text/plain")
     try:
         too_large = problem.key == "errors.file_large"  # such a body cannot be read
-        form = {"type": "upload_file"} if too_large else posted_form() if readable else {}
+        if too_large:
+            form: Form = {"type": "upload_file"}
+        else:
+            form = posted_form() if readable else {}
         if wants_page() and form.get("type") in PLAIN_FORMS:
             page = chat_page(description, str(form.get("message", "")), str(form.get("name", "")))
             return page, problem.status

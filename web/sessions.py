@@ -23,7 +23,8 @@ class BelowPrefix:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = below_root(environ.get("PATH_INFO", ""))
         if self._prefix and f"{path}/".startswith(f"{self._prefix}/"):
-            path = below_root(path.removeprefix(self._prefix))
+            path = path.removeprefix(self._prefix)
+            path = path and below_root(path)  # the prefix alone is redirected to the page
         environ["PATH_INFO"] = path
         environ["SCRIPT_NAME"] = self._prefix
         return self._app(environ, start_response)

@@ -7,7 +7,8 @@ without strangers and beside them, the calls that the strangers' visits cost, wh
 and a visitor's p95 for a message meanwhile.
 
 Broken, and exit status 1: the install takes more than 3 s longer beside strangers, a message takes
-more than 50 ms (p95), a plain visit costs a call to the portal, or tells more than a verdict.
+more than 50 ms (p95), a plain visit costs a call to the portal, or tells more than a verdict. Run
+it alone: other work on the machine makes messages slower.
 """
 
 import statistics
@@ -17,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,7 +28,7 @@ import requests
 from stage import Stage
 
 CALL_SECONDS = 1.0  # of each call at the portal
-PAUSE_SECONDS = 0.25  # of each stranger between two requests
+PAUSE_SECONDS = 1.0  # of each stranger between two requests
 LONGER_SECONDS = 3.0
 P95_MS = 50.0
 SECRETS = ("turned away", "delivery stands still", "waiting", "last look", "imconnector", "utc")
@@ -54,6 +55,7 @@ class Strangers:
             thread.join()
 
     def _run(self, number: int) -> None:
+        self._stop.wait(number / len(self._threads) * PAUSE_SECONDS)  # not all in one moment
         while not self._stop.wait(PAUSE_SECONDS):
             try:
                 answer = self._ask(number)
@@ -89,9 +91,9 @@ def install_seconds(stage: Stage) -> float:
     """How long an administrator's install takes until it succeeds, asked again after 429."""
     began = time.monotonic()
     while time.monotonic() - began < 150:
-        answer = stage.press("install")
-        if "successfully" in answer["body"]:
-            return time.monotonic() - began
+        with suppress(requests.Timeout):  # after a minute
+            if "successfully" in stage.press("install")["body"]:
+                return time.monotonic() - began
         time.sleep(1)
     return float("inf")
 
@@ -105,6 +107,10 @@ def change_settings(stage: Stage, name: str) -> None:
     stage.trouble(broken_method="", slow_seconds=CALL_SECONDS)
 
 
+def p95_of(times: list[float]) -> float:
+    return statistics.quantiles(times, n=20)[-1]
+
+
 def beside(stage: Stage, title: str, strangers: Strangers, alone: float) -> bool:
     """Measure an install beside the strangers; whether all holds."""
     times: list[float] = []
@@ -112,7 +118,7 @@ def beside(stage: Stage, title: str, strangers: Strangers, alone: float) -> bool
         time.sleep(2)  # the strangers were there first
         seconds = install_seconds(stage)
         time.sleep(max(0.0, 4 - seconds))
-    p95 = statistics.quantiles(times, n=20)[-1]
+    p95 = p95_of(times)
     print(
         f"{title}: install {seconds:.1f} s ({alone:.1f} alone), a message p95 {p95:.0f} ms,"
         f" strangers answered {dict(strangers.answers)}, told of {sorted(strangers.told)}"
@@ -124,7 +130,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder)) as stage:
         stage.install()
         stage.trouble(slow_seconds=CALL_SECONDS, limit=False)
-        alone = install_seconds(stage)
+        times: list[float] = []
+        with sending(stage, times):
+            alone = install_seconds(stage)
+        print(f"nobody else: install {alone:.1f} s, a message p95 {p95_of(times):.0f} ms")
         url = f"{stage.chat}/install"
 
         def visit(_: int) -> requests.Response:
