@@ -3,6 +3,9 @@
 import json
 from datetime import UTC, datetime
 
+from portal.install_error import EXPLAINED
+from rest.errors import MEANINGS, SetupFault
+from store.records import ReportedFault
 from texts import text
 from web.asking import language, services
 from web.portal_page import admin_text
@@ -16,6 +19,7 @@ def reports() -> list[str]:
         lines.append(
             admin_text("fault", method=fault.method, code=fault.code, waiting=store.queue.waiting())
         )
+        lines += cure(fault)
     dead_lines = store.notes.dead_lines.get() or {}
     lines += [
         admin_text("dead_line", line=line, code=dead_lines[line])
@@ -40,6 +44,16 @@ def reports() -> list[str]:
         for refusals in store.limits.refusals()
     ]
     return lines
+
+
+def cure(fault: ReportedFault) -> list[str]:
+    """What the administrator can do about a fault of the set-up, as an install would say it."""
+    meaning = MEANINGS.get(fault.code)
+    if meaning is None or meaning.kind is not SetupFault:
+        return []
+    key, _ = EXPLAINED[meaning.cause]
+    portal = services().settings.bitrix24.portal
+    return [admin_text(key, method=fault.method, code=fault.code, portal=portal)]
 
 
 def reason_text(noted: str) -> str:
