@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from services import Services
-from settings import Settings, load_settings
+from settings import Settings, doubts, load_settings
 from store.database import StoreUnavailable
 from web.ajax import MAX_BODY_BYTES, ajax
 from web.handler import handler, note_loss
@@ -33,6 +33,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
     configure(app, services.settings)
+    for doubt in doubts(services.settings):
+        log.warning("settings: %s", doubt)
     static = f"/static/{release().digest}/<path:filename>"
     app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)
@@ -56,11 +58,12 @@ def configure(app: Flask, settings: Settings) -> None:
     """Set up sessions, limits, and the WSGI layers between the server and Flask."""
     app.request_class = FileRequest
     app.session_interface = Sessions()
+    app.url_map.merge_slashes = False  # it redirects to the host that the request names
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # a Cyrillic letter is 2 bytes, not 6
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         PERMANENT_SESSION_LIFETIME=timedelta(days=settings.chat.session_days),
-        SESSION_COOKIE_NAME="sitechat",
+        SESSION_COOKIE_NAME="sitechat",  # Sessions puts a prefix before it under HTTPS
         SESSION_COOKIE_PATH=f"{settings.prefix}/",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
@@ -68,5 +71,5 @@ def configure(app: Flask, settings: Settings) -> None:
     )
     wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
     if settings.server.proxies:
-        wsgi = ProxyFix(wsgi, x_for=settings.server.proxies)
+        wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     app.wsgi_app = BelowPrefix(wsgi, settings.prefix)  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from logs import Summing
 from settings import SettingsError, load_settings
 
 try:
@@ -27,15 +28,23 @@ graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
+forwarder_headers = ""  # a visitor's header SCRIPT_NAME or PATH_INFO must not move our addresses
 loglevel = level.lower()
+log_lines = Summing()
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"()": "logs.Line", "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    },
+    "handlers": {"stderr": {"()": lambda: log_lines, "formatter": "line"}},
     "root": {"level": level, "handlers": ["stderr"]},
-    # Its warnings show headers of odd answers, with a traceback; what they mean the client says.
-    "loggers": {"urllib3": {"level": "ERROR"}},
+    "loggers": {
+        # Its warnings show headers of odd answers, with tracebacks; our client says what they mean.
+        "urllib3": {"level": "ERROR"},
+        # gunicorn's own lines quote what is wrong with a request, so they are counted, too.
+        "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},
+    },
 }
 
 stop = threading.Event()
@@ -54,6 +63,7 @@ def post_worker_init(worker: Any) -> None:
 def watch(worker: Any) -> None:
     """End streams and jobs as soon as gunicorn stops the worker, which waits for open streams."""
     while worker.alive:
+        log_lines.tell()
         time.sleep(0.2)
     stop.set()
 

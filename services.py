@@ -1,6 +1,7 @@
 """The parts of one running application, and its background jobs."""
 
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 NOTE_SECONDS = 2.0  # between two writes of the refusal counts
 SETTLE_SECONDS = 1.0  # between two looks whether the store is quiet
+MOST_REASONS = 200  # kept apart, in memory and in the store
+OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 86_400.0  # a file that is older and has no message was left by a crash
 
 
@@ -55,13 +58,10 @@ class Services:
         files = Files(ROOT / settings.storage.files)
         return cls(settings, store, bitrix, connector, proof, worker, Live(store), files)
 
-    def store_cannot_be_opened(self) -> bool:
-        """Whether the store cannot be opened yet; an install makes it or says why not."""
-        try:
-            self.store.open()
-        except StoreUnavailable:
-            return True
-        return False
+    def count_refusal(self, reason: str) -> None:
+        """Count a request that was turned away. Requests must not make reasons without end."""
+        known = reason in self.refused or len(self.refused) < MOST_REASONS
+        self.refused[reason if known else OTHER_REASONS] += 1
 
     def note_refusals(self, stop: threading.Event) -> None:
         """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
@@ -71,7 +71,8 @@ class Services:
             self.lost.clear()
             try:
                 if counts:
-                    self.store.limits.add_refusals(counts, time.time())
+                    limits = self.store.limits
+                    limits.add_refusals(counts, time.time(), MOST_REASONS, OTHER_REASONS)
                     counts = {}
                 if lost:  # a recovery looks for the event in the portal's history
                     self.store.notes.events_lost_at.set(time.time())

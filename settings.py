@@ -25,6 +25,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -181,7 +182,7 @@ class LimitsSettings(Section):
     address_waiting: PositiveInt = 2_000  # messages of one address that wait for delivery
     installs_per_minute: PositiveInt = 60  # installs and connects from one address
     failed_proofs_per_minute: PositiveInt = 30  # unknown tokens, from all addresses together
-    visits_per_minute: PositiveInt = 6  # visits of /install that register us, from all addresses
+    visits_per_minute: Any = Field(default=None, deprecated="visits of /install cost nothing now")
 
 
 class ServerSettings(Section):
@@ -276,15 +277,43 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def known_keys() -> list[str]:
-    """Every key as `section.key`, in the order of the classes."""
-    keys = []
+    """Every key that has a use, as `section.key`, in the order of the classes."""
+    return [key for key, field in _fields().items() if not field.deprecated]
+
+
+def doubts(settings: Settings) -> list[str]:
+    """What may be a mistake in settings that can be used; a line for the log each."""
+    lines = [
+        f"{key} has no use any more: {field.deprecated}; remove it from the settings"
+        for key, field in _fields().items()
+        if field.deprecated and key.partition(".")[2] in _section_of(settings, key).model_fields_set
+    ]
+    store = Path(settings.storage.url.partition(":///")[2])
+    files = Path(settings.storage.files)
+    if store.is_absolute() != files.is_absolute():
+        relative, other = ("url", "files") if files.is_absolute() else ("files", "url")
+        lines.append(
+            f"storage.{relative} is relative, so it lies below {ROOT}, while storage.{other} is"
+            " absolute: a backup of one folder does not hold both"
+        )
+    return lines
+
+
+def _section_of(settings: Settings, key: str) -> Section:
+    section: Section = getattr(settings, key.partition(".")[0])
+    return section
+
+
+def _fields() -> dict[str, FieldInfo]:
+    """Every key that may be given, also one without a use, which older settings may still have."""
+    fields: dict[str, FieldInfo] = {}
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            keys += [f"{name}.{key}" for key in section.model_fields]
+            fields |= {f"{name}.{key}": inner for key, inner in section.model_fields.items()}
         else:
-            keys.append(name)
-    return keys
+            fields[name] = field
+    return fields
 
 
 def _unknown_keys(values: dict[str, Any]) -> list[str]:
@@ -294,13 +323,14 @@ def _unknown_keys(values: dict[str, Any]) -> list[str]:
             given_keys += [f"{name}.{key}" for key in value]
         else:
             given_keys.append(name)
-    return [_did_you_mean(key, known_keys()) for key in given_keys if key not in known_keys()]
+    return [_did_you_mean(key, known_keys()) for key in given_keys if key not in _fields()]
 
 
 def _unknown_environment() -> list[str]:
+    given = [_variable(key) for key in _fields()]
     names = [_variable(key) for key in known_keys()]
     variables = [key for key in os.environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"]
-    return [_did_you_mean(key, names) for key in variables if key.upper() not in names]
+    return [_did_you_mean(key, names) for key in variables if key.upper() not in given]
 
 
 def _variable(key: str) -> str:

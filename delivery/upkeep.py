@@ -66,6 +66,10 @@ class Upkeep:
         """Read at once: the portal has come back, or its set-up was mended."""
         self._recover_at = 0.0
 
+    def check_soon(self) -> None:
+        """Compare at once: an administrator has installed us anew, or connected a line."""
+        self._check_at = 0.0
+
     def set_back(self, now: float) -> None:
         """The clock was set back to `now`."""
         self._check_at = self._recover_at = now

@@ -127,8 +127,10 @@ class Worker:
         heard = self._signals.hear(now)
         if heard.replaced:
             self.begin(now, replaced=True)
-        if heard.mended and self._context.health.mended():
-            self._upkeep.recover_soon()
+        if heard.mended:
+            self._upkeep.check_soon()
+            if self._context.health.mended():
+                self._upkeep.recover_soon()
         if heard.connected:
             self._context.lines.connected()
         if heard.events_lost_since is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bitrix import Bitrix
+from logs import of_kind
 from portal.events import Placement
 from portal.install_error import InstallError, explained
 from portal.proof import Proof, same
@@ -18,7 +19,7 @@ from rest.replies import Grant
 from settings import Settings, origin_of
 from storage import Store
 from store.database import LockHeld, StoreUnavailable
-from store.records import Portal
+from store.records import Portal, ReportedFault
 
 log = logging.getLogger(__name__)
 
@@ -51,67 +52,107 @@ class Connector:
         self._store = store
         self._bitrix = bitrix
         self._proof = proof
+        self._was_installed = False  # as far as `works` has seen
 
     # -- install
 
-    def is_in_order(self) -> bool:
-        """Whether an install succeeded with the present settings, and nothing has failed since."""
-        notes = self._store.notes
-        return (
-            self._store.portal.find() is not None
-            and notes.registered.get() == self._registration()
-            and notes.fault.get() is None
-        )
+    def works(self) -> bool:
+        """Whether the chat works, for anybody who asks: reads some rows, calls and holds nothing.
 
-    def _registration(self) -> str:
-        """A digest of the settings that an install tells the portal: a change needs an install."""
-        settings = self._settings
-        registration = (settings.connector.id, settings.connector.name, settings.handler_url)
-        return hashlib.sha256(repr(registration).encode()).hexdigest()[:16]
+        Until an install has succeeded it raises the InstallError that says how to install.
+        """
+        complete, notes = self._settings.bitrix24.complete, self._store.notes
+        try:
+            if self._store.portal.find() is None:
+                self._was_installed = False
+                key, status = ("not_installed", 409) if complete else ("no_settings", 503)
+                raise InstallError(key, status, **self.addresses())
+            self._was_installed = True
+            return (
+                complete
+                and notes.registered.get() is not None
+                and notes.refused_registration.get() is None
+                and notes.fault.get() is None
+                and not notes.is_unfinished.get()
+            )
+        except StoreUnavailable as error:
+            if self._was_installed:
+                return False
+            raise self._no_store(error) from None
 
-    def install(self, claim: Claim | None) -> None:
+    def is_administrator(self, access_token: str, member_id: str) -> bool:
+        """Whether a token is of an administrator of our portal. Raises InstallError and TooMany."""
+        with explained(self._settings.bitrix24.portal):
+            self._proof.prove(access_token, member_id)
+            return self._bitrix.is_administrator(access_token)[0]
+
+    def install(self, claim: Claim) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Without a claim the stored tokens are used. Repeating it is harmless. Raises InstallError
-        and TooMany.
+        Repeating it is harmless. Raises InstallError and TooMany. Who waits for the lock has been
+        proved to be an administrator, so nobody else keeps an administrator waiting.
         """
         settings = self._settings
         if not settings.bitrix24.complete:
             raise InstallError("no_settings", 503)
         try:
             self._store.open()
-            if claim is not None:
-                with explained(settings.bitrix24.portal):
-                    self._proof.prove(claim.grant.access_token)
-        except StoreUnavailable as error:
-            raise self._no_store(error) from None
-        try:
+            user_id = self._proved_administrator(claim)
             # One at a time: two installs at once would bind an event twice.
-            with (
-                self._store.database.lock("install", LOCK_SECONDS),
-                explained(settings.bitrix24.portal),
-            ):
-                if claim is not None:
-                    self._keep(claim)
-                elif self._store.portal.find() is None:
-                    raise InstallError("not_installed", 409, **self.addresses())
-                self._register()
-                self._bind_events()
+            with self._store.database.lock("install", LOCK_SECONDS):
+                self._keep(claim, user_id)
+                self._install_kept()
         except LockHeld:
             raise InstallError("busy", 503) from None
         except StoreUnavailable as error:
             raise self._no_store(error) from None
-        except InstallError:
-            self._forget_success()
-            raise
-        if claim is not None:
-            self._store.notes.fault.clear()
-        self._mended()
-        self._store.notes.registered.set(self._registration())
         log.info("installed: connector %s registered, events bound", settings.connector.id)
 
+    def _proved_administrator(self, claim: Claim) -> int:
+        """The id of the administrator whose token a claim has."""
+        token = claim.grant.access_token
+        with explained(self._settings.bitrix24.portal):
+            self._proof.prove(token, claim.member_id)
+            administrator, user_id = self._bitrix.is_administrator(token)
+        if not administrator:
+            raise InstallError("not_admin", 403)
+        return user_id
+
+    def _install_kept(self) -> None:
+        """Register and bind with the tokens just kept. A failure is retried by the next check."""
+        try:
+            with explained(self._settings.bitrix24.portal):
+                self._register()
+                self._bind_events()
+        except InstallError:
+            with contextlib.suppress(StoreUnavailable):
+                self._store.notes.registered.clear()
+            raise
+        finally:
+            self._mended()
+        self._store.notes.fault.clear()
+        self._store.notes.is_unfinished.clear()
+
+    def _register(self) -> None:
+        """Make our connector at the portal, or update it; the caller holds the lock `install`."""
+        connector, notes = self._settings.connector, self._store.notes
+        handler = self._settings.handler_url
+        try:
+            self._bitrix.register(connector.id, connector.name, icons(), handler)
+        except (Refused, SetupFault) as error:
+            notes.refused_registration.set(ReportedFault(error.method, error.code))
+            raise
+        notes.refused_registration.clear()
+        notes.registered.set(self._registration())
+
+    def _registration(self) -> str:
+        """A digest of what the portal is told of the settings: a change has to be told it anew."""
+        settings = self._settings
+        registration = (settings.connector.id, settings.connector.name, settings.handler_url)
+        return hashlib.sha256(repr(registration).encode()).hexdigest()[:16]
+
     def _no_store(self, error: StoreUnavailable) -> InstallError:
-        log.error("the store cannot be used: %s", error)
+        log.error("the store cannot be used: %s", error, extra=of_kind("store"))
         return InstallError("no_store", 500, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:
@@ -119,12 +160,8 @@ class Connector:
         url = self._settings.public_url
         return {"install_url": f"{url}/install", "handler_url": self._settings.handler_url}
 
-    def _keep(self, claim: Claim) -> None:
-        """Store a proved claim's tokens, if they are an administrator's."""
-        token = claim.grant.access_token
-        administrator, user_id = self._bitrix.is_administrator(token)
-        if not administrator:
-            raise InstallError("not_admin", 403)
+    def _keep(self, claim: Claim, user_id: int) -> None:
+        """Store the tokens of a claim that an administrator was proved to have brought."""
         # The lock keeps a renewal under way from storing its pair over the new one.
         with self._store.database.lock("tokens", LOCK_SECONDS):
             stored = self._store.portal.find()
@@ -132,7 +169,7 @@ class Connector:
                 Portal(
                     member_id=claim.member_id,
                     user_id=user_id,
-                    access_token=token,
+                    access_token=claim.grant.access_token,
                     refresh_token=claim.grant.refresh_token,
                     expires_at=claim.grant.expires_at,
                     # A reinstall changes the token; a page that lacks it does not say whether.
@@ -142,30 +179,6 @@ class Connector:
                     installed_at=time.time(),
                 )
             )
-
-    def _register(self) -> None:
-        settings = self._settings
-        self._bitrix.register(
-            settings.connector.id, settings.connector.name, icons(), settings.handler_url
-        )
-
-    def _register_if_unknown(self) -> None:
-        """Register again if the portal does not know us any more.
-
-        Only sending would tell: status and activate do not look whether a connector is registered
-        (bitrix24.md 6.7).
-        """
-        connector = self._settings.connector.id
-        try:
-            if connector in self._bitrix.connectors():
-                return
-        except (Refused, SetupFault) as error:
-            if error.reach is Reach.PORTAL:
-                raise
-            log.warning("the portal does not list its connectors: %s", error.code)
-            return
-        log.warning("connector %s was not registered, we register it again", connector)
-        self._register()
 
     def _bind_events(self) -> None:
         """Make the portal post each event to our address exactly once.
@@ -199,7 +212,7 @@ class Connector:
             portal = self._store.portal.find()
             if portal is None:
                 raise InstallError("not_installed", 409, **self.addresses())
-            self._proof.prove(placement.access_token)
+            self._proof.prove(placement.access_token, placement.member_id)
             token = placement.application_token
             if token and portal.application_token and not portal.token_pending:
                 if not same(token, portal.application_token):
@@ -216,10 +229,6 @@ class Connector:
         self._store.notes.connected_at.set(time.time())
         self._mended()
         log.info("line %d: connector switched on", placement.line)
-
-    def _forget_success(self) -> None:
-        with contextlib.suppress(StoreUnavailable):
-            self._store.notes.registered.clear()
 
     def _mended(self) -> None:
         """Let the delivery worker try again at once, if it waits for that."""
@@ -240,7 +249,7 @@ class Connector:
             log.error("app.info: the installation is not finished, so the portal sends no events")
         with self._store.database.try_lock("install") as held:
             if held is not None:  # else an install does it now
-                self._register_if_unknown()
+                self._register_if_needed()
                 self._bind_events()
         connector = self._settings.connector.id
         for line in self._store.portal.active_lines():
@@ -248,6 +257,31 @@ class Connector:
                 log.warning("line %d: the connector was not active, we activate it again", line)
                 self._switch_on(line)
         return finished
+
+    def _register_if_needed(self) -> None:
+        """Tell the portal the present settings, if it was told others or knows us no more.
+
+        Only sending would tell that it does not: status and activate do not look whether a
+        connector is registered (bitrix24.md 6.7).
+        """
+        if self._store.notes.registered.get() == self._registration() and self._is_registered():
+            return
+        try:
+            self._register()
+        except Refused as error:  # the bindings and lines are looked after all the same
+            log.error("the connector is not registered anew: %s", error.code)
+        else:
+            log.warning("connector %s registered anew", self._settings.connector.id)
+
+    def _is_registered(self) -> bool:
+        """Whether the portal lists our connector; believed where it does not let us ask."""
+        try:
+            return self._settings.connector.id in self._bitrix.connectors()
+        except (Refused, SetupFault) as error:
+            if error.reach is Reach.PORTAL:
+                raise
+            log.warning("the portal does not list its connectors: %s", error.code)
+            return True
 
     def _switch_on(self, line: int) -> None:
         settings = self._settings

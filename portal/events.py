@@ -84,6 +84,7 @@ class Placement:
     active: bool
     access_token: str = field(repr=False)
     application_token: str = field(repr=False)  # "" in older builds
+    member_id: str = ""
 
 
 def read_event(form: Form) -> Event:
@@ -286,4 +287,5 @@ def read_placement(form: Form) -> Placement:
         active=active in ON,
         access_token=text_of(form, "AUTH_ID"),
         application_token=text_of(form, "APPLICATION_TOKEN", ""),
+        member_id=text_of(form, "member_id", ""),
     )

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from logs import of_kind
 from rest.errors import RENEWAL_LOST, BitrixError, Cause
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def explained(portal: str) -> Iterator[None]:
     try:
         yield
     except BitrixError as error:
-        log.warning("%s failed: %s", error.method, error.code)
+        log.warning("%s failed: %s", error.method, error.code, extra=of_kind(error.method))
         key, status = EXPLAINED.get(error.cause, ("refused", 502))
         raise InstallError(
             key,

@@ -8,6 +8,7 @@ import logging
 import time
 
 from bitrix import Bitrix
+from logs import of_kind
 from portal.events import Event
 from portal.install_error import InstallError, explained
 from rest.errors import Cause, SetupFault
@@ -18,6 +19,7 @@ from store.records import TooMany
 log = logging.getLogger(__name__)
 
 PROOFS = "proofs"  # the name under which failed proofs are counted
+OWN_PROOFS = "proofs of our portal"  # the same, of requests that name our portal
 
 
 class Proof:
@@ -26,25 +28,37 @@ class Proof:
         self._store = store
         self._bitrix = bitrix
 
-    def prove(self, access_token: str) -> None:
+    def names_our_portal(self, member_id: str) -> bool:
+        """Whether a request names the portal that has installed us. Strangers do not know its id.
+
+        It proves nothing, as all its employees can know the id; it tells them from strangers.
+        """
+        portal = self._store.portal.find()
+        known = portal.member_id if portal else ""
+        return bool(known) and same(member_id, known)
+
+    def prove(self, access_token: str, member_id: str = "") -> None:
         """Raise InstallError unless our portal knows the token as one of our application's.
 
         Each proof costs a call, so failed proofs are limited, for all askers together (TooMany): a
-        flood of forgeries must not use up the calls that the portal allows us.
+        flood of forgeries must not use up the calls that the portal allows us. Requests that name
+        our portal by its `member_id` have a limit of their own, which strangers cannot use up.
         """
         now = time.time()
         limit = self._settings.limits.failed_proofs_per_minute
-        self._store.limits.count_hit(PROOFS, limit, now)
+        counted = OWN_PROOFS if self.names_our_portal(member_id) else PROOFS
+        self._store.limits.count_hit(counted, limit, now)
         try:
             code = self._bitrix.app_of_token(access_token)
         except SetupFault as error:
             if error.cause is not Cause.TOKEN:
                 raise
-            log.warning("a token was not accepted by the portal: %s", error.code)
+            told = of_kind("token")  # anybody can bring a token
+            log.warning("a token was not accepted by the portal: %s", error.code, extra=told)
             raise InstallError("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
         if not same(code, self._settings.bitrix24.client_id):
             raise InstallError("wrong_application", 403)
-        self._store.limits.uncount_hit(PROOFS, now)
+        self._store.limits.uncount_hit(counted, now)
 
     def is_from_portal(self, event: Event) -> bool:
         """Whether the event carries our application token.

@@ -20,9 +20,14 @@ class LimitTables(Group):
         )
 
     @transaction
-    def add_refusals(self, db: Connection, reasons: dict[str, int], now: float) -> None:
-        """Count requests that were turned away, by reason."""
-        for reason, count in reasons.items():
+    def add_refusals(
+        self, db: Connection, reasons: dict[str, int], now: float, most: int, others: str
+    ) -> None:
+        """Count requests that were turned away, by reason; from `most` reasons on as `others`."""
+        known = {row["reason"] for row in db.execute("select reason from refusals").fetchall()}
+        for given, count in reasons.items():
+            reason = given if given in known or len(known) < most else others
+            known.add(reason)
             db.execute(
                 "insert into refusals values (?, ?, ?) on conflict (reason) do update"
                 " set count = refusals.count + excluded.count, last_at = excluded.last_at",

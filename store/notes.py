@@ -67,6 +67,9 @@ class Notes:
             database, "dead_lines", lambda value: {int(line): value[line] for line in value}
         )  # the error code by line
         self.registered: Note[str] = Note(database, "registered")  # a digest of the settings
+        self.refused_registration: Note[ReportedFault] = Note(
+            database, "refused_registration", lambda value: ReportedFault(**value), asdict
+        )
         self.is_unfinished: Note[bool] = Note(database, "unfinished")
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict

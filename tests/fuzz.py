@@ -37,6 +37,7 @@ from pydantic import SecretStr
 from stage import CLIENT_ID, LINE, Stage
 
 from bitrix import Bitrix
+from portal.connector import Claim
 from portal.install_error import InstallError
 from rest.errors import BitrixError
 from rest.php import LARGEST
@@ -321,7 +322,7 @@ def fuzz_engine(seconds: float, seed: int) -> Iterator[str]:
                 for _ in range(10):
                     services.worker.step(now)
                 if dice.random() < 0.1:
-                    services.connector.install(None)
+                    services.connector.install(Claim(Grant("a", "r", now + 3600), "m", "t"))
                 if dice.random() < 0.1:
                     services.connector.check()
             except (BitrixError, InstallError, TooMany):

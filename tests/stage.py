@@ -215,6 +215,20 @@ class Stage:
         answer = self.press("connect", line=LINE)
         assert "successfully" in answer["body"], answer
 
+    def admin_page(self, user_id: int = 1, language: str = "en") -> str:
+        """The application's own page, as an administrator opens it in the portal."""
+        token = self.press("token", user_id=user_id)
+        form = {
+            "PLACEMENT": "DEFAULT",
+            "AUTH_ID": token["access_token"],
+            "member_id": token["member_id"],
+        }
+        answer = requests.post(
+            f"{self.chat}/handler", data=form, params={"LANG": language}, timeout=60
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
     def visitor(self) -> Visitor:
         return Visitor(self.chat)
 

@@ -141,25 +141,83 @@ def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     assert portal.bound == [(name.upper(), HANDLER) for name in EVENTS]
     assert store.notes.fault.get() is None
     assert (store.notes.mended_at.get() or 0.0) >= began
-    assert connector.is_in_order()
+    assert connector.works()
 
 
-def test_an_install_without_a_claim_uses_what_is_kept_and_believes_in_no_cure(
+def test_before_an_install_a_visit_is_told_how(store: Store, portal: FakePortal) -> None:
+    with fault("not_installed", 409):
+        made(store, portal).works()
+    with fault("no_settings", 503):
+        made(store, portal, bitrix24={}).works()
+    assert portal.asked == []
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda store: store.notes.fault.set(ReportedFault("m", "C")),
+        lambda store: store.notes.refused_registration.set(ReportedFault("m", "C")),
+        lambda store: store.notes.registered.clear(),
+        lambda store: store.notes.is_unfinished.set(True),
+    ],
+)
+def test_what_stands_in_the_way_is_a_verdict_without_a_reason(
+    store: Store, portal: FakePortal, connector: Connector, happens: Callable[[Store], None]
+) -> None:
+    connector.install(CLAIM)
+    happens(store)
+    asked = len(portal.asked)
+    before = whole(store)
+
+    assert connector.works() is False
+
+    assert len(portal.asked) == asked
+    assert whole(store) == before
+    connector.install(CLAIM)
+    assert connector.works() is True
+
+
+def whole(store: Store) -> list[tuple[Any, ...]]:
+    rows = store.database.rows("select key, value from meta order by key")
+    return [(row["key"], row["value"]) for row in rows]
+
+
+def test_the_verdict_needs_no_lock(store: Store, connector: Connector) -> None:
+    connector.install(CLAIM)
+    with store.database.try_lock("install") as held, store.database.write():
+        assert held
+        assert connector.works() is True
+
+
+def test_a_store_that_fails_after_an_install_is_no_reason_for_strangers(
+    store: Store, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise StoreUnavailable("the disk is full")
+
+    find = store.portal.find
+    monkeypatch.setattr(store.portal, "find", broken)
+    with fault("no_store", 500):
+        connector.works()
+    monkeypatch.setattr(store.portal, "find", find)
+    connector.install(CLAIM)
+    assert connector.works()
+    monkeypatch.setattr(store.portal, "find", broken)
+
+    assert connector.works() is False
+
+
+def test_nobody_but_a_proven_administrator_waits_for_the_lock(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
-    with fault("not_installed", 409):
-        connector.install(None)
-    store.portal.save(KNOWN)
-    store.notes.fault.set(ReportedFault("m", "C"))
-
-    connector.install(None)
-
-    assert store.portal.find() == KNOWN
-    assert portal.calls("app_of_token") == []
-    assert store.notes.fault.get() is not None
-    assert store.notes.registered.get()
-    assert not connector.is_in_order(), "a fault stands"
-    assert store.notes.mended_at.get()
+    with store.database.try_lock("install") as held:
+        assert held
+        portal.administrator = False
+        with fault("not_admin", 403):
+            connector.install(CLAIM)
+        portal.app = "another"
+        with fault("wrong_application", 403):
+            connector.install(CLAIM)
 
 
 def test_a_claim_without_an_application_token_keeps_the_one_known_until_a_new_one_is_proved(
@@ -194,7 +252,7 @@ def test_a_claim_that_is_not_an_administrators_of_ours_keeps_nothing(
 
     assert store.portal.find() is None
     assert portal.bound == []
-    assert bool(store.notes.registered.get()) is (key == "wrong_application")
+    assert store.notes.registered.get() == "by some settings"
     assert store.notes.mended_at.get() is None
 
 
@@ -222,6 +280,8 @@ def test_an_install_that_fails_is_no_longer_said_to_work(
     assert raised.value.key == "refused"
     assert len(str(raised.value.values["description"])) == 300
     assert store.notes.registered.get() is None
+    assert store.notes.refused_registration.get() == ReportedFault("imconnector.register", "ERROR")
+    assert store.notes.mended_at.get(), "the tokens are new, so the worker may try"
 
 
 def test_a_store_that_cannot_be_used_is_named_with_its_folder(
@@ -578,6 +638,64 @@ def test_a_check_reports_an_install_that_is_not_finished_and_takes_that_back(
     assert store.notes.is_unfinished.get() is False
 
 
+def registered_names(portal: FakePortal) -> list[str]:
+    return [values[1] for values in portal.calls("register")]
+
+
+def test_a_check_tells_the_portal_changed_settings_once(store: Store, portal: FakePortal) -> None:
+    made(store, portal).install(CLAIM)
+    renamed = made(store, portal, connector={"name": "Another name"})
+    store.notes.fault.set(ReportedFault("m", "C"))
+
+    renamed.check()
+    renamed.check()
+
+    assert registered_names(portal) == ["ExampleSiteChat", "Another name"]
+    assert store.notes.fault.get() is not None, "that is cured by a delivery or an install"
+
+
+def test_a_check_registers_after_an_install_that_failed(
+    store: Store, portal: FakePortal, connector: Connector
+) -> None:
+    portal.errors["register"] = TryLater("BUSY", "imconnector.register")
+    with pytest.raises(InstallError):
+        connector.install(CLAIM)
+    assert connector.works() is False
+
+    connector.check()
+
+    assert connector.works() is True
+
+
+def test_a_check_whose_registration_is_refused_looks_after_all_else(
+    store: Store, portal: FakePortal
+) -> None:
+    made(store, portal).install(CLAIM)
+    store.portal.connect_line(LINE, NOW)
+    portal.inactive = {LINE}
+    portal.bound.clear()
+    renamed = made(store, portal, connector={"name": "Another name"})
+    portal.errors["register"] = Refused("NO", "imconnector.register")
+
+    assert renamed.check() is True
+
+    assert store.notes.refused_registration.get() == ReportedFault("imconnector.register", "NO")
+    assert renamed.works() is False
+    assert len(portal.bound) == len(EVENTS)
+    assert portal.calls("activate") == [["example_connector_1", LINE, True]]
+    renamed.check()
+    assert renamed.works() is True
+
+
+def test_a_check_registers_nothing_while_an_install_does(store: Store, portal: FakePortal) -> None:
+    made(store, portal).install(CLAIM)
+    renamed = made(store, portal, connector={"name": "Another name"})
+    with store.database.try_lock("install"):
+        renamed.check()
+
+    assert registered_names(portal) == ["ExampleSiteChat"]
+
+
 # -- events
 
 
@@ -775,3 +893,35 @@ def test_the_tokens_are_kept_as_a_pair_with_their_end(store: Store) -> None:
     keeper.save(Grant("second", "pair", NOW + 1))
 
     assert keeper.load() == Grant("second", "pair", NOW + 1)
+
+
+def test_strangers_use_up_no_proofs_of_those_who_name_our_portal(
+    store: Store, portal: FakePortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    proof = made_proof(store, portal, limits={"failed_proofs_per_minute": 2})
+    store.portal.save(KNOWN)
+    portal.app = "another"
+
+    def forged(member_id: str) -> type[Exception]:
+        with pytest.raises((TooMany, InstallError)) as raised:
+            proof.prove("forged", member_id)
+        return raised.type
+
+    strangers = [forged(member) for member in ("", "m", "", "another")]
+    ours = [forged("member") for _ in range(4)]
+    portal.app = CLIENT
+
+    assert strangers == ours == [InstallError, InstallError, TooMany, TooMany]
+    with pytest.raises(TooMany):
+        proof.prove("genuine", "")
+
+
+def test_before_an_install_no_portal_is_ours(store: Store, proof: Proof) -> None:
+    assert not proof.names_our_portal("")
+    store.portal.save(replace(KNOWN, member_id=""))
+    assert not proof.names_our_portal("")
+    store.portal.save(KNOWN)
+    assert proof.names_our_portal("member")
+    assert not proof.names_our_portal("membe")
+    assert not proof.names_our_portal("")

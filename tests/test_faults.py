@@ -155,7 +155,7 @@ def a_renewed_token_is_lost(folder: Path) -> None:
         )
         talk.write()
         mend(stage)
-        text = requests.get(page, timeout=30).text
+        text = stage.admin_page()
         assert "reinstall the application" in text
         assert "were lost on the way" in text
         stage.install()
@@ -180,8 +180,7 @@ def a_line_is_deleted_unheard(folder: Path) -> None:
 
         wait_until(there, 40, "the messages in the other line's dialog")
         wait_until(lambda: {one.state for one in talk.shown()} == {"delivered"}, 20)
-        page = requests.get(f"{stage.chat}/install", timeout=30).text
-        assert f"Open line {LINE} takes no messages" in page
+        assert f"Open line {LINE} takes no messages" in stage.admin_page()
 
 
 def a_chat_moves_to_another_line(folder: Path) -> None:

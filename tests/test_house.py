@@ -13,7 +13,7 @@ from stage import ROOT
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
     {"values"},
-    {"settings", "texts", "bbcode"},
+    {"settings", "texts", "bbcode", "logs"},
     {"rest", "store"},
     {"bitrix", "storage", "files"},
     {"live", "portal"},

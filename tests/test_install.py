@@ -9,7 +9,8 @@ import requests
 from pages import page_of
 from playwright.sync_api import Browser, expect
 from soak import mend
-from stage import Stage, free_port
+from stage import Stage, free_port, wait_until
+from test_repair import make_old
 
 
 def page_text(html: str) -> str:
@@ -191,42 +192,93 @@ def test_a_plain_visit_before_the_install_says_what_to_do(empty_stage: Stage) ->
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_no_page_shows_a_secret(fresh_stage: Stage, language: str) -> None:
     fresh_stage.install()
-    fresh_stage.settings["SITECHAT_CONNECTOR__NAME"] = "Another name"  # to be told the portal
-    fresh_stage.kill()
-    fresh_stage.start()
-    fresh_stage.trouble(down=True)
+    fresh_stage.trouble(broken_method="imconnector.register")
+    answer = fresh_stage.press("install")
+    assert answer["status"] == 502
 
-    answer = visit(fresh_stage, language)
+    pages = [answer["body"], visit(fresh_stage, language).text]
+    pages.append(fresh_stage.admin_page(language=language))
 
-    assert answer.status_code == 503
-    assert "sandbox-secret" not in answer.text + fresh_stage.log.read_text()
-    assert fresh_stage.state()["application_token"] not in answer.text + fresh_stage.log.read_text()
+    told = "".join(pages) + fresh_stage.log.read_text()
+    assert "imconnector.register" in pages[2]
+    assert "sandbox-secret" not in told
+    assert fresh_stage.state()["application_token"] not in told
 
 
-def test_a_plain_visit_that_finds_all_in_order_calls_the_portal_for_nothing(
-    fresh_stage: Stage,
+# -- a visit without tokens, once installed
+
+SECRETS = ("Turned away", "Delivery stands", "waiting", "Last look", "UTC", "bitrix24.", "imconn")
+
+
+def test_a_stranger_gets_the_verdict_and_an_administrator_the_reasons(
+    tmp_path: Path,
 ) -> None:
-    fresh_stage.install()
-    known = len(fresh_stage.calls("imconnector.register"))
-
-    answers = [visit(fresh_stage) for _ in range(20)]
-
-    assert {one.status_code for one in answers} == {200}
-    assert all("successfully" in one.text for one in answers)
-    assert len(fresh_stage.calls("imconnector.register")) == known
-
-
-def test_a_plain_visit_that_finds_tokens_and_no_registration_makes_it(tmp_path: Path) -> None:
     with Stage(tmp_path) as stage:
         stage.install()
-        known = len(stage.calls("imconnector.register"))
-        stage.settings["SITECHAT_CONNECTOR__NAME"] = "Another name"
+        requests.post(f"{stage.chat}/handler", {"PLACEMENT": "strange"}, timeout=30)
+        wait_until(lambda: "Turned away: /handler" in stage.admin_page(), 15, "the count")
+        registrations = len(stage.calls("imconnector.register"))
+
+        works = [visit(stage) for _ in range(20)]
+
+        assert {(one.status_code, page_text(one.text)) for one in works} == {
+            (200, page_text(works[0].text))
+        }
+        assert "successfully" in works[0].text
+        assert len(stage.calls("imconnector.register")) == registrations
+        assert "successfully" in stage.admin_page()
+        assert "successfully" in stage.admin_page(user_id=18), "as operators always saw it"
+
+        stage.trouble(broken_method="imconnector.register", broken_code="ERROR_CORE")
+        stage.press("install")
+        fails = visit(stage)
+
+        assert fails.status_code == 503
+        assert "successfully" not in fails.text
+        assert "Its administrator sees why" in fails.text
+        reasons = stage.admin_page()
+        assert "imconnector.register answered ERROR_CORE" in reasons
+        assert "successfully" not in reasons
+        for stranger in (*works, fails):
+            assert not [secret for secret in SECRETS if secret in page_text(stranger.text)]
+        assert "ERROR_CORE" not in stage.admin_page(user_id=18), "an operator"
+        forged = {"PLACEMENT": "DEFAULT", "AUTH_ID": "forged", "member_id": "m"}
+        for form in (forged, {"PLACEMENT": "DEFAULT"}):
+            answer = requests.post(f"{stage.chat}/handler", form, timeout=30)
+            assert answer.status_code == 200
+            assert "ERROR_CORE" not in answer.text
+
+
+def test_other_settings_are_told_the_portal_soon_after_a_start(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        stage.install()
         stage.kill()
+        make_old(stage)
+        stage.settings["SITECHAT_CONNECTOR__NAME"] = "Another name"
+
         stage.start()
 
-        assert "successfully" in visit(stage).text
-        assert "successfully" in visit(stage).text
+        def name() -> object:
+            (connector,) = stage.state()["connectors"].values()
+            return connector["name"]
 
-        assert len(stage.calls("imconnector.register")) == known + 1
-        (connector,) = stage.state()["connectors"].values()
-        assert connector["name"] == "Another name"
+        wait_until(lambda: name() == "Another name", 15)
+        assert "successfully" in visit(stage).text
+        registrations = len(stage.calls("imconnector.register"))
+        stage.kill()
+        stage.start()
+        wait_until(lambda: len(stage.calls("app.info")) >= 4, 15, "the next check")
+        assert len(stage.calls("imconnector.register")) == registrations
+
+
+def test_a_flood_of_strangers_keeps_no_administrator_waiting(tmp_path: Path) -> None:
+    """They have used up the installs and the failed proofs of the minute, behind one address."""
+    limits = {"INSTALLS_PER_MINUTE": "10", "FAILED_PROOFS_PER_MINUTE": "5"}
+    settings = {f"SITECHAT_LIMITS__{name}": value for name, value in limits.items()}
+    with Stage(tmp_path, 1, **settings) as stage:
+        stage.install()
+        form = {"PLACEMENT": "DEFAULT", "AUTH_ID": "x", "REFRESH_ID": "y", "member_id": "m"}
+        install = f"{stage.chat}/install"
+        wait_until(lambda: requests.post(install, form, timeout=30).status_code == 429)
+
+        stage.install()

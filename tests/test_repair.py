@@ -51,8 +51,6 @@ def test_an_install_that_was_never_finished_is_reported(fresh_stage: Stage) -> N
 
     fresh_stage.start()
 
-    def reported() -> bool:
-        page = requests.get(f"{fresh_stage.chat}/install", timeout=30).text
-        return "The installation is not finished" in page
-
-    wait_until(reported, 15)
+    page = f"{fresh_stage.chat}/install"
+    wait_until(lambda: requests.get(page, timeout=30).status_code == 503, 15)
+    assert "The installation is not finished" in fresh_stage.admin_page()

@@ -343,12 +343,11 @@ def test_what_was_turned_away_is_shown_to_the_admin(stage: Stage) -> None:
     )
 
     def shown() -> bool:
-        page = requests.get(f"{stage.chat}/install", timeout=30).text
+        page = stage.admin_page()
         return "Turned away: /handler: the application token is not ours" in page
 
     wait_until(shown, 15)
-    page = requests.get(f"{stage.chat}/install?LANG=ru", timeout=30).text
-    assert "/handler: application token не наш" in page
+    assert "/handler: application token не наш" in stage.admin_page(language="ru")
 
 
 # -- who is the visitor

@@ -7,7 +7,7 @@ import pytest
 from stage import wait_until
 
 import services
-from services import Services
+from services import MOST_REASONS, OTHER_REASONS, Services
 from settings import Settings, StorageSettings
 
 
@@ -34,4 +34,17 @@ def test_refusals_that_the_store_cannot_take_are_counted_once_it_can(
 
     (refusals,) = parts.store.limits.refusals()
     assert (refusals.reason, refusals.count) == ("forged", 3)
+    parts.store.close()
+
+
+def test_strangers_make_no_reasons_without_end(tmp_path: Path) -> None:
+    parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
+
+    for number in range(10 * MOST_REASONS):
+        parts.count_refusal(f"made up {number}")
+    parts.count_refusal("made up 0")
+
+    assert len(parts.refused) == MOST_REASONS + 1
+    assert parts.refused["made up 0"] == 2
+    assert parts.refused[OTHER_REASONS] == 9 * MOST_REASONS
     parts.store.close()

@@ -9,7 +9,16 @@ import pytest
 from pydantic import ValidationError
 from stage import path_of
 
-from settings import ROOT, Settings, SettingsError, known_keys, load_settings
+from app import create_app
+from settings import (
+    ROOT,
+    Settings,
+    SettingsError,
+    StorageSettings,
+    doubts,
+    known_keys,
+    load_settings,
+)
 from storage import Store
 
 CONFIG = ROOT / "config.toml"
@@ -537,3 +546,53 @@ def test_a_relative_store_lies_below_the_root_and_an_absolute_one_where_it_says(
 ) -> None:
     assert path_of(Store("sqlite:///a/b.db", tmp_path, renderer=1)) == tmp_path / "a/b.db"
     assert path_of(Store("sqlite:////var/b.db", tmp_path, renderer=1)) == Path("/var/b.db")
+
+
+# -- what may be a mistake
+
+
+@pytest.mark.parametrize(
+    ("url", "files", "relative"),
+    [
+        ("sqlite:///chats/chats.db", "chats/files", None),
+        ("sqlite:////var/lib/chat/chats.db", "/var/lib/chat/files", None),
+        ("sqlite:////var/lib/chat/chats.db", "chats/files", "storage.files"),
+        ("sqlite:///chats/chats.db", "/var/lib/chat/files", "storage.url"),
+    ],
+)
+def test_store_and_files_in_different_folders_are_doubted(
+    file: Path, url: str, files: str, relative: str | None
+) -> None:
+    said = doubts(load(file, f'[storage]\nurl = "{url}"\nfiles = "{files}"'))
+
+    assert [line.partition(" is relative")[0] for line in said] == ([relative] if relative else [])
+
+
+def test_a_store_that_was_moved_away_from_the_default_folder_of_files_is_doubted(
+    file: Path,
+) -> None:
+    assert len(doubts(load(file, '[storage]\nurl = "sqlite:////var/lib/chat/chats.db"'))) == 1
+    assert doubts(load(file, "")) == []
+
+
+def test_an_older_file_with_a_key_that_has_no_use_any_more_goes_on(file: Path) -> None:
+    (said,) = doubts(load(file, "[limits]\nvisits_per_minute = 6\nvisitor_per_minute = 9"))
+
+    assert said.startswith("limits.visits_per_minute has no use any more")
+    assert "limits.visits_per_minute" not in known_keys()
+
+
+def test_an_older_environment_with_such_a_key_goes_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITECHAT_LIMITS__VISITS_PER_MINUTE", "6")
+
+    (said,) = doubts(load(file, ""))
+
+    assert said.startswith("limits.visits_per_minute has no use any more")
+
+
+def test_doubts_are_in_the_log_of_a_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    create_app(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
+
+    assert "settings: storage.files is relative" in caplog.text

@@ -9,6 +9,7 @@ from typing import cast
 from flask import current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from logs import of_kind
 from portal import forms
 from portal.forms import BadRequest, Form
 from services import Services
@@ -129,6 +130,8 @@ def note_refusal(key: str, **values: object) -> None:
 
     `key` and `values` make the text that tells an admin why, in the admin's language.
     """
+    place = request.endpoint or ""
     shortened = {name: str(value)[:200] for name, value in values.items()}
-    services().refused[json.dumps([f"/{request.endpoint or ''}", key, shortened])] += 1
-    log.warning("refused: %s: %s", request.endpoint, text(DEFAULT, key, **values))
+    services().count_refusal(json.dumps([f"/{place}", key, shortened]))
+    why = text(DEFAULT, key, **shortened)
+    log.warning("refused: %s: %s", place, why, extra=of_kind(f"{place} {key}"))

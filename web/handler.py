@@ -4,6 +4,7 @@ A request is decoded, checked, proved and stored before it is answered, because 
 nothing twice.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -14,10 +15,12 @@ from portal import events
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
 from portal.install_error import InstallError
+from store.database import StoreUnavailable
 from store.records import TooMany
 from web.asking import any_form, language, note_refusal, services
 from web.install import take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
+from web.reports import reports
 
 
 def handler() -> ResponseReturnValue:
@@ -28,8 +31,7 @@ def handler() -> ResponseReturnValue:
     if form.get("PLACEMENT") == "SETTING_CONNECTOR":
         return connect(form)
     if form.get("PLACEMENT") == "DEFAULT":
-        name = services().settings.connector.name
-        return portal_page("title_app", [admin_text("app_page", name=name)], done=True)
+        return application_page(form)
     if "PLACEMENT" in form:
         raise BadRequest("placement")
     raise BadRequest("missing", field="event / PLACEMENT")
@@ -151,7 +153,7 @@ def connect(form: Form) -> ResponseReturnValue:
     """The settings page of the connector: switch it on for the line it was opened for."""
     try:
         placement = events.read_placement(form)
-        take_install_hit()
+        take_install_hit(placement.member_id)
         services().connector.connect(placement)
     except BadRequest as error:
         return install_error_page(
@@ -166,3 +168,26 @@ def connect(form: Form) -> ResponseReturnValue:
     key = "connected" if placement.active else "disconnected"
     lines = [admin_text(key, name=name, line=placement.line)]
     return portal_page(f"title_{key}", lines, done=True)
+
+
+def application_page(form: Form) -> ResponseReturnValue:
+    """The application's own page: what to do next, and for an administrator how the chat does."""
+    lines = [admin_text("app_page", name=services().settings.connector.name)]
+    with contextlib.suppress(BadRequest, InstallError, TooMany, StoreUnavailable):
+        if is_of_administrator(form):
+            works = services().connector.works()
+            title = "title_app" if works else "title_fails"
+            return portal_page(title, [*lines, *reports()], done=works)
+    return portal_page("title_app", lines, done=True)
+
+
+def is_of_administrator(form: Form) -> bool:
+    """Whether our portal confirms now that an administrator has opened the page.
+
+    Raises BadRequest, InstallError, TooMany and StoreUnavailable.
+    """
+    token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
+    if services().store.portal.find() is None:
+        return False
+    take_install_hit(member_id)
+    return services().connector.is_administrator(token, member_id)

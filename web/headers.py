@@ -1,5 +1,7 @@
 """Security headers: what may run in our pages, and who may frame them."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 from flask import Response, g, request
 
 from settings import Settings, origin_of
@@ -8,6 +10,7 @@ from web.asking import services
 
 def secure(response: Response) -> Response:
     """Add security headers; only the portal and the sites of the settings may frame our pages."""
+    keep_here(response)
     settings = services().settings
     scripts, styles, ancestors = "'self'", "'self'", ""
     if request.endpoint in ("install", "handler"):
@@ -22,6 +25,14 @@ def secure(response: Response) -> Response:
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def keep_here(response: Response) -> None:
+    """Let a redirect name a path alone: the framework's own name the host that a request names."""
+    if response.location:
+        leads = urlsplit(response.location)
+        path = f"/{leads.path.lstrip('/')}"
+        response.location = urlunsplit(("", "", path, leads.query, ""))
 
 
 def strict_headers(

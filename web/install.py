@@ -1,12 +1,10 @@
 """Answers `/install`: the portal's install page, ONAPPINSTALL, and a plain visit.
 
-A plain visit is a request without tokens, as when an administrator opens the page in a browser.
+A plain visit is a request without tokens, as when somebody opens the page in a browser.
 """
 
 import contextlib
-import json
 import time
-from datetime import UTC, datetime
 
 from flask import Response
 from flask.typing import ResponseReturnValue
@@ -14,25 +12,24 @@ from flask.typing import ResponseReturnValue
 from portal import events
 from portal.connector import Claim
 from portal.forms import BadRequest, Form, text_of
-from portal.install_error import InstallError, fault_key
+from portal.install_error import InstallError
 from rest.replies import Grant, expiry
 from store.database import StoreUnavailable
 from store.records import TooMany
-from texts import text
 from web.asking import address, any_form, language, services
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
+from web.reports import reports
 
 
 def install() -> ResponseReturnValue:
-    """Install with the tokens of the request, or repeat the registration for a plain visit."""
+    """Install with the tokens of the request; without tokens, say whether the chat works."""
     form = any_form()
-    lines = reports()
     try:
         claim = read_claim(form)
-        if claim is not None:
-            take_install_hit()
-        if claim is not None or needs_install():
-            services().connector.install(claim)
+        if claim is None:
+            return verdict()
+        take_install_hit(claim.member_id)
+        services().connector.install(claim)
     except BadRequest as error:
         return install_error_page(
             "title_failed", InstallError("form", 400, why=error.explanation(language()))
@@ -46,81 +43,34 @@ def install() -> ResponseReturnValue:
         return Response("successfully", mimetype="text/plain")
     settings = services().settings
     name = settings.connector.name
-    lines = [admin_text("installed", name=name), admin_text("next_connect", name=name), *lines]
-    # BX24 exists only inside the portal's install page; a plain visit must not call it.
-    finish = settings.bitrix24.js_api if claim is not None else None
-    return portal_page("title_installed", lines, done=True, finish=finish)
+    lines = [
+        admin_text("installed", name=name),
+        admin_text("next_connect", name=name),
+        *reports(),
+    ]
+    return portal_page("title_installed", lines, done=True, finish=settings.bitrix24.js_api)
 
 
-def take_install_hit() -> None:
+def verdict() -> ResponseReturnValue:
+    """What anybody may know, however often they ask; the reasons are the administrator's.
+
+    Raises InstallError, which says how to install, until that has been done.
+    """
+    if services().connector.works():
+        return portal_page("title_installed", [], done=True)
+    return portal_page("title_fails", [admin_text("fails")], done=False), 503
+
+
+def take_install_hit(member_id: str) -> None:
     """Count an install or connect, which costs calls; raises TooMany.
 
-    If the store fails here, the install itself says so.
+    Behind a proxy that names no visitors all share an address: those who name our portal are
+    counted apart from strangers. If the store fails here, the install itself says so.
     """
     per_minute = services().settings.limits.installs_per_minute
     with contextlib.suppress(StoreUnavailable):
-        services().store.limits.count_hit(f"install {address()}", per_minute, time.time())
-
-
-def needs_install() -> bool:
-    """Whether a plain visit has to register us at the portal: not if everything is in order.
-
-    Anybody can visit, and each registration costs calls to the portal: raises TooMany.
-    """
-    if services().store_cannot_be_opened() or services().store.portal.find() is None:
-        return True  # the install fails before it calls the portal, and says why
-    if services().connector.is_in_order():
-        return False
-    per_minute = services().settings.limits.visits_per_minute
-    services().store.limits.count_hit("visits", per_minute, time.time())
-    return True
-
-
-def reports() -> list[str]:
-    """What the admin should know of the running chat, a line each."""
-    store = services().store
-    lines: list[str] = []
-    if services().store_cannot_be_opened():
-        return lines
-    if fault := store.notes.fault.get():
-        lines.append(
-            admin_text(
-                fault_key(fault.code),
-                method=fault.method,
-                code=fault.code,
-                waiting=store.queue.waiting(),
-            )
-        )
-    dead_lines = store.notes.dead_lines.get() or {}
-    lines += [
-        admin_text("dead_line", line=line, code=dead_lines[line])
-        for line in store.portal.active_lines()
-        if line in dead_lines
-    ]
-    if store.notes.is_unfinished.get():
-        lines.append(admin_text("unfinished"))
-    if recovery := store.notes.recovery.get():
-        lines.append(admin_text("recovery", **vars(recovery) | {"at": moment(recovery.at)}))
-    lines += [
-        admin_text(
-            "refusals",
-            reason=reason_text(refusals.reason),
-            count=refusals.count,
-            at=moment(refusals.last_at),
-        )
-        for refusals in store.limits.refusals()
-    ]
-    return lines
-
-
-def reason_text(noted: str) -> str:
-    """The admin's text for a reason that `note_refusal` has noted."""
-    place, key, values = json.loads(noted)
-    return f"{place}: {text(language(), key, **values).rstrip('.')}"
-
-
-def moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        kind = "own install" if services().proof.names_our_portal(member_id) else "install"
+        services().store.limits.count_hit(f"{kind} {address()}", per_minute, time.time())
 
 
 def read_claim(form: Form) -> Claim | None:

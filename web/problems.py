@@ -4,9 +4,11 @@ import logging
 
 from flask import Flask, Response, current_app, request
 from flask.typing import ResponseReturnValue
+from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
-from portal.forms import BadRequest
+from logs import of_kind
+from portal.forms import BadRequest, Form
 from store.database import StoreUnavailable
 from store.records import TooMany
 from texts import text
@@ -14,6 +16,8 @@ from web.asking import Problem, language, note_refusal, posted_form
 from web.page import PLAIN_FORMS, chat_page, wants_page
 
 log = logging.getLogger(__name__)
+
+BROKEN_BODY = (ParseException, NoMoreData)  # gunicorn's, when it reads a chunked body for us
 
 
 def add_explanations(app: Flask) -> None:
@@ -23,17 +27,25 @@ def add_explanations(app: Flask) -> None:
     app.register_error_handler(StoreUnavailable, explain_store)
     app.register_error_handler(TooMany, explain_too_many)
     app.register_error_handler(HTTPException, explain_http)
+    for error in BROKEN_BODY:
+        app.register_error_handler(error, explain_broken_body)
 
 
-def explain(problem: Problem) -> ResponseReturnValue:
-    """Say what is wrong: to our script as JSON, to a plain form as the page, else as text."""
+def explain(problem: Problem, readable: bool = True) -> ResponseReturnValue:
+    """Say what is wrong: to our script as JSON, to a plain form as the page, else as text.
+
+    With `readable` false the request's body is not read again.
+    """
     description = text(language(), problem.key, **problem.values)
     code = problem.key.removeprefix("errors.").upper()
     if request.path != "/ajax":
         return Response(description, problem.status, mimetype="text/plain")
     try:
         too_large = problem.key == "errors.file_large"  # such a body cannot be read
-        form = {"type": "upload_file"} if too_large else posted_form()
+        if too_large:
+            form: Form = {"type": "upload_file"}
+        else:
+            form = posted_form() if readable else {}
         if wants_page() and form.get("type") in PLAIN_FORMS:
             page = chat_page(description, str(form.get("message", "")), str(form.get("name", "")))
             return page, problem.status
@@ -49,8 +61,16 @@ def explain_bad_request(error: BadRequest) -> ResponseReturnValue:
     return explain(Problem("errors.bad_request", error.status, why=error.explanation(language())))
 
 
+def explain_broken_body(_: Exception) -> ResponseReturnValue:
+    why = text(language(), "reasons.broken_body")
+    problem = Problem("errors.bad_request", 400, why=why)
+    answer = current_app.make_response(explain(problem, readable=False))
+    answer.headers["Connection"] = "close"  # nobody knows where the next request would begin
+    return answer
+
+
 def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
-    log.error("the store cannot be used: %s", error)
+    log.error("the store cannot be used: %s", error, extra=of_kind("store"))
     answer = current_app.make_response(explain(Problem("errors.store", 503)))
     answer.headers["Retry-After"] = "5"
     return answer

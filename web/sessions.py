@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import IO, Any, cast
 
-from flask import Flask, Request, current_app, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
-from itsdangerous import URLSafeTimedSerializer
+from flask import Flask, Request, Response, current_app, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from services import Services
 from store.database import StoreUnavailable
@@ -21,11 +21,21 @@ class BelowPrefix:
         self._prefix = prefix
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
+        path = below_root(environ.get("PATH_INFO", ""))
         if self._prefix and f"{path}/".startswith(f"{self._prefix}/"):
-            environ["PATH_INFO"] = path.removeprefix(self._prefix)
+            path = path.removeprefix(self._prefix)
+            path = path and below_root(path)  # the prefix alone is redirected to the page
+        environ["PATH_INFO"] = path
         environ["SCRIPT_NAME"] = self._prefix
         return self._app(environ, start_response)
+
+
+def below_root(path: str) -> str:
+    """The path with one slash before it, where a proxy has put several.
+
+    Left to the framework, `//ajax` would become a redirect to whatever host the request names.
+    """
+    return f"/{path.lstrip('/')}"
 
 
 class FileRequest(Request):
@@ -47,6 +57,10 @@ class Sessions(SecureCookieSessionInterface):
 
     An embedded visitor has a partitioned cookie for each site. Browsers accept no other cookie
     from a frame on another site, and this one only under HTTPS.
+
+    Under HTTPS the name has a prefix, which makes browsers refuse a cookie of that name from plain
+    HTTP and, with `__Host-`, from other hosts of the domain. Cookies from before that were named
+    without it: such a cookie is still read, and replaced in the same answer.
     """
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
@@ -56,6 +70,15 @@ class Sessions(SecureCookieSessionInterface):
         return serializer
 
     def get_cookie_name(self, app: Flask) -> str:
+        return f"{self._prefix(app)}{self._bare_name(app)}"
+
+    def _prefix(self, app: Flask) -> str:
+        """What browsers enforce: `__Host-` demands Secure, no Domain, and the path /."""
+        if not self.get_cookie_secure(app):
+            return ""
+        return "__Host-" if self.get_cookie_path(app) == "/" else "__Secure-"
+
+    def _bare_name(self, app: Flask) -> str:
         site = embedding_site()
         name = super().get_cookie_name(app)
         return f"{name}_{digest(site)[:8]}" if site else name
@@ -71,7 +94,38 @@ class Sessions(SecureCookieSessionInterface):
             take_secret_key(app)
         except StoreUnavailable:
             return None  # `prepare` raises it again, and that error is explained to the visitor
-        return super().open_session(app, request)
+        session = super().open_session(app, request)
+        if session is not None and not session and self._has_former_cookie(app, request):
+            session = self._former_session(app, request)
+            session.modified = bool(session)  # to be given the new name
+        return session
+
+    def _has_former_cookie(self, app: Flask, request: Request) -> bool:
+        return bool(self._prefix(app)) and self._bare_name(app) in request.cookies
+
+    def _former_session(self, app: Flask, request: Request) -> SecureCookieSession:
+        serializer = self.get_signing_serializer(app)
+        value = request.cookies[self._bare_name(app)]
+        seconds = int(app.permanent_session_lifetime.total_seconds())
+        try:
+            return self.session_class(
+                serializer.loads(value, max_age=seconds) if serializer else {}
+            )
+        except BadSignature:
+            return self.session_class()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """As Flask does; with the session's cookie, one of the former name is replaced or goes."""
+        super().save_session(app, session, response)
+        if session.modified and self._has_former_cookie(app, request):
+            response.delete_cookie(
+                self._bare_name(app),
+                path=self.get_cookie_path(app),
+                secure=True,
+                httponly=True,
+                samesite=self.get_cookie_samesite(app),
+                partitioned=self.get_cookie_partitioned(app),
+            )
 
 
 def take_secret_key(app: Flask) -> None:

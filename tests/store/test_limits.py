@@ -105,10 +105,23 @@ def test_the_counters_of_earlier_minutes_are_removed(store: Store) -> None:
 
 
 def test_refusals_are_counted_by_reason(store: Store, second: Store) -> None:
-    store.limits.add_refusals({"event": 2, "install": 1}, NOW)
-    second.limits.add_refusals({"event": 3}, NOW + 1)
+    store.limits.add_refusals({"event": 2, "install": 1}, NOW, 9, "others")
+    second.limits.add_refusals({"event": 3}, NOW + 1, 9, "others")
 
     assert store.limits.refusals() == [
         Refusals("event", 5, NOW + 1),
         Refusals("install", 1, NOW),
+    ]
+
+
+def test_reasons_beyond_the_most_count_as_one(store: Store) -> None:
+    store.limits.add_refusals({"event": 1, "install": 1}, NOW, 2, "others")
+    store.limits.add_refusals(
+        {f"made up {n}": 1 for n in range(50)} | {"event": 1}, NOW, 2, "others"
+    )
+
+    assert [(one.reason, one.count) for one in store.limits.refusals()] == [
+        ("event", 2),
+        ("install", 1),
+        ("others", 50),
     ]
