@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from settings import SettingsError, load_settings
+from web.worker import raise_descriptor_limit
 
 try:
     load_settings()  # a fault is said here in one line, not by every worker with a traceback
@@ -18,11 +19,13 @@ level = os.environ.get("LOG_LEVEL", "INFO").upper()
 if level not in logging.getLevelNamesMapping():
     sys.exit(f"sitechat: LOG_LEVEL is unknown; use {', '.join(logging.getLevelNamesMapping())}")
 
+limits = raise_descriptor_limit()
+
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8080"
-worker_class = "gevent"
+worker_class = "web.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-worker_connections = 10_000
+worker_connections = limits.connections  # of each worker
 graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
@@ -42,8 +45,9 @@ stop = threading.Event()
 
 def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
-    work = worker.wsgi.extensions["sitechat"].work
-    threading.Thread(target=work, args=(stop,), name="delivery", daemon=True).start()
+    services = worker.wsgi.extensions["sitechat"]
+    services.live.most_streams = limits.streams
+    threading.Thread(target=services.work, args=(stop,), name="delivery", daemon=True).start()
     threading.Thread(target=watch, args=(worker,), daemon=True).start()
 
 

@@ -177,6 +177,7 @@ class RecoverySettings(Section):
 class LimitsSettings(Section):
     visitor_per_minute: PositiveInt = 300  # messages
     address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
+    address_streams: PositiveInt = 1_000  # open pages behind one address, in each process
     installs_per_minute: PositiveInt = 60  # installs and connects from one address
     failed_proofs_per_minute: PositiveInt = 30  # unknown tokens, from all addresses together
     visits_per_minute: PositiveInt = 6  # visits of /install that register us, from all addresses

@@ -16,7 +16,7 @@ from portal.proof import Proof, same
 from rest.replies import Grant
 from settings import Settings, origin_of
 from storage import Store
-from store.database import LockHeld, StoreUnavailable
+from store.database import DiskFull, LockHeld, StoreUnavailable
 from store.records import Portal
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,8 @@ class Connector:
 
     def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error)
+        if isinstance(error, DiskFull):
+            return InstallError("disk_full", 503, folder=self._store.database.place)
         return InstallError("no_store", 500, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:

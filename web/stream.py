@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 
+from live import Crowded
 from store.records import Message
-from web.asking import services
+from web.asking import Problem, known_address, services
 from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
+from web.connections import connection_of
 from web.visitor import check_origin, current_visitor
+
+WAIT_SECONDS = 30  # until a stream may be asked for again, if there are too many
 
 
 def chat_stream() -> ResponseReturnValue:
@@ -26,15 +30,29 @@ def chat_stream() -> ResponseReturnValue:
     last_id = request.headers.get("Last-Event-ID", "")
     after = int(last_id) if re.fullmatch("[0-9]{1,18}", last_id) else None
     if request.args.get("once"):
-        changes: Iterator[Message | None] = iter(
-            services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
-        )
+        there = services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
+        response = Response(event_stream(iter(there)), mimetype="text/event-stream")
     else:
-        changes = services().live.follow(visitor.chat_id, after)
-    response = Response(event_stream(changes), mimetype="text/event-stream")
+        response = endless_stream(visitor.chat_id, after)
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["X-Chat-Id"] = visitor.chat_id
+    return response
+
+
+def endless_stream(chat_id: str, after: int | None) -> Response:
+    """Raises Problem if too many streams are open; the page then polls with `once` for a while."""
+    live, address = services().live, known_address()
+    try:
+        live.take_place(address, services().settings.limits.address_streams)
+    except Crowded:
+        raise Problem("errors.many_streams", 429, seconds=WAIT_SECONDS) from None
+    connection = connection_of(request.environ)
+    if connection is not None:
+        connection.begin_stream()
+    changes = live.follow(chat_id, after, connection.hang_up if connection else None)
+    response = Response(event_stream(changes), mimetype="text/event-stream")
+    response.call_on_close(lambda: live.leave_place(address))
     return response
 
 

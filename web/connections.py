@@ -1,0 +1,73 @@
+"""The connections of one process, and which of them are closed when too many are open.
+
+A connection that waits for its client is closed before the server refuses a new one: while it
+idles, while its headers or its body come, or while its answer is not read. The one that has waited
+longest goes first, so nobody can keep others out by holding connections. Streams stay: their number
+is limited where they begin. Knows nothing of the chat.
+"""
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from gevent.socket import socket as GeventSocket  # type: ignore[import-untyped]  # noqa: N812
+
+
+class Connections:
+    """All connections of a process; above `most` descriptors a new one closes an old one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: dict[Connection, None] = {}  # whoever has waited longest is the first
+
+    def opened(self, connection: "Connection") -> None:
+        self.waits(connection)
+        # The system gives the lowest free number, so the number tells how many are in use.
+        if connection.fileno() >= self._most and len(self._waiting) > 1:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.hang_up()
+
+    def waits(self, connection: "Connection") -> None:
+        """The connection waits for its client from now on."""
+        if not connection.is_stream:
+            self._waiting[connection] = None
+
+    def goes_on(self, connection: "Connection") -> None:
+        """The client has done what the connection waited for, or the connection is closed."""
+        self._waiting.pop(connection, None)
+
+
+class Connection(GeventSocket):  # type: ignore[misc]
+    """The socket of one client."""
+
+    __slots__ = ("connections", "is_last", "is_stream")
+
+    def __init__(self, accepted: Any, connections: Connections) -> None:
+        """Takes the place of an accepted socket."""
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        super().__init__(family, kind, protocol, fileno=accepted.detach())
+        self.connections = connections
+        self.is_stream = False  # whether its answer is a stream, which lasts
+        self.is_last = False  # whether it is closed after this request
+
+    def begin_stream(self) -> None:
+        """What follows is a stream, which may last; the connection is closed after it."""
+        self.is_stream = self.is_last = True
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        self.connections.waits(self)
+        super().sendall(data, flags)
+        self.connections.goes_on(self)
+
+    def hang_up(self) -> None:
+        """Close the connection for both sides: whoever reads from it or writes to it stops."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)  # gevent's own would raise EBADF in the reader
+
+
+def connection_of(environ: Mapping[str, Any]) -> Connection | None:
+    """The connection of a request; None where another server or a test serves it."""
+    connection = environ.get("gunicorn.socket")
+    return connection if isinstance(connection, Connection) else None
