@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import gevent  # type: ignore[import-untyped]
 from gevent.socket import socket as GeventSocket  # type: ignore[import-untyped]  # noqa: N812
+
+TURN_BYTES = 256 << 10  # after so many an answer that is read quickly lets others go on
 
 
 class Connections:
@@ -19,30 +22,37 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._open: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}  # whoever has waited longest is the first
 
     def opened(self, connection: "Connection") -> None:
-        self.waits(connection)
-        # The system gives the lowest free number, so the number tells how many are in use.
-        if connection.fileno() >= self._most and len(self._waiting) > 1:
+        self._open.add(connection)
+        # The system gives the lowest free number. A high one tells that files take the lower ones.
+        crowded = len(self._open) > self._most or connection.fileno() >= self._most
+        if crowded and self._waiting:
             oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
+            self.closed(oldest)
             oldest.hang_up()
+        self.waits(connection)
+
+    def closed(self, connection: "Connection") -> None:
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
 
     def waits(self, connection: "Connection") -> None:
         """The connection waits for its client from now on."""
-        if not connection.is_stream:
+        if connection in self._open and not connection.is_stream:
             self._waiting[connection] = None
 
     def goes_on(self, connection: "Connection") -> None:
-        """The client has done what the connection waited for, or the connection is closed."""
+        """The client has done what the connection waited for."""
         self._waiting.pop(connection, None)
 
 
 class Connection(GeventSocket):  # type: ignore[misc]
     """The socket of one client."""
 
-    __slots__ = ("connections", "is_last", "is_stream")
+    __slots__ = ("connections", "is_last", "is_stream", "sent_in_turn")
 
     def __init__(self, accepted: Any, connections: Connections) -> None:
         """Takes the place of an accepted socket."""
@@ -51,15 +61,22 @@ class Connection(GeventSocket):  # type: ignore[misc]
         self.connections = connections
         self.is_stream = False  # whether its answer is a stream, which lasts
         self.is_last = False  # whether it is closed after this request
+        self.sent_in_turn = 0  # bytes
 
     def begin_stream(self) -> None:
         """What follows is a stream, which may last; the connection is closed after it."""
         self.is_stream = self.is_last = True
 
-    def sendall(self, data: Any, flags: int = 0) -> None:
+    def send(self, *values: Any, **named: Any) -> int:
+        """All that is sent goes through this method, which waits while the client does not read."""
         self.connections.waits(self)
-        super().sendall(data, flags)
+        sent: int = super().send(*values, **named)
         self.connections.goes_on(self)
+        self.sent_in_turn += sent
+        if self.sent_in_turn >= TURN_BYTES:
+            self.sent_in_turn = 0
+            gevent.sleep(0)
+        return sent
 
     def hang_up(self) -> None:
         """Close the connection for both sides: whoever reads from it or writes to it stops."""

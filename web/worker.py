@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from gevent.server import StreamServer  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
 
 from web.connections import Connection, Connections
@@ -13,6 +14,8 @@ from web.connections import Connection, Connections
 CONNECTIONS = 11_000  # the most of one process, if the system allows as many descriptors
 STREAMS = 10_000  # of them
 UNREAD_SECONDS = 60  # the longest that a client may leave an answer unread
+UNREAD_BYTES = 256 << 10  # of an answer that the system keeps for a client
+ACCEPTED_AT_ONCE = 10  # new connections before those that are there go on
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
 
 
@@ -47,8 +50,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         self.limits = raise_descriptor_limit()
         self._held = Connections(self.limits.crowded)
-        for listener in self.sockets if TCP_USER_TIMEOUT else ():
-            with suppress(OSError):  # a socket of another kind; accepted ones inherit the option
+        StreamServer.max_accept = ACCEPTED_AT_ONCE
+        for listener in self.sockets:  # accepted sockets inherit these options
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES)
+            if TCP_USER_TIMEOUT and listener.FAMILY != socket.AF_UNIX:
                 listener.sock.setsockopt(
                     socket.IPPROTO_TCP, TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000
                 )
@@ -63,7 +68,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         try:
             super().handle(listener, connection, addr)
         finally:
-            self._held.goes_on(connection)
+            self._held.closed(connection)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         if not isinstance(sock, Connection):
