@@ -309,5 +309,6 @@ def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
             db.execute(f"pragma user_version = {number}")
         db.execute("commit")
     except BaseException:
-        db.execute("rollback")
+        if db.in_transaction:  # SQLite ends it itself where the disk is full
+            db.execute("rollback")
         raise
