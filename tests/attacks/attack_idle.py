@@ -4,9 +4,9 @@
 
 With 1,024 descriptors as the hard limit, for each kind: 1,100 connections that (1) stay idle, (2)
 send their headers a byte a second, (3) announce a body that does not come, (4) ask for a file and
-read it a byte a second. They come by 120 a second. Each that the server closes comes again at once. Prints what a normal
-visitor had to wait during each. Exit status 1 where one message failed or the 95th percentile is
-over 50 ms.
+read it a byte a second. They come by 120 a second, those that the server has closed among them.
+Prints what a normal visitor had to wait during each. Exit status 1 where one message failed or the
+95th percentile is over 50 ms.
 """
 
 import os
