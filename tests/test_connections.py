@@ -14,7 +14,7 @@ from stage import HOST, Stage
 from web.worker import CONNECTIONS, STREAMS, Limits
 
 DESCRIPTORS = 256
-SOON_SECONDS = 5.0
+SOON_SECONDS = 12.0  # sooner than a body that does not come is given up
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,18 @@ def test_the_streams_of_an_address_are_limited_and_polls_go_on(stage: Stage) -> 
         stream.close()
 
 
+def test_a_question_for_the_head_of_a_stream_takes_no_place(stage: Stage) -> None:
+    visitor = stage.visitor()
+    visitor.http.headers["X-Forwarded-For"] = "203.0.113.11"
+    visitor.send("hello")
+    url = f"{stage.chat}/ajax?type=chat_stream"
+
+    assert {visitor.http.head(url, timeout=30).status_code for _ in range(30)} == {200}
+
+    with visitor.http.get(url, stream=True, timeout=30) as stream:
+        assert stream.status_code == 200
+
+
 def test_an_ended_stream_closes_its_connection(stage: Stage) -> None:
     visitor = stage.visitor()
     visitor.send("hello")
@@ -131,7 +143,8 @@ def test_there_are_always_descriptors_beside_connections_and_connections_beside_
     limits = Limits(descriptors)
 
     assert limits.connections <= CONNECTIONS
+    assert limits.streams <= STREAMS
     assert limits.connections + min(descriptors // 8, 128) <= descriptors
     assert limits.crowded < limits.connections
-    assert limits.streams <= limits.crowded * 4 // 5 or limits.streams == STREAMS
+    assert limits.streams <= limits.crowded - min(limits.crowded // 5, 256)
     assert limits.streams > descriptors // 3 or limits.streams == STREAMS

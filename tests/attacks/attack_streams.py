@@ -2,7 +2,7 @@
 
     python tests/attacks/attack_streams.py
 
-One visitor opens 100 streams, 50 of them by clients that do not read. Meanwhile 600 long messages
+One visitor opens 100 streams, 50 of them by clients that do not read. Meanwhile 60 long messages
 are written into the chat, so that a stream which nobody reads fills its buffers. Then 1,300 streams
 of as many chats come from one address, named by a proxy. Prints how many streams stayed, and what a
 normal visitor had to wait. Exit status 1 where more than 10 of the chat or 1,000 of the address
@@ -24,7 +24,7 @@ from bystander import Bystander
 from stage import Stage
 
 STREAMS, ALLOWED = 100, 10
-MESSAGES = 250
+MESSAGES = 60
 OF_ADDRESS, ADDRESS_ALLOWED = 1_300, 1_000
 
 
