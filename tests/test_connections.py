@@ -72,6 +72,27 @@ def test_whoever_waits_longest_is_closed_for_a_new_one(stage: Stage, first: byte
     assert "Too many open files" not in stage.log.read_text()
 
 
+def test_files_that_nobody_reads_keep_no_one_out(stage: Stage) -> None:
+    """Each takes two descriptors: the connection's and the file's."""
+    visitor = stage.visitor()
+    file = {"file": ("a.pdf", bytes(4 << 20))}
+    url = f"{stage.chat}/ajax"
+    assert visitor.http.post(url, {"type": "upload_file"}, files=file, timeout=60).ok
+    key = visitor.history().partition("key=")[2].partition('"')[0]
+    request = f"GET /ajax?type=file&key={key} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    port = int(stage.chat.rpartition(":")[2])
+    with contextlib.ExitStack() as opened:
+        for _ in range(DESCRIPTORS - 50):
+            connection = opened.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((HOST, port))
+            connection.sendall(request)
+
+        assert stage.visitor().send("hello")["result"]["state"] == "stored"
+
+    assert "Too many open files" not in stage.log.read_text()
+
+
 def test_a_server_with_few_connections_closes_none(stage: Stage) -> None:
     with connect(stage) as idle:
         assert stage.visitor().send("hello")["result"]["state"] == "stored"

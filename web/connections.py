@@ -23,20 +23,36 @@ class Connections:
     def __init__(self, most: int) -> None:
         self._most = most
         self._open: set[Connection] = set()
+        self._files: set[Connection] = set()  # those whose answer is a file, a second descriptor
         self._waiting: dict[Connection, None] = {}  # whoever has waited longest is the first
 
     def opened(self, connection: "Connection") -> None:
         self._open.add(connection)
-        # The system gives the lowest free number. A high one tells that files take the lower ones.
-        crowded = len(self._open) > self._most or connection.fileno() >= self._most
+        self._make_room(connection)
+        self.waits(connection)
+
+    def opens_file(self, connection: "Connection") -> None:
+        """The connection's answer is a file, which stays open until the request ends."""
+        self._files.add(connection)
+        self._make_room(connection)
+
+    def _make_room(self, connection: "Connection") -> None:
+        """Close whoever has waited longest if, with this connection, too many are open."""
+        in_use = len(self._open) + len(self._files)
+        # The system gives the lowest free number: a high one tells that others are in use, too.
+        crowded = in_use > self._most or connection.fileno() >= self._most
         if crowded and self._waiting:
             oldest = next(iter(self._waiting))
             self.closed(oldest)
             oldest.hang_up()
+
+    def request_ended(self, connection: "Connection") -> None:
+        self._files.discard(connection)
         self.waits(connection)
 
     def closed(self, connection: "Connection") -> None:
         self._open.discard(connection)
+        self._files.discard(connection)
         self._waiting.pop(connection, None)
 
     def waits(self, connection: "Connection") -> None:

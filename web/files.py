@@ -13,6 +13,7 @@ from portal.forms import Form
 from store.database import StoreUnavailable
 from store.records import Chat, File
 from web.asking import Problem, services
+from web.connections import connection_of
 from web.messages import accepted, limits
 from web.submission import read_submission
 from web.uploads import FormRequest, Upload
@@ -79,6 +80,8 @@ def visitors_file(key: str) -> ResponseReturnValue:
     file = next(iter(message.files), None) if message else None
     if message is None or file is None:
         abort(404)
+    if connection := connection_of(request.environ):
+        connection.connections.opens_file(connection)
     try:
         answer = send_file(
             services().files.path(message.chat_id, key),

@@ -81,4 +81,4 @@ class Worker(GeventWorker):  # type: ignore[misc]
             raise ConnectionResetError(errno.ECONNRESET, "the answer was left unread") from None
         if sock.is_last:
             raise StopIteration
-        self._held.waits(sock)
+        self._held.request_ended(sock)
