@@ -14,14 +14,17 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from services import Services
 from settings import Settings, doubts, load_settings
 from store.database import StoreUnavailable
-from web.ajax import MAX_BODY_BYTES, ajax
+from web.ajax import ajax
+from web.asking import MAX_BODY_BYTES
+from web.bodies import TimedBodies
 from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
 from web.install import install
 from web.page import index
 from web.problems import add_explanations
-from web.sessions import BelowPrefix, FileRequest, Sessions, prepare
+from web.sessions import BelowPrefix, Sessions, prepare
 from web.static_files import StaticFiles, release
+from web.uploads import MAX_PARTS, FormRequest
 from web.visitor import hand_token
 
 log = logging.getLogger(__name__)
@@ -56,12 +59,13 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def configure(app: Flask, settings: Settings) -> None:
     """Set up sessions, limits, and the WSGI layers between the server and Flask."""
-    app.request_class = FileRequest
+    app.request_class = FormRequest
     app.session_interface = Sessions()
     app.url_map.merge_slashes = False  # it redirects to the host that the request names
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # a Cyrillic letter is 2 bytes, not 6
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_FORM_PARTS=MAX_PARTS,
         PERMANENT_SESSION_LIFETIME=timedelta(days=settings.chat.session_days),
         SESSION_COOKIE_NAME="sitechat",  # Sessions puts a prefix before it under HTTPS
         SESSION_COOKIE_PATH=f"{settings.prefix}/",
@@ -69,7 +73,8 @@ def configure(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
         SESSION_REFRESH_EACH_REQUEST=False,
     )
-    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
+    wsgi: Callable[..., Iterable[bytes]] = TimedBodies(app.wsgi_app)
+    wsgi = StaticFiles(wsgi, strict_headers(settings))
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     app.wsgi_app = BelowPrefix(wsgi, settings.prefix)  # type: ignore[method-assign]

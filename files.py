@@ -1,15 +1,18 @@
 """Visitors' files on the disk, a folder for each chat; and rules for their names and types.
 
-A file survives power loss once `keep` has returned. Its name on the disk is its key, which cannot
-be guessed; the store knows to which message it belongs. Knows nothing of HTTP.
+A reserve of the disk is left to messages, also while many files arrive at once. A file survives
+power loss once `keep` has returned. Its name on the disk is its key, which cannot be guessed; the
+store knows to which message it belongs. Knows nothing of HTTP.
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +22,15 @@ from typing import IO
 import gevent  # type: ignore[import-untyped]
 
 from bbcode import file_html
-from store.database import StoreUnavailable
+from store.database import DISK_FULL, DiskFull, StoreUnavailable
 from store.records import File
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
+SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
+REMOVALS = 3  # tries to remove a folder into which another process may put a file
+SWEEP_PAUSE_SECONDS = 0.001  # after each folder, so that a sweep of many holds up no request
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 
@@ -48,40 +54,88 @@ OTHERS = {  # other types by the file's ending; they are only downloaded
 }
 
 
+class Arrival:
+    """A file that an upload fills. Raises DiskFull before it would use the disk's reserve."""
+
+    def __init__(self, file: IO[bytes], name: str, expected: int, askers: frozenset[str]) -> None:
+        self._file = file
+        self.name = name
+        self.expected = expected  # bytes that may still come
+        self.askers = askers
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        with _errors():
+            # At each piece, because other uploads and processes use the same disk.
+            check_room(Path(self.name).parent, len(data))
+            self.size += len(data)
+            self.expected = max(0, self.expected - len(data))
+            return self._file.write(data)
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        with _errors():
+            return self._file.seek(place, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def sync(self) -> None:
+        self._file.flush()
+        _sync(self._file.fileno())
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what is not yet written is not needed
+            self._file.close()
+
+
 class Files:
     """The folder of all files. Every method raises StoreUnavailable when it cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._arrivals: set[Arrival] = set()
 
-    def arriving(self) -> IO[bytes]:
-        """A new file for an upload; the caller ends it with `keep` or `discard`."""
+    def arriving(self, expected: int = 0, askers: frozenset[str] = frozenset()) -> Arrival:
+        """A new file for an upload of `expected` bytes; `discard` ends it, kept or not."""
         with _errors():
             folder = self._made_folder(ARRIVING)
-            if shutil.disk_usage(folder).free < RESERVE_BYTES:
-                raise StoreUnavailable("the disk of storage.files is full")
+            promised = sum(arrival.expected for arrival in self._arrivals)
+            check_room(folder, promised + expected)
             # The file has a name, so that `keep` can rename it and need not copy it.
-            return tempfile.NamedTemporaryFile(dir=folder, prefix="", delete=False)
+            number, name = tempfile.mkstemp(dir=folder, prefix="")
+            arrival = Arrival(os.fdopen(number, "w+b"), name, expected, askers)
+        self._arrivals.add(arrival)
+        return arrival
 
-    def discard(self, file: IO[bytes]) -> None:
+    def under_way(self, asker: str | None = None) -> int:
+        """How many uploads of this asker, or of all, this process receives now."""
+        return sum(asker is None or asker in arrival.askers for arrival in self._arrivals)
+
+    def discard(self, file: Arrival) -> None:
         """Close a received file, and remove it unless it was kept."""
+        self._arrivals.discard(file)
         file.close()
         with contextlib.suppress(OSError):
             os.unlink(file.name)
 
-    def keep(self, file: IO[bytes], chat_id: str) -> str:
+    def keep(self, file: Arrival, chat_id: str) -> str:
         """Make a received file the chat's; returns its key."""
         key = secrets.token_hex(KEY_BYTES)
         with _errors():
-            file.flush()
-            _sync(file.fileno())
-            os.replace(file.name, self._made_folder(chat_id) / key)
-            for folder in (self._folder / chat_id, self._folder, self._folder.parent):
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    _sync(descriptor)
-                finally:
-                    os.close(descriptor)
+            file.sync()
+            path = self._made_folder(chat_id) / key
+            try:
+                os.replace(file.name, path)
+                for folder in (self._folder / chat_id, self._folder, self._folder.parent):
+                    descriptor = os.open(folder, os.O_RDONLY)
+                    try:
+                        _sync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                raise
         return key
 
     def path(self, chat_id: str, key: str) -> Path:
@@ -93,8 +147,16 @@ class Files:
 
     def remove_chat(self, chat_id: str) -> None:
         """Remove all files of a chat; call it after the store has deleted the chat."""
-        with _errors(), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._folder / chat_id)
+        with _errors():
+            for tries_left in range(REMOVALS - 1, -1, -1):
+                try:
+                    shutil.rmtree(self._folder / chat_id)
+                    return
+                except FileNotFoundError:
+                    return
+                except OSError as error:  # another process has just put a file into the folder
+                    if error.errno != errno.ENOTEMPTY or not tries_left:
+                        raise
 
     def sweep(self, keys_of: Callable[[str], set[str] | None], before: float) -> int:
         """Remove files that are older than `before` and belong to no message; returns how many.
@@ -113,12 +175,19 @@ class Files:
                         count += 1
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if it is empty
+                time.sleep(SWEEP_PAUSE_SECONDS)
         return count
 
     def _made_folder(self, name: str) -> Path:
         folder = self._folder / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+
+def check_room(folder: Path, wanted: int) -> None:
+    """Raise DiskFull if the disk's reserve would be used by so many more bytes."""
+    if shutil.disk_usage(folder).free - wanted - SLACK_BYTES < RESERVE_BYTES:
+        raise DiskFull("storage.files: no room on the disk beside its reserve")
 
 
 def safe_name(name: str) -> str:
@@ -165,7 +234,8 @@ def _errors() -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__  # without the path: it holds the key
-        raise StoreUnavailable(f"storage.files: {reason}") from None
+        kind = DiskFull if error.errno in DISK_FULL else StoreUnavailable
+        raise kind(f"storage.files: {reason}") from None
 
 
 def files_html(files: tuple[File, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from logs import Summing
 from settings import SettingsError, load_settings
+from web.worker import raise_descriptor_limit
 
 try:
     load_settings()  # a fault is said here in one line, not by every worker with a traceback
@@ -19,11 +20,13 @@ level = os.environ.get("LOG_LEVEL", "INFO").upper()
 if level not in logging.getLevelNamesMapping():
     sys.exit(f"sitechat: LOG_LEVEL is unknown; use {', '.join(logging.getLevelNamesMapping())}")
 
+limits = raise_descriptor_limit()
+
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8080"
-worker_class = "gevent"
+worker_class = "web.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-worker_connections = 10_000
+worker_connections = limits.connections  # of each worker
 graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
@@ -54,8 +57,9 @@ JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a 
 
 def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
-    work = worker.wsgi.extensions["sitechat"].work
-    jobs.append(threading.Thread(target=work, args=(stop,), name="delivery", daemon=True))
+    services = worker.wsgi.extensions["sitechat"]
+    services.live.most_streams = limits.streams
+    jobs.append(threading.Thread(target=services.work, args=(stop,), name="delivery", daemon=True))
     jobs[0].start()
     threading.Thread(target=watch, args=(worker,), daemon=True).start()
 

@@ -8,8 +8,8 @@ commit; without one it reads within a second. Knows nothing of HTTP or Bitrix24.
 import contextlib
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 
 from storage import Store
 from store.database import StoreUnavailable
@@ -20,19 +20,29 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 20.0
 LOOK_SECONDS = 1.0  # between two reads of the store, if no hint arrives
 STREAMS_A_CHAT = 10  # in one process; one more ends the oldest
+STREAMS = 10_000  # in one process, unless the server sets less
 EVENTS_A_LOOK = 50  # messages in one read of the store
+
+
+class Crowded(Exception):
+    """There are too many streams already; whoever asks has to poll for a while."""
 
 
 class Listener:
     """One stream. Its `bell` is set when it has to read the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, hang_up: Callable[[], None] | None = None) -> None:
+        """`hang_up` ends a stream whose client does not read, so that nothing can be written."""
         self.bell = threading.Event()
         self.open = True
+        self.writing = False
+        self._hang_up = hang_up
 
     def end(self) -> None:
         self.open = False
         self.bell.set()
+        if self.writing and self._hang_up is not None:
+            self._hang_up()
 
 
 class Live:
@@ -40,12 +50,32 @@ class Live:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.most_streams = STREAMS
+        self._places: Counter[str | None] = Counter()  # of streams, by address
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
         self._seen = 0
         self._deletions = 0
         self._closed = False
 
-    def follow(self, chat_id: str, after: int | None) -> Iterator[Message | None]:
+    def take_place(self, address: str | None, limit: int) -> None:
+        """Count a stream of the address, which may have `limit`; None is not limited.
+
+        Raises Crowded. `leave_place` ends what this begins.
+        """
+        limit = min(limit, self.most_streams // 2)  # the others find places beside one address
+        too_many = address is not None and self._places[address] >= limit
+        if too_many or self._places.total() >= self.most_streams:
+            raise Crowded
+        self._places[address] += 1
+
+    def leave_place(self, address: str | None) -> None:
+        self._places[address] -= 1
+        if not self._places[address]:
+            del self._places[address]
+
+    def follow(
+        self, chat_id: str, after: int | None, hang_up: Callable[[], None] | None = None
+    ) -> Iterator[Message | None]:
         """The chat's messages as they change, in the order of their changes.
 
         Begins after the revision `after`, or with the next change if that is None. Yields None as
@@ -53,38 +83,51 @@ class Live:
         process ends or the chat is over; a new request then finds the visitor's new chat.
         """
         # Listen before the first read, so that no change between the two is missed.
-        listener = self._add(chat_id)
+        listener = self._add(chat_id, hang_up)
         try:
-            seen = self._store.messages.revision() if after is None else after
-            yield None
-            while listener.open:
-                messages = self._store.messages.changed_after(chat_id, seen, EVENTS_A_LOOK)
-                if self._store.chats.is_over(chat_id):
-                    return
-                for message in messages:
-                    seen = message.revision
-                    yield message
-                if not messages:
-                    if not listener.bell.wait(HEARTBEAT_SECONDS):
-                        yield None
-                    listener.bell.clear()
+            for message in self._changes(chat_id, after, listener):
+                listener.writing = True
+                yield message
+                listener.writing = False
         finally:
             self._remove(chat_id, listener)
 
-    def _add(self, chat_id: str) -> Listener:
-        listener = Listener()
+    def _changes(
+        self, chat_id: str, after: int | None, listener: Listener
+    ) -> Iterator[Message | None]:
+        seen = self._store.messages.revision() if after is None else after
+        yield None
+        while listener.open:
+            messages = self._store.messages.changed_after(chat_id, seen, EVENTS_A_LOOK)
+            if self._store.chats.is_over(chat_id):
+                return
+            for message in messages:
+                if not listener.open:
+                    return
+                seen = message.revision
+                yield message
+            if not messages:
+                if not listener.bell.wait(HEARTBEAT_SECONDS):
+                    yield None
+                listener.bell.clear()
+
+    def _add(self, chat_id: str, hang_up: Callable[[], None] | None = None) -> Listener:
+        """A new listener; the one of the chat that has listened longest ends for an eleventh."""
+        listener = Listener(hang_up)
         listeners = self._listeners[chat_id]
         listeners.append(listener)
         if len(listeners) > STREAMS_A_CHAT:
-            listeners[0].end()
+            listeners.pop(0).end()
         if self._closed:
             listener.end()
         return listener
 
     def _remove(self, chat_id: str, listener: Listener) -> None:
-        self._listeners[chat_id].remove(listener)
-        if not self._listeners[chat_id]:
-            del self._listeners[chat_id]
+        listeners = self._listeners.get(chat_id, [])
+        if listener in listeners:  # else another one took its place
+            listeners.remove(listener)
+        if not listeners:
+            self._listeners.pop(chat_id, None)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`, set the bells of chats that any process changed; then end all streams."""

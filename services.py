@@ -29,7 +29,8 @@ NOTE_SECONDS = 2.0  # between two writes of the refusal counts
 SETTLE_SECONDS = 1.0  # between two looks whether the store is quiet
 MOST_REASONS = 200  # kept apart, in memory and in the store
 OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
-ABANDONED_SECONDS = 86_400.0  # a file that is older and has no message was left by a crash
+ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left by a crash
+SWEEP_SECONDS = 3_600.0  # between two looks for such files
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,19 @@ class Services:
         if count:
             log.info("%d messages rendered again", count)
 
-    def sweep_files(self, _: threading.Event) -> None:
-        """Remove files whose message was never stored: a crash left them."""
-        try:
-            swept = self.files.sweep(self.store.chats.file_keys, time.time() - ABANDONED_SECONDS)
-        except StoreUnavailable as error:
-            log.error("the files cannot be looked through: %s", error)
-            return
+    def sweep_files(self, stop: threading.Event) -> None:
+        """Every hour remove files whose message was never stored: a crash left them."""
+        while not stop.is_set():
+            try:
+                with self.store.database.try_lock("files") as held:
+                    if held is not None:  # else another process looks through them now
+                        self._sweep_once()
+            except StoreUnavailable as error:
+                log.error("the files cannot be looked through: %s", error)
+            stop.wait(SWEEP_SECONDS)
+
+    def _sweep_once(self) -> None:
+        # An upload under way is never so old: it is given up after seconds without a byte.
+        swept = self.files.sweep(self.store.chats.file_keys, time.time() - ABANDONED_SECONDS)
         if swept:
             log.info("%d abandoned files removed", swept)

@@ -180,6 +180,7 @@ class LimitsSettings(Section):
     address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
     address_chats_per_minute: PositiveInt = 300  # new conversations from one address
     address_waiting: PositiveInt = 2_000  # messages of one address that wait for delivery
+    address_streams: PositiveInt = 1_000  # open pages behind one address, in each process
     installs_per_minute: PositiveInt = 60  # installs and connects from one address
     failed_proofs_per_minute: PositiveInt = 30  # unknown tokens, from all addresses together
     visits_per_minute: Any = Field(default=None, deprecated="visits of /install cost nothing now")

@@ -18,7 +18,7 @@ from rest.errors import Reach, Refused, SetupFault
 from rest.replies import Grant
 from settings import Settings, origin_of
 from storage import Store
-from store.database import LockHeld, StoreUnavailable
+from store.database import DiskFull, LockHeld, StoreUnavailable
 from store.records import Portal, ReportedFault
 
 log = logging.getLogger(__name__)
@@ -153,6 +153,8 @@ class Connector:
 
     def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
+        if isinstance(error, DiskFull):
+            return InstallError("disk_full", 503, folder=self._store.database.place)
         return InstallError("no_store", 500, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:

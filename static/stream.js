@@ -1,6 +1,6 @@
 /**
  * Brings what changes in the chat. Of all tabs that show the chat one holds the stream and tells the others. If a proxy
- * lets no stream through, it asks every POLL_SECONDS. Knows nothing of the page's elements.
+ * lets no stream through, or the server has too many, it asks every POLL_SECONDS. Knows nothing of the page's elements.
  */
 
 import {Backoff, inTurn} from "./retry.js"
@@ -9,6 +9,7 @@ import {readEvents} from "./sse.js"
 const SILENCE_SECONDS = 45 // a stream that brings nothing for so long is ended; the server sends a heartbeat every 20 s
 const FIRST_WORD_SECONDS = 5 // the server sends at once; if nothing has come by then, a proxy holds the stream back
 const POLL_SECONDS = 5 // between two requests while a proxy holds the stream back
+const CROWDED_SECONDS = 30 // it asks again and again for so long, then it tries to get a stream once more
 const NO_CHAT_SECONDS = 30 // between two requests while there is no chat yet
 const LEADER_ANSWER_SECONDS = 2 // the tab that holds the stream has so long to say that it is awake
 const JOIN_SECONDS = 0.3 // a new page that does not hold the stream by then asks once for what it missed
@@ -17,6 +18,7 @@ const JOIN_SECONDS = 0.3 // a new page that does not hold the stream by then ask
 const HEARD = "heard"
 const SILENT = "silent"
 const NO_CHAT = "no chat"
+const CROWDED = "crowded" // the server has too many streams
 
 export class Stream {
   #name;
@@ -109,7 +111,7 @@ export class Stream {
       const outcome = await this.#readStream()
       if (isOver()) return
       if (outcome === SILENT) this.#reached(false)
-      if (outcome === HEARD) {
+      if (outcome === HEARD || outcome === CROWDED) {
         this.#streamPauses.reset()
         this.#turnPauses.reset()
       }
@@ -160,8 +162,18 @@ export class Stream {
     })
     clearTimeout(silence)
     clearTimeout(polling)
+    if (outcome === CROWDED) await this.#pollForAWhile()
     end()
     return outcome
+  }
+
+  async #pollForAWhile() {
+    const {signal} = this.#attempt
+    const until = Date.now() + CROWDED_SECONDS * 1000
+    await this.#poll(() => {
+      this.#heardAt = Date.now() // this tab is awake
+      return signal.aborted || Date.now() > until
+    })
   }
 
   async #poll(isOver) {
@@ -187,7 +199,8 @@ export class Stream {
         if (fragments.length) this.#pass(fragments.join("\n"), chat)
       }
       return outcome
-    } catch {
+    } catch (error) {
+      if (error.reason === "busy" && !once) return CROWDED
       return once ? SILENT : outcome
     }
   }

@@ -1,10 +1,16 @@
 """What the store needs of a database: transactions, rows, locks, and hints to other processes."""
 
+import errno
 import functools
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+# What the system says of a full disk, of a used-up quota, and of a file as large as it may get.
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+PROBE_BYTES = 64 << 10
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -14,8 +20,22 @@ class StoreUnavailable(Exception):
     """The store cannot be read or written now; nothing of the call was kept."""
 
 
+class DiskFull(StoreUnavailable):
+    """There is no room on the disk; nothing of the call was kept."""
+
+
 class LockHeld(StoreUnavailable):
     """Another process holds the lock for longer than we wait."""
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Whether the disk of a folder takes nothing more, by trying: a library may not say why."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        return error.errno in DISK_FULL
+    return False
 
 
 class Row(Protocol):

@@ -17,7 +17,17 @@ from typing import TypeVar
 
 import gevent  # type: ignore[import-untyped]
 
-from store.database import Connection, Hints, Lock, LockHeld, Row, StoreUnavailable
+from store.database import (
+    DISK_FULL,
+    Connection,
+    DiskFull,
+    Hints,
+    Lock,
+    LockHeld,
+    Row,
+    StoreUnavailable,
+    is_disk_full,
+)
 from store.datagrams import Datagrams
 from store.log import ONE_PAGE_BYTES, StoreDamaged, begin_log, log_bytes, move_log, prove
 
@@ -126,9 +136,20 @@ class SQLite:
             connection.close()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
                 self._close_idle()
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            raise self._unavailable(error) from error
         finally:
             connection.lock.release()
+
+    def _unavailable(self, error: sqlite3.DatabaseError | OSError) -> StoreUnavailable:
+        """The error as our own, with its reason."""
+        reason = f"{type(error).__name__}: {error}"
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        # SQLite calls only some of what happens on a full disk so.
+        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in DISK_FULL
+        vague = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        if full or (vague and is_disk_full(self.path.parent)):
+            return DiskFull(reason)
+        return StoreUnavailable(reason)
 
     def _close_idle(self) -> None:
         """Close the connections that nobody uses: the file stays read-only until all are closed."""
@@ -203,7 +224,7 @@ class SQLite:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            raise self._unavailable(error) from error
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -292,5 +313,6 @@ def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
             db.execute(f"pragma user_version = {number}")
         db.execute("commit")
     except BaseException:
-        db.execute("rollback")
+        if db.in_transaction:  # SQLite ends it itself where the disk is full
+            db.execute("rollback")
         raise

@@ -434,20 +434,28 @@ def test_files_leave_room_on_the_disk_for_messages(
     free = shutil.disk_usage(tmp_path)._replace(free=RESERVE_BYTES - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
 
-    with pytest.raises(StoreUnavailable, match="full"):
+    with pytest.raises(StoreUnavailable, match="reserve"):
         Files(tmp_path).arriving()
+
+
+def kept_file(files: Files, chat: str) -> str:
+    """The key of a file that an upload of this chat has left."""
+    file = files.arriving()
+    key = files.keep(file, chat)
+    files.discard(file)
+    return key
 
 
 def test_what_a_crash_left_is_swept_after_a_day(tmp_path: Path) -> None:
     files, now = Files(tmp_path), time.time()
-    keys = [files.keep(files.arriving(), "chat1") for _ in range(3)]
+    keys = [kept_file(files, "chat1") for _ in range(3)]
     received = files.arriving()
     received.close()
     long_ago = (now - 2 * DAY, now - 2 * DAY)
     for path in (files.path("chat1", keys[0]), files.path("chat1", keys[1]), received.name):
         os.utime(path, long_ago)
 
-    anothers = files.path("of another store", files.keep(files.arriving(), "of another store"))
+    anothers = files.path("of another store", kept_file(files, "of another store"))
     os.utime(anothers, long_ago)
 
     swept = files.sweep(lambda chat: {keys[0]} if chat == "chat1" else None, now - DAY)
@@ -460,7 +468,7 @@ def test_what_a_crash_left_is_swept_after_a_day(tmp_path: Path) -> None:
 
 def test_a_chats_files_go_with_it(tmp_path: Path) -> None:
     files = Files(tmp_path)
-    key, other = files.keep(files.arriving(), "chat1"), files.keep(files.arriving(), "chat2")
+    key, other = kept_file(files, "chat1"), kept_file(files, "chat2")
 
     files.remove_chat("chat1")
     files.remove_chat("never-there")

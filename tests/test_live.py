@@ -485,3 +485,27 @@ def test_behind_a_proxy_that_holds_streams_back_it_polls_and_goes_back(
         assert polls == []
     server.shutdown()
     server.server_close()
+
+
+def test_a_page_that_is_one_too_many_polls_and_asks_for_a_stream_again(
+    two_workers: Stage, context: BrowserContext
+) -> None:
+    page = context.new_page()
+    page.clock.install()
+    page.route(
+        lambda url: url.endswith("chat_stream"),
+        lambda route: route.fulfill(status=429, headers={"Retry-After": "30"}),
+    )
+    open_chat(page, two_workers.chat)
+    chat = chat_of(page)
+
+    answer(two_workers, chat, "through the poll")
+    page.clock.run_for(11_000)
+    expect(page.locator("article.operator .body")).to_have_text("through the poll")
+    expect(page.locator("[data-connection]")).to_have_attribute("data-connection", "ready")
+
+    page.unroute_all()
+    with page.expect_response(lambda one: one.url.endswith("chat_stream"), timeout=30_000):
+        page.clock.run_for(60_000)
+    answer(two_workers, chat, "through the stream")
+    expect(page.locator("article.operator")).to_have_count(2)

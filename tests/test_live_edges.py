@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from stage import path_of, wait_until
 
-from live import Live
+from live import Crowded, Live
 from storage import Store
 from store.database import Hints, StoreUnavailable
 from store.datagrams import Datagrams
@@ -439,3 +439,59 @@ def test_a_path_too_long_for_this_system_is_no_failure(
     with closing(hints_of(tmp_path / ("x" * 150))) as hints:
         hints.send()
         assert waited(hints, 0.05) < 2
+
+
+# -- too many streams
+
+
+def test_each_stream_above_ten_ends_the_oldest_also_when_its_client_does_not_read(
+    live: Live,
+) -> None:
+    hung_up: list[int] = []
+    streams = [
+        live.follow(CHAT, 0, lambda number=number: hung_up.append(number))  # type: ignore[misc]
+        for number in range(99)
+    ]
+
+    for stream in streams:
+        next(stream)  # what it gives is never read: the stream does not go on
+
+    assert hung_up == list(range(89))
+    for stream in streams[:89]:
+        assert list(stream) == []
+
+
+@pytest.mark.usefixtures("quick_heartbeat")
+def test_a_stream_that_can_say_its_end_is_not_hung_up(live: Live) -> None:
+    hung_up: list[int] = []
+    stream = live.follow(CHAT, 0, lambda: hung_up.append(1))
+    next(stream)
+    listening = threading.Thread(target=lambda: [*stream], daemon=True)
+    listening.start()
+    time.sleep(0.1)
+
+    others = [live.follow(CHAT, 0) for _ in range(10)]
+    for other in others:
+        next(other)
+
+    listening.join(5)
+    assert not listening.is_alive()
+
+
+def test_one_address_has_so_many_streams_and_all_together_so_many(live: Live) -> None:
+    live.most_streams = 20
+    for _ in range(5):
+        live.take_place("office", 5)
+    with pytest.raises(Crowded):
+        live.take_place("office", 5)
+    for _ in range(10):  # half of all, whatever the setting says
+        live.take_place("flood", 1_000)
+    with pytest.raises(Crowded):
+        live.take_place("flood", 1_000)
+    for _ in range(5):
+        live.take_place(None, 1)  # an unknown address is not limited
+    with pytest.raises(Crowded):
+        live.take_place(None, 1)
+
+    live.leave_place("office")
+    live.take_place("another", 5)

@@ -1,6 +1,8 @@
 """What the jobs of one application keep while its store cannot be used."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -47,4 +49,29 @@ def test_strangers_make_no_reasons_without_end(tmp_path: Path) -> None:
     assert len(parts.refused) == MOST_REASONS + 1
     assert parts.refused["made up 0"] == 2
     assert parts.refused[OTHER_REASONS] == 9 * MOST_REASONS
+    parts.store.close()
+
+
+def test_files_without_a_message_are_swept_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SWEEP_SECONDS", 0.05)
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    parts = Services.of(Settings(storage=storage))
+    under_way, long_ago = parts.files.arriving(), time.time() - services.ABANDONED_SECONDS - 10
+    stop = threading.Event()
+    job = threading.Thread(target=parts.sweep_files, args=(stop,))
+    job.start()
+    try:
+        for _ in range(2):
+            abandoned = Path(under_way.name).parent / "abandoned"
+            abandoned.touch()
+            os.utime(abandoned, (long_ago, long_ago))
+            wait_until(lambda left=abandoned: not left.exists(), 10)  # type: ignore[misc]
+    finally:
+        stop.set()
+        job.join()
+
+    assert Path(under_way.name).exists()
+    parts.files.discard(under_way)
     parts.store.close()

@@ -8,7 +8,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -439,8 +439,8 @@ class Silence(Live):
 
     bell = Bell()
 
-    def _add(self, chat_id: str) -> Listener:
-        listener = super()._add(chat_id)
+    def _add(self, chat_id: str, hang_up: Callable[[], None] | None = None) -> Listener:
+        listener = super()._add(chat_id, hang_up)
         listener.bell = self.bell
         return listener
 

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from portal import forms
 from portal.forms import Form
-from web.asking import Problem, posted_form, services
+from web.asking import MAX_BODY_BYTES, Problem, posted_form, services
 from web.bubbles import HISTORY, bubbles
 from web.conversation import delete_conversation, save_conversation
 from web.files import upload_file, visitors_file
@@ -13,8 +13,6 @@ from web.messages import retry_message, send_message
 from web.stream import chat_stream
 from web.submission import message_id
 from web.visitor import check_origin, current_visitor, forget, identify, renew
-
-MAX_BODY_BYTES = 1 << 20
 
 
 def ajax() -> ResponseReturnValue:

@@ -17,6 +17,8 @@ from texts import DEFAULT, languages, text
 
 log = logging.getLogger(__name__)
 
+MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
+
 
 def services() -> Services:
     return cast(Services, current_app.extensions["sitechat"])

@@ -1,66 +1,77 @@
 """Visitors' files: taken with a message, and given to whoever has their address."""
 
-import os
+import logging
 import time
 from dataclasses import replace
+from typing import cast
 
 from flask import abort, request, send_file
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import FileStorage
 
-from files import ending, files_html, media_type, safe_name
+from files import files_html, media_type
 from portal.forms import Form
-from store.records import Chat, File, TooMany
+from store.database import StoreUnavailable
+from store.records import Chat, File
 from web.asking import Problem, services
+from web.connections import connection_of
 from web.messages import accepted, limits
 from web.submission import read_submission
+from web.uploads import FormRequest, Upload
+
+log = logging.getLogger(__name__)
 
 
 def upload_file(form: Form) -> ResponseReturnValue:
     """Accept one file as a message. Both are stored, and queued, before we answer."""
-    upload = read_file()
+    upload = read_upload()
     message = read_submission(form, with_file=True)
     chat = message.chat
     file = keep_file(upload, chat)
     message = replace(message, file=file, file_html=files_html((file,)))
     try:
         stored = services().store.messages.add_from_visitor(message, limits(), time.time())
-    except TooMany:
-        services().files.remove(chat.id, file.key)
+    except BaseException:
+        remove_unless_stored(chat, file)
         raise
     if file.key not in [stored_file.key for stored_file in stored.files]:
         services().files.remove(chat.id, file.key)  # a repeat: the first file is stored already
     return accepted(chat, stored, form)
 
 
-def keep_file(upload: FileStorage, chat: Chat) -> File:
-    name = safe_name(upload.filename or "")
-    size = upload.stream.seek(0, os.SEEK_END)
-    upload.stream.seek(0)
-    media = media_type(name, upload.stream.read(16))
+def remove_unless_stored(chat: Chat, file: File) -> None:
+    """Remove the file of a message that was not stored.
+
+    A failing disk can report an error although it has stored the message. If nobody can tell, the
+    file stays, and the hourly sweep removes it if it belongs to no message.
+    """
+    try:
+        if services().store.messages.find_with_file(file.key) is None:
+            services().files.remove(chat.id, file.key)
+    except StoreUnavailable as error:
+        log.error("a file without a message may stay until the next sweep: %s", error)
+
+
+def keep_file(upload: Upload, chat: Chat) -> File:
+    size = upload.file.size
+    upload.file.seek(0)
+    media = media_type(upload.name, upload.file.read(16))
     kind = media.partition("/")[0]
     kind = kind if kind in ("image", "video", "audio") else "file"
-    key = services().files.keep(upload.stream, chat.id)
+    key = services().files.keep(upload.file, chat.id)
     address = f"{services().settings.public_url}/ajax?type=file&key={key}"
-    return File(name, kind, address, size, key, media)
+    return File(upload.name, kind, address, size, key, media)
 
 
-def read_file() -> FileStorage:
-    """The file of an upload, checked by the rules of the settings."""
-    rules = services().settings.files
-    if not rules.enabled:
+def read_upload() -> Upload:
+    """The upload of this request, which was checked while it came; raises Problem."""
+    if not services().settings.files.enabled:
         raise Problem("errors.files_off", 403)
-    file = request.files.get("file")
-    if file is None or not file.filename:
+    upload = cast(FormRequest, request).upload
+    if upload is None:
         raise Problem("errors.file_missing", 400)
-    if ending(safe_name(file.filename)) not in rules.types:
-        raise Problem("errors.file_type", 415, types=", ".join(rules.types))
-    size = file.stream.seek(0, os.SEEK_END)
-    if size > rules.largest_bytes:
-        raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
-    if size == 0:
+    if upload.file.size == 0:
         raise Problem("errors.file_empty", 400)
-    return file
+    return upload
 
 
 def visitors_file(key: str) -> ResponseReturnValue:
@@ -69,6 +80,8 @@ def visitors_file(key: str) -> ResponseReturnValue:
     file = next(iter(message.files), None) if message else None
     if message is None or file is None:
         abort(404)
+    if connection := connection_of(request.environ):
+        connection.connections.opens_file(connection)
     try:
         answer = send_file(
             services().files.path(message.chat_id, key),

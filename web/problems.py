@@ -1,6 +1,7 @@
 """Answers to requests that fail: the reason, in the language and form that the asker can read."""
 
 import logging
+from contextlib import suppress
 
 from flask import Flask, Response, current_app, request
 from flask.typing import ResponseReturnValue
@@ -9,11 +10,12 @@ from werkzeug.exceptions import HTTPException
 
 from logs import of_kind
 from portal.forms import BadRequest, Form
-from store.database import StoreUnavailable
+from store.database import DiskFull, StoreUnavailable
 from store.records import TooMany
 from texts import text
 from web.asking import Problem, language, note_refusal, posted_form
 from web.page import PLAIN_FORMS, chat_page, wants_page
+from web.uploads import fields_of
 
 log = logging.getLogger(__name__)
 
@@ -31,28 +33,38 @@ def add_explanations(app: Flask) -> None:
         app.register_error_handler(error, explain_broken_body)
 
 
-def explain(problem: Problem, readable: bool = True) -> ResponseReturnValue:
-    """Say what is wrong: to our script as JSON, to a plain form as the page, else as text.
+def explain(problem: Problem) -> ResponseReturnValue:
+    """Say what is wrong: to our script as JSON, to a plain form as the page, else as text."""
+    answer = current_app.make_response(explanation(problem))
+    if "seconds" in problem.values:
+        answer.headers["Retry-After"] = str(problem.values["seconds"])
+    return answer
 
-    With `readable` false the request's body is not read again.
-    """
+
+def explanation(problem: Problem) -> ResponseReturnValue:
     description = text(language(), problem.key, **problem.values)
     code = problem.key.removeprefix("errors.").upper()
     if request.path != "/ajax":
         return Response(description, problem.status, mimetype="text/plain")
-    try:
-        too_large = problem.key == "errors.file_large"  # such a body cannot be read
-        if too_large:
-            form: Form = {"type": "upload_file"}
-        else:
-            form = posted_form() if readable else {}
+    form = form_of(problem)
+    with suppress(StoreUnavailable):
         if wants_page() and form.get("type") in PLAIN_FORMS:
             page = chat_page(description, str(form.get("message", "")), str(form.get("name", "")))
             return page, problem.status
-    except (BadRequest, Problem, HTTPException, StoreUnavailable):
-        form = {}
     result = {"error": code, "error_description": description}
     return {"chat": None, "post": form, "result": result}, problem.status
+
+
+def form_of(problem: Problem) -> Form:
+    """The posted fields, or those that had come when reading them failed."""
+    if problem.key == "errors.file_large" and not fields_of(request):
+        return {"type": "upload_file"}  # such a body was not read
+    try:
+        return posted_form()
+    except (BadRequest, Problem, HTTPException, StoreUnavailable, *BROKEN_BODY):
+        with suppress(BadRequest):
+            return fields_of(request)
+        return {}
 
 
 def explain_bad_request(error: BadRequest) -> ResponseReturnValue:
@@ -64,27 +76,32 @@ def explain_bad_request(error: BadRequest) -> ResponseReturnValue:
 def explain_broken_body(_: Exception) -> ResponseReturnValue:
     why = text(language(), "reasons.broken_body")
     problem = Problem("errors.bad_request", 400, why=why)
-    answer = current_app.make_response(explain(problem, readable=False))
+    answer = current_app.make_response(explain(problem))
     answer.headers["Connection"] = "close"  # nobody knows where the next request would begin
     return answer
 
 
 def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
     log.error("the store cannot be used: %s", error, extra=of_kind("store"))
-    answer = current_app.make_response(explain(Problem("errors.store", 503)))
+    key = "errors.disk_full" if isinstance(error, DiskFull) else "errors.store"
+    answer = current_app.make_response(explain(Problem(key, 503)))
     answer.headers["Retry-After"] = "5"
     return answer
 
 
 def explain_too_many(error: TooMany) -> ResponseReturnValue:
     note_refusal("reasons.too_many")
-    answer = current_app.make_response(explain(Problem("errors.too_many", 429, **vars(error))))
-    answer.headers["Retry-After"] = str(error.seconds)
-    return answer
+    return explain(Problem("errors.too_many", 429, **vars(error)))
 
 
 def explain_http(error: HTTPException) -> ResponseReturnValue:
-    keys = {404: "not_found", 405: "method", 413: "too_large", 500: "server"}
+    keys = {
+        404: "not_found",
+        405: "method",
+        408: "request_timeout",
+        413: "too_large",
+        500: "server",
+    }
     status = error.code or 500
     if status < 400 or status not in keys:
         return error

@@ -1,7 +1,7 @@
 """How a visitor's cookie is signed and named, and where our addresses begin."""
 
 from collections.abc import Callable, Iterable
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
@@ -10,7 +10,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from services import Services
 from store.database import StoreUnavailable
 from web import identity
-from web.asking import digest, embedding_site, services
+from web.asking import digest, embedding_site
 
 
 class BelowPrefix:
@@ -36,20 +36,6 @@ def below_root(path: str) -> str:
     Left to the framework, `//ajax` would become a redirect to whatever host the request names.
     """
     return f"/{path.lstrip('/')}"
-
-
-class FileRequest(Request):
-    """Receives files on the disk where they will stay, so that none is kept in memory or copied."""
-
-    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
-        file = services().files.arriving()
-        self.__dict__.setdefault("arriving", []).append(file)
-        return file
-
-    def close(self) -> None:
-        for file in self.__dict__.get("arriving", ()):
-            services().files.discard(file)
-        super().close()
 
 
 class Sessions(SecureCookieSessionInterface):

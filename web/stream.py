@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 
+from live import Crowded
 from store.records import Message
-from web.asking import services
+from web.asking import Problem, known_address, services
 from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
+from web.connections import connection_of
 from web.visitor import check_origin, current_visitor
 
 LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{0,40})\.)?(?P<revision>[0-9]{1,18})")
+WAIT_SECONDS = 30  # until a stream may be asked for again, if there are too many
 
 
 def chat_stream() -> ResponseReturnValue:
@@ -26,15 +29,13 @@ def chat_stream() -> ResponseReturnValue:
     if visitor is None:
         return "", 204
     after = last_revision(visitor.chat_id)
-    if request.args.get("once"):
-        changes: Iterator[Message | None] = iter(
-            services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
-        )
+    login = visitor.bearer.login
+    # The answer to HEAD is never read, so the server would not say when such a stream ends.
+    if request.args.get("once") or request.method == "HEAD":
+        there = services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
+        response = Response(event_stream(iter(there)), mimetype="text/event-stream")
     else:
-        changes = services().live.follow(visitor.chat_id, after)
-    if visitor.bearer.login:
-        changes = until_log_out(changes, visitor.bearer.login)
-    response = Response(event_stream(changes), mimetype="text/event-stream")
+        response = endless_stream(visitor.chat_id, after, login)
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["X-Chat-Id"] = visitor.chat_id
@@ -71,6 +72,24 @@ def until_log_out(changes: Iterator[Message | None], login: str) -> Iterator[Mes
             yield change
 
     return logged_in()
+
+
+def endless_stream(chat_id: str, after: int | None, login: str) -> Response:
+    """Raises Problem if too many streams are open; the page then polls with `once` for a while."""
+    live, address = services().live, known_address()
+    try:
+        live.take_place(address, services().settings.limits.address_streams)
+    except Crowded:
+        raise Problem("errors.many_streams", 429, seconds=WAIT_SECONDS) from None
+    connection = connection_of(request.environ)
+    if connection is not None:
+        connection.begin_stream()
+    changes = live.follow(chat_id, after, connection.hang_up if connection else None)
+    if login:
+        changes = until_log_out(changes, login)
+    response = Response(event_stream(changes), mimetype="text/event-stream")
+    response.call_on_close(lambda: live.leave_place(address))
+    return response
 
 
 def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:

@@ -1,0 +1,106 @@
+"""The connections of one process, and which of them are closed when too many are open.
+
+A connection that waits for its client is closed before the server refuses a new one: while it
+idles, while its headers or its body come, or while its answer is not read. The one that has waited
+longest goes first, so nobody can keep others out by holding connections. Streams stay: their number
+is limited where they begin. Knows nothing of the chat.
+"""
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import gevent  # type: ignore[import-untyped]
+from gevent.socket import socket as GeventSocket  # type: ignore[import-untyped]  # noqa: N812
+
+TURN_BYTES = 256 << 10  # after so many an answer that is read quickly lets others go on
+
+
+class Connections:
+    """All connections of a process; above `most` descriptors a new one closes an old one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: set[Connection] = set()
+        self._files: set[Connection] = set()  # those whose answer is a file, a second descriptor
+        self._waiting: dict[Connection, None] = {}  # whoever has waited longest is the first
+
+    def opened(self, connection: "Connection") -> None:
+        self._open.add(connection)
+        self._make_room(connection)
+        self.waits(connection)
+
+    def opens_file(self, connection: "Connection") -> None:
+        """The connection's answer is a file, which stays open until the request ends."""
+        self._files.add(connection)
+        self._make_room(connection)
+
+    def _make_room(self, connection: "Connection") -> None:
+        """Close whoever has waited longest if, with this connection, too many are open."""
+        in_use = len(self._open) + len(self._files)
+        # The system gives the lowest free number: a high one tells that others are in use, too.
+        crowded = in_use > self._most or connection.fileno() >= self._most
+        if crowded and self._waiting:
+            oldest = next(iter(self._waiting))
+            self.closed(oldest)
+            oldest.hang_up()
+
+    def request_ended(self, connection: "Connection") -> None:
+        self._files.discard(connection)
+        self.waits(connection)
+
+    def closed(self, connection: "Connection") -> None:
+        self._open.discard(connection)
+        self._files.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def waits(self, connection: "Connection") -> None:
+        """The connection waits for its client from now on."""
+        if connection in self._open and not connection.is_stream:
+            self._waiting[connection] = None
+
+    def goes_on(self, connection: "Connection") -> None:
+        """The client has done what the connection waited for."""
+        self._waiting.pop(connection, None)
+
+
+class Connection(GeventSocket):  # type: ignore[misc]
+    """The socket of one client."""
+
+    __slots__ = ("connections", "is_last", "is_stream", "sent_in_turn")
+
+    def __init__(self, accepted: Any, connections: Connections) -> None:
+        """Takes the place of an accepted socket."""
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        super().__init__(family, kind, protocol, fileno=accepted.detach())
+        self.connections = connections
+        self.is_stream = False  # whether its answer is a stream, which lasts
+        self.is_last = False  # whether it is closed after this request
+        self.sent_in_turn = 0  # bytes
+
+    def begin_stream(self) -> None:
+        """What follows is a stream, which may last; the connection is closed after it."""
+        self.is_stream = self.is_last = True
+
+    def send(self, *values: Any, **named: Any) -> int:
+        """All that is sent goes through this method, which waits while the client does not read."""
+        self.connections.waits(self)
+        sent: int = super().send(*values, **named)
+        self.connections.goes_on(self)
+        self.sent_in_turn += sent
+        if self.sent_in_turn >= TURN_BYTES:
+            self.sent_in_turn = 0
+            gevent.sleep(0)
+        return sent
+
+    def hang_up(self) -> None:
+        """Close the connection for both sides: whoever reads from it or writes to it stops."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)  # gevent's own would raise EBADF in the reader
+
+
+def connection_of(environ: Mapping[str, Any]) -> Connection | None:
+    """The connection of a request; None where another server or a test serves it."""
+    connection = environ.get("gunicorn.socket")
+    return connection if isinstance(connection, Connection) else None

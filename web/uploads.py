@@ -1,0 +1,196 @@
+"""Receives multipart forms. Only an upload may bring a file: one, checked before its bytes come.
+
+What can be known of an upload before its bytes, is checked before them: which field it is in, its
+name's ending, its length, the other fields that came before it, how many uploads are under way,
+and the room on the disk. The bytes go to the disk where they will stay. Any other file is refused
+before anything is opened for it.
+"""
+
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+from flask import Request, session
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, NeedData
+from werkzeug.sansio.multipart import File as FilePart
+
+from files import Arrival, ending, safe_name
+from portal import forms
+from portal.forms import Form
+from web.asking import MAX_BODY_BYTES, Problem, known_address, services
+from web.submission import Submission
+
+MAX_PARTS = 64  # fields and files of a multipart form; the chat page sends about ten
+PIECE_BYTES = 64 << 10
+# Uploads that one process receives at once. The page sends one at a time for all its tabs.
+UPLOADS, VISITORS_UPLOADS, ADDRESS_UPLOADS = 64, 4, 20
+WAIT_SECONDS = 5  # until an upload may be tried again, if too many are under way
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A received file. The request discards it at its end, unless the chat has kept it."""
+
+    name: str
+    file: Arrival
+
+
+class FormRequest(Request):
+    """A request whose multipart form brings at most one file, in `upload`."""
+
+    upload: Upload | None = None
+    fields: tuple[tuple[str, str], ...] = ()  # those that have come, also where the form failed
+    _failure: Exception | None = None
+    _file: Arrival | None = None
+
+    def make_form_data_parser(self) -> FormDataParser:
+        return _FormParser(self)
+
+    def _load_form_data(self) -> None:
+        """Read the form, once: after a failure the rest of the body would be another form."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            super()._load_form_data()
+        except Exception as failure:
+            self._failure = failure
+            raise
+
+    def begin_file(self, part: FilePart) -> Arrival | None:
+        """The file for a part of the form; None for an empty field. Raises Problem."""
+        if self._file is not None:
+            raise Problem("errors.one_file", 400)
+        form = forms.nested(self.fields)
+        name = safe_name(part.filename)
+        self._check_file(part, name, form)
+        if not name:
+            return None
+        askers = self._askers()
+        files = services().files
+        limits = {None: UPLOADS} | askers
+        if any(files.under_way(asker) >= limit for asker, limit in limits.items()):
+            raise Problem("errors.many_uploads", 429, seconds=WAIT_SECONDS)
+        largest = services().settings.files.largest_bytes
+        expected = min(self.content_length or MAX_BODY_BYTES, largest)
+        self._file = files.arriving(expected, frozenset(askers))
+        return self._file
+
+    def _check_file(self, part: FilePart, name: str, form: Form) -> None:
+        length = self.content_length or 0
+        kind = form.get("type", "upload_file")  # the field may come after the file
+        rules = services().settings.files
+        if self.endpoint != "ajax" or kind != "upload_file":
+            if length > MAX_BODY_BYTES:
+                raise Problem("errors.too_large", 413)
+            if part.filename:
+                raise Problem("errors.no_file_here", 400)
+        elif not rules.enabled:
+            raise Problem("errors.files_off", 403)
+        elif part.name != "file":
+            raise Problem("errors.one_file", 400)
+        elif not part.filename:
+            raise Problem("errors.file_missing", 400)
+        elif ending(name) not in rules.types:
+            raise Problem("errors.file_type", 415, types=", ".join(rules.types))
+        elif part.headers.get("Content-Length", 0, type=int) > rules.largest_bytes:
+            raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
+        else:
+            Submission.of(form, needs_text=False)
+
+    def _askers(self) -> dict[str, int]:
+        """Who sends this upload, and how many each of them may send at once."""
+        askers = {}
+        visitor = self.headers.get("X-Chat-Token") or session.get("visitor")
+        if visitor:
+            askers[f"visitor {visitor}"] = VISITORS_UPLOADS
+        if address := known_address():
+            askers[f"address {address}"] = ADDRESS_UPLOADS
+        return askers
+
+    def take(self, file: Arrival, data: bytes) -> None:
+        """Write a piece of the file."""
+        rules = services().settings.files
+        if file.size + len(data) > rules.largest_bytes:
+            raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
+        file.write(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            services().files.discard(self._file)
+        super().close()
+
+
+class _FormParser(FormDataParser):
+    """werkzeug's parser, but a file part goes to the request, which may refuse it."""
+
+    def __init__(self, request: FormRequest) -> None:
+        super().__init__(
+            max_form_memory_size=request.max_form_memory_size,
+            max_content_length=request.max_content_length,
+            max_form_parts=request.max_form_parts,
+            cls=request.parameter_storage_class,
+        )
+        self._request = request
+
+    def _parse_multipart(
+        self, stream: IO[bytes], mimetype: str, length: int | None, options: dict[str, str]
+    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, Any]]:
+        boundary = options.get("boundary", "").encode("ascii")
+        if not boundary:
+            raise ValueError("the form names no boundary")
+        decoder = MultipartDecoder(
+            boundary, self.max_form_memory_size, max_parts=self.max_form_parts
+        )
+        _Parts(self._request).read(stream, decoder)
+        return stream, self.cls(self._request.fields), self.cls()
+
+
+class _Parts:
+    """The parts of one form, as they come."""
+
+    def __init__(self, request: FormRequest) -> None:
+        self._request = request
+        self._memory = 0  # bytes of all fields
+        self._value = bytearray()
+        self._field: str | None = None  # None while the part is a file
+        self._file: Arrival | None = None  # None also for a file's field that is empty
+        self._file_name = ""
+
+    def read(self, stream: IO[bytes], decoder: MultipartDecoder) -> None:
+        while data := stream.read(PIECE_BYTES):
+            decoder.receive_data(data)
+            self._take_events(decoder)
+        decoder.receive_data(None)
+        self._take_events(decoder)
+
+    def _take_events(self, decoder: MultipartDecoder) -> None:
+        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+            if isinstance(event, Field):
+                self._field, self._value = event.name, bytearray()
+            elif isinstance(event, FilePart):
+                self._field, self._file_name = None, safe_name(event.filename)
+                self._file = self._request.begin_file(event)
+            elif isinstance(event, Data):
+                self._take(event)
+
+    def _take(self, event: Data) -> None:
+        if self._field is None:
+            if self._file is not None:
+                self._request.take(self._file, event.data)
+                if not event.more_data:
+                    self._request.upload = Upload(self._file_name, self._file)
+            return
+        self._memory += len(event.data)
+        if self._memory > MAX_BODY_BYTES:
+            raise RequestEntityTooLarge
+        self._value += event.data
+        if not event.more_data:
+            value = self._value.decode("utf-8", "replace")
+            self._request.fields += ((self._field, value),)
+
+
+def fields_of(request: Request) -> Form:
+    """The fields that have come of a form that failed."""
+    return forms.nested(cast(FormRequest, request).fields)
