@@ -18,15 +18,16 @@ VOTE = re.compile(r"\s*[01](\s|$)")  # a text that the portal takes for a vote, 
 
 def bubbles(messages: list[Message]) -> Markup:
     texts = chat_texts()
-    return stored_html(render("messages.html", messages=message_rows(messages, texts), texts=texts))
+    rows = message_rows(messages, texts, services().store.epochs.current())
+    return stored_html(render("messages.html", messages=rows, texts=texts))
 
 
-def message_rows(messages: list[Message], texts: Texts) -> list[dict[str, Any]]:
+def message_rows(messages: list[Message], texts: Texts, epoch: str = "") -> list[dict[str, Any]]:
     """Messages as the template takes them; `voted` marks a message that is the visitor's vote.
 
-    The vote is the visitor's first `1` or `0` after the portal has asked for it.
+    `epoch` is that of the store, by which a page names the latest change that it has. The vote is the visitor's first `1` or `0` after the portal has asked for it.
     """
-    asked, rows, epoch = False, [], services().store.epochs.current()
+    asked, rows = False, []
     for message in messages:
         asked = asked or message.asks_vote
         voted = asked and message.author == "visitor" and VOTE.match(message.text) is not None

@@ -104,7 +104,8 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
         before: list[Message] = []
         if message.author == "visitor" and VOTE.match(message.text):  # a vote, if one was asked for
             before = store.messages.latest(message.chat_id, message.id, HISTORY)
-        html = template.render(messages=message_rows([*before, message], texts)[-1:], texts=texts)
+        row = message_rows([*before, message], texts, epoch)[-1]
+        html = template.render(messages=[row], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {epoch}.{message.revision}\n{data}\n"
 
