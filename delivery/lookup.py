@@ -10,7 +10,6 @@ from dataclasses import replace
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
 from delivery.deleted import deleted_copy
 from delivery.reaction import Finding
-from portal.events import OWN_ID
 from portal.outgoing import wire_id
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
 from rest.replies import HistoryMessage
@@ -192,8 +191,8 @@ def _goes_back_enough(page: list[HistoryMessage], oldest: int, written_at: float
     """
     if len(page) < PAGE or page[0].sent_at < written_at - CLOCKS_DIFFER_SECONDS:
         return True
-    ours = (mid for message in page for mid in message.connector_mids if OWN_ID.fullmatch(mid))
-    return any(int(mid.partition("-")[0]) < oldest for mid in ours)
+    ours = (int(mid) for message in page for mid in message.connector_mids if mid.isdecimal())
+    return any(mid < oldest for mid in ours)
 
 
 def _raise_unless_closed(error: Refused) -> None:

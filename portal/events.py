@@ -14,7 +14,6 @@ from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_
 
 ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
 CHAT_ID = re.compile(r"chat[0-9a-f]{64}")
-OWN_ID = re.compile(r"[0-9]{1,18}(-[0-9a-f]{16})?")  # of a message of ours
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -57,7 +56,7 @@ class IncomingMessage:
     text: str
     files: tuple[IncomingFile, ...]
     params: dict[str, str]
-    own_ids: tuple[str, ...] = ()  # our message ids, as an update or deletion names them
+    own_ids: tuple[int, ...] = ()  # our message ids, as an update or deletion names them
 
     @property
     def is_system(self) -> bool:
@@ -237,11 +236,11 @@ def _new_text(fields: Form) -> str:
     return text_of(fields, "text", "" if "text" in fields else None)
 
 
-def _own_ids(value: object) -> tuple[str, ...]:
+def _own_ids(value: object) -> tuple[int, ...]:
     """Our message ids: a list in an update, one value in a deletion; other ids are left out."""
     values = value.values() if isinstance(value, dict) else [value]
     texts = [text for text in values if isinstance(text, str)]
-    return tuple(text for text in texts if OWN_ID.fullmatch(text))
+    return tuple(int(text) for text in texts if re.fullmatch(r"[0-9]{1,18}", text))
 
 
 def read_dialogs(data: Form) -> list[DialogEvent]:

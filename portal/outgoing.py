@@ -34,8 +34,7 @@ def wire_message(delivery: Delivery) -> dict[str, object]:
 
 def wire_id(delivery: Delivery) -> str:
     """Our id of the message at the portal; a file's link is a second message with its own id."""
-    own_id = delivery.message.wire_id
-    return f"{own_id}-link" if delivery.file_as_link else own_id
+    return f"{delivery.message.id}-link" if delivery.file_as_link else str(delivery.message.id)
 
 
 def wire_confirmation(delivery: Delivery) -> dict[str, object]:
@@ -43,7 +42,7 @@ def wire_confirmation(delivery: Delivery) -> dict[str, object]:
     message = delivery.message
     return {
         "im": {"chat_id": message.im_chat_id, "message_id": message.im_message_id},
-        "message": {"id": [message.wire_id]},
+        "message": {"id": [message.id]},
         "chat": {"id": delivery.chat.id},
     }
 

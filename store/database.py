@@ -95,10 +95,6 @@ class Database(Protocol):
         """One write transaction: all that is done with the connection, or nothing of it."""
         ...
 
-    def skip_ids(self, db: Connection, count: int) -> None:
-        """Leave out the next `count` ids of every table that numbers its rows."""
-        ...
-
     def back_up(self, target: Path) -> None:
         """Write the whole store, as it is at one moment, into the new file `target`.
 

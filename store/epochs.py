@@ -1,14 +1,11 @@
 """The store's epoch: a new one begins when the store may have gone back to an earlier state.
 
-A store that was restored from a backup would count on from an earlier number. Pages and the
-portal know those numbers already, for other messages.
+That is so when it was restored from a backup. Pages name the epoch of what they have seen.
 """
 
 import secrets
 
 from store.database import Connection, Group, transaction
-
-SKIPPED_NUMBERS = 1_000_000  # more than any store wrote between a backup and its restore
 
 
 class EpochTables(Group):
@@ -21,12 +18,10 @@ class EpochTables(Group):
     def begin(self, db: Connection, written_until: float, error: str) -> None:
         """Begin a new epoch: the state of this store is that of the time `written_until`.
 
-        No number is given twice. Queued messages may have reached the portal since: they are in
-        doubt because of `error`, if the portal can be asked for them.
+        Queued messages may have reached the portal since: they are in doubt because of `error`, if
+        the portal can be asked for them.
         """
         db.execute("update meta set value = ? where key = 'epoch'", (secrets.token_hex(8),))
-        db.execute("update meta set value = value + ? where key = 'revision'", (SKIPPED_NUMBERS,))
-        self._database.skip_ids(db, SKIPPED_NUMBERS)
         db.execute(
             "update deliveries set state = 'in doubt', called_at = ?, error = ?"
             " where state = 'queued' and kind = 'message' and chat_id in (select id from chats"

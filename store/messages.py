@@ -11,7 +11,7 @@ from store.database import Connection, Database, Row, StoreUnavailable, transact
 from store.found_deleted import FoundDeleted, delete_message
 from store.limits import count_hit, count_message
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
-from store.rows import know_dialog, message_of, new_nonce, next_revision, stored_files
+from store.rows import know_dialog, message_of, next_message_id, next_revision, stored_files
 from store.turns import enqueue
 
 
@@ -114,14 +114,14 @@ class MessageTables(FoundDeleted):
         _touch_visitors_chat(db, chat, now)
         files = (message.file,) if message.file else ()
         row = db.execute(
-            "insert into messages (revision, position, chat_id, author, name, text, html, renderer,"
-            " sent_at, state, client_id, files, files_html, nonce)"
-            " values (:revision, :revision, :chat, 'visitor', :name, :text, :html, :renderer, :now,"
-            " 'stored', :client, :files, :files_html, :nonce) returning *",
-            {"revision": next_revision(db), "chat": chat.id, "name": chat.name,
-             "text": message.text, "html": message.text_html, "renderer": self.renderer,
-             "now": now, "client": message.client_id, "files": stored_files(files),
-             "files_html": message.file_html, "nonce": new_nonce()},
+            "insert into messages (id, revision, position, chat_id, author, name, text, html,"
+            " renderer, sent_at, state, client_id, files, files_html)"
+            " values (:id, :revision, :revision, :chat, 'visitor', :name, :text, :html,"
+            " :renderer, :now, 'stored', :client, :files, :files_html) returning *",
+            {"id": next_message_id(db, now), "revision": next_revision(db), "chat": chat.id,
+             "name": chat.name, "text": message.text, "html": message.text_html,
+             "renderer": self.renderer, "now": now, "client": message.client_id, "files": stored_files(files),
+             "files_html": message.file_html},
         ).fetchone()  # fmt: skip
         for file in files:
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))
@@ -157,16 +157,17 @@ class MessageTables(FoundDeleted):
         _touch_operators_chat(db, message, now)
         revision = next_revision(db)
         row: Row | None = db.execute(
-            "insert into messages (revision, position, chat_id, author, name, text, html, files,"
-            " files_html, renderer, sent_at, state, im_message_id, im_chat_id, edited, asks_vote,"
-            " incomplete, nonce)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?, ?)"
+            "insert into messages (id, revision, position, chat_id, author, name, text, html,"
+            " files, files_html, renderer, sent_at, state, im_message_id, im_chat_id, edited,"
+            " asks_vote, incomplete)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?)"
             " on conflict (im_message_id) do nothing returning *",
-            (revision, _position(db, message, revision), message.chat_id, message.author,
-             message.name, message.text, message.text_html, stored_files(message.files),
-             message.files_html, self.renderer, now if message.sent_at is None else message.sent_at,
+            (next_message_id(db, now), revision, _position(db, message, revision),
+             message.chat_id, message.author, message.name, message.text, message.text_html,
+             stored_files(message.files), message.files_html, self.renderer,
+             now if message.sent_at is None else message.sent_at,
              message.im_message_id, message.im_chat_id, edited, int(message.asks_vote),
-             int(message.incomplete), new_nonce()),
+             int(message.incomplete)),
         ).fetchone()  # fmt: skip
         if row is None:
             self._complete(db, message)
@@ -340,13 +341,11 @@ def _find(db: Connection, message: OperatorMessage) -> Row | None:
         (message.im_message_id, message.chat_id),
     ).fetchone()
     for own_id in message.own_ids if row is None else ():
-        number, _, nonce = own_id.partition("-")
         row = (
             row
             or db.execute(
-                "select * from messages where id = ? and nonce = ? and chat_id = ?"
-                " and author <> 'visitor'",
-                (int(number), nonce, message.chat_id),
+                "select * from messages where id = ? and chat_id = ? and author <> 'visitor'",
+                (own_id, message.chat_id),
             ).fetchone()
         )
     return row

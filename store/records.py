@@ -83,16 +83,6 @@ class Message:
     asks_vote: bool  # the portal asks for a vote with it
     ends_dialog: bool  # the system's mark that the operator has closed the dialog
     incomplete: bool  # known from history or from its edit only: its event brings the rest
-    nonce: str  # makes `wire_id` unique; "" for a message that an earlier release stored
-
-    @property
-    def wire_id(self) -> str:
-        """Our id of the message at the portal.
-
-        A store that is restored from a backup counts its ids anew. With a random part, no message
-        ever gets an id that the portal knows from before the restore.
-        """
-        return f"{self.id}-{self.nonce}" if self.nonce else str(self.id)
 
     @property
     def html(self) -> str:
@@ -146,8 +136,7 @@ class VisitorMessage:
 class OperatorMessage:
     """An operator's or the portal's message, ready to be stored.
 
-    `own_ids` are our ids of the message at the portal (`Message.wire_id`), as an edit or a
-    deletion names them. `sent_at` is known only
+    `own_ids` are our message ids, as an edit or a deletion names them. `sent_at` is known only
     for a message that was recovered from the portal's history.
     """
 
@@ -163,7 +152,7 @@ class OperatorMessage:
     files_html: str = ""
     asks_vote: bool = False
     incomplete: bool = False
-    own_ids: tuple[str, ...] = ()
+    own_ids: tuple[int, ...] = ()
     sent_at: float | None = None
 
 

@@ -2,10 +2,13 @@
 
 import json
 import secrets
+import time
 from dataclasses import asdict
 
 from store.database import Connection, Row
 from store.records import Chat, File, Message
+
+A_MILLISECOND = 1024  # so many numbers for each: more are never needed
 
 
 def chat_of(row: Row) -> Chat:
@@ -37,7 +40,6 @@ def message_of(row: Row) -> Message:
         asks_vote=bool(row["asks_vote"]),
         ends_dialog=bool(row["ends_dialog"]),
         incomplete=bool(row["incomplete"]),
-        nonce=row["nonce"],
     )
 
 
@@ -49,17 +51,32 @@ def stored_files(files: tuple[File, ...]) -> str:
     return json.dumps([asdict(file) for file in files])
 
 
+def next_message_id(db: Connection, now: float) -> int:
+    """The id of a new message: a higher one than all others, and one that never was another's.
+
+    The portal knows our messages by their ids. A store that was restored from a backup has
+    forgotten which ids it gave since, so the time is in each, and a random part. Scripts can keep
+    it in a double.
+    """
+    latest = db.execute("select coalesce(max(id), 0) as id from messages").fetchone()["id"]
+    return max(int(latest) + 1, _of_time(now) + secrets.randbelow(A_MILLISECOND))
+
+
 def next_revision(db: Connection) -> int:
-    """The next revision: each change of any message takes one."""
+    """The next revision: each change of any message takes one.
+
+    Like an id it is never given twice: a page that has seen a change which the store has forgotten
+    is given all later ones.
+    """
     row = db.execute(
-        "update meta set value = value + 1 where key = 'revision' returning value"
+        "update meta set value = max(value + 1, ?) where key = 'revision' returning value",
+        (_of_time(time.time()),),
     ).fetchone()
     return int(row["value"])
 
 
-def new_nonce() -> str:
-    """The random part of a new message's id at the portal."""
-    return secrets.token_hex(8)
+def _of_time(seconds: float) -> int:
+    return int(seconds * 1000) * A_MILLISECOND
 
 
 def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | None) -> None:

@@ -121,10 +121,8 @@ MIGRATIONS = [
         select id, deleted_at from deleted_chats order by rowid;
     drop table deleted_chats;
     """,
-    # The portal knows a message by `id-nonce`; one of an earlier release by its `id` alone. The
-    # generations tie the file to its write-ahead log (store/log.py).
+    # The generations tie the file to its write-ahead log (store/log.py).
     """
-    alter table messages add column nonce text not null default '';
     insert into meta values ('epoch', lower(hex(randomblob(8))));
     create table generations (current text not null, previous text not null);
     insert into generations values ('', '');

@@ -19,7 +19,6 @@ import gevent  # type: ignore[import-untyped]
 
 from store.database import (
     DISK_FULL,
-    Connection,
     DiskFull,
     Hints,
     Lock,
@@ -172,9 +171,6 @@ class SQLite:
                 raise
         if self._hints is not None:
             self._hints.send()
-
-    def skip_ids(self, db: Connection, count: int) -> None:
-        db.execute("update sqlite_sequence set seq = seq + ?", (count,))
 
     def settle(self, at_once: bool = False) -> None:
         size, former = log_bytes(self.path), self._log_bytes

@@ -80,9 +80,7 @@ class FakePortal:
     @property
     def confirmed(self) -> list[list[int]]:
         """The ids of our messages in each confirmation."""
-        return [
-            [int(item["message"]["id"][0]) for item in call.items] for call in self.made("confirm")
-        ]
+        return [[item["message"]["id"][0] for item in call.items] for call in self.made("confirm")]
 
     @property
     def sizes(self) -> list[int]:
@@ -191,9 +189,9 @@ def chat_id(number: int) -> str:
     return f"chat{number:064x}"
 
 
-def write(store: Store, text: str, chat: int = 1) -> None:
+def write(store: Store, text: str, chat: int = 1, now: float = NOW) -> None:
     visitor = Chat(chat_id(chat), "Anna", "", "", "", None, NOW, NOW, None, None, None, None)
-    store.messages.add_from_visitor(VisitorMessage(visitor, text, text, None), LIMITS, NOW)
+    store.messages.add_from_visitor(VisitorMessage(visitor, text, text, None), LIMITS, now)
 
 
 def write_to_all(store: Store, text: str, chats: Iterable[int]) -> None:

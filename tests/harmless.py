@@ -17,8 +17,8 @@ EQUIVALENT = {
     ): "`resolve` sets it before it is asked for",
     (
         "delivery/lookup.py",
-        'return any(int(mid.partition("-")[0]) < oldest for mid in ours)',
-        'return any((int(mid.partition("-")[0])) <= oldest for mid in ours)',
+        "return any(mid < oldest for mid in ours)",
+        "return any(mid <= oldest for mid in ours)",
     ): "what follows the run's oldest message stands behind it, so on this page: a call less",
     (
         "store/chats.py",

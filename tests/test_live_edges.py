@@ -434,7 +434,7 @@ def test_without_a_socket_a_second_passes_and_nothing_fails(tmp_path: Path) -> N
 def test_a_path_too_long_for_this_system_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.sqlite.DESCRIPTORS", tmp_path / "nowhere")
+    monkeypatch.setattr("store.datagrams.DESCRIPTORS", tmp_path / "nowhere")
     monkeypatch.chdir(tmp_path)
     with closing(hints_of(tmp_path / ("x" * 150))) as hints:
         hints.send()

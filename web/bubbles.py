@@ -25,7 +25,8 @@ def bubbles(messages: list[Message]) -> Markup:
 def message_rows(messages: list[Message], texts: Texts, epoch: str = "") -> list[dict[str, Any]]:
     """Messages as the template takes them; `voted` marks a message that is the visitor's vote.
 
-    `epoch` is that of the store, by which a page names the latest change that it has. The vote is the visitor's first `1` or `0` after the portal has asked for it.
+    `epoch` is that of the store, by which a page names the latest change that it has. The vote is
+    the visitor's first `1` or `0` after the portal has asked for it.
     """
     asked, rows = False, []
     for message in messages:

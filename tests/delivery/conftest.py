@@ -19,9 +19,9 @@ def no_time_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def plain_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our ids at the portal are 1, 2, ..., as an earlier release gave them: tests can name them."""
-    monkeypatch.setattr("store.messages.new_nonce", lambda: "")
+def small_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our messages have the ids 1, 2, ..., as an earlier release gave them: tests can name them."""
+    monkeypatch.setattr("store.messages.next_message_id", lambda *_: None)
 
 
 @pytest.fixture

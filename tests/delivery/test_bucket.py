@@ -84,7 +84,7 @@ def test_each_call_counts(
     assert left == 45 - len(calls)
 
 
-def test_the_calls_of_a_check_count_two_and_one_a_line(
+def test_the_calls_of_a_check_count_three_and_one_a_line(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:
     install(store)
@@ -96,7 +96,7 @@ def test_the_calls_of_a_check_count_two_and_one_a_line(
 
     left = confirmations_at_once(store, bitrix, worker, NOW + 3700, 100)
 
-    assert left == 45 - (2 + 19)
+    assert left == 45 - (3 + 19)
 
 
 def test_a_check_that_the_portal_refuses_for_its_limit_lets_the_bucket_drain(

@@ -91,14 +91,7 @@ def test_where_the_dialog_is_closed_to_us_the_session_is_read(
 
 
 @pytest.mark.parametrize(
-    ("oldest", "further"),
-    [
-        (("1",), False),
-        ((), True),
-        (("3",), True),
-        (("1-link",), True),
-        (("1-0123456789abcdef",), False),
-    ],
+    ("oldest", "further"), [(("1",), False), ((), True), (("3",), True), (("1-link",), True)]
 )
 def test_a_dialog_is_read_no_further_back_than_to_an_earlier_message_of_ours(
     store: Store, bitrix: FakePortal, worker: Worker, oldest: tuple[str, ...], further: bool

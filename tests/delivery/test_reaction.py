@@ -30,7 +30,6 @@ def message(text: str = "hello", files: int = 0) -> Message:
         text_html=text, files=(FILE,) * files, files_html="", sent_at=NOW, state="stored",
         error=None, client_id=None, im_message_id=None, im_chat_id=None, edited=False,
         deleted=False, asks_vote=False, ends_dialog=False, incomplete=False,
-        nonce="",
     )  # fmt: skip
 
 

@@ -28,8 +28,8 @@ from store.records import Message
 
 
 @pytest.fixture(autouse=True)
-def plain_ids() -> None:
-    """Here our ids at the portal are as the product makes them."""
+def small_ids() -> None:
+    """Here our messages have the ids that the product gives them."""
 
 
 def restored(store: Store, tmp_path: Path, backup: Path) -> Store:
@@ -63,15 +63,14 @@ def test_no_id_at_the_portal_comes_twice(
 ) -> None:
     run(worker, NOW)
     backup = backed_up(store, tmp_path)
-    write(store, "after the backup")
+    write(store, "after the backup", now=NOW + 1)
     [lost] = own_messages(store)
 
     with closing(restored(store, tmp_path, backup)) as later:
-        write(later, "after the restore")
+        write(later, "after the restore", now=NOW + 2)
         [new] = own_messages(later)
 
-    assert new.id == lost.id  # the store counts on from the backup
-    assert new.wire_id != lost.wire_id
+    assert new.id > lost.id
 
 
 def test_a_lookup_does_not_take_a_message_of_before_the_restore_for_a_new_one(
@@ -80,15 +79,15 @@ def test_a_lookup_does_not_take_a_message_of_before_the_restore_for_a_new_one(
     write(store, "hello")
     run(worker, NOW)
     backup = backed_up(store, tmp_path)
-    write(store, "lost by the restore")
+    write(store, "lost by the restore", now=NOW + 1)
     old = own_messages(store)[-1]
 
     with closing(restored(store, tmp_path, backup)) as later:
         worker = make_worker(later, bitrix)
         run(worker, NOW + 1)
-        write(later, "new")
+        write(later, "new", now=NOW + 2)
         bitrix.says["send"] = [NO_REPLY]
-        bitrix.histories[DIALOG] = [said(10, old.wire_id, from_connector=True)]
+        bitrix.histories[DIALOG] = [said(10, str(old.id), from_connector=True)]
         run_each(worker, range(2, 90))
 
         assert bitrix.sent[-2:] == [["new"], ["new"]]
@@ -104,7 +103,7 @@ def test_what_was_queued_in_the_backup_is_looked_for_before_it_is_sent(
         write(store, text)
     arrived = own_messages(store)[1]
     backup = backed_up(store, tmp_path)
-    bitrix.histories[DIALOG] = [said(10, arrived.wire_id, from_connector=True)]
+    bitrix.histories[DIALOG] = [said(10, str(arrived.id), from_connector=True)]
 
     with closing(restored(store, tmp_path, backup)) as later:
         run_each(taken_over(later, bitrix, 600), range(600, 640))
@@ -137,7 +136,7 @@ def test_a_store_that_is_replaced_while_we_work_is_noticed(
     backup = backed_up(store, tmp_path)
     run_each(worker, range(1, 30))
     epoch = store.epochs.current()
-    bitrix.histories[DIALOG] = [said(10, arrived.wire_id, from_connector=True)]
+    bitrix.histories[DIALOG] = [said(10, str(arrived.id), from_connector=True)]
     before = list(bitrix.sent)
 
     restored(store, tmp_path, backup).close()
@@ -148,19 +147,20 @@ def test_a_store_that_is_replaced_while_we_work_is_noticed(
     assert store.epochs.current() != epoch
 
 
-def test_after_a_restore_no_number_is_given_again(
-    store: Store, bitrix: FakePortal, worker: Worker
+def test_a_page_is_given_all_changes_since_the_restore(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
 ) -> None:
     write(store, "hello")
     run(worker, NOW)
-    before = store.messages.revision()
+    backup = backed_up(store, tmp_path)
+    write(store, "lost by the restore")
+    seen = store.messages.revision()
 
-    taken_over(store, bitrix, DAY)
-    write(store, "later")
+    with closing(restored(store, tmp_path, backup)) as later:
+        write(later, "new")
 
-    first, second = own_messages(store)
-    assert second.id >= first.id + 1_000_000
-    assert second.revision >= before + 1_000_000
+        changed = later.messages.changed_after(chat_id(1), seen, 50)
+        assert [message.text for message in changed] == ["new"]
 
 
 def test_answers_that_were_given_and_confirmed_after_the_backup_come_back(
@@ -175,7 +175,7 @@ def test_answers_that_were_given_and_confirmed_after_the_backup_come_back(
     confirmation = bitrix.made("confirm")[0].items[0]["message"]["id"][0]
 
     bitrix.histories[DIALOG] = [
-        said(10, own_messages(store)[0].wire_id, from_connector=True),
+        said(10, str(own_messages(store)[0].id), from_connector=True),
         said(11, confirmation, text="hello"),
     ]
     with closing(restored(store, tmp_path, backup)) as later:

@@ -372,7 +372,7 @@ def test_a_deletion_that_comes_before_its_message_wins(store: Store) -> None:
 def test_a_change_from_another_chat_deletes_nothing(store: Store) -> None:
     store.messages.add_from_operators([answer()], NOW)
 
-    assert store.messages.take_back(answer(text="", chat_id=OTHER, own_ids=("1",)), NOW) is False
+    assert store.messages.take_back(answer(text="", chat_id=OTHER, own_ids=(1,)), NOW) is False
 
     assert history(store) == ["Good morning"]
 
@@ -386,21 +386,19 @@ def test_of_several_ids_of_ours_the_first_that_is_known_is_meant(store: Store) -
     def edit(im_message_id: int, text: str, **others: Any) -> bool:
         return store.messages.edit(answer(im_message_id, text, **others), NOW)
 
-    assert (
-        edit(99, "edited", own_ids=("4711", typed.wire_id, second.wire_id, first.wire_id)) is True
-    )
+    assert edit(99, "edited", own_ids=(4711, typed.id, second.id, first.id)) is True
     assert history(store) == ["typed", "first", "edited"]
-    edit(10, "of another chat", chat_id=OTHER, own_ids=(first.wire_id,))
+    edit(10, "of another chat", chat_id=OTHER, own_ids=(first.id,))
     assert history(store) == ["typed", "first", "edited"]
-    edit(10, "by the portal's id", own_ids=(second.wire_id,))
+    edit(10, "by the portal's id", own_ids=(second.id,))
     assert history(store) == ["typed", "by the portal's id", "edited"]
 
 
 def test_our_id_does_not_reach_a_visitors_message(store: Store) -> None:
     typed = write(store, "typed")
 
-    store.messages.edit(answer(904000, "edited", own_ids=(typed.wire_id,)), NOW)
-    store.messages.take_back(answer(904001, "", own_ids=(typed.wire_id,)), NOW)
+    store.messages.edit(answer(904000, "edited", own_ids=(typed.id,)), NOW)
+    store.messages.take_back(answer(904001, "", own_ids=(typed.id,)), NOW)
 
     first = store.messages.latest(CHAT, None, 50)[0]
     assert (first.text, first.deleted) == ("typed", False)
