@@ -17,6 +17,7 @@ from store.database import StoreUnavailable
 from web.ajax import MAX_BODY_BYTES, ajax
 from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
+from web.heads import ShortHeads
 from web.install import install
 from web.page import index
 from web.problems import add_explanations
@@ -69,4 +70,5 @@ def configure(app: Flask, settings: Settings) -> None:
     wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies)
-    app.wsgi_app = BelowPrefix(wsgi, settings.prefix)  # type: ignore[method-assign]
+    below = BelowPrefix(wsgi, settings.prefix)
+    app.wsgi_app = ShortHeads(below, strict_headers(settings))  # type: ignore[method-assign]

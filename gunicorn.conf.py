@@ -24,6 +24,7 @@ worker_class = "gevent"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 10_000
 graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
+limit_request_fields = 50  # headers; gunicorn's time to read them grows with the square
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries

@@ -12,7 +12,8 @@ from stage import ROOT
 
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
-    {"values"},
+    {"values", "turns"},
+    {"sanitizer"},
     {"settings", "texts", "bbcode"},
     {"rest", "store"},
     {"bitrix", "storage", "files"},

@@ -6,13 +6,14 @@ import json
 import logging
 from typing import cast
 
-from flask import current_app, request
+from flask import current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from portal import forms
 from portal.forms import BadRequest, Form
 from services import Services
 from texts import DEFAULT, languages, text
+from turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +96,17 @@ def asked_language() -> str | None:
 
 
 def posted_form() -> Form:
-    """The fields of the body, a form as browsers, jQuery or PHP send it."""
+    """The fields of the body, a form as browsers, jQuery or PHP send it; decoded once."""
+    if "form" not in g:
+        g.form = _decoded_form()
+    return cast(Form, g.form)
+
+
+def _decoded_form() -> Form:
     if request.mimetype == "multipart/form-data":
         if any("\ufffd" in value for value in request.form.values()):
             raise BadRequest("not_utf8")
-        return forms.nested(request.form.items(multi=True))
+        return forms.nested(request.form.items(multi=True), Turns())
     if request.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
     body = request.get_data()

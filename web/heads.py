@@ -1,0 +1,30 @@
+"""Heads of requests that would take long to read: refused, or shortened where that does no harm.
+
+A server joins a header that is sent several times, so a header may be as long as the whole head.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+HEADER_LIMIT = 8190  # characters; gunicorn takes as many in one line
+ACCEPT_LIMIT = 1000  # characters of what the browser accepts; a real one sends a few hundred
+ACCEPT = ("HTTP_ACCEPT", "HTTP_ACCEPT_LANGUAGE")
+
+
+class ShortHeads:
+    """Answers 431 to a head with a longer header than HEADER_LIMIT; hands on all others."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], headers: Mapping[str, str]) -> None:
+        """`headers` go with every answer of its own."""
+        self._app = app
+        self._headers = [*headers.items(), ("Content-Type", "text/plain; charset=utf-8")]
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        values = (value for name, value in environ.items() if name.startswith("HTTP_"))
+        if any(len(value) > HEADER_LIMIT for value in values):
+            start_response("431 Request Header Fields Too Large", self._headers)
+            return [b"A header of this request is too long."]
+        for name in ACCEPT:
+            if len(environ.get(name, "")) > ACCEPT_LIMIT:
+                environ[name] = environ[name][:ACCEPT_LIMIT].rpartition(",")[0]
+        return self._app(environ, start_response)
