@@ -17,7 +17,7 @@ from store.database import StoreUnavailable
 from web.ajax import MAX_BODY_BYTES, ajax
 from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
-from web.heads import ShortHeads
+from web.heads import QuickToRead
 from web.install import install
 from web.page import index
 from web.problems import add_explanations
@@ -71,4 +71,4 @@ def configure(app: Flask, settings: Settings) -> None:
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies)
     below = BelowPrefix(wsgi, settings.prefix)
-    app.wsgi_app = ShortHeads(below, strict_headers(settings))  # type: ignore[method-assign]
+    app.wsgi_app = QuickToRead(below, strict_headers(settings))  # type: ignore[method-assign]

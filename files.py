@@ -24,6 +24,7 @@ from store.records import File
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
+TYPED_LIMIT = 1000  # characters of a name that are looked at; systems allow 255
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
@@ -123,7 +124,9 @@ class Files:
 
 def safe_name(name: str) -> str:
     """A visitor's name for a file, without folders and invisible characters, and shortened."""
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    name = re.split(r"[/\\]", name)[-1]
+    # Shortened first: the time to normalise grows with the square of the number of marks in a row.
+    name = unicodedata.normalize("NFC", short_name(name, TYPED_LIMIT))
     name = "".join(
         letter
         for letter in name

@@ -17,6 +17,7 @@ from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.proof import Proof
 from portal.tokens import StoredTokens
+from rates import Rates
 from settings import ROOT, Settings
 from storage import Store
 from store.database import StoreUnavailable
@@ -24,6 +25,8 @@ from store.database import StoreUnavailable
 log = logging.getLogger(__name__)
 
 NOTE_SECONDS = 2.0  # between two writes of the refusal counts
+READS, READS_A_SECOND = 300, 10.0  # of one visitor's chat: at once, and in the long run
+RENDERING_PAUSE_SECONDS = 60.0  # before another try, if the store could not be used
 ABANDONED_SECONDS = 86_400.0  # a file that is older and has no message was left by a crash
 
 
@@ -39,6 +42,8 @@ class Services:
     worker: Worker
     live: Live
     files: Files
+    reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
+    saves: Counter[str] = field(default_factory=Counter)  # under way, by asker
     refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
     lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 
@@ -93,13 +98,16 @@ class Services:
 
     def render_again(self, stop: threading.Event) -> None:
         """Render messages again whose HTML was made by an earlier renderer."""
-        try:
-            count = render_outdated(self.store, stop)
-        except StoreUnavailable as error:
-            log.error("the store cannot be used: %s", error)
+        while not stop.is_set():
+            try:
+                count = render_outdated(self.store, stop)
+            except StoreUnavailable as error:
+                log.error("the store cannot be used: %s", error)
+                stop.wait(RENDERING_PAUSE_SECONDS)
+                continue
+            if count:
+                log.info("%d messages rendered again", count)
             return
-        if count:
-            log.info("%d messages rendered again", count)
 
     def sweep_files(self, _: threading.Event) -> None:
         """Remove files whose message was never stored: a crash left them."""

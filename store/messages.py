@@ -1,7 +1,7 @@
 """Messages of visitors, operators and the system; each new one with the delivery that it needs.
 
-Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, and
-no other process can write during a transaction. Text and files have separate HTML, so that the
+Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, others
+are served meanwhile, and no other process can write during a transaction. Text and files have separate HTML, so that the
 event of a message and the event of its edit may come in any order.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_hit
-from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
+from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage, Words
 from store.rows import know_dialog, message_of, next_revision, stored_files
 
 
@@ -24,18 +24,45 @@ class MessageTables(Group):
 
     def latest(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
         """The last `limit` messages (before the message `before`) of all parts, oldest first."""
+        # Two parts may have messages at the same position: then the ids decide.
+        earlier = "" if before is None else (
+            " and (position, id) < (select position, id from messages where id = :before)"
+        )  # fmt: skip
         rows = [
             row
             for part in self.parts(chat_id)
             for row in self._database.rows(
-                "select * from messages where chat_id = :chat and (:before is null or position <"
-                " (select position from messages where id = :before))"
-                " order by position desc limit :limit",
+                f"select * from messages where chat_id = :chat{earlier}"  # noqa: S608  ours alone
+                " order by position desc, id desc limit :limit",
                 chat=part, before=before, limit=limit,
             )
         ]  # fmt: skip
-        rows.sort(key=lambda row: -row["position"])
+        rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
         return [message_of(row) for row in reversed(rows[:limit])]
+
+    def following(self, chat_id: str, after: Message | None, limit: int) -> list[Message]:
+        """The first `limit` messages (after the message `after`) of all parts, oldest first."""
+        position, number = (after.position, after.id) if after else (float("-inf"), 0)
+        rows = [
+            row
+            for part in self.parts(chat_id)
+            for row in self._database.rows(
+                "select * from messages where chat_id = ? and (position, id) > (?, ?)"
+                " order by position, id limit ?",
+                part, position, number, limit,
+            )
+        ]  # fmt: skip
+        rows.sort(key=lambda row: (row["position"], row["id"]))
+        return [message_of(row) for row in rows[:limit]]
+
+    def words_before(self, message: Message, limit: int) -> list[Words]:
+        """What the last `limit` messages of the chat before this one say; the latest first."""
+        rows = self._database.rows(
+            "select author, text, asks_vote from messages where chat_id = ? and position < ?"
+            " order by position desc limit ?",
+            message.chat_id, message.position, limit,
+        )  # fmt: skip
+        return [Words(row["author"], row["text"], bool(row["asks_vote"])) for row in rows]
 
     def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
         """The first `limit` messages of all parts changed after this revision, in their order."""

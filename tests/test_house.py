@@ -16,7 +16,7 @@ FLOORS = [
     {"sanitizer"},
     {"settings", "texts", "bbcode"},
     {"rest", "store"},
-    {"bitrix", "storage", "files"},
+    {"bitrix", "storage", "files", "rates"},
     {"live", "portal"},
     {"delivery"},
     {"services"},

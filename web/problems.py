@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from portal.forms import BadRequest
+from rates import TooOften
 from store.database import StoreUnavailable
 from store.records import TooMany
 from texts import text
@@ -58,7 +59,8 @@ def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
 
 def explain_too_many(error: TooMany) -> ResponseReturnValue:
     note_refusal("reasons.too_many")
-    answer = current_app.make_response(explain(Problem("errors.too_many", 429, **vars(error))))
+    key = "errors.too_often" if isinstance(error, TooOften) else "errors.too_many"
+    answer = current_app.make_response(explain(Problem(key, 429, **vars(error))))
     answer.headers["Retry-After"] = str(error.seconds)
     return answer
 

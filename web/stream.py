@@ -1,15 +1,20 @@
 """What changes in a visitor's chat, as Server-Sent Events."""
 
 import re
+import time
 from collections.abc import Iterator
 
 from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 
 from store.records import Message
+from turns import Turns
 from web.asking import services
-from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
+from web.bubbles import HISTORY, Votes, chat_texts, looks_like_vote, message_row
+from web.history import changed_messages, count_reading
 from web.visitor import check_origin, current_visitor
+
+REST_SECONDS = 0.02  # a stream that had nothing to give for so long has held up nobody
 
 
 def chat_stream() -> ResponseReturnValue:
@@ -23,12 +28,11 @@ def chat_stream() -> ResponseReturnValue:
     visitor = current_visitor()
     if visitor is None:
         return "", 204
+    count_reading(visitor)
     last_id = request.headers.get("Last-Event-ID", "")
     after = int(last_id) if re.fullmatch("[0-9]{1,18}", last_id) else None
     if request.args.get("once"):
-        changes: Iterator[Message | None] = iter(
-            services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
-        )
+        changes: Iterator[Message | None] = changed_messages(visitor.chat_id, after or 0)
     else:
         changes = services().live.follow(visitor.chat_id, after)
     response = Response(event_stream(changes), mimetype="text/event-stream")
@@ -46,11 +50,25 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
     def event(message: Message | None) -> str:
         if message is None:
             return ":\n\n"
-        before: list[Message] = []
-        if message.author == "visitor" and VOTE.match(message.text):  # a vote, if one was asked for
-            before = store.messages.latest(message.chat_id, message.id, HISTORY)
-        html = template.render(messages=message_rows([*before, message], texts)[-1:], texts=texts)
+        votes = Votes()
+        if looks_like_vote(message):  # a vote, if one was asked for
+            earlier = store.messages.words_before(message, HISTORY)
+            last = next((one for one in earlier if one.asks_vote or looks_like_vote(one)), None)
+            votes = Votes(asked=last is not None and last.asks_vote)
+        row = message_row(message, texts) | {"voted": votes.is_vote(message)}
+        html = template.render(messages=[row], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {message.revision}\n{data}\n"
 
-    return (event(message) for message in changes)
+    return in_turns(event(message) for message in changes)
+
+
+def in_turns(events: Iterator[str]) -> Iterator[str]:
+    """The events; if many come at once, others are served in between."""
+    turns, paused_at = Turns(), time.perf_counter()
+    for event in events:
+        if time.perf_counter() - paused_at > REST_SECONDS:
+            turns = Turns()  # the stream has waited: an event alone is given without a pause
+        yield event
+        turns.give_way()
+        paused_at = time.perf_counter()
