@@ -65,6 +65,7 @@ TOKEN = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
+TOKEN_START = re.compile(r"[\[<hH>-]")  # found far faster than a token; each has one of these
 TAG = re.compile(r"<[^>]*+>")
 CODE_END = re.compile(r"\[/(?ai:code)\]")
 ENCLOSED = re.compile(  # what follows [url], [img] or [call] without a value
@@ -184,8 +185,12 @@ def _scan(text: str, turns: Turns) -> list[_Token]:
     waiting: defaultdict[str, list[_Token]] = defaultdict(list)
     last_code_end = max((end.start() for end in CODE_END.finditer(text)), default=-1)
     position = 0
-    while match := TOKEN.search(text, position):
+    while start := TOKEN_START.search(text, position):
         turns.give_way()
+        match = TOKEN.match(text, start.start())
+        if match is None:
+            position = start.end()
+            continue
         name = "--" if match["dashes"] else (match["name"] or "").lower()
         quotes = waiting["--"]
         if name == "--" and quotes and not text[quotes[-1].end : match.start()].strip():
@@ -203,7 +208,7 @@ def _scan(text: str, turns: Turns) -> list[_Token]:
         if token:
             tokens.append(token)
             position = token.end
-        elif match["url"]:  # passed over whole: a search from each letter would take quadratic time
+        elif match["url"]:  # passed over whole: a look from each letter would take quadratic time
             position = match.end()
         else:  # not a code after all, but one may begin within it
             position = match.start() + 1

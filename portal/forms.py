@@ -38,15 +38,15 @@ class BadRequest(Exception):
         return text(language, f"reasons.{self.reason}", **self.values)
 
 
-def decode_form(body: bytes) -> Form:
+def decode_form(body: bytes, most_fields: int = MAX_FIELDS) -> Form:
     """Decode `a[b][0]=c` as PHP does: nested dicts, all keys and values text.
 
     We use no library, because they turn keys into lists by rules of their own and accept broken
     UTF-8. A later value replaces an earlier one, even a whole branch. Unlike PHP we do not change
     names with dots, spaces or half brackets: Bitrix24 sends none.
     """
-    if body.count(b"&") >= MAX_FIELDS:
-        raise BadRequest("many_fields", limit=MAX_FIELDS)
+    if body.count(b"&") >= most_fields:
+        raise BadRequest("many_fields", limit=most_fields)
     turns = Turns()
     try:
         return nested(_fields(body.decode(), turns), turns)

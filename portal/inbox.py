@@ -14,7 +14,7 @@ READ_AT_ONCE = 20  # messages
 SAVED_AT_ONCE = 50_000  # letters of HTML in one transaction, or one message more
 WORK_SECONDS = 0.004  # of rendering again, after which it rests
 RESTS = 2  # times as long as the work: visitors wait for an answer, nobody waits for this
-LONGEST_REST_SECONDS = 0.5
+LONGEST_REST_SECONDS = 0.05
 
 
 def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:

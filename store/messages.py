@@ -1,19 +1,20 @@
 """Messages of visitors, operators and the system; each new one with the delivery that it needs.
 
-Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, others
-are served meanwhile, and no other process can write during a transaction. Text and files have separate HTML, so that the
-event of a message and the event of its edit may come in any order.
+Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, in
+turns with others, and nobody can write during a transaction. Text and files have separate HTML, so
+that the event of a message and the event of its edit may come in any order.
 """
 
 from dataclasses import replace
 
-from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
+from store.conversation import ConversationReading
+from store.database import Connection, Database, Row, StoreUnavailable, transaction
 from store.limits import count_hit
-from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage, Words
+from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import know_dialog, message_of, next_revision, stored_files
 
 
-class MessageTables(Group):
+class MessageTables(ConversationReading):
     """`renderer` is the version of the markup that callers hand in as HTML."""
 
     def __init__(self, database: Database, renderer: int) -> None:
@@ -21,48 +22,6 @@ class MessageTables(Group):
         self.renderer = renderer
 
     # -- reading
-
-    def latest(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
-        """The last `limit` messages (before the message `before`) of all parts, oldest first."""
-        # Two parts may have messages at the same position: then the ids decide.
-        earlier = "" if before is None else (
-            " and (position, id) < (select position, id from messages where id = :before)"
-        )  # fmt: skip
-        rows = [
-            row
-            for part in self.parts(chat_id)
-            for row in self._database.rows(
-                f"select * from messages where chat_id = :chat{earlier}"  # noqa: S608  ours alone
-                " order by position desc, id desc limit :limit",
-                chat=part, before=before, limit=limit,
-            )
-        ]  # fmt: skip
-        rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
-        return [message_of(row) for row in reversed(rows[:limit])]
-
-    def following(self, chat_id: str, after: Message | None, limit: int) -> list[Message]:
-        """The first `limit` messages (after the message `after`) of all parts, oldest first."""
-        position, number = (after.position, after.id) if after else (float("-inf"), 0)
-        rows = [
-            row
-            for part in self.parts(chat_id)
-            for row in self._database.rows(
-                "select * from messages where chat_id = ? and (position, id) > (?, ?)"
-                " order by position, id limit ?",
-                part, position, number, limit,
-            )
-        ]  # fmt: skip
-        rows.sort(key=lambda row: (row["position"], row["id"]))
-        return [message_of(row) for row in rows[:limit]]
-
-    def words_before(self, message: Message, limit: int) -> list[Words]:
-        """What the last `limit` messages of the chat before this one say; the latest first."""
-        rows = self._database.rows(
-            "select author, text, asks_vote from messages where chat_id = ? and position < ?"
-            " order by position desc limit ?",
-            message.chat_id, message.position, limit,
-        )  # fmt: skip
-        return [Words(row["author"], row["text"], bool(row["asks_vote"])) for row in rows]
 
     def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
         """The first `limit` messages of all parts changed after this revision, in their order."""
@@ -77,11 +36,6 @@ class MessageTables(Group):
         ]  # fmt: skip
         rows.sort(key=lambda row: row["revision"])
         return [message_of(row) for row in rows[:limit]]
-
-    def parts(self, chat_id: str) -> list[str]:
-        """The ids of the chat and of its parts; each of them has a dialog of its own."""
-        owned = self._database.rows("select id from chats where owner = ?", chat_id)
-        return [chat_id, *(row["id"] for row in owned)]
 
     def revision(self) -> int:
         """The revision of the latest change of any message."""

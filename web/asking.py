@@ -17,6 +17,8 @@ from turns import Turns
 
 log = logging.getLogger(__name__)
 
+VISITORS_FIELDS = 200  # of a form; the chat page sends about ten
+
 
 def services() -> Services:
     return cast(Services, current_app.extensions["sitechat"])
@@ -112,7 +114,8 @@ def _decoded_form() -> Form:
     body = request.get_data()
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # without Content-Length werkzeug cuts the body at the limit
-    return forms.decode_form(body)
+    from_portal = request.endpoint in ("handler", "install")
+    return forms.decode_form(body, forms.MAX_FIELDS if from_portal else VISITORS_FIELDS)
 
 
 def any_form() -> Form:

@@ -17,7 +17,7 @@ VOTE = re.compile(r"\s*[01](\s|$)")  # a text that the portal takes for a vote, 
 
 
 def bubbles(messages: list[Message], has_older: bool = False) -> Markup:
-    """The messages as an HTML fragment. The first bubble tells the page whether older ones exist."""
+    """The messages as an HTML fragment, whose first bubble tells whether older ones exist."""
     texts = chat_texts()
     rows = message_rows(messages, texts)
     if rows:

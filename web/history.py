@@ -6,13 +6,14 @@ reading nor writing it takes long; the page asks for the older ones.
 
 from collections.abc import Iterator
 
+from storage import Store
 from store.records import Message
 from web.asking import known_address, services
 from web.bubbles import HISTORY
 from web.visitor import Visitor
 
 READ_AT_ONCE = 5  # messages in one read of the store
-LETTERS = 400_000  # of HTML in one answer, but always one message
+LETTERS = 150_000  # of HTML in one answer, but always one message
 
 
 def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Message], bool]:
@@ -34,10 +35,10 @@ def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Me
         before = page[0].id
 
 
-def changed_messages(chat_id: str, after: int) -> Iterator[Message]:
+def changed_messages(store: Store, chat_id: str, after: int) -> Iterator[Message]:
     """The first messages that changed after this revision, read few at a time; HISTORY at most."""
     for _ in range(HISTORY // READ_AT_ONCE):
-        page = services().store.messages.changed_after(chat_id, after, READ_AT_ONCE)
+        page = store.messages.changed_after(chat_id, after, READ_AT_ONCE)
         yield from page
         if len(page) < READ_AT_ONCE:
             return

@@ -1,4 +1,4 @@
-"""The whole conversation as a file, made while it is sent, so that it is never in memory as a whole.
+"""The whole conversation as a file, made while it is sent: it is never in memory as a whole.
 
 A client that reads slowly or not at all therefore costs one message and one piece of a picture.
 """

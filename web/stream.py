@@ -32,7 +32,8 @@ def chat_stream() -> ResponseReturnValue:
     last_id = request.headers.get("Last-Event-ID", "")
     after = int(last_id) if re.fullmatch("[0-9]{1,18}", last_id) else None
     if request.args.get("once"):
-        changes: Iterator[Message | None] = changed_messages(visitor.chat_id, after or 0)
+        store = services().store
+        changes: Iterator[Message | None] = changed_messages(store, visitor.chat_id, after or 0)
     else:
         changes = services().live.follow(visitor.chat_id, after)
     response = Response(event_stream(changes), mimetype="text/event-stream")

@@ -6,12 +6,15 @@ a request held the worker for over 50 ms of the processor, or if the 95th percen
 requests is above 50 ms. `attack_busy.py save` runs only those whose name holds "save".
 """
 
+import contextlib
+import socket
 import statistics
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -31,8 +34,9 @@ MORE = {
     "what is typed as code": "[x]",
     "ten codes": "[b]x[/b][i]y[/i][u]z[/u]",
 }
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
 MIB = (1 << 20) - 200
+LINES = 45  # of a head; gunicorn takes 50, and took 100 before
 
 
 def repeated(piece: str, length: int = LENGTH) -> str:
@@ -92,60 +96,51 @@ HEADERS = {  # on the page: each name, and a value that is sent as often as a se
 
 
 def head(name: str, piece: str) -> str:
-    return "".join(f"{name}: {repeated(piece, 8_000)}\r\n" for _ in range(90))
+    return "".join(f"{name}: {repeated(piece, 8_000)}\r\n" for _ in range(LINES))
 
 
 def raw(stage: Watched, head_lines: str, method: str = "GET /", body: bytes = b"") -> None:
     """One request with any headers, which no library would send."""
-    import socket  # noqa: PLC0415
 
     host, _, port = stage.chat.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         request = f"{method} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{length}"
-        try:
+        with contextlib.suppress(ConnectionError):  # the server may not read on
             connection.sendall(f"{request}{head_lines}\r\n".encode() + body)
             while connection.recv(1 << 16):
                 pass
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # the server does not read on
+
+
+def send(stage: Watched, text: str) -> None:
+    identity = str(uuid.uuid4())
+    stage.visitor().post(type="send_message", name="A", message=text, client_id=identity)
+
+
+def post(stage: Watched, door: str, body: bytes, kind: str) -> None:
+    with contextlib.suppress(requests.ConnectionError):  # the server may not read on
+        headers = {"Content-Type": kind}
+        requests.post(f"{stage.chat}/{door}", body, headers=headers, timeout=60)
 
 
 def requests_of(stage: Watched) -> dict[str, Callable[[], object]]:
     """All heavy requests by name."""
     found: dict[str, Callable[[], object]] = {}
     for name, text in TEXTS.items():
-        found[f"text: {name}"] = lambda text=text: stage.visitor().post(
-            type="send_message", name="A", message=text, client_id=str(uuid.uuid4())
-        )
+        found[f"text: {name}"] = partial(send, stage, text)
     for door in ("ajax", "handler", "install"):
         for name, body in BODIES.items():
-            found[f"{door}: {name}"] = lambda door=door, body=body: requests.post(
-                f"{stage.chat}/{door}", body, headers=FORM, timeout=60
-            )
+            found[f"{door}: {name}"] = partial(post, stage, door, body, FORM)
     for name, (header, piece) in HEADERS.items():
-        found[f"header: {name}"] = lambda header=header, piece=piece: raw(
-            stage, head(header, piece)
-        )
-        found[f"header at ajax: {name}"] = lambda header=header, piece=piece: raw(
-            stage, head(header, piece) + "Content-Type: x/y\r\n", "POST /ajax", b"x"
+        lines = head(header, piece)
+        found[f"header: {name}"] = partial(raw, stage, lines)
+        found[f"header at ajax: {name}"] = partial(
+            raw, stage, lines + "Content-Type: x/y\r\n", "POST /ajax", b"x"
         )
     return found | multiparts(stage) | readers(stage)
 
 
 def multiparts(stage: Watched) -> dict[str, Callable[[], object]]:
-    def of(body: bytes) -> Callable[[], object]:
-        kind = {"Content-Type": "multipart/form-data; boundary=b"}
-
-        def post() -> None:
-            for door in ("ajax", "handler"):
-                try:
-                    requests.post(f"{stage.chat}/{door}", body, headers=kind, timeout=60)
-                except requests.ConnectionError:
-                    pass  # the server does not read on
-
-        return post
-
     def part(name: bytes, value: bytes, more: bytes = b"") -> bytes:
         return (
             b'--b\r\nContent-Disposition: form-data; name="' + name + b'"' + more
@@ -166,7 +161,11 @@ def multiparts(stage: Watched) -> dict[str, Callable[[], object]]:
         "a field of 400 KB": part(b"message", "\u0315\u0300".encode() * 100_000),
         "a header of colons": b"--b\r\n" + b"a:b\r\n" * 80_000 + b"\r\nx\r\n",
     }
-    return {f"multipart: {name}": of(body + end) for name, body in own.items()}
+    return {
+        f"multipart at {door}: {name}": partial(post, stage, door, body + end, MULTIPART)
+        for name, body in own.items()
+        for door in ("ajax", "handler")
+    }
 
 
 def readers(stage: Watched) -> dict[str, Callable[[], object]]:
@@ -179,14 +178,13 @@ def readers(stage: Watched) -> dict[str, Callable[[], object]]:
         voter.send(TEXTS["addresses that grow"] if number % 2 else "1")
     found: dict[str, Callable[[], object]] = {}
     for name, who in (("large messages", reader), ("votes", voter)):
-        headers = {"Last-Event-ID": "0"}
+        stream = f"{stage.chat}/ajax?type=chat_stream&once=1"
+        anew = {"Last-Event-ID": "0"}
         found |= {
-            f"history: {name}": lambda who=who: who.history(),
-            f"stream: {name}": lambda who=who, headers=headers: who.http.get(
-                f"{stage.chat}/ajax?type=chat_stream&once=1", headers=headers, timeout=60
-            ),
-            f"page: {name}": lambda who=who: who.http.get(f"{stage.chat}/", timeout=60),
-            f"save: {name}": lambda who=who: who.post(type="save_conversation"),
+            f"history: {name}": who.history,
+            f"stream: {name}": partial(who.http.get, stream, headers=anew, timeout=60),
+            f"page: {name}": partial(who.http.get, f"{stage.chat}/", timeout=60),
+            f"save: {name}": partial(who.post, type="save_conversation"),
         }
     return found
 

@@ -19,8 +19,9 @@ globals().update({name: value for name, value in _product.items() if not name.st
 
 def post_worker_init(worker: Any) -> None:
     """As the product's; from then on the worker's loop is watched."""
-    import gevent  # noqa: PLC0415  not before gunicorn has patched the worker
-    import greenlet  # noqa: PLC0415
+    # Imported only now, when gunicorn has patched the worker.
+    import gevent  # type: ignore[import-untyped]
+    import greenlet  # type: ignore[import-untyped]
 
     hub = gevent.get_hub()
     notes = os.open(os.environ["HELD_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -12,7 +12,7 @@ import requests
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from stage import Stage  # noqa: E402  found by the lines above
+from stage import Stage
 
 HELD = Path(__file__).parent / "held.py"
 
@@ -25,7 +25,7 @@ class Watched(Stage):
         self.notes.touch()
         watch = {"GUNICORN_CMD_ARGS": f"--config {HELD}", "HELD_NOTES": str(self.notes)}
         generous = {"SITECHAT_LIMITS__VISITOR_PER_MINUTE": "100000"}
-        super().__init__(folder, **watch, **generous, **settings)
+        super().__init__(folder, 1, **watch, **generous, **settings)
 
     def forget_holds(self) -> None:
         self.notes.write_text("")
