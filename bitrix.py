@@ -27,6 +27,7 @@ from rest.errors import (
     error_of_answer,
     error_of_page,
 )
+from rest.form_body import FORM_TYPE, form_body
 from rest.php import keyed, listed, number, php_form, truth
 from rest.replies import (
     STRANGE,
@@ -68,6 +69,7 @@ class Transport:
         self._settings = settings
         self._tokens = tokens
         self._http = requests.Session()
+        self._http.headers.update(FORM_TYPE)
         # Ignore the environment's proxies and .netrc, which could send tokens somewhere else.
         self._http.trust_env = False
         self._last_used = 0.0
@@ -146,7 +148,7 @@ class Transport:
         began = time.monotonic()
         try:
             response = self._http.post(
-                url, data=form, timeout=(CONNECT_SECONDS, timeout), allow_redirects=False
+                url, form_body(form), timeout=(CONNECT_SECONDS, timeout), allow_redirects=False
             )
         except requests.RequestException as error:  # its text may hold tokens
             if _nothing_was_sent(error):

@@ -44,6 +44,8 @@ stop = threading.Event()
 
 def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
+    for name in worker.wsgi.jinja_env.list_templates():  # the first visitor need not wait for it
+        worker.wsgi.jinja_env.get_template(name)
     # All that is loaded by now stays: to look through it again takes the collector 20 ms a time.
     gc.collect()
     gc.freeze()
