@@ -19,6 +19,7 @@ from web.asking import MAX_BODY_BYTES
 from web.bodies import TimedBodies
 from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
+from web.heads import QuickToRead
 from web.install import install
 from web.page import index
 from web.problems import add_explanations
@@ -77,4 +78,5 @@ def configure(app: Flask, settings: Settings) -> None:
     wsgi = StaticFiles(wsgi, strict_headers(settings))
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
-    app.wsgi_app = BelowPrefix(wsgi, settings.prefix)  # type: ignore[method-assign]
+    below = BelowPrefix(wsgi, settings.prefix)
+    app.wsgi_app = QuickToRead(below, strict_headers(settings))  # type: ignore[method-assign]

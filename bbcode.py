@@ -2,7 +2,8 @@
 
 Pure functions. Whatever the text, the HTML is well-formed, is made in linear time and holds no
 script, no style and no address but http, https, mailto and tel. An unknown code, one with a value
-it cannot have and one without its other half are shown as typed. Knows nothing of the product.
+it cannot have and one without its other half are shown as typed. A long text is rendered in turns:
+others of the process are served in between. Knows nothing of the product.
 
 `_scan` cuts a text into tokens and joins the pairs; `_Writer` writes the tokens and keeps the
 nesting right. Each goes through the text once. nh3 then cleans the HTML.
@@ -26,10 +27,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-import nh3
 from markupsafe import Markup
 
 import values
+from sanitizer import cleaned
+from turns import Turns
 
 RENDERER: int = 4
 """Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
@@ -46,25 +48,6 @@ COMMAND = '<span class="bb-command">'
 PLAIN = {"b": "<strong>", "i": "<em>", "u": "<u>", "s": "<s>", "quote": QUOTE}
 NAMED = {"user": MENTION, "chat": MENTION, "context": MENTION, "send": COMMAND, "put": COMMAND}
 SINGLE = {"br": "<br>", "like": "👍", "dislike": "👎"}
-SANITIZER = nh3.Cleaner(
-    tags={"strong", "em", "u", "s", "span", "a", "br", "img", "blockquote", "cite"}
-    | {"pre", "code", "time"},
-    attributes={"a": {"href"}, "img": {"src", "alt", "title"}, "time": {"datetime"}},
-    allowed_classes={
-        "span": {f"bb-size-{name}" for _, name in values.SIZES}
-        | {f"bb-color-{name}" for name in values.COLORS}
-        | {"bb-mention", "bb-command", "bb-file"},
-        "img": {"bb-image", "bb-icon"},
-        "blockquote": {"bb-quote"},
-        "pre": {"bb-code"},
-    },
-    url_schemes={"http", "https", "mailto", "tel"},
-    url_relative="deny",
-    link_rel="noopener noreferrer nofollow ugc",
-    # nh3 writes two set attributes of an element in any order; the same text must not differ.
-    tag_attribute_values={"img": {"loading": {"lazy"}, "referrerpolicy": {"no-referrer"}}},
-    set_tag_attribute_values={"a": {"target": "_blank"}},
-)
 
 # Control characters, and the embeddings and overrides that can turn the letters of a word around.
 # Marks, joiners and isolates stay: Arabic, Hebrew, Persian and emoji are written with them.
@@ -82,6 +65,7 @@ TOKEN = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
+TOKEN_START = re.compile(r"[\[<hH>-]")  # found far faster than a token; each has one of these
 TAG = re.compile(r"<[^>]*+>")
 CODE_END = re.compile(r"\[/(?ai:code)\]")
 ENCLOSED = re.compile(  # what follows [url], [img] or [call] without a value
@@ -105,14 +89,16 @@ SIGNATURE = re.compile(  # with a [br] or nothing behind it, so "[b]Note:[/b] te
 
 def to_html(text: str) -> Markup:
     """Render a text with BB codes as safe HTML."""
-    text = _clean(text)
+    text, turns = _clean(text), Turns()
+    tokens = _scan(text, turns)
     writer = _Writer(text)
-    for token in _scan(text):
+    for token in tokens:
         writer.write(token)
-    shown = SANITIZER.clean(writer.finish())
+        turns.give_way()
+    shown = cleaned(writer.finish())
     if text.strip() and "<img" not in shown and not TAG.sub("", shown).strip():
         # Codes that hold nothing are shown as typed, so that no bubble is empty.
-        shown = SANITIZER.clean(_escape(text.strip()).replace("\n", "<br>"))
+        shown = cleaned(_escape(text.strip()).replace("\n", "<br>"))
     return stored_html(shown)
 
 
@@ -128,12 +114,12 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
         label += f" ({_readable(size)})"
     link = link.partition("#")[0]
     if not values.is_safe(values.SAFE_WEB_URL, link):
-        return stored_html(SANITIZER.clean(f'<span class="bb-file">{label}</span>'))
+        return stored_html(cleaned(f'<span class="bb-file">{label}</span>'))
     if kind == "image" and values.PICTURE_URL.match(link):
         shown = f'<img class="bb-image" src="{html.escape(link)}" alt="{label}" {values.LOADING}>'
-        return stored_html(SANITIZER.clean(f'<a href="{html.escape(link)}">{shown}</a>'))
+        return stored_html(cleaned(f'<a href="{html.escape(link)}">{shown}</a>'))
     shown = f'<span class="bb-file">{label}</span>'
-    return stored_html(SANITIZER.clean(f'<a href="{html.escape(link)}">{shown}</a>'))
+    return stored_html(cleaned(f'<a href="{html.escape(link)}">{shown}</a>'))
 
 
 def _readable(size: int) -> str:
@@ -181,22 +167,30 @@ def _clean(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as HTML, in pieces that end with a comment.
+    """Text as HTML, in pieces that end with a comment where they hold "&" or no-break spaces.
 
     nh3 leaves the comments out, and needs them: its time grows with the square of the number of
     "&" and no-break spaces in what stands between two tags.
     """
     starts = range(0, len(text), MAX_PIECE)
-    return "".join(html.escape(text[at : at + MAX_PIECE]) + "<!---->" for at in starts)
+    pieces = [html.escape(text[at : at + MAX_PIECE]) for at in starts]
+    return "".join(
+        f"{piece}<!---->" if "&" in piece or "\xa0" in piece else piece for piece in pieces
+    )
 
 
-def _scan(text: str) -> list[_Token]:
+def _scan(text: str, turns: Turns) -> list[_Token]:
     """All tokens in their order, pairs joined. What lies between them is plain text."""
     tokens = []
     waiting: defaultdict[str, list[_Token]] = defaultdict(list)
     last_code_end = max((end.start() for end in CODE_END.finditer(text)), default=-1)
     position = 0
-    while match := TOKEN.search(text, position):
+    while start := TOKEN_START.search(text, position):
+        turns.give_way()
+        match = TOKEN.match(text, start.start())
+        if match is None:
+            position = start.end()
+            continue
         name = "--" if match["dashes"] else (match["name"] or "").lower()
         quotes = waiting["--"]
         if name == "--" and quotes and not text[quotes[-1].end : match.start()].strip():
@@ -214,7 +208,7 @@ def _scan(text: str) -> list[_Token]:
         if token:
             tokens.append(token)
             position = token.end
-        elif match["url"]:  # passed over whole: a search from each letter would take quadratic time
+        elif match["url"]:  # passed over whole: a look from each letter would take quadratic time
             position = match.end()
         else:  # not a code after all, but one may begin within it
             position = match.start() + 1
@@ -324,6 +318,8 @@ class _Writer:
         self._written = 0  # of the text, so far
         self._html: list[str] = []
         self._open: list[_Token] = []  # outermost first
+        self._lines: _Token | None = None  # of those open: the one that quotes lines
+        self._in_link = False  # whether a link is open
         self._reopened = 0
         self._block_end = -1
 
@@ -345,7 +341,7 @@ class _Writer:
         if start == self._block_end and self._text.startswith("\n", start, end):
             start += 1
         line_end = self._text.find("\n", start, end)
-        quote = self._quoted_lines()
+        quote = self._lines
         if quote and line_end >= 0 and not self._text.startswith(">>", line_end + 1):
             self._html.append(_escape(self._text[start:line_end]))
             self._close(quote)
@@ -357,18 +353,19 @@ class _Writer:
         """Write what the token means; False if it must be shown as typed here."""
         if token.kind == "whole":
             if token.html != "<br>" or token.start != self._block_end:
-                in_link = token.in_link is not None and self._in_link()
+                in_link = token.in_link is not None and self._in_link
                 self._html.append(token.in_link or "" if in_link else token.html)
         elif token.kind == "close":
             if token.pair is None or token.pair not in self._open:
                 return False
             self._close(token.pair)
-        elif token.kind == "open" or not self._quoted_lines():
+        elif token.kind == "open" or not self._lines:
             alone = token.kind == "open" and token.pair is None
-            second_link = token.html.startswith("<a ") and self._in_link()
+            second_link = self._in_link and token.html.startswith("<a ")
             if alone or second_link or len(self._open) == MAX_DEPTH:
                 return False
             self._open.append(token)
+            self._note(token)
             self._html.append(token.html)
             is_empty = token.pair and token.pair.start == token.end
             if token.label and (token.is_block or is_empty):
@@ -388,11 +385,14 @@ class _Writer:
             else:
                 self._html.append(f"</{ending.html[1:-1].split()[0]}>")
         self._open[place:] = reopened
+        self._lines, self._in_link = None, False
+        for element in self._open:
+            self._note(element)
         self._html += [element.html for element in reopened]
         self._reopened += len(reopened)
 
-    def _quoted_lines(self) -> _Token | None:
-        return next((token for token in self._open if token.kind == ">>"), None)
-
-    def _in_link(self) -> bool:
-        return any(token.html.startswith("<a ") for token in self._open)
+    def _note(self, element: _Token) -> None:
+        if element.kind == ">>":
+            self._lines = element
+        elif element.html.startswith("<a "):
+            self._in_link = True

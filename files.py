@@ -27,6 +27,7 @@ from store.records import File
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
+TYPED_LIMIT = 1000  # characters of a name that are looked at; systems allow 255
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
 REMOVALS = 3  # tries to remove a folder into which another process may put a file
@@ -192,7 +193,9 @@ def check_room(folder: Path, wanted: int) -> None:
 
 def safe_name(name: str) -> str:
     """A visitor's name for a file, without folders and invisible characters, and shortened."""
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    name = re.split(r"[/\\]", name)[-1]
+    # Shortened first: the time to normalise grows with the square of the number of marks in a row.
+    name = unicodedata.normalize("NFC", short_name(name, TYPED_LIMIT))
     name = "".join(
         letter
         for letter in name

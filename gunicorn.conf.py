@@ -1,5 +1,6 @@
 """How gunicorn serves the application: `gunicorn` in the project's root is enough."""
 
+import gc
 import logging
 import os
 import sys
@@ -28,6 +29,7 @@ worker_class = "web.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = limits.connections  # of each worker
 graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
+limit_request_fields = 50  # headers; gunicorn's time to read them grows with the square
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
@@ -57,6 +59,11 @@ JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a 
 
 def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
+    for name in worker.wsgi.jinja_env.list_templates():  # the first visitor need not wait for it
+        worker.wsgi.jinja_env.get_template(name)
+    # All that is loaded by now stays: to look through it again takes the collector 20 ms a time.
+    gc.collect()
+    gc.freeze()
     services = worker.wsgi.extensions["sitechat"]
     services.live.most_streams = limits.streams
     jobs.append(threading.Thread(target=services.work, args=(stop,), name="delivery", daemon=True))

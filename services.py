@@ -19,6 +19,7 @@ from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.proof import Proof
 from portal.tokens import StoredTokens
+from rates import Rates
 from settings import ROOT, Settings
 from storage import Store
 from store.database import StoreUnavailable
@@ -31,6 +32,8 @@ MOST_REASONS = 200  # kept apart, in memory and in the store
 OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left by a crash
 SWEEP_SECONDS = 3_600.0  # between two looks for such files
+READS, READS_A_SECOND = 300, 10.0  # of one visitor's chat: at once, and in the long run
+RENDERING_PAUSE_SECONDS = 60.0  # before another try, if the store could not be used
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Services:
     worker: Worker
     live: Live
     files: Files
+    reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
+    saves: Counter[str] = field(default_factory=Counter)  # under way, by asker
     refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
     lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 
@@ -110,13 +115,16 @@ class Services:
 
     def render_again(self, stop: threading.Event) -> None:
         """Render messages again whose HTML was made by an earlier renderer."""
-        try:
-            count = render_outdated(self.store, stop)
-        except StoreUnavailable as error:
-            log.error("the store cannot be used: %s", error)
+        while not stop.is_set():
+            try:
+                count = render_outdated(self.store, stop)
+            except StoreUnavailable as error:
+                log.error("the store cannot be used: %s", error)
+                stop.wait(RENDERING_PAUSE_SECONDS)
+                continue
+            if count:
+                log.info("%d messages rendered again", count)
             return
-        if count:
-            log.info("%d messages rendered again", count)
 
     def sweep_files(self, stop: threading.Event) -> None:
         """Every hour remove files whose message was never stored: a crash left them."""

@@ -10,6 +10,7 @@ from delivery.quarantine import Quarantine
 from delivery.reaction import has_file
 from store.queue import RUN_LIMIT
 from store.records import Delivery
+from turns import Turns
 
 ALONE_UP_TO = 3  # waiting messages are no backlog: each gets a call of its own
 MESSAGES_A_CALL = 40  # at 1.5 s each they still end within 60 s, should the portal slow down
@@ -55,8 +56,9 @@ class Batches:
         room = max(1, min(self._most, int(CALL_SECONDS / self._item_seconds)))
         batch: list[Delivery] = []
         left_out: set[str] = set()  # chats whose next message goes alone: all later ones wait
-        size = 0
+        size, turns = 0, Turns()
         for delivery in ready:
+            turns.give_way()
             size += len(quote_plus(delivery.message.text)) + ITEM_BYTES
             if batch and (len(batch) == room or size > CALL_BYTES):
                 break

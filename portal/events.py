@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_of
 
 ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
+OPTIONS_LIMIT = 10_000  # characters; the portal sends about a hundred
 CHAT_ID = re.compile(r"chat[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
@@ -268,7 +269,7 @@ def chat_id_of(form: Form, key: str = "id") -> str:
 def read_placement(form: Form) -> Placement:
     """The settings page's form. Its options may spell booleans and numbers in any way."""
     try:
-        options = json.loads(text_of(form, "PLACEMENT_OPTIONS"))
+        options = json.loads(text_of(form, "PLACEMENT_OPTIONS")[:OPTIONS_LIMIT])
     except (ValueError, RecursionError):
         raise BadRequest("not_json", field="PLACEMENT_OPTIONS") from None
     if not isinstance(options, dict):

@@ -5,16 +5,19 @@ goes further.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from texts import DEFAULT, text
+from turns import Turns
 
 MAX_FIELDS = 5_000
 MAX_DEPTH = 10
 LARGEST_ID = (1 << 63) - 1  # what the store can keep
-KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+PIECE = 4096  # bytes that are decoded at once
+# One bracket more than a path may have is enough to refuse it.
+KEY = re.compile(rf"([^\[\]]+)((?:\[[^\[\]]*\]){{0,{MAX_DEPTH}}})")
 
 Form = dict[str, Any]
 
@@ -35,25 +38,47 @@ class BadRequest(Exception):
         return text(language, f"reasons.{self.reason}", **self.values)
 
 
-def decode_form(body: bytes) -> Form:
+def decode_form(body: bytes, most_fields: int = MAX_FIELDS) -> Form:
     """Decode `a[b][0]=c` as PHP does: nested dicts, all keys and values text.
 
     We use no library, because they turn keys into lists by rules of their own and accept broken
     UTF-8. A later value replaces an earlier one, even a whole branch. Unlike PHP we do not change
     names with dots, spaces or half brackets: Bitrix24 sends none.
     """
+    if body.count(b"&") >= most_fields:
+        raise BadRequest("many_fields", limit=most_fields)
+    turns = Turns()
     try:
-        pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
+        return nested(_fields(body.decode(), turns), turns)
     except UnicodeDecodeError:
         raise BadRequest("not_utf8") from None
-    except ValueError:
-        raise BadRequest("many_fields", limit=MAX_FIELDS) from None
-    return nested(pairs)
 
 
-def nested(pairs: Iterable[tuple[str | None, str]]) -> Form:
+def _fields(body: str, turns: Turns) -> Iterator[tuple[str, str]]:
+    """The names and values of a body, as urllib's `parse_qsl` gives them, but in turns."""
+    for field in body.split("&"):
+        if field:
+            name, _, value = field.replace("+", " ").partition("=")
+            yield _unquoted(name, turns), _unquoted(value, turns)
+
+
+def _unquoted(text: str, turns: Turns) -> str:
+    """Text without its percent signs; raises UnicodeDecodeError where it is no UTF-8."""
+    turns.give_way()
+    if "%" not in text:
+        return text
+    quoted, unquoted, start = text.encode(), bytearray(), 0
+    while start < len(quoted):
+        end = start + PIECE
+        if end < len(quoted) and (cut := quoted.rfind(b"%", end - 2, end)) >= 0:
+            end = cut  # not within the two digits after a percent sign
+        unquoted += unquote_to_bytes(quoted[start:end])
+        start = end
+        turns.give_way()
+    return unquoted.decode()
+
+
+def nested(pairs: Iterable[tuple[str | None, str]], turns: Turns) -> Form:
     """Make a dict within a dict of names such as `a[b]`.
 
     A field without a name, which a form in parts may have, is left out, as PHP does.
@@ -70,6 +95,7 @@ def nested(pairs: Iterable[tuple[str | None, str]]) -> Form:
         return name
 
     for key, value in pairs:
+        turns.give_way()
         if key is None:
             continue
         if "\0" in key or "\0" in value:

@@ -1,14 +1,20 @@
 """Operators' messages, from the event to what the store keeps; and their HTML."""
 
 import threading
+import time
+from collections.abc import Iterator
 
 from bbcode import take_signature, to_html
 from files import files_html
 from portal.events import IncomingMessage
 from storage import Store
-from store.records import File, OperatorMessage
+from store.records import File, Message, OperatorMessage
 
-RENDERED_AT_ONCE = 20  # messages; while it renders them, this process does nothing else
+READ_AT_ONCE = 20  # messages
+SAVED_AT_ONCE = 50_000  # letters of HTML in one transaction, or one message more
+WORK_SECONDS = 0.004  # of rendering again, after which it rests
+RESTS = 2  # times as long as the work: visitors wait for an answer, nobody waits for this
+LONGEST_REST_SECONDS = 0.05
 
 
 def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
@@ -42,11 +48,32 @@ def text_html(text: str) -> str:
 
 
 def render_outdated(store: Store, stop: threading.Event) -> int:
-    """Render again what an earlier renderer made, until `stop`; returns how many messages."""
+    """Render again what an earlier renderer made, until `stop`; returns how many messages.
+
+    One process does it for all, in small pieces with rests. What is left goes on at the next call.
+    """
     count = 0
-    while not stop.is_set() and (messages := store.messages.to_render(limit=RENDERED_AT_ONCE)):
-        store.messages.save_rendered(
-            {message: (text_html(message.text), files_html(message.files)) for message in messages}
-        )
-        count += len(messages)
+    with store.database.try_lock("rendering") as lock:
+        while lock and not stop.is_set() and (messages := store.messages.to_render(READ_AT_ONCE)):
+            for rendered in _rendered_again(messages, stop):
+                store.messages.save_rendered(rendered)
+                count += len(rendered)
     return count
+
+
+def _rendered_again(
+    messages: list[Message], stop: threading.Event
+) -> Iterator[dict[Message, tuple[str, str]]]:
+    """New HTML of text and files for these messages, as much as is to be saved at once."""
+    rendered: dict[Message, tuple[str, str]] = {}
+    began = time.monotonic()
+    for message in messages:
+        rendered[message] = text_html(message.text), files_html(message.files)
+        letters = sum(len(html) for both in rendered.values() for html in both)
+        if letters > SAVED_AT_ONCE or message is messages[-1]:
+            yield rendered
+            rendered = {}
+        worked = time.monotonic() - began
+        if worked > WORK_SECONDS:
+            stop.wait(min(RESTS * worked, LONGEST_REST_SECONDS))
+            began = time.monotonic()

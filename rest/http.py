@@ -29,6 +29,7 @@ from rest.errors import (
     error_of_answer,
     error_of_page,
 )
+from rest.form_body import FORM_TYPE, form_body
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class Http:
         self._drop_idle_connections()
         began = time.monotonic()
         try:
-            request = requests.Request("POST", url, HEADERS, data=form).prepare()
+            request = requests.Request(
+                "POST", url, HEADERS | FORM_TYPE, data=form_body(form)
+            ).prepare()
             timeout = urllib3.Timeout(total=seconds, connect=CONNECT_SECONDS)
             response = self._adapter.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]
         except requests.RequestException as error:

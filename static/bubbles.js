@@ -36,6 +36,7 @@ export function messageOf(node) {
     author,
     state,
     clientId,
+    hasOlder: "older" in node.dataset,
     name: node.querySelector(".from").textContent,
     at: new Date(node.querySelector(".meta time").dateTime),
     node,

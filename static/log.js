@@ -5,7 +5,6 @@ import {texts} from "./config.js"
 import {arrange, merge, votes} from "./conversation.js"
 
 const NEAR_END_PX = 48 // a visitor no further than this from the end is taken to read along
-const PAGE = 50 // messages in one answer of the server
 const AHEAD = "600px 0px 0px" // older messages are asked for when their link is this near to being seen
 const SETTLE_MS = 300 // after older messages came, until screen readers announce again: those are no news
 
@@ -60,9 +59,9 @@ export class Log {
     return this.#messages.find((message) => message.clientId === clientId)
   }
 
-  /** Shows the link to older messages if the history that the page brought is a full page. */
+  /** Shows the link to older messages if the history that the page brought says that there are some. */
   offerOlder() {
-    this.#older.hidden = this.#messages.length < PAGE
+    this.#older.hidden = !hasOlder(this.#messages)
   }
 
   // What is shown
@@ -70,7 +69,7 @@ export class Log {
   /** Shows messages of the server. A message that is shown already changes only if the revision is newer. */
   show(incoming) {
     const {messages, changes} = merge(this.#messages, incoming)
-    if (this.isEmpty) this.#older.hidden = incoming.length < PAGE
+    if (this.isEmpty) this.#older.hidden = !hasOlder(incoming)
     const reading = this.readsAlong
     let news = false
     for (const {message, insteadOf, after} of changes) {
@@ -228,8 +227,9 @@ export class Log {
       this.#insertOlder(messagesIn(await this.#loadOlder(first.id)))
       link.textContent = texts.older
       this.#observer.observe(link) // reports the link again if it is still near
-    } catch {
+    } catch ({seconds}) {
       link.textContent = texts.older_failed // the visitor may press the link to try again
+      if (seconds) setTimeout(() => this.#observer.observe(link), seconds * 1000) // or the server said when
     }
     if (focused && link.hidden) this.focus()
     this.#loading = false
@@ -247,8 +247,13 @@ export class Log {
     for (const {message, after} of changes) (after?.node ?? this.#welcome).after(message.node)
     this.#messages = messages
     this.arrange()
-    this.#older.hidden = changes.length < PAGE
+    this.#older.hidden = !hasOlder(incoming)
     this.#box.scrollTop = scrollTop + this.#box.scrollHeight - scrollHeight
     requestAnimationFrame(() => (this.#box.style.overflowAnchor = ""))
   }
+}
+
+/** Whether the server has messages older than those of its answer; the first of them tells. */
+function hasOlder(messages) {
+  return messages.length > 0 && messages[0].hasOlder
 }

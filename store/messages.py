@@ -1,21 +1,22 @@
 """Messages of visitors, operators and the system; each new one with the delivery that it needs.
 
-Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, and
-no other process can write during a transaction. Text and files have separate HTML, so that the
-event of a message and the event of its edit may come in any order.
+Callers render the HTML before the transaction: a text of 20,000 letters takes up to 400 ms, in
+turns with others, and nobody can write during a transaction. Text and files have separate HTML, so
+that the event of a message and the event of its edit may come in any order.
 """
 
 from dataclasses import replace
 
+from store.conversation import ConversationReading
 from store.database import Connection, Database, Row, StoreUnavailable, transaction
 from store.found_deleted import FoundDeleted, delete_message
 from store.limits import count_hit, count_message
+from store.places import enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import know_dialog, message_of, next_message_id, next_revision, stored_files
-from store.turns import enqueue
 
 
-class MessageTables(FoundDeleted):
+class MessageTables(ConversationReading, FoundDeleted):
     """`renderer` is the version of the markup that callers hand in as HTML."""
 
     def __init__(self, database: Database, renderer: int) -> None:
@@ -23,21 +24,6 @@ class MessageTables(FoundDeleted):
         self.renderer = renderer
 
     # -- reading
-
-    def latest(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
-        """The last `limit` messages (before the message `before`) of all parts, oldest first."""
-        rows = [
-            row
-            for part in self.parts(chat_id)
-            for row in self._database.rows(
-                "select * from messages where chat_id = :chat and (:before is null or position <"
-                " (select position from messages where id = :before))"
-                " order by position desc limit :limit",
-                chat=part, before=before, limit=limit,
-            )
-        ]  # fmt: skip
-        rows.sort(key=lambda row: -row["position"])
-        return [message_of(row) for row in reversed(rows[:limit])]
 
     def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
         """The first `limit` messages of all parts changed after this revision, in their order."""
@@ -52,11 +38,6 @@ class MessageTables(FoundDeleted):
         ]  # fmt: skip
         rows.sort(key=lambda row: row["revision"])
         return [message_of(row) for row in rows[:limit]]
-
-    def parts(self, chat_id: str) -> list[str]:
-        """The ids of the chat and of its parts; each of them has a dialog of its own."""
-        owned = self._database.rows("select id from chats where owner = ?", chat_id)
-        return [chat_id, *(row["id"] for row in owned)]
 
     def revision(self) -> int:
         """The revision of the latest change of any message."""
@@ -120,8 +101,8 @@ class MessageTables(FoundDeleted):
             " :renderer, :now, 'stored', :client, :files, :files_html) returning *",
             {"id": next_message_id(db, now), "revision": next_revision(db), "chat": chat.id,
              "name": chat.name, "text": message.text, "html": message.text_html,
-             "renderer": self.renderer, "now": now, "client": message.client_id, "files": stored_files(files),
-             "files_html": message.file_html},
+             "renderer": self.renderer, "now": now, "client": message.client_id,
+             "files": stored_files(files), "files_html": message.file_html},
         ).fetchone()  # fmt: skip
         for file in files:
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))

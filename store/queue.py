@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from store.database import Connection, Group, Row, transaction
 from store.limits import count_hit, count_message
+from store.places import enqueue, note_served, renew_head, set_back
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
-from store.turns import enqueue, note_served, renew_head, set_back
 
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
 NEWEST_OF = 4  # of so many chats, one is that of the newest message

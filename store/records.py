@@ -91,6 +91,15 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Words:
+    """What of a message tells whether it asks for a vote or is one."""
+
+    author: Author
+    text: str
+    asks_vote: bool
+
+
+@dataclass(frozen=True)
 class Delivery:
     """Work for the engine: a visitor's message, or the confirmation of an operator's."""
 

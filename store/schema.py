@@ -127,7 +127,7 @@ MIGRATIONS = [
     create table generations (current text not null, previous text not null);
     insert into generations values ('', '');
     """,
-    # Only the oldest unfinished message of a chat has a place in the queue (store/turns.py).
+    # Only the oldest unfinished message of a chat has a place in the queue (store/places.py).
     """
     alter table deliveries add column address text not null default '';
     alter table deliveries add column of_new_chat integer not null default 0;

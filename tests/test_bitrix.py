@@ -15,13 +15,14 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from pydantic import SecretStr
 
 from bitrix import Bitrix
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
+from rest.form_body import form_body
 from rest.php import php_form
 from rest.replies import (
     LONGEST_TOKEN_SECONDS,
@@ -306,6 +307,12 @@ CALLS: list[tuple[str, Callable[[Bitrix], object], object]] = [
     ),
     ("imopenlines.dialog.get", lambda bitrix: bitrix.find_dialog("a|7|b|1"), {"id": 5120}),
 ]
+
+
+def test_a_form_is_written_as_a_browser_writes_it() -> None:
+    form = {"a[b]": "x y&z=ф", "b": "", "c": "😀%"}
+
+    assert form_body(form).decode() == urlencode(form)
 
 
 def nested(form: dict[str, str]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from stage import ROOT
 
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
-    {"values"},
+    {"values", "turns"},
+    {"sanitizer"},
     {"settings", "texts", "bbcode", "logs"},
     {"rest", "store"},
-    {"bitrix", "storage", "files"},
+    {"bitrix", "storage", "files", "rates"},
     {"live", "portal"},
     {"delivery"},
     {"services"},

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import cast
 
-from flask import current_app, request
+from flask import current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from logs import of_kind
@@ -14,10 +14,12 @@ from portal import forms
 from portal.forms import BadRequest, Form
 from services import Services
 from texts import DEFAULT, languages, text
+from turns import Turns
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
+VISITORS_FIELDS = 200  # of a form; the chat page sends about ten
 
 
 def services() -> Services:
@@ -98,17 +100,24 @@ def asked_language() -> str | None:
 
 
 def posted_form() -> Form:
-    """The fields of the body, a form as browsers, jQuery or PHP send it."""
+    """The fields of the body, a form as browsers, jQuery or PHP send it; decoded once."""
+    if "form" not in g:
+        g.form = _decoded_form()
+    return cast(Form, g.form)
+
+
+def _decoded_form() -> Form:
     if request.mimetype == "multipart/form-data":
         if any("\ufffd" in value for value in request.form.values()):
             raise BadRequest("not_utf8")
-        return forms.nested(request.form.items(multi=True))
+        return forms.nested(request.form.items(multi=True), Turns())
     if request.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
     body = request.get_data()
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # without Content-Length werkzeug cuts the body at the limit
-    return forms.decode_form(body)
+    from_portal = request.endpoint in ("handler", "install")
+    return forms.decode_form(body, forms.MAX_FIELDS if from_portal else VISITORS_FIELDS)
 
 
 def any_form() -> Form:

@@ -8,7 +8,7 @@ from flask import render_template as render
 from markupsafe import Markup
 
 from bbcode import stored_html
-from store.records import Message
+from store.records import Message, Words
 from texts import Texts, all_texts
 from web.asking import language, services
 
@@ -16,25 +16,45 @@ HISTORY = 50  # messages in one answer
 VOTE = re.compile(r"\s*[01](\s|$)")  # a text that the portal takes for a vote, if it has asked
 
 
-def bubbles(messages: list[Message]) -> Markup:
+def bubbles(messages: list[Message], has_older: bool = False) -> Markup:
+    """The messages as an HTML fragment, whose first bubble tells whether older ones exist."""
     texts = chat_texts()
     rows = message_rows(messages, texts, services().store.epochs.current())
+    if rows:
+        rows[0]["has_older"] = has_older
     return stored_html(render("messages.html", messages=rows, texts=texts))
 
 
-def message_rows(messages: list[Message], texts: Texts, epoch: str = "") -> list[dict[str, Any]]:
+class Votes:
+    """Which messages of a conversation, seen in its order, are the visitor's votes.
+
+    A vote is the visitor's first `1` or `0` after the portal has asked for it.
+    """
+
+    def __init__(self, asked: bool = False) -> None:
+        self._asked = asked
+
+    def is_vote(self, message: Message) -> bool:
+        asked = self._asked or message.asks_vote
+        voted = asked and looks_like_vote(message)
+        self._asked = asked and not voted
+        return voted
+
+
+def looks_like_vote(message: Message | Words) -> bool:
+    return message.author == "visitor" and VOTE.match(message.text) is not None
+
+
+def message_rows(messages: list[Message], texts: Texts, epoch: str) -> list[dict[str, Any]]:
     """Messages as the template takes them; `voted` marks a message that is the visitor's vote.
 
-    `epoch` is that of the store, by which a page names the latest change that it has. The vote is
-    the visitor's first `1` or `0` after the portal has asked for it.
+    `epoch` is that of the store, by which a page names the latest change that it has.
     """
-    asked, rows = False, []
-    for message in messages:
-        asked = asked or message.asks_vote
-        voted = asked and message.author == "visitor" and VOTE.match(message.text) is not None
-        asked = asked and not voted
-        rows.append(message_row(message, texts) | {"voted": voted, "epoch": epoch})
-    return rows
+    votes = Votes()
+    return [
+        message_row(message, texts) | {"voted": votes.is_vote(message), "epoch": epoch}
+        for message in messages
+    ]
 
 
 def message_row(message: Message, texts: Texts) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from texts import all_texts, text
 from web.asking import asked_language, language, services
 from web.bubbles import HISTORY, bubbles, chat_texts
+from web.history import count_reading, last_messages
 from web.submission import has_consented, message_id
 from web.theme import theme_css, themes
 from web.visitor import current_visitor, renew
@@ -19,6 +20,7 @@ PLAIN_FORMS = ("send_message", "upload_file", "save_conversation", "delete_conve
 
 def index() -> ResponseReturnValue:
     """The chat page, with the conversation so far, so that it works without JavaScript."""
+    count_reading(None if "embed" in request.args else current_visitor())
     renew(None)
     return chat_page(before=message_id(request.args, "before"))
 
@@ -35,10 +37,8 @@ def chat_page(
     embed = request.method == "GET" and "embed" in request.args
     settings = services().settings.chat
     visitor = None if embed else current_visitor()
-    messages = (
-        services().store.messages.latest(visitor.chat_id, before, HISTORY + 1) if visitor else []
-    )
-    shown_messages = messages[-HISTORY:]
+    found = last_messages(visitor.chat_id, before, HISTORY) if visitor else ([], False)
+    messages, has_older = found
     return render(
         "index.html",
         texts=chat_texts(),
@@ -46,8 +46,8 @@ def chat_page(
         lang=language(),
         title=settings.title,
         name=name or (visitor.chat.name if visitor and visitor.chat else ""),
-        messages_html=bubbles(shown_messages),
-        older=shown_messages[0].id if len(messages) > HISTORY else None,
+        messages_html=bubbles(*found),
+        older=messages[0].id if has_older else None,
         before=before,
         error=error,
         message=message,

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from logs import of_kind
 from portal.forms import BadRequest, Form
+from rates import TooOften
 from store.database import DiskFull, StoreUnavailable
 from store.records import TooMany
 from texts import text
@@ -91,7 +92,8 @@ def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
 
 def explain_too_many(error: TooMany) -> ResponseReturnValue:
     note_refusal("reasons.too_many")
-    return explain(Problem("errors.too_many", 429, **vars(error)))
+    key = "errors.too_often" if isinstance(error, TooOften) else "errors.too_many"
+    return explain(Problem(key, 429, **vars(error)))
 
 
 def explain_http(error: HTTPException) -> ResponseReturnValue:

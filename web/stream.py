@@ -1,6 +1,7 @@
 """What changes in a visitor's chat, as Server-Sent Events."""
 
 import re
+import time
 from collections.abc import Iterator
 
 from flask import Response, current_app, request
@@ -8,13 +9,16 @@ from flask.typing import ResponseReturnValue
 
 from live import Crowded
 from store.records import Message
+from turns import Turns
 from web.asking import Problem, known_address, services
-from web.bubbles import HISTORY, VOTE, chat_texts, message_rows
+from web.bubbles import HISTORY, Votes, chat_texts, looks_like_vote, message_row
 from web.connections import connection_of
+from web.history import changed_messages, count_reading
 from web.visitor import check_origin, current_visitor
 
 LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{0,40})\.)?(?P<revision>[0-9]{1,18})")
 WAIT_SECONDS = 30  # until a stream may be asked for again, if there are too many
+REST_SECONDS = 0.02  # a stream that had nothing to give for so long has held up nobody
 
 
 def chat_stream() -> ResponseReturnValue:
@@ -28,12 +32,13 @@ def chat_stream() -> ResponseReturnValue:
     visitor = current_visitor()
     if visitor is None:
         return "", 204
+    count_reading(visitor)
     after = last_revision(visitor.chat_id)
     login = visitor.bearer.login
     # The answer to HEAD is never read, so the server would not say when such a stream ends.
     if request.args.get("once") or request.method == "HEAD":
-        there = services().store.messages.changed_after(visitor.chat_id, after or 0, HISTORY)
-        response = Response(event_stream(iter(there)), mimetype="text/event-stream")
+        there = changed_messages(services().store, visitor.chat_id, after or 0)
+        response = Response(event_stream(there), mimetype="text/event-stream")
     else:
         response = endless_stream(visitor.chat_id, after, login)
     response.headers["Cache-Control"] = "no-store, no-transform"
@@ -101,12 +106,25 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
     def event(message: Message | None) -> str:
         if message is None:
             return ":\n\n"
-        before: list[Message] = []
-        if message.author == "visitor" and VOTE.match(message.text):  # a vote, if one was asked for
-            before = store.messages.latest(message.chat_id, message.id, HISTORY)
-        row = message_rows([*before, message], texts, epoch)[-1]
+        votes = Votes()
+        if looks_like_vote(message):  # a vote, if one was asked for
+            earlier = store.messages.words_before(message, HISTORY)
+            last = next((one for one in earlier if one.asks_vote or looks_like_vote(one)), None)
+            votes = Votes(asked=last is not None and last.asks_vote)
+        row = message_row(message, texts) | {"voted": votes.is_vote(message), "epoch": epoch}
         html = template.render(messages=[row], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {epoch}.{message.revision}\n{data}\n"
 
-    return (event(message) for message in changes)
+    return in_turns(event(message) for message in changes)
+
+
+def in_turns(events: Iterator[str]) -> Iterator[str]:
+    """The events; if many come at once, others are served in between."""
+    turns, paused_at = Turns(), time.perf_counter()
+    for event in events:
+        if time.perf_counter() - paused_at > REST_SECONDS:
+            turns = Turns()  # the stream has waited: an event alone is given without a pause
+        yield event
+        turns.give_way()
+        paused_at = time.perf_counter()

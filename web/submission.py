@@ -18,6 +18,7 @@ from web.visitor import EMAIL, Visitor, begin_session, current_visitor, remember
 
 NAME_LIMIT = 100  # letters
 PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
+VALUE_LIMIT = 254  # letters of an e-mail or telephone; a longer one cannot be an e-mail
 PAGE_LIMIT = 2000  # letters of the address of the page where the visitor writes
 
 
@@ -110,7 +111,7 @@ def canonical_uuid(value: str) -> str:
 def matched(value: str, pattern: re.Pattern[str], problem_key: str) -> str:
     """The value, or ""; raises Problem for a wrong one: the portal would refuse the message."""
     value = value.strip()
-    if value and not pattern.fullmatch(value):
+    if len(value) > VALUE_LIMIT or (value and not pattern.fullmatch(value)):
         raise Problem(problem_key, 400)
     return value
 

@@ -13,17 +13,19 @@ from flask import Request, session
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
-from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, NeedData
+from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, NeedData, State
 from werkzeug.sansio.multipart import File as FilePart
 
 from files import Arrival, ending, safe_name
 from portal import forms
 from portal.forms import Form
+from turns import Turns
 from web.asking import MAX_BODY_BYTES, Problem, known_address, services
 from web.submission import Submission
 
 MAX_PARTS = 64  # fields and files of a multipart form; the chat page sends about ten
 PIECE_BYTES = 64 << 10
+HEAD_BYTES = 8 << 10  # of a part
 # Uploads that one process receives at once. The page sends one at a time for all its tabs.
 UPLOADS, VISITORS_UPLOADS, ADDRESS_UPLOADS = 64, 4, 20
 WAIT_SECONDS = 5  # until an upload may be tried again, if too many are under way
@@ -62,7 +64,7 @@ class FormRequest(Request):
         """The file for a part of the form; None for an empty field. Raises Problem."""
         if self._file is not None:
             raise Problem("errors.one_file", 400)
-        form = forms.nested(self.fields)
+        form = forms.nested(self.fields, Turns())
         name = safe_name(part.filename)
         self._check_file(part, name, form)
         if not name:
@@ -162,6 +164,8 @@ class _Parts:
         while data := stream.read(PIECE_BYTES):
             decoder.receive_data(data)
             self._take_events(decoder)
+            if decoder.state is State.PART and len(decoder.buffer) > HEAD_BYTES:
+                raise RequestEntityTooLarge  # reading the head of a part would take long
         decoder.receive_data(None)
         self._take_events(decoder)
 
@@ -193,4 +197,4 @@ class _Parts:
 
 def fields_of(request: Request) -> Form:
     """The fields that have come of a form that failed."""
-    return forms.nested(cast(FormRequest, request).fields)
+    return forms.nested(cast(FormRequest, request).fields, Turns())

@@ -1,0 +1,110 @@
+"""A head or body that would take long to read is refused or shortened before anybody reads it."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from settings import Settings, StorageSettings
+from web import heads
+from web.heads import HEADER_LIMIT, ShortReads, read_the_rest
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> FlaskClient:
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    app = create_app(Settings(storage=storage))
+    return app.test_client(use_cookies=False)  # a test may send any header of that name
+
+
+@pytest.mark.parametrize("name", ["Cookie", "Accept", "Accept-Language", "X-Chat-Token", "Range"])
+@pytest.mark.parametrize("path", ["/", "/ajax", "/static/chat.js"])
+def test_a_header_longer_than_a_line_may_be_is_refused(
+    client: FlaskClient, name: str, path: str
+) -> None:
+    answer = client.get(path, headers={name: "a" * (HEADER_LIMIT + 1)})
+
+    assert answer.status_code == 431
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert client.get(path, headers={name: "a" * HEADER_LIMIT}).status_code < 431
+
+
+def test_the_first_of_many_languages_count(client: FlaskClient) -> None:
+    languages = "ru," + "de;q=0.1," * 800
+
+    assert '<html lang="ru">' in client.get("/", headers={"Accept-Language": languages}).text
+
+
+def test_one_endless_language_is_none(client: FlaskClient) -> None:
+    answer = client.get("/", headers={"Accept-Language": "ru" + "-a" * 2_000})
+
+    assert '<html lang="en">' in answer.text
+
+
+def posted(client: FlaskClient, **options: Any) -> Any:
+    return client.post("/ajax", **options).get_json()["result"]
+
+
+def test_a_visitors_form_has_few_fields(client: FlaskClient) -> None:
+    fields = {f"a{number}": "x" for number in range(198)} | {"type": "forget"}
+
+    assert posted(client, data=fields) == {}
+    assert posted(client, data=fields | {"b": "x", "c": "x"})["error"] == "BAD_REQUEST"
+
+
+@pytest.mark.parametrize("field", ["email", "phone"])
+def test_a_value_longer_than_it_can_be_is_refused(client: FlaskClient, field: str) -> None:
+    values = {"email": "a@" + "b." * 200 + "example", "phone": "1" * 300}
+    fields = {"type": "send_message", "message": "x", field: values[field]}
+
+    assert posted(client, data=fields)["error"] == field.upper()
+
+
+def test_a_body_in_pieces_is_whole(client: FlaskClient) -> None:
+    text = "ф" * 20_000
+
+    answer = client.post("/ajax", data={"type": "send_message", "name": "A", "message": text})
+
+    assert answer.get_json()["post"]["message"] == text
+
+
+# -- what nobody wanted of a body
+
+
+class Body:
+    """A body with so many bytes left; None for one without an end."""
+
+    def __init__(self, left: int | None) -> None:
+        self.left = left
+
+    def read(self, size: int) -> bytes:
+        if self.left is None:
+            return b"x" * size
+        size = min(size, self.left)
+        self.left -= size
+        return b"x" * size
+
+
+def test_the_rest_of_a_body_is_read_and_the_connection_goes_on() -> None:
+    body = Body(1_000_000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        read_the_rest(ShortReads(body), ours)
+        ours.sendall(b"the next answer")
+
+        assert body.left == 0
+        assert theirs.recv(100) == b"the next answer"
+
+
+def test_a_body_without_an_end_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "REST_SECONDS", 0.05)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"the answer")
+        read_the_rest(ShortReads(Body(None)), ours)
+
+        assert theirs.recv(100) == b"the answer"
+        assert theirs.recv(100) == b""

@@ -1,0 +1,53 @@
+"""Long work in short turns, so that all others of the same process are served in between.
+
+A worker serves its requests in one loop, and only what waits lets another go on. Whoever works for
+long therefore ends its turn now and then. Knows nothing of the product.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import gevent  # type: ignore[import-untyped]
+
+TURN_SECONDS = 0.004  # of the processor: a machine that is busy otherwise shortens no turn
+# gevent reads its sockets between two turns only if they are a timer apart: after `sleep(0)` it
+# first resumes what is ready up to 50 times.
+PAUSE_SECONDS = 0.001
+
+R = TypeVar("R")
+
+_line = threading.Lock()
+
+
+class Turns:
+    """The turns of one long work; the first has begun."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began = time.thread_time()
+        self._end = time.perf_counter() + TURN_SECONDS
+
+    def give_way(self) -> None:
+        """Call it often, outside transactions. If the turn is over, let the others go on first.
+
+        Of several long works only one has a turn before whoever waits is served again.
+        """
+        if time.perf_counter() < self._end:  # the quicker of the two clocks
+            return
+        left = TURN_SECONDS - (time.thread_time() - self._began)
+        if left > 0:
+            self._end = time.perf_counter() + left
+            return
+        with _line:
+            time.sleep(PAUSE_SECONDS)
+        time.sleep(0)  # else this work, which is the first to ask again, would keep the lock
+        self._begin()
+
+
+def apart(function: Callable[[str], R], text: str) -> R:
+    """Call a function that lets go of Python's lock, in a thread; others go on meanwhile."""
+    return gevent.get_hub().threadpool.apply(function, (text,))  # type: ignore[no-any-return]

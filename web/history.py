@@ -1,0 +1,54 @@
+"""The visitor's messages in answers of a bounded size, for a bounded number of requests.
+
+An answer holds HISTORY messages at most. Where messages are long it holds fewer, so that neither
+reading nor writing it takes long; the page asks for the older ones.
+"""
+
+from collections.abc import Iterator
+
+from storage import Store
+from store.records import Message
+from web.asking import known_address, services
+from web.bubbles import HISTORY
+from web.visitor import Visitor
+
+READ_AT_ONCE = 5  # messages in one read of the store
+LETTERS = 150_000  # of HTML in one answer, but always one message
+
+
+def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Message], bool]:
+    """The last messages, or those before the message `before`; oldest first.
+
+    And whether there are older ones, which a `limit` or the answer's size has left out.
+    """
+    found: list[Message] = []
+    letters = 0
+    while True:
+        page = services().store.messages.latest(chat_id, before, READ_AT_ONCE)
+        for message in reversed(page):
+            letters += len(message.html)
+            if found and (len(found) == limit or letters > LETTERS):
+                return found[::-1], True
+            found.append(message)
+        if len(page) < READ_AT_ONCE:
+            return found[::-1], False
+        before = page[0].id
+
+
+def changed_messages(store: Store, chat_id: str, after: int) -> Iterator[Message]:
+    """The first messages that changed after this revision, read few at a time; HISTORY at most."""
+    for _ in range(HISTORY // READ_AT_ONCE):
+        page = store.messages.changed_after(chat_id, after, READ_AT_ONCE)
+        yield from page
+        if len(page) < READ_AT_ONCE:
+            return
+        after = page[-1].revision
+
+
+def count_reading(visitor: Visitor | None) -> None:
+    """Count a request that reads a chat; raises TooOften.
+
+    A visitor whose address is not known is not limited: load tests and monitors ask so.
+    """
+    if visitor is not None and known_address() is not None:
+        services().reading.take(visitor.chat_id)

@@ -1,0 +1,143 @@
+"""The whole conversation as a file, made while it is sent: it is never in memory as a whole.
+
+A client that reads slowly or not at all therefore costs one message and one piece of a picture.
+"""
+
+import html
+import os
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from flask import Response, current_app
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+
+from bbcode import stored_html
+from portal.forms import Form
+from rates import TooOften
+from services import Services
+from store.records import File, Message
+from turns import Turns
+from web.asking import Problem, known_address, language, services
+from web.bubbles import Votes, chat_texts, message_row
+from web.history import count_reading
+from web.visitor import current_visitor
+
+SAVES, VISITORS_SAVES, ADDRESS_SAVES = 50, 2, 5  # under way at once, in one process
+WAIT_SECONDS = 5  # until a save may be tried again, if too many are under way
+PICTURES_BYTES = 32 << 20  # in one saved conversation; further pictures are only linked
+PICTURE_PIECE = 48 << 10  # bytes of a picture that are read at once; divisible by 3, for base64
+PIECE = 16_000  # letters that are sent at once, or a little more
+SOURCE = re.compile(r'src="([^"]*)"')
+KEY = re.compile(r"[?&]key=([0-9a-f]{1,100})$")
+
+
+def save_conversation(_: Form) -> ResponseReturnValue:
+    """The whole conversation as a file that can be read without our server."""
+    visitor = current_visitor()
+    count_reading(visitor)
+    if visitor is None or not services().store.messages.latest(visitor.chat_id, None, 1):
+        raise Problem("errors.no_conversation", 404)
+    askers = Counter(["", f"visitor {visitor.chat_id}"])
+    if address := known_address():
+        askers[f"address {address}"] += 1
+    begin_save(services().saves, askers)
+    texts = chat_texts()
+    rows = Conversation(services(), visitor.chat_id).rows(texts)
+    pieces = current_app.jinja_env.get_template("saved.html").generate(
+        messages=rows, texts=texts, lang=language(), title=services().settings.chat.title
+    )
+    response = Response(joined(pieces), mimetype="text/html")
+    response.call_on_close(partial(services().saves.subtract, askers))
+    name = f"conversation-{datetime.now(UTC):%Y-%m-%d}.html"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def begin_save(saves: Counter[str], askers: Counter[str]) -> None:
+    """Count a save of all these askers, "" for everybody; raises TooOften."""
+    for asker in askers:
+        kind = asker.partition(" ")[0]
+        limit = {"visitor": VISITORS_SAVES, "address": ADDRESS_SAVES}.get(kind, SAVES)
+        if saves[asker] >= limit:
+            raise TooOften(WAIT_SECONDS)
+    for asker in [asker for asker, count in saves.items() if not count]:
+        del saves[asker]
+    saves.update(askers)
+
+
+def joined(pieces: Iterator[str]) -> Iterator[str]:
+    """The same text in pieces of about PIECE letters; others are served in between."""
+    turns = Turns()
+    waiting: list[str] = []
+    letters = 0
+    for piece in pieces:
+        turns.give_way()
+        waiting.append(piece)
+        letters += len(piece)
+        if letters > PIECE:
+            yield "".join(waiting)
+            waiting, letters = [], 0
+    yield "".join(waiting)
+
+
+class Conversation:
+    """One conversation while it is saved; ends early if it is deleted meanwhile."""
+
+    def __init__(self, parts: Services, chat_id: str) -> None:
+        self._parts = parts
+        self._chat_id = chat_id
+        self._bytes_left = PICTURES_BYTES
+
+    def rows(self, texts: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """Its messages as the template takes them, oldest first; their HTML comes in pieces."""
+        votes = Votes()
+        message: Message | None = None
+        while True:
+            # One at a time: a message may have 200,000 letters of HTML.
+            following = self._parts.store.messages.following(self._chat_id, message, 1)
+            if not following:
+                return
+            (message,) = following
+            row = message_row(message, texts) | {"voted": votes.is_vote(message)}
+            yield row | {"html": self._html(message)}
+
+    def _html(self, message: Message) -> Iterator[Markup]:
+        """The message with the visitor's own pictures in it, as long as there is room for them."""
+        written = 0
+        for source in SOURCE.finditer(message.html):
+            yield stored_html(message.html[written : source.start(1)])
+            link = html.unescape(source[1])
+            written = source.end(1)
+            yield from self._picture(link) or [stored_html(source[1])]
+        yield stored_html(message.html[written:])
+
+    def _picture(self, link: str) -> Iterator[Markup] | None:
+        """The address of one of the visitor's own pictures as data; None if it must stay a link."""
+        key = KEY.search(link)
+        message = self._parts.store.messages.find_with_file(key[1]) if key else None
+        file = (
+            next((file for file in message.files if file.link == link), None) if message else None
+        )
+        if message is None or file is None or not file.media_type.startswith("image/"):
+            return None
+        if message.chat_id not in self._parts.store.messages.parts(self._chat_id):
+            return None
+        self._bytes_left -= file.size or 0
+        if self._bytes_left < 0 or not self._parts.files.path(message.chat_id, file.key).exists():
+            return None
+        return self._data(message.chat_id, file)
+
+    def _data(self, chat_id: str, file: File) -> Iterator[Markup]:
+        path = self._parts.files.path(chat_id, file.key)
+        with suppress(FileNotFoundError), path.open("rb") as picture:
+            yield stored_html(f"data:{file.media_type};base64,")
+            # A file that has no name any more was deleted.
+            while os.fstat(picture.fileno()).st_nlink and (piece := picture.read(PICTURE_PIECE)):
+                yield stored_html(b64encode(piece).decode())
