@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Python keeps what it has compiled: the tests start the application some two hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test soak fuzz bench mutants check serve format clean
+.PHONY: help install demo test soak fuzz attacks bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test     all tests"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
+	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
 	@echo "make bench    how soon an answer is seen, measured"
 	@echo "make mutants  small random faults, and whether tests find them: ARGS='--number 40 delivery'"
 	@echo "make check    format, lint and types"
@@ -47,6 +48,9 @@ soak: .venv/installed-dev
 
 fuzz: .venv/installed-dev
 	@$(BIN)/python tests/fuzz.py $(ARGS)
+
+attacks: .venv/installed-dev
+	@$(BIN)/python tests/attacks/all.py $(ARGS)
 
 bench: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py

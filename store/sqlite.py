@@ -179,14 +179,14 @@ class SQLite:
         is_quiet = size == former
         if size <= ONE_PAGE_BYTES or not (is_quiet or self._must_move or size > LOG_BYTES):
             return
-        # In a thread of its own: a slow disk must not hold up the other greenlets.
-        if gevent.get_hub().threadpool.apply(self._move_log):
+        if self._move_log():
             self._must_move = False
 
     def _move_log(self) -> bool:
         with self._errors(self._mover):
             db = self._connect(self._mover)
-            return move_log(db, self.path)
+            # In a thread of its own: a slow disk must not hold up the other greenlets.
+            return bool(gevent.get_hub().threadpool.apply(move_log, (db, self.path)))
 
     def back_up(self, target: Path) -> None:
         with self._errors(self._mover):

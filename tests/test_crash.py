@@ -302,7 +302,7 @@ def assert_explained(answer: requests.Response) -> None:
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     result = answer.json()["result"]
-    assert result["error"] == "STORE"
+    assert result["error"] in ("STORE", "DISK_FULL")
     assert result["error_description"]
     assert not re.search(r"sqlite|Error|/", result["error_description"])
 
