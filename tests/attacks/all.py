@@ -22,9 +22,10 @@ def main(words: list[str]) -> int:
         print(f"== {name}", flush=True)
         began = time.monotonic()
         try:
-            status = subprocess.run(
-                [sys.executable, str(attack)], cwd=FOLDER.parent.parent, timeout=LONGEST_SECONDS
-            ).returncode
+            command = [sys.executable, str(attack)]
+            root = FOLDER.parent.parent
+            ended = subprocess.run(command, cwd=root, timeout=LONGEST_SECONDS, check=False)
+            status = ended.returncode
         except subprocess.TimeoutExpired:
             status = -1
         print(f"== {name}: exit status {status} after {time.monotonic() - began:.0f} s", flush=True)

@@ -3,6 +3,7 @@
 Locks and what needs several processes stand in test_sqlite_processes.py.
 """
 
+import errno
 import os
 import sqlite3
 import stat
@@ -322,3 +323,20 @@ def test_a_file_that_was_put_in_place_of_the_open_one_is_used_from_then_on(
         assert history(store) == [f"{number}", "after"]
 
     assert opened() <= before + 1
+
+
+def test_a_hint_that_cannot_be_sent_fails_no_write(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor is left, say: what was committed is committed."""
+
+    def no_descriptor_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with closing(store.database.hints()):
+        monkeypatch.setattr(Path, "glob", no_descriptor_left)
+
+        write(store, "hello")
+
+    monkeypatch.undo()
+    assert history(store) == ["hello"]

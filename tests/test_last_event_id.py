@@ -1,0 +1,75 @@
+"""Where a stream goes on: by the `Last-Event-ID` of the page, if this store has given it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from settings import Settings, StorageSettings
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    app = create_app(Settings(storage=storage))
+    yield app
+    app.extensions["sitechat"].store.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    client = app.test_client()
+    for text in ("first", "second"):
+        answer = client.post("/ajax", data={"type": "send_message", "message": text})
+        assert answer.status_code == 200
+    return client
+
+
+def ids_of(client: FlaskClient) -> list[str]:
+    answer = client.get("/ajax?type=chat_stream&once=1", headers={"Last-Event-ID": "0"})
+    return re.findall(r"^id: (\S+)$", answer.text, re.M)
+
+
+def texts_after(client: FlaskClient, last_id: str) -> list[str]:
+    headers = {"Last-Event-ID": last_id}
+    answer = client.get("/ajax?type=chat_stream&once=1", headers=headers)
+    return re.findall(r"first|second", re.sub("<[^>]*>", " ", answer.text))
+
+
+def test_a_stream_goes_on_after_the_id_that_it_gave(client: FlaskClient) -> None:
+    first, second = ids_of(client)
+
+    assert texts_after(client, first) == ["second"]
+    assert texts_after(client, second) == []
+
+
+def test_a_page_of_before_the_update_goes_on_after_its_number(client: FlaskClient) -> None:
+    first, _ = ids_of(client)
+
+    assert texts_after(client, first.rpartition(".")[2]) == ["second"]
+
+
+def test_with_an_id_of_another_store_it_begins_anew(client: FlaskClient) -> None:
+    _, second = ids_of(client)
+    number = second.rpartition(".")[2]
+
+    assert texts_after(client, f"0123456789abcdef.{number}") == ["first", "second"]
+    assert texts_after(client, f"0123456789abcdef.{int(number) - 1}") == ["first", "second"]
+
+
+def test_with_an_id_ahead_of_the_store_it_begins_anew(client: FlaskClient) -> None:
+    epoch, _, number = ids_of(client)[1].rpartition(".")
+
+    for ahead in (f"{epoch}.{int(number) + 1000}", f"{int(number) + 1000}"):
+        assert texts_after(client, ahead) == ["first", "second"]
+
+
+def test_the_page_names_the_latest_change_that_it_has(client: FlaskClient) -> None:
+    html = client.post("/ajax", data={"type": "chat_history"}).text
+    found = re.findall(r'data-revision="(\d+)" data-epoch="(\w+)"', html)
+
+    assert [f"{epoch}.{revision}" for revision, epoch in found] == ids_of(client)
