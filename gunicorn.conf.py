@@ -72,11 +72,15 @@ def post_worker_init(worker: Any) -> None:
 
 
 def watch(worker: Any) -> None:
-    """End streams and jobs as soon as gunicorn stops the worker, which waits for open streams."""
+    """End streams, jobs and idle connections as soon as gunicorn stops the worker.
+
+    It would wait for them until it is killed, and then the store would not be closed.
+    """
     while worker.alive:
         log_lines.tell()
         time.sleep(0.2)
     stop.set()
+    worker.close_idle()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -33,7 +33,7 @@ from store.log import ONE_PAGE_BYTES, StoreDamaged, begin_log, log_bytes, move_l
 T = TypeVar("T")
 State = tuple[int, int, int, int]
 
-LOG_BYTES = 4 << 20  # a longer log is moved into the file even while others write
+LOG_BYTES = 2 << 20  # a longer log is moved into the file even while others write
 PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
 
 
@@ -99,7 +99,8 @@ class SQLite:
             db.execute("pragma foreign_keys = on")
             db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
             db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
-            _migrate(db, self._migrations)
+            if _migrate(db, self._migrations):
+                move_log(db, self.path)
             if log_bytes(self.path) == 0:
                 _patiently(lambda: begin_log(db, self.path))
         except BaseException:
@@ -292,12 +293,15 @@ def _patiently(execute: Callable[[], T]) -> T:
         time.sleep(0.002)
 
 
-def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
-    """Bring the schema to the newest version; several processes may try at once."""
+def _migrate(db: sqlite3.Connection, migrations: list[str]) -> bool:
+    """Bring the schema to the newest version; several processes may try at once.
+
+    Returns whether this process did it.
+    """
     # Read outside a transaction, so that a new connection need not wait for a writer.
     version = _patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
     if version == len(migrations):
-        return
+        return False
     _patiently(lambda: db.execute("begin immediate"))
     try:
         version = db.execute("pragma user_version").fetchone()[0]
@@ -308,6 +312,7 @@ def _migrate(db: sqlite3.Connection, migrations: list[str]) -> None:
                 db.execute(statement)
             db.execute(f"pragma user_version = {number}")
         db.execute("commit")
+        return True
     except BaseException:
         if db.in_transaction:  # SQLite ends it itself where the disk is full
             db.execute("rollback")

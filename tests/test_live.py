@@ -204,12 +204,15 @@ def test_a_foreign_page_gets_no_stream(two_workers: Stage) -> None:
     assert answer.status_code == 403
 
 
-def test_the_end_does_not_wait_for_streams_and_leaves_no_socket(tmp_path: Path) -> None:
+def test_the_end_does_not_wait_for_streams_and_leaves_neither_socket_nor_log(
+    tmp_path: Path,
+) -> None:
     with Stage(tmp_path, workers=2) as stage:
         stage.install()
         visitor, _ = begin(stage)
         streams = [Stream(visitor) for _ in range(12)]
         wait_until(lambda: all(stream.words for stream in streams))
+        visitor.history()  # its connection stays open and idle
         assert stage.app is not None
         stage.app.terminate()
         began = time.monotonic()
@@ -220,6 +223,7 @@ def test_the_end_does_not_wait_for_streams_and_leaves_no_socket(tmp_path: Path) 
         for stream in streams:
             stream.close()
         assert not list(tmp_path.glob("chats/live-*"))
+        assert not list(tmp_path.glob("chats/chats.db-*"))
 
 
 @pytest.mark.parametrize("depth", [0, 2, 20])

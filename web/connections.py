@@ -46,9 +46,20 @@ class Connections:
             self.closed(oldest)
             oldest.hang_up()
 
+    def request_begins(self, connection: "Connection") -> None:
+        connection.is_idle = False
+        self.goes_on(connection)
+
     def request_ended(self, connection: "Connection") -> None:
+        connection.is_idle = True
         self._files.discard(connection)
         self.waits(connection)
+
+    def close_idle(self) -> None:
+        """Close all connections on which no request is under way: the process ends."""
+        for connection in list(self._waiting):
+            if connection.is_idle:
+                connection.hang_up()
 
     def closed(self, connection: "Connection") -> None:
         self._open.discard(connection)
@@ -68,13 +79,14 @@ class Connections:
 class Connection(GeventSocket):  # type: ignore[misc]
     """The socket of one client."""
 
-    __slots__ = ("connections", "is_last", "is_stream", "sent_in_turn")
+    __slots__ = ("connections", "is_idle", "is_last", "is_stream", "sent_in_turn")
 
     def __init__(self, accepted: Any, connections: Connections) -> None:
         """Takes the place of an accepted socket."""
         family, kind, protocol = accepted.family, accepted.type, accepted.proto
         super().__init__(family, kind, protocol, fileno=accepted.detach())
         self.connections = connections
+        self.is_idle = True  # whether it waits for its next request
         self.is_stream = False  # whether its answer is a stream, which lasts
         self.is_last = False  # whether it is closed after this request
         self.sent_in_turn = 0  # bytes

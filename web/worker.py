@@ -59,6 +59,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 )
         super().init_process()
 
+    def close_idle(self) -> None:
+        """Close the connections without a request: gunicorn would wait for them at the end."""
+        self._held.close_idle()
+
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         if self.cfg.is_ssl:
             super().handle(listener, client, addr)
@@ -74,7 +78,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not isinstance(sock, Connection):
             super().handle_request(listener_name, req, sock, addr)
             return
-        self._held.goes_on(sock)
+        self._held.request_begins(sock)
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:  # the client has left its answer unread
