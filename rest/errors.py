@@ -19,6 +19,7 @@ UNFIT = re.compile(
     r"[^\w.:-]+"
 )  # no code has such characters, and no line of the log may end there
 LONGEST_LIMIT_SECONDS = 3600.0  # the longest wait after OPERATION_TIME_LIMIT (section 9.2)
+SHORTEST_LIMIT_SECONDS = 1.0  # the portal names whole seconds: its moment may have passed already
 # The portal may refuse to let us read one dialog or all; it then still takes messages.
 HISTORY_METHODS = {
     "im.dialog.messages.get",
@@ -252,4 +253,4 @@ def seconds_to_reset(times: object) -> float:
     if reset_at is None:
         return 0.0
     now = time.time() if finish is None else finish
-    return min(max(0.0, reset_at - now), LONGEST_LIMIT_SECONDS)
+    return min(max(SHORTEST_LIMIT_SECONDS, reset_at - now), LONGEST_LIMIT_SECONDS)

@@ -32,6 +32,11 @@ class Generation:
     revision: int  # of the latest change of any message
 
 
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another process reads or writes the file just now."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
@@ -39,7 +44,7 @@ def log_of(path: Path) -> Path:
 def log_bytes(path: Path) -> int:
     try:
         return log_of(path).stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 
@@ -109,7 +114,12 @@ def _generation(db: sqlite3.Connection) -> Generation | None:
 
 def begin_log(db: sqlite3.Connection, path: Path) -> None:
     """Begin a new generation with an empty log; with any other log nothing happens."""
-    db.execute("begin immediate")
+    try:
+        db.execute("begin immediate")
+    except sqlite3.OperationalError as error:
+        if not is_busy(error):
+            raise
+        return  # another process writes just now, so the log is not empty
     if log_bytes(path) == 0:
         db.execute(
             "update generations set previous = current, current = ?",

@@ -28,7 +28,7 @@ from store.database import (
     is_disk_full,
 )
 from store.datagrams import Datagrams
-from store.log import ONE_PAGE_BYTES, StoreDamaged, begin_log, log_bytes, move_log, prove
+from store.log import ONE_PAGE_BYTES, StoreDamaged, begin_log, is_busy, log_bytes, move_log, prove
 
 T = TypeVar("T")
 State = tuple[int, int, int, int]
@@ -287,8 +287,7 @@ def _patiently(execute: Callable[[], T]) -> T:
         try:
             return execute()
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-            if not busy or time.monotonic() > until:
+            if not is_busy(error) or time.monotonic() > until:
                 raise
         time.sleep(0.002)
 

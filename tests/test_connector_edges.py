@@ -564,9 +564,15 @@ def test_an_administrators_settings_page_teaches_the_application_token(
 # -- the check
 
 
+def note_registered(store: Store, connector: Connector) -> None:
+    """The portal was told the present settings before."""
+    store.notes.registered.set(connector._registration())
+
+
 def test_a_check_binds_what_is_missing_and_switches_on_what_is_off(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
+    note_registered(store, connector)
     for line in (LINE, 12):
         store.portal.connect_line(line, NOW + line)
     portal.inactive = {12}
@@ -582,6 +588,7 @@ def test_a_check_binds_what_is_missing_and_switches_on_what_is_off(
 def test_a_check_registers_again_what_the_portal_does_not_list(
     store: Store, portal: FakePortal, connector: Connector
 ) -> None:
+    note_registered(store, connector)
     store.portal.connect_line(LINE, NOW)
     portal.registered = {"livechat"}
 
@@ -603,6 +610,7 @@ def test_a_check_registers_again_what_the_portal_does_not_list(
 def test_a_portal_that_lists_no_connectors_is_checked_all_the_same(
     store: Store, portal: FakePortal, connector: Connector, error: BitrixError
 ) -> None:
+    note_registered(store, connector)
     store.portal.connect_line(LINE, NOW)
     portal.errors["connectors"] = error
 
@@ -618,8 +626,9 @@ def test_a_portal_that_lists_no_connectors_is_checked_all_the_same(
     [TryLater("NOT_CONNECTED", "imconnector.list"), SetupFault("INVALID_TOKEN", "x")],
 )
 def test_a_check_that_the_portal_cannot_answer_ends(
-    portal: FakePortal, connector: Connector, error: BitrixError
+    store: Store, portal: FakePortal, connector: Connector, error: BitrixError
 ) -> None:
+    note_registered(store, connector)
     portal.errors["connectors"] = error
 
     with pytest.raises(BitrixError):

@@ -77,7 +77,7 @@ def delete(client: FlaskClient) -> TestResponse:
 
 
 def cookie_of(client: FlaskClient) -> Cookie | None:
-    name = str(client.application.config["SESSION_COOKIE_NAME"])
+    name = f"__Host-{client.application.config['SESSION_COOKIE_NAME']}"
     return client.get_cookie(name, domain="chat.example")
 
 

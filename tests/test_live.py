@@ -23,6 +23,11 @@ SOON_SECONDS = 5.0  # on a slow machine; `make bench` measures how soon
 ABSENCE_MINUTES = 30
 
 
+def revision_of(event_id: str) -> int:
+    """The revision that an event's id names, after the store's epoch."""
+    return int(event_id.rpartition(".")[2])
+
+
 class Stream:
     """A stream as a browser would read it, in a thread: revisions and fragments as they come."""
 
@@ -45,7 +50,7 @@ class Stream:
                 self.words += len(events)
                 for event in filter(lambda one: one.startswith("id: "), events):
                     number, _, data = event.removeprefix("id: ").partition("\n")
-                    self.events.append((int(number), data.replace("data: ", "")))
+                    self.events.append((revision_of(number), data.replace("data: ", "")))
         except (OSError, HTTPException):
             pass  # the server was killed
         self.answer.close()
@@ -133,7 +138,9 @@ def test_a_stream_goes_on_where_another_ended(two_workers: Stage) -> None:
             headers={"Last-Event-ID": str(number)},
             timeout=30,
         )
-        assert re.findall(r"^id: (\d+)$", once.text, re.M) == [str(one) for one, _ in following]
+        assert re.findall(r"^id: \w+\.(\d+)$", once.text, re.M) == [
+            str(one) for one, _ in following
+        ]
     whole.close()
 
 

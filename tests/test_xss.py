@@ -124,11 +124,13 @@ AUDIT = """() => {
         faults.push(`${name} ${key}=${value}`)
     }
   }
-  const passing = ["hidden", "open", "title"]
+  const passing = ["hidden", "open", "title", "data-older"]
+  const loading = ["aria-busy", "aria-live", "style"] // what older messages leave at the log
   const shape = (element, without) => {
     if (element.matches(without)) return ""
     const names = [...element.attributes].map(({name}) => name)
-    const keys = names.filter((name) => !passing.includes(name))
+    const left = element.matches(".log") ? [...passing, ...loading] : passing
+    const keys = names.filter((name) => !left.includes(name))
     const inside = [...element.children].map((child) => shape(child, without)).join("")
     return `<${element.tagName} ${keys.sort().join(" ")}>${inside}</>`
   }
