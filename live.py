@@ -98,7 +98,7 @@ class Live:
         seen = self._store.messages.revision() if after is None else after
         yield None
         while listener.open:
-            messages = self._store.messages.changed_after(chat_id, seen, EVENTS_A_LOOK)
+            messages = self._store.conversations.changed_after(chat_id, seen, EVENTS_A_LOOK)
             if self._store.chats.is_over(chat_id):
                 return
             for message in messages:

@@ -8,8 +8,10 @@ greenlets. Every method raises StoreUnavailable when the database cannot be used
 from pathlib import Path
 
 from store.chats import ChatTables
+from store.conversations import ConversationTables
 from store.database import Database
 from store.epochs import EpochTables
+from store.found_deleted import FoundDeleted
 from store.limits import LimitTables
 from store.logins import LoginTables
 from store.messages import MessageTables
@@ -28,6 +30,8 @@ class Store:
         self.portal = PortalTables(self.database)
         self.chats = ChatTables(self.database)
         self.messages = MessageTables(self.database, renderer)
+        self.conversations = ConversationTables(self.database)
+        self.found_deleted = FoundDeleted(self.database)
         self.queue = QueueTables(self.database)
         self.limits = LimitTables(self.database)
         self.epochs = EpochTables(self.database)

@@ -39,7 +39,7 @@ class Doubt:
             context.bitrix,
             context.settings.connector.id,
             context.health.count_call,
-            context.store.messages.earlier_of_visitor,
+            context.store.found_deleted.earlier_of_visitor,
         )
         self._answers = False  # whether the portal has answered a lookup of this step
 

@@ -184,7 +184,9 @@ class Recovery:
 
     def _take_back(self, dialog: Dialog, page: list[HistoryMessage]) -> None:
         deleted = [message.id for message in page if message.deleted]
-        if deleted and (count := self._store.messages.take_back_known(dialog.chat.id, deleted)):
+        if deleted and (
+            count := self._store.found_deleted.take_back_known(dialog.chat.id, deleted)
+        ):
             log.warning("dialog %d: %d deletions found", dialog.portal_chat_id, count)
 
 

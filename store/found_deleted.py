@@ -2,14 +2,12 @@
 
 from store.database import Connection, Group, transaction
 from store.records import Delivery, Message
-from store.rows import message_of, next_revision
+from store.rows import delete_message, message_of
 
 EARLIER_LIMIT = 50  # as many messages as the portal gives of a dialog at once
 
 
 class FoundDeleted(Group):
-    """A part of the table of messages."""
-
     def take_back_known(self, chat_id: str, im_message_ids: list[int]) -> int:
         """Delete those of the operators' messages that we have; returns how many there were."""
         stored = self._database.rows(
@@ -34,12 +32,3 @@ class FoundDeleted(Group):
             delivery.message.chat_id, delivery.message.id, EARLIER_LIMIT,
         )  # fmt: skip
         return [message_of(row) for row in rows]
-
-
-def delete_message(db: Connection, message_id: int) -> None:
-    """Delete a message of an operator or of the system, its text included."""
-    db.execute(
-        "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
-        " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
-        (next_revision(db), message_id),
-    )

@@ -7,16 +7,21 @@ that the event of a message and the event of its edit may come in any order.
 
 from dataclasses import replace
 
-from store.conversation import ConversationReading
-from store.database import Connection, Database, Row, StoreUnavailable, transaction
-from store.found_deleted import FoundDeleted, delete_message
+from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_hit, count_message
 from store.places import enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
-from store.rows import know_dialog, message_of, next_message_id, next_revision, stored_files
+from store.rows import (
+    delete_message,
+    know_dialog,
+    message_of,
+    next_message_id,
+    next_revision,
+    stored_files,
+)
 
 
-class MessageTables(ConversationReading, FoundDeleted):
+class MessageTables(Group):
     """`renderer` is the version of the markup that callers hand in as HTML."""
 
     def __init__(self, database: Database, renderer: int) -> None:
@@ -24,20 +29,6 @@ class MessageTables(ConversationReading, FoundDeleted):
         self.renderer = renderer
 
     # -- reading
-
-    def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
-        """The first `limit` messages of all parts changed after this revision, in their order."""
-        rows = [
-            row
-            for part in self.parts(chat_id)
-            for row in self._database.rows(
-                "select * from messages where chat_id = ? and revision > ?"
-                " order by revision limit ?",
-                part, revision, limit,
-            )
-        ]  # fmt: skip
-        rows.sort(key=lambda row: row["revision"])
-        return [message_of(row) for row in rows[:limit]]
 
     def revision(self) -> int:
         """The revision of the latest change of any message."""

@@ -79,6 +79,15 @@ def _of_time(seconds: float) -> int:
     return int(seconds * 1000) * A_MILLISECOND
 
 
+def delete_message(db: Connection, message_id: int) -> None:
+    """Delete a message of an operator or of the system, its text included."""
+    db.execute(
+        "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
+        " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
+        (next_revision(db), message_id),
+    )
+
+
 def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | None) -> None:
     """Remember a dialog of a chat, if the chat was not deleted."""
     db.execute(

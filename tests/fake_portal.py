@@ -218,7 +218,7 @@ def answer(store: Store, im_message_id: int, chat: int = 1, line: int = LINE) ->
 
 
 def states(store: Store, chat: int = 1) -> list[str]:
-    return [message.state for message in store.messages.latest(chat_id(chat), None, 1000)]
+    return [message.state for message in store.conversations.latest(chat_id(chat), None, 1000)]
 
 
 def states_of(store: Store, chats: Iterable[int]) -> list[list[str]]:

@@ -838,7 +838,7 @@ def test_a_files_link_stands_below_the_text(store: Store) -> None:
     )
     store.messages.add_from_operators([both, alone], NOW)
 
-    below, without = (one.html for one in store.messages.latest(CHAT, None, 10))
+    below, without = (one.html for one in store.conversations.latest(CHAT, None, 10))
     assert below.startswith("hello<br>")
     assert "a.pdf" in below
     assert "<br>" not in without
@@ -855,19 +855,19 @@ def test_edit_and_event_may_be_rendered_both_before_either_is_kept_and_come_in_a
     if first == "event":
         store.messages.add_from_operators([event], NOW)
     store.messages.edit(edit, NOW, 100)
-    (kept,) = store.messages.latest(CHAT, None, 10)
+    (kept,) = store.conversations.latest(CHAT, None, 10)
     assert kept.incomplete is (first == "edit"), "it waits for its files"
     if first == "edit":
         store.messages.add_from_operators([event], NOW)
 
-    (kept,) = store.messages.latest(CHAT, None, 10)
+    (kept,) = store.conversations.latest(CHAT, None, 10)
     assert (kept.text, kept.edited, kept.incomplete) == ("edited", True, False)
     assert "a.pdf" in kept.html
     assert "edited" in kept.html
     assert [one.name for one in kept.files] == ["a.pdf"]
     again = operator_message(incoming("[b]Olga:[/b] [br] again"), LINE)
     store.messages.edit(again, NOW, 200)
-    (kept,) = store.messages.latest(CHAT, None, 10)
+    (kept,) = store.conversations.latest(CHAT, None, 10)
     assert (kept.text, kept.text_html) == ("again", again.text_html)
     assert "a.pdf" in kept.html
 
@@ -887,7 +887,7 @@ def test_everything_that_an_earlier_renderer_wrote_is_rendered_again(
     with closing(Store("sqlite:///chats.db", tmp_path, 2)) as newer:
         assert render_outdated(newer, threading.Event()) == 451
         assert render_outdated(newer, threading.Event()) == 0
-        html = [one.html for one in newer.messages.latest(CHAT, None, 1000)]
+        html = [one.html for one in newer.conversations.latest(CHAT, None, 1000)]
 
     assert html[7] == "&lt;7&gt;"
     assert "a.pdf" in html[450]

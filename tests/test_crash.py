@@ -523,9 +523,9 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         fill()
 
-    assert [one.id for one in store.messages.latest("chat1", None, 200)] == kept
+    assert [one.id for one in store.conversations.latest("chat1", None, 200)] == kept
     assert store.queue.waiting() == len(kept)
     kept.append(write("after"))  # on a connection made anew, which has room again
-    assert [one.id for one in store.messages.latest("chat1", None, 200)] == kept
+    assert [one.id for one in store.conversations.latest("chat1", None, 200)] == kept
     assert store.queue.waiting() == len(kept)
     store.close()

@@ -174,7 +174,7 @@ def test_a_stream_whose_bell_rang_waits_again(
     store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    after = store.messages.changed_after
+    after = store.conversations.changed_after
 
     def counted(chat_id: str, revision: int, limit: int) -> list[Message]:
         looks.append(revision)

@@ -24,7 +24,7 @@ def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Me
     found: list[Message] = []
     letters = 0
     while True:
-        page = services().store.messages.latest(chat_id, before, READ_AT_ONCE)
+        page = services().store.conversations.latest(chat_id, before, READ_AT_ONCE)
         for message in reversed(page):
             letters += len(message.html)
             if found and (len(found) == limit or letters > LETTERS):
@@ -38,7 +38,7 @@ def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Me
 def changed_messages(store: Store, chat_id: str, after: int) -> Iterator[Message]:
     """The first messages that changed after this revision, read few at a time; HISTORY at most."""
     for _ in range(HISTORY // READ_AT_ONCE):
-        page = store.messages.changed_after(chat_id, after, READ_AT_ONCE)
+        page = store.conversations.changed_after(chat_id, after, READ_AT_ONCE)
         yield from page
         if len(page) < READ_AT_ONCE:
             return

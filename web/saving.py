@@ -42,7 +42,7 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     """The whole conversation as a file that can be read without our server."""
     visitor = current_visitor()
     count_reading(visitor)
-    if visitor is None or not services().store.messages.latest(visitor.chat_id, None, 1):
+    if visitor is None or not services().store.conversations.latest(visitor.chat_id, None, 1):
         raise Problem("errors.no_conversation", 404)
     askers = Counter(["", f"visitor {visitor.chat_id}"])
     if address := known_address():
@@ -101,7 +101,7 @@ class Conversation:
         message: Message | None = None
         while True:
             # One at a time: a message may have 200,000 letters of HTML.
-            following = self._parts.store.messages.following(self._chat_id, message, 1)
+            following = self._parts.store.conversations.following(self._chat_id, message, 1)
             if not following:
                 return
             (message,) = following
@@ -127,7 +127,7 @@ class Conversation:
         )
         if message is None or file is None or not file.media_type.startswith("image/"):
             return None
-        if message.chat_id not in self._parts.store.messages.parts(self._chat_id):
+        if message.chat_id not in self._parts.store.conversations.parts(self._chat_id):
             return None
         self._bytes_left -= file.size or 0
         if self._bytes_left < 0 or not self._parts.files.path(message.chat_id, file.key).exists():

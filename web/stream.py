@@ -62,7 +62,7 @@ def last_revision(chat_id: str) -> int | None:
     is_ours = match["epoch"] in (None, store.epochs.current())  # None: a page of before the update
     if is_ours and revision <= store.messages.revision():
         return revision
-    latest = store.messages.latest(chat_id, None, HISTORY)
+    latest = store.conversations.latest(chat_id, None, HISTORY)
     return min((message.revision for message in latest), default=1) - 1
 
 
@@ -108,7 +108,7 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
             return ":\n\n"
         votes = Votes()
         if looks_like_vote(message):  # a vote, if one was asked for
-            earlier = store.messages.words_before(message, HISTORY)
+            earlier = store.conversations.words_before(message, HISTORY)
             last = next((one for one in earlier if one.asks_vote or looks_like_vote(one)), None)
             votes = Votes(asked=last is not None and last.asks_vote)
         row = message_row(message, texts) | {"voted": votes.is_vote(message), "epoch": epoch}

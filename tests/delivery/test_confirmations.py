@@ -123,7 +123,7 @@ def test_confirmations_that_fail_on_one_line_hold_up_no_other_line(
     answer(store, 100, chat=2, line=OTHER_LINE)
     run_each(worker, range(5))
 
-    theirs = store.messages.latest(chat_id(2), None, 1)[0].id
+    theirs = store.conversations.latest(chat_id(2), None, 1)[0].id
     assert [theirs] in bitrix.confirmed
 
 

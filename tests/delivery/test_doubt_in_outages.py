@@ -136,7 +136,7 @@ def test_a_dialog_that_cannot_be_read_holds_up_no_other(
     bitrix.says["dialog 6001"] = error
     if not together:
         bitrix.says["batch"] = OutcomeUnknown("HTTP_502", "batch")
-    second = store.messages.latest(chat_id(2), None, 1)[0]
+    second = store.conversations.latest(chat_id(2), None, 1)[0]
     bitrix.histories[6002] = [said(11, str(second.id))]
     bitrix.calls.clear()
     write(store, "third", chat=2)

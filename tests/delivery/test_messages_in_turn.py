@@ -43,7 +43,7 @@ def test_a_refused_message_says_why_and_holds_up_no_other(
     run(worker, NOW)
 
     assert states(store) == ["refused", "delivered"]
-    assert store.messages.latest(chat_id(1), None, 10)[0].error == "no such user"
+    assert store.conversations.latest(chat_id(1), None, 10)[0].error == "no such user"
     run(worker, NOW + DAY)
     assert bitrix.sent == [["bad"], ["good"]]
 

@@ -33,7 +33,7 @@ NOT_FETCHED = replace(TAKEN, files=0)
 
 def write_with_file(store: Store, text: str) -> None:
     write(store, text)
-    attach_file(store, store.messages.latest(chat_id(1), None, 1)[-1].id)
+    attach_file(store, store.conversations.latest(chat_id(1), None, 1)[-1].id)
 
 
 def test_a_file_that_the_portal_did_not_fetch_follows_as_a_link(

@@ -61,7 +61,7 @@ def test_one_bad_message_of_a_call_spoils_only_itself_and_is_given_up_once_other
         run(worker, NOW + 120 * minute)
 
     assert states(store, 1) == ["refused"]
-    assert store.messages.latest(chat_id(1), None, 10)[0].error == code
+    assert store.conversations.latest(chat_id(1), None, 10)[0].error == code
     assert {*states(store, 2)} == {"delivered"}
 
 
@@ -118,7 +118,7 @@ def test_a_message_that_is_refused_alone_is_given_up_at_the_eighth_strike(
 
     assert bitrix.sent.count(["bad"]) == 9, "the first is no strike: it may be the portal"
     assert states(store) == ["refused"]
-    assert store.messages.latest(chat_id(1), None, 1)[0].error == "BAD"
+    assert store.conversations.latest(chat_id(1), None, 1)[0].error == "BAD"
 
 
 def test_a_confirmation_that_is_refused_alone_is_given_up_at_the_eighth_strike(
@@ -129,7 +129,7 @@ def test_a_confirmation_that_is_refused_alone_is_given_up_at_the_eighth_strike(
 
     others_pass(store, worker)
 
-    (message,) = store.messages.latest(chat_id(1), None, 10)
+    (message,) = store.conversations.latest(chat_id(1), None, 10)
     assert bitrix.confirmed.count([message.id]) == 9
     assert store.queue.waiting() == 0
     assert message.error is None, "the visitor has done nothing"

@@ -49,7 +49,7 @@ def numbered(first: int, last: int) -> list[HistoryMessage]:
 
 def recovered(store: Store, chat: int = 0) -> list[str]:
     """The texts of a chat after the visitor's own first message."""
-    return [message.text for message in store.messages.latest(chat_id(chat), None, 1000)][1:]
+    return [message.text for message in store.conversations.latest(chat_id(chat), None, 1000)][1:]
 
 
 def texts(first: int, last: int) -> list[str]:
@@ -114,7 +114,8 @@ def test_what_is_known_is_not_recovered_and_what_the_portal_hides_neither(
 
 def deleted_texts(store: Store) -> list[tuple[str, bool]]:
     return [
-        (message.text, message.deleted) for message in store.messages.latest(chat_id(0), None, 9)
+        (message.text, message.deleted)
+        for message in store.conversations.latest(chat_id(0), None, 9)
     ]
 
 
@@ -206,7 +207,7 @@ def test_a_recovered_message_is_kept_with_all_that_the_history_tells(
 
     run(worker, NOW)
 
-    (kept,) = store.messages.latest(chat_id(0), None, 10)[1:]
+    (kept,) = store.conversations.latest(chat_id(0), None, 10)[1:]
     assert (kept.author, kept.name, kept.sent_at) == (author, name, NOW - 50)
     assert (kept.im_message_id, kept.im_chat_id) == (10, 6000)
     assert kept.incomplete

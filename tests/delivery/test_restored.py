@@ -54,7 +54,7 @@ def backed_up(store: Store, tmp_path: Path) -> Path:
 
 
 def own_messages(store: Store) -> list[Message]:
-    messages = store.messages.latest(chat_id(1), None, 1000)
+    messages = store.conversations.latest(chat_id(1), None, 1000)
     return [message for message in messages if message.author == "visitor"]
 
 
@@ -159,7 +159,7 @@ def test_a_page_is_given_all_changes_since_the_restore(
     with closing(restored(store, tmp_path, backup)) as later:
         write(later, "new")
 
-        changed = later.messages.changed_after(chat_id(1), seen, 50)
+        changed = later.conversations.changed_after(chat_id(1), seen, 50)
         assert [message.text for message in changed] == ["new"]
 
 
@@ -181,5 +181,5 @@ def test_answers_that_were_given_and_confirmed_after_the_backup_come_back(
     with closing(restored(store, tmp_path, backup)) as later:
         run_each(taken_over(later, bitrix, 5 * DAY), (5 * DAY, 5 * DAY + 5), steps=5)
 
-        texts = [message.text for message in later.messages.latest(chat_id(1), None, 50)]
+        texts = [message.text for message in later.conversations.latest(chat_id(1), None, 50)]
         assert texts == ["hello", "hello"]

@@ -62,7 +62,9 @@ def lose_an_answer(bitrix: FakePortal) -> None:
 
 
 def is_recovered(store: Store, chat: int = 1) -> bool:
-    return "lost" in [message.text for message in store.messages.latest(chat_id(chat), None, 9)]
+    return "lost" in [
+        message.text for message in store.conversations.latest(chat_id(chat), None, 9)
+    ]
 
 
 # -- which conversations are read, and how often

@@ -131,12 +131,12 @@ def found_open(store: Store, chat_id: str) -> Chat:
 
 
 def only_message(store: Store, chat: str = CHAT) -> Message:
-    (message,) = store.messages.latest(chat, None, 1000)
+    (message,) = store.conversations.latest(chat, None, 1000)
     return message
 
 
 def history(store: Store, chat: str = CHAT) -> list[str]:
-    return [message.text for message in store.messages.latest(chat, None, 1000)]
+    return [message.text for message in store.conversations.latest(chat, None, 1000)]
 
 
 def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
@@ -172,7 +172,7 @@ def every_use(store: Store) -> list[Callable[[], object]]:
     return [
         store.open,
         lambda: write(store),
-        lambda: store.messages.latest(CHAT, None, 50),
+        lambda: store.conversations.latest(CHAT, None, 50),
         lambda: store.messages.add_from_operators([answer()], NOW),
         lambda: due(store),
         lambda: store.queue.due_confirmations(NOW, 10),

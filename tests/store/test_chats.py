@@ -63,12 +63,12 @@ def test_what_a_customer_began_before_the_log_in_is_part_of_their_chat(store: St
     revision = store.messages.revision()
 
     assert history(store, THIRD) == ["Hello", "Good morning"]
-    assert store.messages.parts(THIRD) == [THIRD, CHAT]
+    assert store.conversations.parts(THIRD) == [THIRD, CHAT]
     assert found_open(store, THIRD).id == CHAT, "the dialog with the operator goes on"
     assert store.chats.find_open(CHAT) is None
     assert [store.chats.is_over(chat) for chat in (CHAT, OTHER)] == [True, False]
     assert store.messages.chats_changed_after(before) == (revision, {THIRD, CHAT, OTHER})
-    changed = [message.text for message in store.messages.changed_after(THIRD, before, 10)]
+    changed = [message.text for message in store.conversations.changed_after(THIRD, before, 10)]
     assert changed == ["Hello", "Good morning"], "the customer's other devices hear of both"
 
 
@@ -82,14 +82,14 @@ def test_a_customer_who_has_a_chat_writes_there_and_reads_all_parts(store: Store
 
     open_chat = found_open(store, OTHER)
     assert open_chat.id == OTHER
-    assert store.messages.parts(OTHER) == [OTHER, CHAT]
+    assert store.conversations.parts(OTHER) == [OTHER, CHAT]
     all_four = ["as customer", "before the log-in", "again as customer", "Good morning"]
     assert history(store, OTHER) == all_four
-    newest = store.messages.latest(OTHER, None, 3)
+    newest = store.conversations.latest(OTHER, None, 3)
     assert [message.text for message in newest] == all_four[1:]
-    before = store.messages.latest(OTHER, last.id, 1)
+    before = store.conversations.latest(OTHER, last.id, 1)
     assert [message.text for message in before] == ["before the log-in"]
-    changed = store.messages.changed_after(OTHER, 0, 3)
+    changed = store.conversations.changed_after(OTHER, 0, 3)
     assert [message.text for message in changed] == all_four[:3]
     store.chats.make_part(OTHER, "chat" + "d" * 64)
     assert store.chats.find_open(OTHER) == open_chat, "a customer's chat is no part of another's"
@@ -133,7 +133,7 @@ def test_nothing_becomes_part_of_a_deleted_chat(store: Store) -> None:
 
     store.chats.make_part(CHAT, OTHER)
 
-    assert store.messages.parts(OTHER) == [OTHER]
+    assert store.conversations.parts(OTHER) == [OTHER]
     assert history(store) == ["Hello"]
 
 
@@ -162,14 +162,14 @@ def test_the_end_of_a_dialog_is_one_message_of_the_system(store: Store) -> None:
     for _ in range(2):
         store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW + 5)
 
-    _, end = store.messages.latest(CHAT, None, 10)
+    _, end = store.conversations.latest(CHAT, None, 10)
     assert (end.author, end.text, end.ends_dialog, end.sent_at) == ("system", "", True, NOW + 5)
     assert end.revision > before
     assert found(store).closed_at == NOW + 5
     store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3302, None)
     assert found(store).closed_at is None
     store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3302, NOW + 6)
-    assert len(store.messages.latest(CHAT, None, 10)) == 3
+    assert len(store.conversations.latest(CHAT, None, 10)) == 3
 
 
 @pytest.mark.parametrize(("session", "known"), [(3300, 3301), (3301, 3301), (3302, 3302)])

@@ -88,7 +88,7 @@ def test_two_chats_of_one_customer_become_one(store: Store) -> None:
     assert sorted(history(store, OTHER)) == ["a part", "newer spelling", "older spelling"]
     assert found_open(store, OTHER).id == OTHER
     assert store.chats.latest_heir(CHAT) == OTHER
-    changed = [message.text for message in store.messages.changed_after(OTHER, before, 9)]
+    changed = [message.text for message in store.conversations.changed_after(OTHER, before, 9)]
     assert sorted(changed) == ["a part", "older spelling"], "open pages hear of them"
 
     assert sorted(store.chats.delete(OTHER, NOW)) == sorted([OTHER, CHAT, THIRD])

@@ -62,7 +62,7 @@ def test_a_message_is_stored_with_its_delivery_or_not_at_all(store: Store) -> No
     with pytest.raises(sqlite3.Error):
         write(store, "lost", client_id="uuid-1", name="Maria", now=NOW + 1)
 
-    assert store.messages.latest(OTHER, None, 50) == []
+    assert store.conversations.latest(OTHER, None, 50) == []
     assert store.chats.find(OTHER) is None
     assert history(store) == ["before"]
     assert (found(store).name, found(store).active_at) == ("Anna", NOW)
@@ -109,7 +109,7 @@ def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> 
         write(store, f"other {number}", chat=OTHER)
 
     pages, before = [], None
-    while page := store.messages.latest(CHAT, before, 3):
+    while page := store.conversations.latest(CHAT, before, 3):
         pages.append([message.text for message in page])
         before = page[0].id
 
@@ -119,9 +119,9 @@ def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> 
 def test_a_page_before_the_first_message_or_of_no_chat_is_empty(store: Store) -> None:
     first = write(store)
 
-    assert store.messages.latest(CHAT, first.id, 50) == []
-    assert store.messages.latest(CHAT, 0, 50) == []
-    assert store.messages.latest(OTHER, None, 50) == []
+    assert store.conversations.latest(CHAT, first.id, 50) == []
+    assert store.conversations.latest(CHAT, 0, 50) == []
+    assert store.conversations.latest(OTHER, None, 50) == []
 
 
 # -- what has changed
@@ -129,7 +129,7 @@ def test_a_page_before_the_first_message_or_of_no_chat_is_empty(store: Store) ->
 
 def test_every_change_gives_the_next_revision(store: Store) -> None:
     def revision() -> int:
-        return max(message.revision for message in store.messages.latest(CHAT, None, 50))
+        return max(message.revision for message in store.conversations.latest(CHAT, None, 50))
 
     write(store)
     seen = [revision()]
@@ -149,10 +149,10 @@ def test_what_changed_after_a_revision_is_given_first_change_first(store: Store)
     messages = [write(store, f"{number}") for number in range(5)]
     write(store, "of another", OTHER)
 
-    changed = store.messages.changed_after(CHAT, messages[1].revision, 2)
+    changed = store.conversations.changed_after(CHAT, messages[1].revision, 2)
 
     assert [message.text for message in changed] == ["2", "3"]
-    assert store.messages.changed_after(CHAT, messages[4].revision, 2) == []
+    assert store.conversations.changed_after(CHAT, messages[4].revision, 2) == []
 
 
 def test_which_chats_changed_is_told_with_their_owners(store: Store) -> None:
@@ -191,7 +191,7 @@ def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
         newer.messages.save_rendered({old: ("<p>new</p>", "file")})
 
         assert newer.messages.to_render(10) == []
-        (rendered,) = newer.messages.latest(CHAT, None, 50)
+        (rendered,) = newer.conversations.latest(CHAT, None, 50)
 
     assert rendered == replace(written, text_html="<p>new</p>", files_html="file")
 
@@ -211,7 +211,7 @@ def test_messages_of_the_oldest_renderer_come_first(store: Store, tmp_path: Path
         newer.messages.save_rendered({oldest: ("new", "")})
         assert [message.text for message in newer.messages.to_render(10)] == ["1"]
         assert newer.messages.revision() == before, "no page need hear of it"
-        assert newer.messages.latest(CHAT, None, 3)[0].html == "new"
+        assert newer.conversations.latest(CHAT, None, 3)[0].html == "new"
 
 
 def test_an_edit_that_is_made_while_its_message_is_rendered_again_stays(
@@ -225,5 +225,5 @@ def test_an_edit_that_is_made_while_its_message_is_rendered_again_stays(
         newer.messages.save_rendered(dict.fromkeys(read, ("new", "file")))
 
         assert [message.text for message in newer.messages.to_render(10)] == ["edited"]
-        html = [message.html for message in newer.messages.latest(CHAT, None, 10)]
+        html = [message.html for message in newer.conversations.latest(CHAT, None, 10)]
     assert html == ["<p>edited</p><br>price.pdf", "new<br>file"]

@@ -29,7 +29,7 @@ INCOMPLETE: dict[str, Any] = {"files": (), "files_html": "", "incomplete": True}
 def test_an_operators_message_is_stored_with_its_confirmation(store: Store) -> None:
     (message,) = store.messages.add_from_operators([answer()], NOW)
 
-    assert store.messages.latest(CHAT, None, 50) == [message]
+    assert store.conversations.latest(CHAT, None, 50) == [message]
     assert (message.author, message.name, message.text) == ("operator", "Olga", "Good morning")
     assert message.files == (PRICE,)
     assert (message.im_chat_id, message.im_message_id) == (5120, 903311)
@@ -117,7 +117,7 @@ def test_an_answer_that_comes_late_stands_where_the_portal_has_it(store: Store) 
         store.messages.add_from_operators([answer(number, str(number))], NOW)
 
     assert history(store) == ["question", "5", "10", "thanks", "20", "25", "30", "40", "50"]
-    positions = {message.position for message in store.messages.latest(CHAT, None, 50)}
+    positions = {message.position for message in store.conversations.latest(CHAT, None, 50)}
     assert len(positions) == 9
 
 
@@ -132,7 +132,7 @@ def test_however_many_answers_come_late_they_stand_in_order(store: Store) -> Non
     for number in range(999, 900, -1):
         store.messages.add_from_operators([answer(number)], NOW)
 
-    ids = [message.im_message_id for message in store.messages.latest(CHAT, None, 1000)]
+    ids = [message.im_message_id for message in store.conversations.latest(CHAT, None, 1000)]
     assert ids == [None, *range(901, 1200), 5000, None]
 
 
@@ -234,11 +234,11 @@ def test_an_edit_gives_new_text_and_a_new_revision(store: Store) -> None:
 )
 def test_an_edit_that_changes_nothing_says_so(store: Store, change: OperatorMessage) -> None:
     store.messages.add_from_operators([answer()], NOW)
-    before = store.messages.latest(CHAT, None, 50)
+    before = store.conversations.latest(CHAT, None, 50)
 
     assert store.messages.edit(change, NOW) is False
 
-    assert store.messages.latest(CHAT, None, 50) == before
+    assert store.conversations.latest(CHAT, None, 50) == before
 
 
 def test_an_edit_brings_a_text_and_leaves_the_files(store: Store) -> None:
@@ -255,10 +255,10 @@ def test_an_edit_leaves_the_name_where_it_brings_none(store: Store) -> None:
     store.messages.add_from_operators([answer(10, "original")], NOW)
 
     store.messages.edit(answer(10, "edited", name=None), NOW, 100)
-    assert store.messages.latest(CHAT, None, 1)[0].name == "Olga"
+    assert store.conversations.latest(CHAT, None, 1)[0].name == "Olga"
     store.messages.edit(answer(10, "edited again", name="Ivan"), NOW, 200)
 
-    assert store.messages.latest(CHAT, None, 1)[0].name == "Ivan"
+    assert store.conversations.latest(CHAT, None, 1)[0].name == "Ivan"
 
 
 Edits = list[tuple[int, str, bool]]  # when the portal queued it, its text, whether it changes it
@@ -326,14 +326,14 @@ def test_nothing_of_a_deleted_messages_content_is_left(store: Store) -> None:
 def test_a_deleted_message_stays_deleted(store: Store) -> None:
     store.messages.add_from_operators([answer()], NOW)
     store.messages.take_back(answer(), NOW)
-    before = store.messages.latest(CHAT, None, 50)
+    before = store.conversations.latest(CHAT, None, 50)
 
     assert store.messages.take_back(answer(), NOW) is False
     assert store.messages.edit(answer(text="back again"), NOW) is False
     assert store.messages.edit(answer(text="back again"), NOW, 100) is False
     assert store.messages.add_from_operators([answer()], NOW) == []
 
-    assert store.messages.latest(CHAT, None, 50) == before
+    assert store.conversations.latest(CHAT, None, 50) == before
 
 
 def test_of_deletions_that_the_history_shows_only_those_of_known_messages_count(
@@ -344,18 +344,20 @@ def test_of_deletions_that_the_history_shows_only_those_of_known_messages_count(
     store.messages.take_back(answer(12), NOW)
     revision = store.messages.revision()
 
-    assert store.messages.take_back_known(CHAT, [10, 12, 13, 99]) == 1
+    assert store.found_deleted.take_back_known(CHAT, [10, 12, 13, 99]) == 1
 
-    kept = store.messages.latest(CHAT, None, 50)
+    kept = store.conversations.latest(CHAT, None, 50)
     assert [(one.im_message_id, one.deleted) for one in kept] == [
         (10, True),
         (11, False),
         (12, True),
     ]
     assert (kept[0].text, kept[0].html, kept[0].files) == ("", "", ())
-    assert not store.messages.latest(OTHER, None, 50)[0].deleted
-    assert [one.im_message_id for one in store.messages.changed_after(CHAT, revision, 9)] == [10]
-    assert store.messages.take_back_known(CHAT, [10]) == 0
+    assert not store.conversations.latest(OTHER, None, 50)[0].deleted
+    assert [one.im_message_id for one in store.conversations.changed_after(CHAT, revision, 9)] == [
+        10
+    ]
+    assert store.found_deleted.take_back_known(CHAT, [10]) == 0
 
 
 def test_a_deletion_that_comes_before_its_message_wins(store: Store) -> None:
@@ -400,5 +402,5 @@ def test_our_id_does_not_reach_a_visitors_message(store: Store) -> None:
     store.messages.edit(answer(904000, "edited", own_ids=(typed.id,)), NOW)
     store.messages.take_back(answer(904001, "", own_ids=(typed.id,)), NOW)
 
-    first = store.messages.latest(CHAT, None, 50)[0]
+    first = store.conversations.latest(CHAT, None, 50)[0]
     assert (first.text, first.deleted) == ("typed", False)

@@ -156,7 +156,7 @@ def test_another_portal_takes_away_every_id_and_line_that_the_first_gave(
     assert store.portal.active_lines() == []
     assert store.chats.dialogs_in_conversation(0) == []
     assert store.messages.known_im_message_ids(CHAT) == set()
-    kept = store.messages.latest(CHAT, None, 10)
+    kept = store.conversations.latest(CHAT, None, 10)
     assert [message.im_chat_id for message in kept] == [None] * 3
     assert store.queue.messages_in_doubt(NOW, 10) == []
     waiting = store.queue.due_messages(NOW, 10)

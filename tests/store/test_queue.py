@@ -234,7 +234,7 @@ def test_a_refused_message_is_queued_once_more_and_stays_in_its_place(store: Sto
     assert (again.state, again.error, again.position) == ("stored", None, message.position)
     assert again == once, "it is queued already"
     assert texts(due(store, NOW + 1, chat_limit=9)) == ["after it", "refused"]
-    assert store.messages.changed_after(CHAT, again.revision - 1, 9) == [again]
+    assert store.conversations.changed_after(CHAT, again.revision - 1, 9) == [again]
 
 
 def test_what_is_not_refused_or_not_the_visitors_is_not_queued_once_more(store: Store) -> None:
@@ -254,5 +254,5 @@ def test_a_refused_message_counts_when_it_is_queued_once_more(store: Store) -> N
     with pytest.raises(TooMany):
         store.queue.retry(CHAT, message.id, Limits("an address", 1, 100), NOW)
 
-    assert store.messages.latest(CHAT, None, 1)[0].state == "refused"
+    assert store.conversations.latest(CHAT, None, 1)[0].state == "refused"
     assert store.queue.waiting() == 0

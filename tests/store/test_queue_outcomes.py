@@ -77,7 +77,7 @@ def test_a_refused_message_says_why_and_leaves_the_others_of_its_chat_alone(stor
 
     store.queue.record([Outcome(first, "failed", "EMAIL_INVALID")], NOW)
 
-    refused, waits = store.messages.latest(CHAT, None, 2)
+    refused, waits = store.conversations.latest(CHAT, None, 2)
     assert (refused.state, refused.error) == ("refused", "EMAIL_INVALID")
     assert (waits.state, waits.error) == ("stored", None)
     assert refused.revision > revision == waits.revision
@@ -106,7 +106,7 @@ def test_a_confirmation_leaves_the_queue_and_hides_no_edit_that_was_made_meanwhi
 
     store.queue.record([Outcome(confirmation, "delivered")], NOW)
 
-    (message,) = store.messages.changed_after(CHAT, edited - 1, 50)
+    (message,) = store.conversations.changed_after(CHAT, edited - 1, 50)
     assert (message.text, message.revision) == ("Good evening", edited), "the visitor sees no more"
     assert store.queue.waiting() == 0
 
@@ -124,7 +124,7 @@ def test_outcomes_are_noted_all_or_none(store: Store) -> None:
     with pytest.raises(sqlite3.Error):
         store.queue.record([Outcome(first, "delivered"), Outcome(second, "delivered")], NOW)
 
-    assert [message.state for message in store.messages.latest(CHAT, None, 50)] == [
+    assert [message.state for message in store.conversations.latest(CHAT, None, 50)] == [
         "stored",
         "stored",
     ]

@@ -93,7 +93,7 @@ def opened(path: Path) -> Store:
 
 def test_a_file_of_an_earlier_release_keeps_what_it_holds(written_before: Path) -> None:
     with closing(opened(written_before)) as store:
-        first, vote, recovered, end, *_ = store.messages.latest(CHAT, None, 50)
+        first, vote, recovered, end, *_ = store.conversations.latest(CHAT, None, 50)
         died = store.messages.find_with_file("k" * 32)
 
         assert (first.state, first.client_id, first.html) == (
@@ -117,7 +117,7 @@ def test_what_was_rendered_before_is_rendered_again_with_its_files(written_befor
     with closing(opened(written_before)) as store:
         assert render_outdated(store, threading.Event()) == 8
 
-        vote = store.messages.latest(CHAT, None, 50)[1]
+        vote = store.conversations.latest(CHAT, None, 50)[1]
         assert vote.text_html == "Please vote"
         assert "a.pdf" in vote.files_html
         assert vote.html == f"Please vote<br>{vote.files_html}"
@@ -136,7 +136,9 @@ def test_what_waited_in_a_file_of_an_earlier_release_is_delivered_once_and_in_or
             run(worker, NOW + 60 * minute)
 
         assert store.queue.waiting() == 0
-        assert {message.state for message in store.messages.latest(OTHER, None, 9)} == {"delivered"}
+        assert {message.state for message in store.conversations.latest(OTHER, None, 9)} == {
+            "delivered"
+        }
     sent = [text for call in bitrix.sent for text in call]
     assert "died in it" not in sent, "the portal has it"
     assert sent.count("waits behind it") == 1

@@ -72,7 +72,7 @@ def test_parallel_threads_lose_nothing(store: Store, second: Store) -> None:
     with ThreadPoolExecutor(threads) as pool:
         written = list(pool.map(write_many, range(threads)))
 
-    messages = store.messages.latest(CHAT, None, 1000)
+    messages = store.conversations.latest(CHAT, None, 1000)
     assert sorted(message.text for message in messages) == sorted(
         f"{number}-{count}" for number in range(threads) for count in range(each)
     )
@@ -118,7 +118,7 @@ def test_parallel_processes_lose_nothing(store: Store, tmp_path: Path) -> None:
             process.say("go")
         told = [process.hear() for process in (first, other)]
 
-    messages = store.messages.latest(CHAT, None, 1000)
+    messages = store.conversations.latest(CHAT, None, 1000)
     assert sorted(message.text for message in messages) == sorted(
         f"{number}-{count}" for number in range(2) for count in range(each)
     )
@@ -142,7 +142,7 @@ def test_a_message_that_was_stored_survives_kill_9(tmp_path: Path) -> None:
         process.kill()
 
     with closing(Store(URL, tmp_path, RENDERER)) as store:
-        assert [message.id for message in store.messages.latest(CHAT, None, 50)] == [stored]
+        assert [message.id for message in store.conversations.latest(CHAT, None, 50)] == [stored]
         assert store.queue.waiting() == 1
 
 

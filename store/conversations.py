@@ -1,0 +1,72 @@
+"""A visitor's conversation: the messages of its chat and of the chat's parts, as one.
+
+Each method reads as many messages as it gives, wherever in a long conversation they stand.
+"""
+
+from store.database import Group, Row
+from store.records import Message, Words
+from store.rows import message_of
+
+
+class ConversationTables(Group):
+    def latest(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
+        """The last `limit` messages (before the message `before`), oldest first."""
+        # Two parts may have messages at the same position: then the ids decide.
+        earlier = "" if before is None else (
+            "and (position, id) < (select position, id from messages where id = :before)"
+        )  # fmt: skip
+        rows = self._of_each_part(
+            chat_id,
+            f"{earlier} order by position desc, id desc limit :limit",
+            before=before,
+            limit=limit,
+        )
+        rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
+        return [message_of(row) for row in reversed(rows[:limit])]
+
+    def following(self, chat_id: str, after: Message | None, limit: int) -> list[Message]:
+        """The first `limit` messages (after the message `after`), oldest first."""
+        position, number = (after.position, after.id) if after else (float("-inf"), 0)
+        rows = self._of_each_part(
+            chat_id,
+            "and (position, id) > (:position, :number) order by position, id limit :limit",
+            position=position,
+            number=number,
+            limit=limit,
+        )
+        rows.sort(key=lambda row: (row["position"], row["id"]))
+        return [message_of(row) for row in rows[:limit]]
+
+    def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
+        """The first `limit` messages changed after this revision, in the order of the changes."""
+        rows = self._of_each_part(
+            chat_id,
+            "and revision > :revision order by revision limit :limit",
+            revision=revision,
+            limit=limit,
+        )
+        rows.sort(key=lambda row: row["revision"])
+        return [message_of(row) for row in rows[:limit]]
+
+    def words_before(self, message: Message, limit: int) -> list[Words]:
+        """What the last `limit` messages of its part before this one say; the latest first."""
+        rows = self._database.rows(
+            "select author, text, asks_vote from messages where chat_id = ? and position < ?"
+            " order by position desc limit ?",
+            message.chat_id, message.position, limit,
+        )  # fmt: skip
+        return [Words(row["author"], row["text"], bool(row["asks_vote"])) for row in rows]
+
+    def parts(self, chat_id: str) -> list[str]:
+        """The ids of the chat and of its parts; each of them has a dialog of its own."""
+        owned = self._database.rows("select id from chats where owner = ?", chat_id)
+        return [chat_id, *(row["id"] for row in owned)]
+
+    def _of_each_part(self, chat_id: str, which: str, **values: object) -> list[Row]:
+        """The messages that the end `which` of the query names, of one part after another."""
+        query = f"select * from messages where chat_id = :part {which}"  # noqa: S608  ours alone
+        return [
+            row
+            for part in self.parts(chat_id)
+            for row in self._database.rows(query, part=part, **values)
+        ]
