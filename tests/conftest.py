@@ -14,7 +14,7 @@ from stage import Stage
 # One seed for all processes of a run; the tests that use it name it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all parts are here
 os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
-
+Stage.forks = True
 
 # These take longest; begun last, one of them would keep the whole run waiting.
 FIRST = [

@@ -29,6 +29,7 @@ from typing import Any
 
 import requests
 from stage import SELDOM_SECONDS, Stage, wait_until
+from starter import Process
 
 QUICK = {
     "SITECHAT_DELIVERY__RETRY_LIMIT_SECONDS": "1",
@@ -77,7 +78,7 @@ TROUBLES: dict[str, dict[str, Any]] = {
 class PatientStage(Stage):
     """A stage that starts also where many others do: a worker may take long to answer."""
 
-    def _wait(self, process: "subprocess.Popen[bytes]", url: str) -> None:
+    def _wait(self, process: subprocess.Popen[bytes] | Process, url: str) -> None:
         for _ in range(PATIENCE):
             try:
                 super()._wait(process, url)

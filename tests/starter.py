@@ -1,0 +1,143 @@
+"""Starts the application and the sandbox portal as forks of a process that has imported them.
+
+    python tests/starter.py app
+
+The tests start both some three hundred times, and most of a start is importing. One line of JSON
+on stdin asks for a process or for what became of one, and one line on stdout answers.
+"""
+
+import functools
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+POLL_SECONDS = 0.01
+
+_fork, _waitpid = os.fork, os.waitpid  # gevent's, which replace them, want its loop to run
+
+
+# -- the process that forks
+
+
+def import_application() -> None:
+    """Import in gunicorn's order: a part before gevent replaces the library's, a part after."""
+    import gunicorn.app.wsgiapp  # type: ignore[import-untyped]  # noqa: F401
+    from gevent import monkey  # type: ignore[import-untyped]
+
+    import web.worker  # noqa: F401
+
+    monkey.patch_all()
+    import app  # noqa: F401
+
+
+def import_portal() -> None:
+    import sandbox.server  # noqa: F401
+
+
+PARTS = {"app": (import_application, "gunicorn"), "portal": (import_portal, "sandbox")}
+
+
+def serve(module: str) -> None:
+    """Answer until stdin ends. A fork leaves this function as the program `module`."""
+    codes: dict[int, int | None] = {}
+    for line in iter(sys.stdin.readline, ""):
+        order = json.loads(line)
+        if (pid := order.get("pid")) is None:
+            pid = _fork()
+            if pid == 0:
+                become(order)
+                sys.argv = [module, *order["arguments"]]
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+                return
+            codes[pid] = None
+        elif codes[pid] is None:
+            ended, status = _waitpid(pid, os.WNOHANG)
+            codes[pid] = os.waitstatus_to_exitcode(status) if ended else None
+        print(json.dumps({"pid": pid, "code": codes[pid]}), flush=True)
+
+
+def become(order: dict[str, Any]) -> None:
+    """Make this process what `subprocess.Popen` would have made: group, files, environment."""
+    os.setpgid(0, 0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor, target in ((nothing, 0), (nothing, 1), (log, 2)):
+        os.dup2(descriptor, target)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+
+
+# -- the tests' side
+
+
+class Process:
+    """A fork, with as much of `subprocess.Popen` as the tests use."""
+
+    def __init__(self, starter: "Starter", pid: int) -> None:
+        self._starter = starter
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        code: int | None = self._starter.ask(pid=self.pid)["code"]
+        return code
+
+    def wait(self, timeout: float = 60) -> int:
+        until = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(POLL_SECONDS)
+        return code
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+
+class Starter:
+    """Forks one of PARTS; ends with this process."""
+
+    def __init__(self, part: str) -> None:
+        environment = dict(os.environ)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, part],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            process_group=0,
+        )
+        self._one_asks = threading.Lock()
+
+    def ask(self, **order: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._one_asks:
+            print(json.dumps(order), file=self._process.stdin, flush=True)
+            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def start(self, arguments: list[str], environment: dict[str, str], log: Path) -> Process:
+        order = {"arguments": arguments, "environment": environment, "log": str(log)}
+        return Process(self, self.ask(**order)["pid"])
+
+
+@functools.cache
+def starter(part: str) -> Starter:
+    return Starter(part)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    load, program = PARTS[sys.argv[1]]
+    load()
+    serve(program)
