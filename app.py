@@ -16,10 +16,10 @@ from settings import Settings, doubts, load_settings
 from store.database import StoreUnavailable
 from web.ajax import ajax
 from web.asking import MAX_BODY_BYTES
-from web.bodies import TimedBodies
+from web.bodies import Bodies
 from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
-from web.heads import QuickToRead
+from web.heads import ShortHeads
 from web.install import install
 from web.page import index
 from web.problems import add_explanations
@@ -74,9 +74,8 @@ def configure(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
         SESSION_REFRESH_EACH_REQUEST=False,
     )
-    wsgi: Callable[..., Iterable[bytes]] = TimedBodies(app.wsgi_app)
-    wsgi = StaticFiles(wsgi, strict_headers(settings))
+    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
-    below = BelowPrefix(wsgi, settings.prefix)
-    app.wsgi_app = QuickToRead(below, strict_headers(settings))  # type: ignore[method-assign]
+    wsgi = Bodies(BelowPrefix(wsgi, settings.prefix))
+    app.wsgi_app = ShortHeads(wsgi, strict_headers(settings))  # type: ignore[method-assign]

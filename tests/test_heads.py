@@ -1,6 +1,5 @@
-"""A head or body that would take long to read is refused or shortened before anybody reads it."""
+"""A head that would take long to read is refused or shortened before anybody reads it."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from settings import Settings, StorageSettings
-from web import heads
-from web.heads import HEADER_LIMIT, ShortReads, read_the_rest
+from web.heads import HEADER_LIMIT
 
 
 @pytest.fixture
@@ -61,50 +59,3 @@ def test_a_value_longer_than_it_can_be_is_refused(client: FlaskClient, field: st
     fields = {"type": "send_message", "message": "x", field: values[field]}
 
     assert posted(client, data=fields)["error"] == field.upper()
-
-
-def test_a_body_in_pieces_is_whole(client: FlaskClient) -> None:
-    text = "ф" * 20_000
-
-    answer = client.post("/ajax", data={"type": "send_message", "name": "A", "message": text})
-
-    assert answer.get_json()["post"]["message"] == text
-
-
-# -- what nobody wanted of a body
-
-
-class Body:
-    """A body with so many bytes left; None for one without an end."""
-
-    def __init__(self, left: int | None) -> None:
-        self.left = left
-
-    def read(self, size: int) -> bytes:
-        if self.left is None:
-            return b"x" * size
-        size = min(size, self.left)
-        self.left -= size
-        return b"x" * size
-
-
-def test_the_rest_of_a_body_is_read_and_the_connection_goes_on() -> None:
-    body = Body(1_000_000)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        read_the_rest(ShortReads(body), ours)
-        ours.sendall(b"the next answer")
-
-        assert body.left == 0
-        assert theirs.recv(100) == b"the next answer"
-
-
-def test_a_body_without_an_end_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "REST_SECONDS", 0.05)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.sendall(b"the answer")
-        read_the_rest(ShortReads(Body(None)), ours)
-
-        assert theirs.recv(100) == b"the answer"
-        assert theirs.recv(100) == b""
