@@ -180,7 +180,7 @@ def test_a_stream_whose_bell_rang_waits_again(
         looks.append(revision)
         return after(chat_id, revision, limit)
 
-    monkeypatch.setattr(store.messages, "changed_after", counted)
+    monkeypatch.setattr(store.conversations, "changed_after", counted)
     with running(live, store):
         reader = Reader(live, after=0)
         write(store, "one")
