@@ -1,24 +1,29 @@
 """The write-ahead log of an SQLite file: proved to belong to it, and moved into it in time.
 
 SQLite reads whatever log lies beside a file, even that of another copy of the file. So the file
-has a generation, and each log begins with a new one that names the former: a log belongs to the
-file in which the former generation is the present one. The file has the log's own generation
+has a generation, and whoever begins a log begins a new one that names the former: a log belongs to
+the file in which the former generation is the present one. The file has the log's own generation
 where a crash stopped the move; then the file cannot hold later messages than the log.
 """
 
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from store.database import StoreUnavailable
 
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
 STEPS = 10_000  # of SQLite's machine, between two looks at the clock
-ONE_PAGE_BYTES = 32 + 24 + 4096  # a log in which only the generation was written
+READERS_SECONDS = 0.02  # what we read takes less
+PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
+
+T = TypeVar("T")
 
 
 class StoreDamaged(StoreUnavailable):
@@ -58,30 +63,46 @@ def prove(path: Path) -> None:
     except sqlite3.OperationalError:
         raise  # locked, say, or no rights
     except sqlite3.DatabaseError as error:
+        if log_bytes(path) and _is_whole(path):
+            raise _different_times(path) from None
         raise StoreDamaged(f"{path.name} is damaged ({error}): put a backup in its place") from None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is, without the log beside it."""
+    try:
+        with closing(sqlite3.connect(f"{_address(path)}?immutable=1", uri=True)) as file:
+            return bool(file.execute("pragma quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _address(path: Path) -> str:
+    return f"file:{quote(str(path))}"
 
 
 def _prove(path: Path) -> None:
     if path.stat().st_size == 0 and log_bytes(path):  # SQLite would remove the log
         raise _different_times(path)
-    address = f"file:{quote(str(path))}"
+    address = _address(path)
     with closing(sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)) as db:
         db.execute("begin")  # while we read, nobody can move the log into the file
-        with_log = _generation(db)
-        if log_bytes(path) > ONE_PAGE_BYTES:
+        if log_bytes(path):
             with closing(sqlite3.connect(f"{address}?immutable=1", uri=True)) as file:
-                if not _belong_together(_generation(file), with_log):
+                if not _belong_together(_generation(file), _generation(db)):
                     raise _different_times(path)
+        # What a mixture lacks is sometimes missing in an index alone.
+        check = "integrity_check(1)" if log_bytes(path) else "quick_check(1)"
         until = time.monotonic() + PROOF_SECONDS
         db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
         try:
-            [first] = db.execute("pragma quick_check(1)").fetchone()
+            [first] = db.execute(f"pragma {check}").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
             return
         if first != "ok":
-            raise sqlite3.DatabaseError(first)
+            raise sqlite3.DatabaseError(first.splitlines()[-1])
 
 
 def _different_times(path: Path) -> StoreDamaged:
@@ -112,25 +133,36 @@ def _generation(db: sqlite3.Connection) -> Generation | None:
     return Generation(row[0], row[1], int(row[2])) if row else None
 
 
-def begin_log(db: sqlite3.Connection, path: Path) -> None:
-    """Begin a new generation with an empty log; with any other log nothing happens."""
-    try:
-        db.execute("begin immediate")
-    except sqlite3.OperationalError as error:
-        if not is_busy(error):
-            raise
-        return  # another process writes just now, so the log is not empty
-    if log_bytes(path) == 0:
-        db.execute(
-            "update generations set previous = current, current = ?",
-            (secrets.token_hex(8),),
-        )
-    db.execute("commit")
+def begin_generation(db: sqlite3.Connection) -> None:
+    """Begin a new generation, in the first transaction of a log."""
+    db.execute("update generations set previous = current, current = ?", (secrets.token_hex(8),))
 
 
 def move_log(db: sqlite3.Connection, path: Path) -> bool:
-    """Move the log into the file and empty it; False if somebody reads or writes just now."""
-    busy, _, _ = db.execute("pragma wal_checkpoint(truncate)").fetchone()
-    if not busy:
-        begin_log(db, path)
+    """Move the log into the file and empty it; False if somebody reads or writes just now.
+
+    SQLite moves a part where somebody reads an earlier state. A file with a part of the log fits an
+    earlier copy of that log badly, and nothing in it tells; so we wait for the readers first.
+    """
+    patiently(lambda: db.execute("begin immediate"))  # who begins to read now, reads the last state
+    time.sleep(READERS_SECONDS)
+    db.execute("rollback")
+    busy, pages, moved = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+    if busy and moved == pages:
+        # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
+        patiently(lambda: db.execute("begin immediate"))
+        begin_generation(db)
+        db.execute("commit")
     return not busy
+
+
+def patiently(execute: Callable[[], T]) -> T:
+    """Repeat while another process locks the file; SQLite's own wait would stop all greenlets."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return execute()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.002)

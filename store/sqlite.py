@@ -10,10 +10,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import gevent  # type: ignore[import-untyped]
 
@@ -28,13 +27,19 @@ from store.database import (
     is_disk_full,
 )
 from store.datagrams import Datagrams
-from store.log import ONE_PAGE_BYTES, StoreDamaged, begin_log, is_busy, log_bytes, move_log, prove
+from store.log import (
+    PATIENCE_SECONDS,
+    StoreDamaged,
+    begin_generation,
+    log_bytes,
+    move_log,
+    patiently,
+    prove,
+)
 
-T = TypeVar("T")
 State = tuple[int, int, int, int]
 
 LOG_BYTES = 2 << 20  # a longer log is moved into the file even while others write
-PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
 
 
 class FileLock:
@@ -74,7 +79,7 @@ class SQLite:
 
     def close(self) -> None:
         with contextlib.suppress(StoreUnavailable):
-            if log_bytes(self.path) > ONE_PAGE_BYTES:
+            if log_bytes(self.path):
                 self._move_log()
         for connection in (self._writer, self._reader, self._mover):
             with connection.lock:
@@ -94,15 +99,13 @@ class SQLite:
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
-            _patiently(lambda: db.execute("pragma journal_mode = wal"))
+            patiently(lambda: db.execute("pragma journal_mode = wal"))
             db.execute("pragma synchronous = full")
             db.execute("pragma foreign_keys = on")
             db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
             db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
             if _migrate(db, self._migrations):
                 move_log(db, self.path)
-            if log_bytes(self.path) == 0:
-                _patiently(lambda: begin_log(db, self.path))
         except BaseException:
             db.close()
             raise
@@ -117,7 +120,7 @@ class SQLite:
         if self._refused is not None and self._refused[0] == state:
             raise self._refused[1]
         try:
-            _patiently(lambda: prove(self.path))
+            patiently(lambda: prove(self.path))
         except StoreDamaged as error:
             self._refused = state, error
             raise
@@ -162,8 +165,10 @@ class SQLite:
     def write(self) -> Iterator[sqlite3.Connection]:
         with self._errors(self._writer):
             db = self._connect(self._writer)
-            _patiently(lambda: db.execute("begin immediate"))
+            patiently(lambda: db.execute("begin immediate"))
             try:
+                if log_bytes(self.path) == 0:
+                    begin_generation(db)
                 yield db
                 db.execute("commit")
             except BaseException:
@@ -178,24 +183,24 @@ class SQLite:
         self._log_bytes = size
         self._must_move = self._must_move or at_once
         is_quiet = size == former
-        if size <= ONE_PAGE_BYTES or not (is_quiet or self._must_move or size > LOG_BYTES):
+        if size == 0 or not (is_quiet or self._must_move or size > LOG_BYTES):
             return
         if self._move_log():
             self._must_move = False
 
     def _move_log(self) -> bool:
-        with self._errors(self._mover):
+        with self.try_lock("move") as held, self._errors(self._mover):
+            if held is None:  # a backup is made, say
+                return False
             db = self._connect(self._mover)
             # In a thread of its own: a slow disk must not hold up the other greenlets.
             return bool(gevent.get_hub().threadpool.apply(move_log, (db, self.path)))
 
     def back_up(self, target: Path) -> None:
-        with self._errors(self._mover):
+        with self.lock("move", PATIENCE_SECONDS), self._errors(self._mover):
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            self._connect(self._mover).execute("vacuum into ?", (str(target),))
-            with contextlib.closing(sqlite3.connect(target)) as copy:
-                copy.execute("update meta set value = '' where key = 'epoch'")
-                copy.commit()
+            db = self._connect(self._mover)
+            gevent.get_hub().threadpool.apply(_copy, (db, target))
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -205,7 +210,7 @@ class SQLite:
 
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
         with self.read() as db:
-            return _patiently(lambda: db.execute(sql, named or values)).fetchall()
+            return patiently(lambda: db.execute(sql, named or values)).fetchall()
 
     def row(self, sql: str, *values: object, **named: object) -> Row | None:
         rows = self.rows(sql, *values, **named)
@@ -252,6 +257,16 @@ class SQLite:
         self._hints = None
 
 
+def _copy(db: sqlite3.Connection, target: Path) -> None:
+    """Copy the database page by page, as one that belongs to no log and has no epoch."""
+    with contextlib.closing(sqlite3.connect(target)) as copy:
+        db.backup(copy)
+        begin_generation(copy)
+        copy.execute("update generations set previous = ''")
+        copy.execute("update meta set value = '' where key = 'epoch'")
+        copy.commit()
+
+
 class _Connection:
     """A connection that may have to be opened again, and the lock of the thread that uses it."""
 
@@ -280,28 +295,16 @@ def _state(path: Path) -> State:
     return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
 
 
-def _patiently(execute: Callable[[], T]) -> T:
-    """Repeat while another process locks the file; SQLite's own wait would stop all greenlets."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return execute()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > until:
-                raise
-        time.sleep(0.002)
-
-
 def _migrate(db: sqlite3.Connection, migrations: list[str]) -> bool:
     """Bring the schema to the newest version; several processes may try at once.
 
     Returns whether this process did it.
     """
     # Read outside a transaction, so that a new connection need not wait for a writer.
-    version = _patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
+    version = patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
     if version == len(migrations):
         return False
-    _patiently(lambda: db.execute("begin immediate"))
+    patiently(lambda: db.execute("begin immediate"))
     try:
         version = db.execute("pragma user_version").fetchone()[0]
         if version > len(migrations):

@@ -1,9 +1,11 @@
 """The file and its write-ahead log: copied at any moment, put back wrongly, damaged, cleaned."""
 
+import os
 import random
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from store_parts import CHAT, NOW, OTHER, RENDERER, answer, history, write
 
 from storage import Store
 from store.database import StoreUnavailable
-from store.log import ONE_PAGE_BYTES
 from store.schema import MIGRATIONS
 
 SECRET = "a text that must not stay"
@@ -57,7 +58,7 @@ def test_when_it_is_quiet_the_file_alone_holds_everything(store: Store, folder: 
     settle(store)
 
     assert texts(copied(folder, "copy", "chats.db")) == ["hello"]
-    assert (folder / "chats.db-wal").stat().st_size <= ONE_PAGE_BYTES
+    assert (folder / "chats.db-wal").stat().st_size == 0
 
 
 def test_a_quiet_store_is_not_written(store: Store, folder: Path) -> None:
@@ -171,6 +172,17 @@ def test_a_backup_replaces_no_file(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "backup.db").read_text() == "another"
 
 
+def test_while_a_backup_is_made_the_log_is_not_moved(store: Store, folder: Path) -> None:
+    write(store, "hello")
+    with store.database.lock("move", 1):
+        store.database.settle(at_once=True)
+        assert (folder / "chats.db-wal").stat().st_size > 0
+
+    store.database.settle()
+
+    assert (folder / "chats.db-wal").stat().st_size == 0
+
+
 # -- put back wrongly
 
 
@@ -227,6 +239,75 @@ def test_a_mixture_is_refused_with_a_sentence_and_stays_as_it_was(
             texts(folder)
 
     assert [(folder / file).read_bytes() for file in NAMES] == before
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_backup_beside_a_log_that_was_left_there_is_refused(
+    store: Store, folder: Path, tmp_path: Path, quiet: bool
+) -> None:
+    for number in range(60):
+        write(store, f"{number} " + "x" * 900)
+    store.database.back_up(tmp_path / "backup.db")
+    settle(store)
+    write(store, "later")
+    if not quiet:
+        for number in range(60):
+            write(store, f"{number} " + "y" * 900)
+    target = tmp_path / "restored" / "chats"
+    target.mkdir(parents=True)
+    shutil.copy(tmp_path / "backup.db", target / "chats.db")
+    shutil.copy(folder / "chats.db-wal", target / "chats.db-wal")
+
+    with pytest.raises(StoreUnavailable, match="are of different times"):
+        texts(target)
+
+
+def test_no_file_is_taken_with_the_log_of_another_time(
+    store: Store, second: Store, folder: Path
+) -> None:
+    """Refused, or all messages up to one, whatever two processes and a reader have done."""
+    seed = int(os.environ["SEED"])
+    chance = random.Random(seed)
+    reader = sqlite3.connect(folder / "chats.db", isolation_level=None)
+    written, read_state, copies = 0, 0, []
+    for number in range(60):
+        step = chance.choice(["write", "write", "write", "settle", "settle", "read", "end"])
+        one = chance.choice([store, second])
+        if step == "write":
+            written += 1
+            write(one, f"{written} " + "x" * chance.randint(0, 4_000))
+        elif step == "settle":
+            if reader.in_transaction and read_state < written:
+                reader.execute("commit")  # the move waits for those who read an earlier state
+            one.database.settle(at_once=True)
+        elif step == "read" and not reader.in_transaction:
+            reader.execute("begin")
+            reader.execute("select count(*) from messages").fetchone()
+            read_state = written
+        elif step == "end" and reader.in_transaction:
+            reader.execute("commit")
+        copies.append(copied(folder, f"moment {number}"))
+    reader.close()
+
+    outcomes = Counter[str]()
+    for number in range(200):
+        file, log = chance.sample(copies, 2)
+        target = folder.parent / f"mixed {number}" / "chats"
+        target.mkdir(parents=True)
+        shutil.copy(file / "chats.db", target / "chats.db")
+        shutil.copy(log / "chats.db-wal", target / "chats.db-wal")
+        try:
+            found = texts(target)
+        except StoreUnavailable as error:
+            outcomes[str(error)[:40]] += 1
+            continue
+        numbers = [int(text.partition(" ")[0]) for text in found]
+        assert numbers == list(range(1, len(numbers) + 1)), f"seed {seed}"
+        with closing(sqlite3.connect(target / "chats.db")) as db:
+            assert db.execute("pragma integrity_check").fetchone() == ("ok",), f"seed {seed}"
+        outcomes["whole"] += 1
+    assert all(" are of differe" in one for one in outcomes if one != "whole"), outcomes
+    assert len(outcomes) == 2, outcomes
 
 
 def test_a_mixture_is_mended_by_taking_the_log_away(mixtures: dict[str, Path]) -> None:
