@@ -61,7 +61,8 @@ class Writer(threading.Thread):
 
 def verdict(folder: Path, writers: list[Writer]) -> str:
     """What an application makes of the store in `folder`/chats."""
-    stage = Stage(folder)
+    # A visitor's chat belongs to one address of the site.
+    stage = Stage(folder, 1, SITECHAT_PUBLIC_URL=writers[0].visitor.chat)
     try:
         stage.start()
         for writer in writers:
@@ -71,10 +72,8 @@ def verdict(folder: Path, writers: list[Writer]) -> str:
             if answer.status_code != 200:
                 return "refused" if "chats.db" in stage.log.read_text() else "no answer"
             numbers = sorted({int(number) for number in NUMBER.findall(answer.text)})
-            # A history begins with the last 50.
+            # A history shows the last messages, as many as are read at once.
             if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)):
-                return "with holes"
-            if numbers[0] > 1 and len(numbers) < 50:
                 return "with holes"
         checked = subprocess.run(
             [sys.executable, "-c", CHECK, str(folder / "chats/chats.db")],
