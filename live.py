@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from storage import Store
 from store.database import StoreUnavailable
@@ -21,7 +21,6 @@ HEARTBEAT_SECONDS = 20.0
 LOOK_SECONDS = 1.0  # between two reads of the store, if no hint arrives
 STREAMS_A_CHAT = 10  # in one process; one more ends the oldest
 STREAMS = 10_000  # in one process, unless the server sets less
-EVENTS_A_LOOK = 50  # messages in one read of the store
 
 
 class Crowded(Exception):
@@ -53,8 +52,8 @@ class Live:
         self.most_streams = STREAMS
         self._places: Counter[str | None] = Counter()  # of streams, by address
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
-        self._seen = 0
-        self._deletions = 0
+        # The latest revision and deletion that bells have rung for; None where nobody listened.
+        self._rung_for: tuple[int, int] | None = None
         self._closed = False
 
     def take_place(self, address: str | None, limit: int) -> None:
@@ -75,40 +74,41 @@ class Live:
 
     def follow(
         self, chat_id: str, after: int | None, hang_up: Callable[[], None] | None = None
-    ) -> Iterator[Message | None]:
+    ) -> Generator[Message | None, None, None]:
         """The chat's messages as they change, in the order of their changes.
 
         Begins after the revision `after`, or with the next change if that is None. Yields None as
         a heartbeat: one at once, then one after every 20 seconds without a message. Ends when the
-        process ends or the chat is over; a new request then finds the visitor's new chat.
+        process ends or the chat is over; a new request then finds the visitor's new chat. Keeps
+        no message while whoever asked works with it: a client may take long to read, or for ever.
         """
         # Listen before the first read, so that no change between the two is missed.
         listener = self._add(chat_id, hang_up)
         try:
-            for message in self._changes(chat_id, after, listener):
+            for change in self._changes(chat_id, after, listener):
                 listener.writing = True
-                yield message
+                yield change.pop()
                 listener.writing = False
         finally:
             self._remove(chat_id, listener)
 
     def _changes(
         self, chat_id: str, after: int | None, listener: Listener
-    ) -> Iterator[Message | None]:
+    ) -> Iterator[list[Message] | list[None]]:
+        """Each change in a list of its own, from which it is taken."""
         seen = self._store.messages.revision() if after is None else after
-        yield None
+        yield [None]
         while listener.open:
-            messages = self._store.conversations.changed_after(chat_id, seen, EVENTS_A_LOOK)
+            # One at a time: a message may have 200,000 letters of HTML.
+            changed = self._store.conversations.changed_after(chat_id, seen, 1)
             if self._store.chats.is_over(chat_id):
                 return
-            for message in messages:
-                if not listener.open:
-                    return
-                seen = message.revision
-                yield message
-            if not messages:
+            if changed:
+                seen = changed[0].revision
+                yield changed
+            else:
                 if not listener.bell.wait(HEARTBEAT_SECONDS):
-                    yield None
+                    yield [None]
                 listener.bell.clear()
 
     def _add(self, chat_id: str, hang_up: Callable[[], None] | None = None) -> Listener:
@@ -150,14 +150,17 @@ class Live:
 
     def _look(self) -> None:
         if not self._listeners:
-            self._seen = 0  # a new listener reads the store itself
+            self._rung_for = None
             return
-        if not self._seen:
-            self._seen = self._store.messages.revision()
+        messages, chats = self._store.messages, self._store.chats
+        if self._rung_for is None:
+            self._rung_for = messages.revision(), chats.latest_deletion()
             changed = set(self._listeners)  # all: we do not know what was written since they came
         else:
-            self._seen, changed = self._store.messages.chats_changed_after(self._seen)
-        self._deletions, deleted = self._store.chats.deleted_after(self._deletions)
-        for chat_id in (changed | deleted) & self._listeners.keys():
+            revision, changed = messages.chats_changed_after(self._rung_for[0])
+            deletion, deleted = chats.deleted_after(self._rung_for[1])
+            self._rung_for = revision, deletion
+            changed |= deleted
+        for chat_id in changed & self._listeners.keys():
             for listener in self._listeners[chat_id]:
                 listener.bell.set()

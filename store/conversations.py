@@ -48,6 +48,17 @@ class ConversationTables(Group):
         rows.sort(key=lambda row: row["revision"])
         return [message_of(row) for row in rows[:limit]]
 
+    def before_latest(self, chat_id: str, limit: int) -> int:
+        """A revision after which all of the last `limit` messages have changed."""
+        rows = self._of_each_part(
+            chat_id,
+            "order by position desc, id desc limit :limit",
+            columns="position, id, revision",
+            limit=limit,
+        )
+        rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
+        return min((row["revision"] for row in rows[:limit]), default=1) - 1
+
     def words_before(self, message: Message, limit: int) -> list[Words]:
         """What the last `limit` messages of its part before this one say; the latest first."""
         rows = self._database.rows(
@@ -62,9 +73,11 @@ class ConversationTables(Group):
         owned = self._database.rows("select id from chats where owner = ?", chat_id)
         return [chat_id, *(row["id"] for row in owned)]
 
-    def _of_each_part(self, chat_id: str, which: str, **values: object) -> list[Row]:
+    def _of_each_part(
+        self, chat_id: str, which: str, columns: str = "*", **values: object
+    ) -> list[Row]:
         """The messages that the end `which` of the query names, of one part after another."""
-        query = f"select * from messages where chat_id = :part {which}"  # noqa: S608  ours alone
+        query = f"select {columns} from messages where chat_id = :part {which}"  # noqa: S608  ours alone
         return [
             row
             for part in self.parts(chat_id)

@@ -27,12 +27,6 @@ EQUIVALENT = {
     ): "the portal's ids begin with 1",
     ("delivery/doubt.py", "return []", "return None"): "only its truth is asked for; mypy finds it",
     (
-        "live.py",
-        "self._seen = 0 # a new listener reads the store itself",
-        "pass # a new listener reads the store itself",
-    ): "from an older revision on it finds more chats, and ringing for nothing does no harm",
-    ("live.py", "self._deletions = 0", "self._deletions = -1"): "the first deletion is number 1",
-    (
         "portal/proof.py",
         "if matches or (isinstance(error, InstallError) and error.status < 500):",
         "if matches or (isinstance(error, InstallError) and (error.status) <= 500):",

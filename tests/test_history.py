@@ -1,20 +1,24 @@
 """What a visitor reads comes in answers of a bounded size, and a save is never in memory whole."""
 
+import gc
 import re
 import threading
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from app import create_app
 from rates import Rates
 from services import Services
 from settings import LimitsSettings, Settings, StorageSettings
 from store.database import StoreUnavailable
+from store.records import Message
 from web import saving
 from web.bubbles import HISTORY
 
@@ -145,6 +149,115 @@ def test_who_reads_without_end_is_told_to_wait(app: Flask, ask: str) -> None:
     assert statuses == [200] * 5 + [429]
     assert 990 <= int(answers[-1].headers["Retry-After"]) <= 1000
     assert requests[ask]().status_code == 200, "an address that tells nothing is not limited"
+
+
+PLAIN = {"Accept": "text/html"}
+ONE_TEXT = "what was said"
+
+
+def plain_form(client: FlaskClient, **fields: str) -> tuple[int, bool]:
+    """The status of the page that a browser without scripts gets, and whether it has a history."""
+    answer = client.post("/ajax", data=fields, headers=PLAIN, environ_overrides=SOMEBODY)
+    assert "</html>" in answer.text
+    return answer.status_code, ONE_TEXT in answer.text
+
+
+def test_a_plain_form_reads_as_seldom_as_everybody(app: Flask) -> None:
+    app.extensions["sitechat"] = replace(services_of(app), reading=Rates(4, 0.001))
+    client = app.test_client()
+    send(client, ONE_TEXT)
+
+    asks = [plain_form(client, type="delete_conversation") for _ in range(2)]
+    wrong = [plain_form(client, type="send_message", message="") for _ in range(4)]
+    later = [plain_form(client, type="delete_conversation") for _ in range(2)]
+    saves = [plain_form(client, type="save_conversation") for _ in range(2)]
+
+    assert asks == [(200, True)] * 2
+    assert wrong == [(400, True)] * 2 + [(400, False)] * 2, "what is wrong is said all the same"
+    assert later == saves == [(429, False)] * 2
+
+
+def test_who_may_not_ask_so_often_is_told_without_the_history(app: Flask) -> None:
+    limits = services_of(app).settings.limits.model_copy(update={"visitor_per_minute": 1})
+    settings = services_of(app).settings.model_copy(update={"limits": limits})
+    app.extensions["sitechat"] = replace(services_of(app), settings=settings)
+    client = app.test_client()
+    send(client, ONE_TEXT)
+
+    told = plain_form(client, type="send_message", message="one more")
+
+    assert told == (429, False)
+
+
+# -- what is not read
+
+
+def messages_in_memory() -> int:
+    return sum(isinstance(one, Message) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("more", ["", "&once=1"])
+@pytest.mark.parametrize("by", ["a visitor", "a customer"])
+def test_a_stream_that_is_not_read_holds_one_event_as_bytes(
+    app: Flask, more: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = app.test_client()
+    send(client, *["short"] * 4)
+    if by == "a customer":  # whose log-out would end the stream
+        with client.session_transaction() as session:
+            session["login"] = "a" * 32
+    answer = client.get(
+        f"/ajax?type=chat_stream{more}", headers={"Last-Event-ID": "0"}, buffered=False
+    )
+    assert answer.status_code == 200
+    events = answer.iter_encoded()
+
+    read = b""
+    while read.count(b"short") < 3:
+        read += next(events)
+        assert messages_in_memory() == 0
+    answer.close()
+
+
+def test_a_page_of_another_store_is_not_given_all_at_once(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its stream begins is found without reading the messages."""
+    client = app.test_client()
+    send(client, *(f"{number}." for number in range(60)))
+    monkeypatch.setattr(services_of(app).store.conversations, "latest", None)
+
+    answer = client.get(
+        "/ajax?type=chat_stream&once=1", headers={"Last-Event-ID": "another.9"}, buffered=False
+    )
+
+    assert re.findall(r"(\d+)\.</div>", answer.text) == [str(number) for number in range(10, 60)]
+
+
+@pytest.mark.parametrize("kind", ["stream", "save"])
+def test_an_answer_that_fails_before_it_begins_takes_no_place(
+    app: Flask, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = services_of(app)
+    client = app.test_client()
+    send(client, "short")
+    asks: dict[str, Callable[[], TestResponse]] = {
+        "stream": lambda: client.get("/ajax?type=chat_stream", environ_overrides=SOMEBODY),
+        "save": lambda: client.post(
+            "/ajax", data={"type": "save_conversation"}, environ_overrides=SOMEBODY
+        ),
+    }
+
+    def broken(*_: object) -> None:
+        raise StoreUnavailable("the disk is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services.store.epochs, "current", broken)
+        patch.setattr(saving, "Conversation", broken)
+        assert [asks[kind]().status_code for _ in range(3)] == [503] * 3
+
+    assert services.live._places.total() == 0
+    assert services.saves.total() == 0
 
 
 # -- saving

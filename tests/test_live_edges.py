@@ -1,10 +1,11 @@
 """Streams at their edges, in one process and between two: a real store, no HTTP."""
 
+import gc
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -135,6 +136,16 @@ def test_a_stream_gives_a_long_absence_whole_and_in_order(store: Store, live: Li
     assert texts(live.follow(CHAT, 0), 121) == [None, *written]
 
 
+def test_a_stream_keeps_no_message_while_its_client_reads_it(store: Store, live: Live) -> None:
+    for number in range(3):
+        write(store, f"{number}")
+    stream = live.follow(CHAT, 0)
+
+    for given in (None, "0", "1"):
+        assert texts(stream, 1) == [given]
+        assert not [one for one in gc.get_objects() if isinstance(one, Message)]
+
+
 @pytest.mark.usefixtures("quick_heartbeat")
 def test_a_silent_stream_beats_again_and_again(live: Live) -> None:
     assert texts(live.follow(CHAT, 0), 4) == [None] * 4
@@ -228,7 +239,7 @@ def test_a_stream_that_ended_leaves_its_place_to_another(live: Live) -> None:
     streams = [live.follow(CHAT, 0) for _ in range(10)]
     for stream in streams:
         next(stream)
-    streams[5].close()  # type: ignore[attr-defined]
+    streams[5].close()
 
     new = live.follow(CHAT, 0)
     next(new)
@@ -306,6 +317,63 @@ def test_whoever_listens_after_a_silence_hears_what_comes(store: Store, live: Li
         reader = Reader(again)
         write(store, "three")
         wait_until(lambda: reader.texts == ["three"], 5)
+
+
+def test_of_what_came_while_nobody_listened_nothing_is_read(
+    store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a start, too: there may be 500,000 deletions, and whoever comes asks for its own."""
+    monkeypatch.setattr("live.LOOK_SECONDS", 0.02)
+    asked: list[tuple[str, int]] = []
+
+    def noted(name: str, read: Callable[[int], tuple[int, set[str]]]) -> Callable[[int], object]:
+        def look(number: int) -> tuple[int, set[str]]:
+            asked.append((name, number))
+            return read(number)
+
+        return look
+
+    changed, deleted = store.messages.chats_changed_after, store.chats.deleted_after
+    monkeypatch.setattr(store.messages, "chats_changed_after", noted("changed", changed))
+    monkeypatch.setattr(store.chats, "deleted_after", noted("deleted", deleted))
+    with running(live, store):
+        for gone, chat in (("chat1", "chat2"), ("chat3", "chat4")):
+            write(store, "one", gone)
+            write(store, "one", chat)
+            store.chats.delete(gone, NOW)
+            time.sleep(0.1)
+            asked.clear()
+            reader = Reader(live, chat)
+            wait_until(lambda: len(asked) > 4)
+            revision, deletion = store.messages.revision(), store.chats.latest_deletion()
+            assert set(asked) == {("changed", revision), ("deleted", deletion)}
+
+            store.chats.delete(chat, NOW)
+            reader.thread.join(5)
+            assert not reader.thread.is_alive()
+
+
+def test_a_look_that_fails_half_way_loses_no_bell(
+    store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.LOOK_SECONDS", 0.02)
+    failures = 0
+
+    def broken(_: int) -> tuple[int, set[str]]:
+        nonlocal failures
+        failures += 1
+        raise StoreUnavailable("the disk is away")
+
+    with running(live, store):
+        wait_until(lambda: is_told(store))
+        reader = Reader(live)
+        time.sleep(0.1)
+        with monkeypatch.context() as patch:
+            patch.setattr(store.chats, "deleted_after", broken)
+            write(store, "one")
+            before = failures
+            wait_until(lambda: failures > before + 1)
+        wait_until(lambda: reader.texts == ["one"], 5)
 
 
 def test_a_store_that_fails_is_asked_again_after_a_pause(

@@ -455,7 +455,7 @@ def test_the_heart_beats_at_once_and_then_every_20_seconds(tmp_path: Path) -> No
         assert live.bell.waits == []
         assert [next(stream), next(stream)] == [None, None]
         assert live.bell.waits == [20, 20]
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
 
     silence = re.search(r"SILENCE_SECONDS = (\d+)", (ROOT / "static/stream.js").read_text())
     assert silence

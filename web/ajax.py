@@ -9,7 +9,7 @@ from web.asking import MAX_BODY_BYTES, Problem, posted_form, services
 from web.bubbles import HISTORY, bubbles
 from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
-from web.history import count_reading, last_messages
+from web.history import last_messages
 from web.messages import retry_message, send_message
 from web.saving import save_conversation
 from web.stream import chat_stream
@@ -48,10 +48,8 @@ def chat_history(form: Form) -> ResponseReturnValue:
     before = message_id(form, "before")
     limit = min(forms.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
-    count_reading(visitor)
     renew(visitor)
-    found = last_messages(visitor.chat_id, before, limit) if visitor else ([], False)
-    return Response(bubbles(*found), mimetype="text/html")
+    return Response(bubbles(*last_messages(visitor, before, limit)), mimetype="text/html")
 
 
 def chat_form() -> Form:

@@ -16,15 +16,21 @@ READ_AT_ONCE = 5  # messages in one read of the store
 LETTERS = 150_000  # of HTML in one answer, but always one message
 
 
-def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Message], bool]:
-    """The last messages, or those before the message `before`; oldest first.
+def last_messages(
+    visitor: Visitor | None, before: int | None, limit: int
+) -> tuple[list[Message], bool]:
+    """The visitor's last messages, or those before the message `before`; oldest first.
 
-    And whether there are older ones, which a `limit` or the answer's size has left out.
+    And whether there are older ones, which a `limit` or the answer's size has left out. Raises
+    TooOften: whatever shows a history counts as a reading.
     """
+    if visitor is None:
+        return [], False
+    count_reading(visitor)
     found: list[Message] = []
     letters = 0
     while True:
-        page = services().store.conversations.latest(chat_id, before, READ_AT_ONCE)
+        page = services().store.conversations.latest(visitor.chat_id, before, READ_AT_ONCE)
         for message in reversed(page):
             letters += len(message.html)
             if found and (len(found) == limit or letters > LETTERS):
@@ -36,13 +42,16 @@ def last_messages(chat_id: str, before: int | None, limit: int) -> tuple[list[Me
 
 
 def changed_messages(store: Store, chat_id: str, after: int) -> Iterator[Message]:
-    """The first messages that changed after this revision, read few at a time; HISTORY at most."""
-    for _ in range(HISTORY // READ_AT_ONCE):
-        page = store.conversations.changed_after(chat_id, after, READ_AT_ONCE)
-        yield from page
-        if len(page) < READ_AT_ONCE:
+    """The first messages that changed after this revision, HISTORY at most.
+
+    Reads one at a time, and keeps none while a client reads it: that may take long.
+    """
+    for _ in range(HISTORY):
+        changed = store.conversations.changed_after(chat_id, after, 1)
+        if not changed:
             return
-        after = page[-1].revision
+        after = changed[0].revision
+        yield changed.pop()
 
 
 def count_reading(visitor: Visitor | None) -> None:

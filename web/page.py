@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from texts import all_texts, text
 from web.asking import asked_language, language, services
 from web.bubbles import HISTORY, bubbles, chat_texts
-from web.history import count_reading, last_messages
+from web.history import last_messages
 from web.submission import has_consented, message_id
 from web.theme import theme_css, themes
 from web.visitor import current_visitor, renew
@@ -20,7 +20,6 @@ PLAIN_FORMS = ("send_message", "upload_file", "save_conversation", "delete_conve
 
 def index() -> ResponseReturnValue:
     """The chat page, with the conversation so far, so that it works without JavaScript."""
-    count_reading(None if "embed" in request.args else current_visitor())
     renew(None)
     return chat_page(before=message_id(request.args, "before"))
 
@@ -31,13 +30,17 @@ def chat_page(
     name: str = "",
     before: int | None = None,
     deleting: bool = False,
+    with_history: bool = True,
 ) -> str:
-    """The page with the last messages, or with those before the message `before`."""
+    """The page with the last messages, or with those before the message `before`.
+
+    Raises TooOften, unless it comes without history.
+    """
     # In the loader's frame we do not know the visitor yet: static/embed.js asks for the history.
     embed = request.method == "GET" and "embed" in request.args
     settings = services().settings.chat
     visitor = None if embed else current_visitor()
-    found = last_messages(visitor.chat_id, before, HISTORY) if visitor else ([], False)
+    found = last_messages(visitor if with_history else None, before, HISTORY)
     messages, has_older = found
     return render(
         "index.html",

@@ -50,10 +50,21 @@ def explanation(problem: Problem) -> ResponseReturnValue:
     form = form_of(problem)
     with suppress(StoreUnavailable):
         if wants_page() and form.get("type") in PLAIN_FORMS:
-            page = chat_page(description, str(form.get("message", "")), str(form.get("name", "")))
-            return page, problem.status
+            return page_with(description, problem.status, form), problem.status
     result = {"error": code, "error_description": description}
     return {"chat": None, "post": form, "result": result}, problem.status
+
+
+def page_with(description: str, status: int, form: Form) -> str:
+    """The chat page that says what is wrong; without the conversation for whoever asks too often.
+
+    A visitor reads it by `GET /` again, as soon as the limits allow.
+    """
+    fields = description, str(form.get("message", "")), str(form.get("name", ""))
+    if status != 429:
+        with suppress(TooOften):
+            return chat_page(*fields)
+    return chat_page(*fields, with_history=False)
 
 
 def form_of(problem: Problem) -> Form:

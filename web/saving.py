@@ -47,16 +47,17 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     askers = Counter(["", f"visitor {visitor.chat_id}"])
     if address := known_address():
         askers[f"address {address}"] += 1
-    begin_save(services().saves, askers)
     texts = chat_texts()
     rows = Conversation(services(), visitor.chat_id).rows(texts)
     pieces = current_app.jinja_env.get_template("saved.html").generate(
         messages=rows, texts=texts, lang=language(), title=services().settings.chat.title
     )
     response = Response(joined(pieces), mimetype="text/html")
-    response.call_on_close(partial(services().saves.subtract, askers))
     name = f"conversation-{datetime.now(UTC):%Y-%m-%d}.html"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    # The last step: if another one failed after it, nobody would end the count.
+    begin_save(services().saves, askers)
+    response.call_on_close(partial(services().saves.subtract, askers))
     return response
 
 

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from itertools import islice, takewhile
 
 from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
@@ -62,50 +63,46 @@ def last_revision(chat_id: str) -> int | None:
     is_ours = match["epoch"] in (None, store.epochs.current())  # None: a page of before the update
     if is_ours and revision <= store.messages.revision():
         return revision
-    latest = store.conversations.latest(chat_id, None, HISTORY)
-    return min((message.revision for message in latest), default=1) - 1
+    return store.conversations.before_latest(chat_id, HISTORY)
 
 
 def until_log_out(changes: Iterator[Message | None], login: str) -> Iterator[Message | None]:
     """The changes, as long as the customer has not logged out where this stream was opened."""
     logins = services().store.logins
-
-    def logged_in() -> Iterator[Message | None]:
-        for change in changes:
-            if logins.has_ended(login):
-                return
-            yield change
-
-    return logged_in()
+    return takewhile(lambda _: not logins.has_ended(login), changes)
 
 
 def endless_stream(chat_id: str, after: int | None, login: str) -> Response:
     """Raises Problem if too many streams are open; the page then polls with `once` for a while."""
     live, address = services().live, known_address()
+    connection = connection_of(request.environ)
+    following = live.follow(chat_id, after, connection.hang_up if connection else None)
+    changes = until_log_out(following, login) if login else following
+    response = Response(event_stream(changes), mimetype="text/event-stream")
+    response.call_on_close(following.close)
+    # The last step: if another one failed after it, nobody would leave the place.
     try:
         live.take_place(address, services().settings.limits.address_streams)
     except Crowded:
         raise Problem("errors.many_streams", 429, seconds=WAIT_SECONDS) from None
-    connection = connection_of(request.environ)
+    response.call_on_close(lambda: live.leave_place(address))
     if connection is not None:
         connection.begin_stream()
-    changes = live.follow(chat_id, after, connection.hang_up if connection else None)
-    if login:
-        changes = until_log_out(changes, login)
-    response = Response(event_stream(changes), mimetype="text/event-stream")
-    response.call_on_close(lambda: live.leave_place(address))
     return response
 
 
-def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
-    """Messages as Server-Sent Events, None as a heartbeat."""
+def event_stream(changes: Iterator[Message | None]) -> Iterator[bytes]:
+    """Messages as Server-Sent Events, None as a heartbeat.
+
+    Only the event that is being sent is in memory, until the client has read it.
+    """
     template, texts = current_app.jinja_env.get_template("messages.html"), chat_texts()
     store = services().store
     epoch = store.epochs.current()
 
-    def event(message: Message | None) -> str:
+    def event(message: Message | None) -> bytes:
         if message is None:
-            return ":\n\n"
+            return b":\n\n"
         votes = Votes()
         if looks_like_vote(message):  # a vote, if one was asked for
             earlier = store.conversations.words_before(message, HISTORY)
@@ -114,17 +111,20 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[str]:
         row = message_row(message, texts) | {"voted": votes.is_vote(message), "epoch": epoch}
         html = template.render(messages=[row], texts=texts)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
-        return f"id: {epoch}.{message.revision}\n{data}\n"
+        return f"id: {epoch}.{message.revision}\n{data}\n".encode()
 
-    return in_turns(event(message) for message in changes)
+    return map(event, in_turns(changes))  # `map` keeps neither what it takes nor what it gives
 
 
-def in_turns(events: Iterator[str]) -> Iterator[str]:
-    """The events; if many come at once, others are served in between."""
-    turns, paused_at = Turns(), time.perf_counter()
-    for event in events:
-        if time.perf_counter() - paused_at > REST_SECONDS:
-            turns = Turns()  # the stream has waited: an event alone is given without a pause
-        yield event
+def in_turns(changes: Iterator[Message | None]) -> Iterator[Message | None]:
+    """The changes; if many come at once, others are served before the next one is read."""
+    turns = Turns()
+    while True:
         turns.give_way()
-        paused_at = time.perf_counter()
+        asked_at = time.perf_counter()
+        following = list(islice(changes, 1))
+        if not following:
+            return
+        if time.perf_counter() - asked_at > REST_SECONDS:
+            turns = Turns()  # the stream has waited: an event alone is given without a pause
+        yield following.pop()

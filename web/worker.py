@@ -68,8 +68,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle(listener, client, addr)
             return
         connection = Connection(client, self._held)
-        self._held.opened(connection)
         try:
+            self._held.opened(connection)
             super().handle(listener, connection, addr)
         finally:
             self._held.closed(connection)

@@ -78,6 +78,24 @@ def test_which_chats_were_deleted_is_told_once(store: Store) -> None:
     assert store.chats.deleted_after(later) == (later, set())
 
 
+def test_of_many_deletions_some_are_told_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.chats.DELETIONS_AT_ONCE", 2)
+    assert store.chats.latest_deletion() == 0
+    chats = ["chat" + letter * 64 for letter in "cdefg"]
+    for chat in chats:
+        store.chats.delete(chat, NOW)
+
+    found, number = [], 0
+    while (next_ := store.chats.deleted_after(number))[1]:
+        number, some = next_
+        found.append(some)
+
+    assert found == [{chats[0], chats[1]}, {chats[2], chats[3]}, {chats[4]}]
+    assert number == store.chats.latest_deletion()
+
+
 def test_a_chat_that_was_just_deleted_is_not_begun_anew(store: Store) -> None:
     write(store, "hello")
     store.chats.delete(CHAT, NOW)
