@@ -154,10 +154,12 @@ class Live:
             return
         if not self._seen:
             self._seen = self._store.messages.revision()
+            self._deletions = self._store.chats.last_deletion()
             changed = set(self._listeners)  # all: we do not know what was written since they came
         else:
-            self._seen, changed = self._store.messages.chats_changed_after(self._seen)
-        self._deletions, deleted = self._store.chats.deleted_after(self._deletions)
-        for chat_id in (changed | deleted) & self._listeners.keys():
+            self._seen, written = self._store.messages.chats_changed_after(self._seen)
+            self._deletions, deleted = self._store.chats.deleted_after(self._deletions)
+            changed = written | deleted
+        for chat_id in changed & self._listeners.keys():
             for listener in self._listeners[chat_id]:
                 listener.bell.set()
