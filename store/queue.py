@@ -17,7 +17,7 @@ DELIVERY = "select * from deliveries"
 HEAD = "place is not null and state = ?"
 HEADS = f"select chat_id, place, id from deliveries where {HEAD}"  # noqa: S608
 CONFIRMATION = "kind = 'confirmation'"
-PIECE = 500  # deliveries in one transaction that goes through the whole queue
+PIECE = 200  # deliveries in one transaction that goes through the whole queue
 
 
 def heads(order: str) -> str:
