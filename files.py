@@ -24,6 +24,7 @@ import gevent  # type: ignore[import-untyped]
 from bbcode import file_html
 from store.database import DISK_FULL, DiskFull, StoreUnavailable
 from store.records import File
+from turns import Turns
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
@@ -166,16 +167,12 @@ class Files:
         that the store has never had: its files stay, because they may belong to another store.
         """
         count = 0
-        with _errors():
-            for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-                old = [path for path in folder.iterdir() if path.lstat().st_mtime < before]
+        with _errors(), contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as folders:
+            for folder in folders:  # read little by little: there may be very many
                 keys = set() if folder.name == ARRIVING else keys_of(folder.name)
-                for path in old:
-                    if keys is not None and path.name not in keys:
-                        path.unlink(missing_ok=True)
-                        count += 1
+                count += 0 if keys is None else _sweep_folder(folder.path, keys, before)
                 with contextlib.suppress(OSError):
-                    folder.rmdir()  # if it is empty
+                    os.rmdir(folder.path)  # if it is empty
                 time.sleep(SWEEP_PAUSE_SECONDS)
         return count
 
@@ -224,6 +221,20 @@ def media_type(name: str, head: bytes) -> str:
         return OTHERS.get(ending(name), "application/octet-stream")
     types = (media for media, start in PICTURES.items() if re.match(start, head))
     return next(types, "application/octet-stream")
+
+
+def _sweep_folder(folder: str, keys: set[str], before: float) -> int:
+    """Remove the old files that have none of these keys; returns how many."""
+    count, turns = 0, Turns()
+    gone = contextlib.suppress(FileNotFoundError)  # another process deletes the chat
+    with gone, os.scandir(folder) as files:
+        for file in files:
+            turns.give_way()
+            with gone:
+                if file.name not in keys and file.stat(follow_symlinks=False).st_mtime < before:
+                    os.unlink(file.path)
+                    count += 1
+    return count
 
 
 def _sync(descriptor: int) -> None:

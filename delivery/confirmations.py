@@ -19,9 +19,15 @@ class Confirmations:
 
         Goes ahead of messages: the portal marks an answer as undelivered after a minute.
         """
-        if self._context.health.circuits.is_open(Scope("confirmation"), now):
+        circuits, store = self._context.health.circuits, self._context.store
+        if circuits.is_open(Scope("confirmation"), now):
             return False
-        waiting = self._context.store.queue.due_confirmations(now, CONFIRMATIONS_A_CALL)
+        held = [
+            line
+            for line in store.portal.known_lines()
+            if circuits.is_open(Scope("confirmation", line), now)
+        ]
+        waiting = store.queue.due_confirmations(now, CONFIRMATIONS_A_CALL, held)
         ready, _ = sendable(self._context, waiting, lambda delivery: delivery.line, now)
         if ready:
             self._confirm(self._batch(ready))

@@ -1,7 +1,8 @@
 """What sending messages and confirming answers have in common: who waits, and what a failure means.
 
-A delivery behind an open circuit is put off in the store until the circuit lets a call pass, so
-that it does not take the place of others when the queue is read next.
+What waits for a whole line is passed over when the queue is read, because very much may wait. A
+single delivery behind an open circuit is put off in the store until the circuit lets a call pass,
+so that it does not take the place of others when the queue is read next.
 """
 
 import logging

@@ -17,6 +17,7 @@ from delivery.reaction import (
 )
 from rest.errors import DIED, NO_SESSION, BitrixError, Cause, Reach, may_go_on
 from store.records import Delivery, Outcome
+from turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Doubt:
             context.health.count_call,
             context.store.found_deleted.earlier_of_visitor,
         )
+        self._turns = Turns()
         self._answers = False  # whether the portal has answered a lookup of this step
 
     def due(self, now: float) -> list[Delivery]:
@@ -124,6 +126,7 @@ class Doubt:
         False while the portal answers nothing at all.
         """
         for delivery in run:
+            self._turns.give_way()
             try:
                 self._conclude(delivery, found.get(delivery.id, "hidden"))
             except BitrixError as error:

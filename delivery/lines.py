@@ -7,6 +7,7 @@ used only where there is no other (docs/bitrix24.md, section 4).
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storage import Store
@@ -27,9 +28,16 @@ class Failures:
 
     of_the_line: int = 0
     of_chats: Counter[str] = field(default_factory=Counter)
+    avoided_by: set[str] = field(default_factory=set)  # chats with ROUNDS or more
+
+    def count(self, chat_id: str, attempts: int) -> None:
+        rounds = self.of_chats[chat_id]
+        self.of_chats[chat_id] = rounds = max(rounds, min(rounds + 1, attempts))
+        if rounds >= ROUNDS:
+            self.avoided_by.add(chat_id)
 
     def dead(self) -> bool:
-        return self.of_the_line >= ROUNDS or any(n >= ROUNDS for n in self.of_chats.values())
+        return self.of_the_line >= ROUNDS or bool(self.avoided_by)
 
 
 class Lines:
@@ -47,13 +55,33 @@ class Lines:
 
     def line_for(self, chat: Chat) -> int | None:
         """The line for the chat's next message; None while no line is connected."""
-        connected = self._store.portal.active_lines()
-        lines = [line for line in connected if self._may_take(line, chat)] or connected
-        if chat.line in lines:
-            return chat.line
-        return lines[0] if lines else None
+        return _choice(chat.line, self._usable(chat.dialog_line, chat.id, self.connected_lines()))
 
-    def _may_take(self, line: int, chat: Chat) -> bool:
+    def connected_lines(self) -> list[int]:
+        """Connected lines, the one connected last first."""
+        return self._store.portal.active_lines()
+
+    def held(self, is_open: Callable[[int], bool]) -> list[int]:
+        """On which line a chat must have begun to wait: whichever line it may take is held back.
+
+        0 stands for chats that have no line yet. Of the chats of one line, some may take another
+        line than the rest: then none of them are counted here.
+        """
+        connected = self.connected_lines()
+        waiting = {line for line in connected if is_open(line)}
+        if not waiting:
+            return []
+        # Only a line that failed is usable for one chat and not for another.
+        usable = [self._usable(line, "", connected) for line in (None, *self._failures)]
+        began_on = (0, *self._store.portal.known_lines())
+        return [line for line in began_on if {_choice(line, lines) for lines in usable} <= waiting]
+
+    def _usable(self, dialog_line: int | None, chat_id: str, connected: list[int]) -> list[int]:
+        """The lines that a chat may take; those that failed only if there are no others."""
+        lines = [line for line in connected if self._may_take(line, dialog_line, chat_id)]
+        return lines or connected
+
+    def _may_take(self, line: int, dialog_line: int | None, chat_id: str) -> bool:
         """Whether the line has not failed, for this chat or for everybody.
 
         A failure in one other chat may be that chat's own fault, so a chat that has a dialog on the
@@ -62,10 +90,10 @@ class Lines:
         failures = self._failures.get(line)
         if failures is None:
             return True
-        failed = {chat_id for chat_id, rounds in failures.of_chats.items() if rounds >= ROUNDS}
-        if failures.of_the_line >= ROUNDS or chat.id in failed or len(failed) >= CHATS_FAILED:
+        failed = failures.avoided_by
+        if failures.of_the_line >= ROUNDS or chat_id in failed or len(failed) >= CHATS_FAILED:
             return False
-        return not failed or chat.dialog_line == line
+        return not failed or dialog_line == line
 
     def not_active(self, line: int, code: str) -> None:
         """The portal calls the line inactive."""
@@ -78,9 +106,7 @@ class Lines:
         Messages of one chat that fail side by side are one round: a chat has no more failed
         rounds than this message had attempts.
         """
-        failures = self._failures[line]
-        rounds = failures.of_chats[chat_id]
-        failures.of_chats[chat_id] = max(rounds, min(rounds + 1, attempts))
+        self._failures[line].count(chat_id, attempts)
         self._report(line, code)
 
     def works(self, line: int) -> None:
@@ -101,3 +127,7 @@ class Lines:
             log.error("line %d takes no message (%s)", line, code)
             self._reported[line] = code
             self._store.notes.dead_lines.set(self._reported)
+
+
+def _choice(began_on: int | None, usable: list[int]) -> int | None:
+    return began_on if began_on in usable else next(iter(usable), None)

@@ -16,7 +16,6 @@ from store.records import Delivery, Outcome
 log = logging.getLogger(__name__)
 
 NOT_ACTIVE = "NOT_ACTIVE_LINE"
-NO_LINE = "NO_LINE"
 REPAIRS_AT_ONCE = 1  # refusals of an inactive line in a row after which there is no pause yet
 
 
@@ -26,26 +25,24 @@ class Messages:
         self._batches = Batches(context.quarantine)
 
     def due(self, now: float) -> tuple[list[Delivery], bool]:
-        """The messages that may be sent now, the chats in turn; and whether any was put off."""
-        context = self._context
-        if context.health.circuits.is_open(Scope("message"), now):
+        """The messages that may be sent now, the chats in turn; and whether any was put off.
+
+        None while no line is connected: all wait for one, whatever their number is.
+        """
+        context, circuits = self._context, self._context.health.circuits
+        if circuits.is_open(Scope("message"), now) or not context.lines.connected_lines():
             return [], False
+        held = context.lines.held(lambda line: circuits.is_open(Scope("message", line), now))
         run = self._batches.run_length(now, context.store.queue.waiting(LONG_BACKLOG + 1))
-        waiting = context.store.queue.due_messages(now, MESSAGES_A_CALL, run)
+        waiting = context.store.queue.due_messages(now, MESSAGES_A_CALL, run, held)
         return sendable(context, in_turn(waiting), self._line_of, now)
 
     def send(self, ready: list[Delivery]) -> None:
         """Make one call with as many of these messages as fit in it, beginning with the first."""
         context = self._context
         line = self._line_of(ready[0])
-        if line is None:  # no line is connected, so no message can be sent until one is
-            due = context.clock.now() + context.settings.delivery.retry_limit_seconds
-            context.recorder.record(
-                [Outcome(delivery, "queued", NO_LINE, due, attempted=False) for delivery in ready]
-            )
-            return
         same_line = [delivery for delivery in ready if self._line_of(delivery) == line]
-        if not same_line:  # the line was disconnected just now
+        if line is None or not same_line:  # the line was disconnected just now
             return
         batch = self._batches.fitting(same_line, context.store.queue.waiting(ALONE_UP_TO + 1))
         batch = context.store.queue.claim(batch, line, context.clock.now())

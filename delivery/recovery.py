@@ -18,10 +18,12 @@ from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
 from storage import Store
 from store.records import Chat, Dialog, File, LastRecovery, OperatorMessage
+from turns import Turns
 
 log = logging.getLogger(__name__)
 
 PAGES_A_DIALOG = 100  # of 50 messages, older than the newest page: what an old backup lacks
+ADDED_AT_ONCE = 20  # messages in one transaction
 TRIES = 3  # of a dialog that cannot be read now
 
 
@@ -96,7 +98,9 @@ class Recovery:
             if self._batch_failures >= TRIES and not isinstance(error, TryLater):
                 self._put_last(part[0], error)
             raise
+        turns = Turns()
         for dialog, page in zip(part, pages, strict=True):
+            turns.give_way()
             self._dialogs.popleft()
             if not isinstance(page, BitrixError):
                 self._compare(_Reading(dialog, page), page, now)
@@ -175,11 +179,18 @@ class Recovery:
             return
         stored_ids = self._store.messages.known_im_message_ids(dialog.chat.id)
         missed = [
-            _operator_message(dialog, message, line)
+            message
             for message in messages
             if message.id not in stored_ids and was_missed(message, dialog.chat)
         ]
-        self._answers += len(self._store.messages.add_from_operators(missed, now))
+        turns = Turns()
+        for begin in range(0, len(missed), ADDED_AT_ONCE):
+            answers = [
+                _operator_message(dialog, message, line)
+                for message in missed[begin : begin + ADDED_AT_ONCE]
+            ]
+            self._answers += len(self._store.messages.add_from_operators(answers, now))
+            turns.give_way()
         self._store.chats.note_checked(dialog, messages[-1].id)
 
     def _take_back(self, dialog: Dialog, page: list[HistoryMessage]) -> None:

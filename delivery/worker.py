@@ -21,6 +21,7 @@ from rest.errors import DIED
 from settings import Settings
 from storage import Store
 from store.database import Lock, StoreUnavailable
+from turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,13 @@ class Worker:
             self._rest(LOCK_SECONDS)
 
     def _work(self, lock: Lock, stop: threading.Event) -> None:
-        """Step after step, as long as we hold the lock."""
+        """Step after step, as long as we hold the lock. Not every step waits for a call."""
         self.begin(time.time())
+        turns = Turns()
         while not stop.is_set() and lock.is_held():
             if not self.step(time.time()):
                 self._rest(POLL_SECONDS)
+            turns.give_way()
 
     def begin(self, now: float, replaced: bool = False) -> None:
         """Take over from the worker before us: it may have died in a call, and events been lost.

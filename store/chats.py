@@ -10,10 +10,12 @@ import secrets
 from store.database import Connection, Group, StoreUnavailable, transaction
 from store.records import Chat, Dialog
 from store.rows import chat_of, know_dialog, next_revision
+from turns import Turns
 
 SITE_LENGTH = 36  # letters of a chat's id that stand for the site, "chat" included
 SPELLINGS_READ = 50  # chats
 FAR_HEIRS = 16  # the longest way from heir to heir that is not shortened
+CHATS_AT_ONCE = 200  # in one read of all that were active
 HEIRS_AT_ONCE = 1000  # in one read, which takes up to 10 ms
 DELETIONS_AT_ONCE = 1000  # in one read, which takes up to 5 ms
 
@@ -160,8 +162,8 @@ class ChatTables(Group):
 
     def latest_deletion(self) -> int:
         """The number of the latest deletion; 0 if there was none."""
-        row = self._database.row("select max(number) as latest from deletions")
-        return (row["latest"] or 0) if row else 0
+        row = self._database.row("select coalesce(max(number), 0) as latest from deletions")
+        return int(row["latest"]) if row else 0
 
     def deleted_after(self, number: int) -> tuple[int, set[str]]:
         """The chats of the first deletions after deletion `number`, and the last one's number."""
@@ -229,16 +231,26 @@ class ChatTables(Group):
 
     def dialogs_in_conversation(self, since: float) -> list[Dialog]:
         """The dialogs of chats that were active after `since`, the one active last first."""
-        rows = self._database.rows(
+        # Read from the oldest on: a chat that becomes active meanwhile is still to come, once more.
+        found: dict[int, Dialog] = {}
+        turns, last = Turns(), (since, "")
+        while rows := self._database.rows(
             "select c.*, d.portal_chat_id as of_dialog, d.line as line_of_dialog, d.checked_im_id"
-            " from dialogs d join chats c on c.id = d.chat_id where c.active_at >= ?"
-            " order by c.active_at desc",
-            since,
-        )
-        return [
-            Dialog(row["of_dialog"], row["line_of_dialog"], row["checked_im_id"], chat_of(row))
-            for row in rows
-        ]
+            " from (select * from chats where (active_at, id) > (?, ?)"
+            " order by active_at, id limit ?) c left join dialogs d on d.chat_id = c.id"
+            " order by c.active_at, c.id",
+            *last, CHATS_AT_ONCE,
+        ):  # fmt: skip
+            for row in rows:
+                number = row["of_dialog"]
+                if number is not None:
+                    found.pop(number, None)
+                    found[number] = Dialog(
+                        number, row["line_of_dialog"], row["checked_im_id"], chat_of(row)
+                    )
+            last = (rows[-1]["active_at"], rows[-1]["id"])
+            turns.give_way()
+        return list(reversed(found.values()))
 
     @transaction
     def note_checked(self, db: Connection, dialog: Dialog, im_message_id: int) -> None:

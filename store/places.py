@@ -8,6 +8,7 @@ next one of its sender, counted from the place that is served now; the lowest pl
 
 from store.database import Connection
 
+FORGOTTEN_AT_ONCE = 200  # senders, which takes 1 ms
 PLACES_LATER = 20  # of a message that was not taken; as many of each sender go before it
 
 
@@ -40,7 +41,11 @@ def renew_head(db: Connection, chat_id: str) -> None:
         " set place = max(senders.place + 1, excluded.place) returning place",
         sender,
     ).fetchone()["place"]
-    db.execute("update deliveries set place = ? where id = ?", (place, head["id"]))
+    db.execute(
+        "update deliveries set place = ?, chat_line ="
+        " coalesce((select line from chats where id = ?), 0) where id = ?",
+        (place, chat_id, head["id"]),
+    )
 
 
 def set_back(db: Connection, delivery_id: int) -> None:
@@ -58,8 +63,11 @@ def note_served(db: Connection, places: list[int]) -> None:
         "update meta set value = max(cast(value as integer), ?) where key = 'served'",
         (min(places),),
     )
-    # A sender whose last place was served begins anew; without these rows it does so, too.
+    # A sender whose last place was served begins anew, with or without its row. So very many rows,
+    # which a flood from very many addresses leaves at once, may go little by little.
     db.execute(
-        "delete from senders where place <="
-        " (select cast(value as integer) from meta where key = 'served')"
+        "delete from senders where (address, of_new_chat) in (select address, of_new_chat"
+        " from senders where place <= (select cast(value as integer) from meta"
+        " where key = 'served') limit ?)",
+        (FORGOTTEN_AT_ONCE,),
     )

@@ -87,6 +87,10 @@ class PortalTables(Group):
     def disconnect_line(self, db: Connection, line: int) -> None:
         db.execute("update lines set active = 0 where line = ?", (line,))
 
+    def known_lines(self) -> list[int]:
+        """Lines that are connected now or were once."""
+        return [row["line"] for row in self._database.rows("select line from lines")]
+
     def active_lines(self) -> list[int]:
         """Connected lines, the one connected last first."""
         rows = self._database.rows(
@@ -101,7 +105,7 @@ def _forget_portals_ids(db: Connection) -> None:
     db.execute("delete from deliveries where kind = 'confirmation'")
     db.execute(
         "update deliveries set state = 'queued', due = 0, called_at = null, line = null,"
-        " attempts = 0, error = null, file_as_link = 0"
+        " attempts = 0, error = null, file_as_link = 0, chat_line = 0"
     )
     db.execute("update messages set im_message_id = null, im_chat_id = null")
     db.execute(

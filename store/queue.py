@@ -1,75 +1,130 @@
 """The queue: what waits for delivery to Bitrix24, and what became of each call."""
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from typing import Any
 
-from store.database import Connection, Group, Row, transaction
+from store.database import Connection, Database, Group, Row, transaction
 from store.limits import count_hit, count_message
 from store.places import enqueue, note_served, renew_head, set_back
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
+from turns import Turns
 
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
 NEWEST_OF = 4  # of so many chats, one is that of the newest message
-DELIVERY = "select d.* from deliveries d"
-HEADS = "select chat_id from deliveries where place is not null"
+DELIVERY = "select * from deliveries"
+HEAD = "place is not null and state = ?"
+HEADS = f"select chat_id, place, id from deliveries where {HEAD}"  # noqa: S608
+CONFIRMATION = "kind = 'confirmation'"
+PIECE = 200  # deliveries in one transaction that goes through the whole queue
 
 
 def heads(order: str) -> str:
-    """The query for chats whose oldest unfinished message is in a state and due, in this order.
+    """The query for a line's chats whose oldest unfinished message is in a state and due, in order.
 
     `+due` keeps the database from reading all that is due: the index of the order gives the first.
     """
-    due = "due" if order == "due" else "+due"
-    return f"{HEADS} and state = ? and {due} <= ? order by {order}, id limit ?"
+    return f"{HEADS} and chat_line = ? and +due <= ? order by {order} limit ?"
+
+
+def lines_of(which: str, line: str) -> str:
+    """The query for all lines of such deliveries: one look into the index for each line."""
+    least = f"select min({line}) as line from deliveries where {which}"  # noqa: S608
+    return (
+        f"with recursive lines_of as ({least} union all"  # noqa: S608
+        f" select ({least} and {line} > lines_of.line) from lines_of where line is not null)"
+        " select line from lines_of where line is not null"
+    )
+
+
+def pieces_of_queue(database: Database) -> Iterator[tuple[int, int]]:
+    """The first and last id of each piece of what is queued now; others go on in between."""
+    turns, last = Turns(), 0
+    newest = database.row("select coalesce(max(id), 0) as id from deliveries")
+    while newest and last < newest["id"]:
+        piece = database.row(
+            "select min(id) as first, max(id) as last from"
+            " (select id from deliveries where id > ? order by id limit ?)",
+            last, PIECE,
+        )  # fmt: skip
+        if piece is None or piece["last"] is None:
+            return
+        yield piece["first"], piece["last"]
+        last = piece["last"]
+        turns.give_way()
 
 
 class QueueTables(Group):
-    def due_confirmations(self, now: float, limit: int) -> list[Delivery]:
-        rows = self._database.rows(
-            f"{DELIVERY} where d.kind = 'confirmation' and d.due <= ? order by d.id limit ?",
-            now, limit,
-        )  # fmt: skip
-        return self._deliveries(rows)
+    def due_confirmations(
+        self, now: float, limit: int, held: Collection[int] = ()
+    ) -> list[Delivery]:
+        """Confirmations that are due, the oldest first, without those of the held lines."""
+        rows = [
+            row
+            for line in self._lines(lines_of(CONFIRMATION, "line"), held)
+            for row in self._database.rows(
+                f"{DELIVERY} where {CONFIRMATION} and line = ? and +due <= ? order by id limit ?",
+                line, now, limit,
+            )
+        ]  # fmt: skip
+        return self._deliveries(sorted(rows, key=lambda row: row["id"])[:limit])
 
-    def due_messages(self, now: float, chats: int, run: int = 1) -> list[Delivery]:
+    def due_messages(
+        self, now: float, chats: int, run: int = 1, held: Collection[int] = ()
+    ) -> list[Delivery]:
         """Messages that may be sent now, of at most `chats` chats, in the order of their places.
+
+        Without the chats that began on the held lines; 0 stands for those that have no line yet.
 
         Of each chat at most `run` messages, beginning with its oldest unfinished one. If that one
         is not due or is in doubt, its whole chat waits; other chats do not. Every fourth chat is
         the one that began to wait last: who writes while a long backlog is sent is heard soon.
         """
-        return [
-            delivery
-            for chat_id in self._next_chats(now, chats)
-            for delivery in self._run_of(chat_id, run, "queued")
-        ]
+        return self._runs(self._next_chats(now, chats, held), run, "queued")
 
     def messages_in_doubt(self, now: float, chats: int) -> list[Delivery]:
         """Messages in doubt that are due, of at most `chats` chats, each chat's oldest first."""
-        return [
-            delivery
-            for chat_id in self._heads("in doubt", now, chats, "due")
-            for delivery in self._run_of(chat_id, RUN_LIMIT, "in doubt")
-        ]
+        rows = self._database.rows(
+            f"{HEADS} and due <= ? order by due, id limit ?", "in doubt", now, chats
+        )
+        return self._runs([row["chat_id"] for row in rows], RUN_LIMIT, "in doubt")
 
-    def _next_chats(self, now: float, limit: int) -> list[str]:
-        in_turn = self._heads("queued", now, limit, "place")
+    def _next_chats(self, now: float, limit: int, held: Collection[int]) -> list[str]:
+        lines = self._lines(lines_of(HEAD, "chat_line"), held, "queued")
+        in_turn = self._heads(lines, now, limit, "place, id", lambda row: (row["place"], row["id"]))
         if len(in_turn) < limit:
             return in_turn  # no others wait
-        newest = self._heads("queued", now, limit // NEWEST_OF, "id desc")
+        newest = self._heads(lines, now, limit // NEWEST_OF, "id desc", lambda row: -row["id"])
         for place, chat_id in enumerate(newest, start=1):
             in_turn.insert(place * NEWEST_OF - 1, chat_id)
         return list(dict.fromkeys(in_turn))[:limit]
 
-    def _heads(self, state: DeliveryState, now: float, limit: int, order: str) -> list[str]:
-        """Chats whose oldest unfinished message is in this state and due."""
-        rows = self._database.rows(heads(order), state, now, limit)
-        return [row["chat_id"] for row in rows]
+    def _heads(
+        self, lines: list[int], now: float, limit: int, order: str, key: Callable[[Row], Any]
+    ) -> list[str]:
+        """The first chats of all these lines whose oldest unfinished message is queued and due."""
+        query = heads(order)
+        rows = [
+            row for line in lines for row in self._database.rows(query, "queued", line, now, limit)
+        ]
+        return [row["chat_id"] for row in sorted(rows, key=key)[:limit]]
+
+    def _lines(self, query: str, held: Collection[int], *values: object) -> list[int]:
+        rows = self._database.rows(query, *values, *values)
+        return [row["line"] for row in rows if row["line"] not in held]
+
+    def _runs(self, chats: list[str], run: int, state: DeliveryState) -> list[Delivery]:
+        found, turns = [], Turns()
+        for chat_id in chats:
+            turns.give_way()
+            found += self._run_of(chat_id, run, state)
+        return found
 
     def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Delivery]:
         """A chat's oldest unfinished messages, up to the first one in another state."""
         rows = self._database.rows(
-            f"{DELIVERY} where d.kind = 'message' and d.chat_id = ? order by d.id limit ?",
+            f"{DELIVERY} where kind = 'message' and chat_id = ? order by id limit ?",
             chat_id, limit,
         )  # fmt: skip
         in_state = [row["state"] == state for row in rows]
@@ -101,9 +156,10 @@ class QueueTables(Group):
         claimed, places = [], []
         for delivery in deliveries:
             row = db.execute(
-                "update deliveries set state = 'sending', called_at = ?, line = ?, error = null"
+                "update deliveries set state = 'sending', called_at = ?, line = ?, error = null,"
+                " chat_line = case when chat_line = 0 then ? else chat_line end"
                 " where id = ? and state = 'queued' returning place, set_back",
-                (now, line, delivery.id),
+                (now, line, line, delivery.id),
             ).fetchone()
             if row is not None:
                 db.execute(
@@ -126,11 +182,18 @@ class QueueTables(Group):
             "update deliveries set state = 'in doubt', error = ? where state = 'sending'", (error,)
         )
 
-    @transaction
-    def make_due(self, db: Connection, now: float) -> None:
+    def make_due(self, now: float) -> None:
         """Make every delivery due now: after a restart, or when the clock was set back."""
-        db.execute("update deliveries set due = ? where due > ?", (now, now))
-        db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))
+        for first, last in pieces_of_queue(self._database):
+            self._make_due(first, last, now)
+
+    @transaction
+    def _make_due(self, db: Connection, first: int, last: int, now: float) -> None:
+        piece = (now, first, last, now)
+        db.execute("update deliveries set due = ? where id between ? and ? and due > ?", piece)
+        db.execute(
+            "update deliveries set called_at = ? where id between ? and ? and called_at > ?", piece
+        )
 
     @transaction
     def record(self, db: Connection, outcomes: list[Outcome], now: float) -> None:

@@ -154,4 +154,19 @@ MIGRATIONS = [
     create index ended_logins_by_age on ended_logins (ended_at);
     create index chats_by_email on chats (lower(email), created_at) where email <> '';
     """,
+    # Each line has its own queue, so that what waits for a line is not read (store/queue.py).
+    """
+    alter table deliveries add column chat_line integer not null default 0;
+    update deliveries set chat_line =
+        coalesce((select line from chats where chats.id = deliveries.chat_id), 0)
+        where place is not null;
+    drop index deliveries_by_place;
+    drop index deliveries_by_age;
+    create index deliveries_by_place on deliveries (state, chat_line, place, id, due)
+        where place is not null;
+    create index deliveries_by_age on deliveries (state, chat_line, id, due)
+        where place is not null;
+    create index confirmations_by_age on deliveries (line, id, due) where kind = 'confirmation';
+    create index hits_by_minute on hits (minute);
+    """,
 ]

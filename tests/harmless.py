@@ -58,13 +58,13 @@ EQUIVALENT = {
     ): "an error without a code is none of a file that is read-only",
     (
         "store/queue.py",
-        'db.execute("update deliveries set due = ? where due > ?", (now, now))',
-        'db.execute("update deliveries set due = ? where due >= ?", (now, now))',
+        'db.execute("update deliveries set due = ? where id between ? and ? and due > ?", piece)',
+        'db.execute("update deliveries set due = ? where id between ? and ? and due >= ?", piece)',
     ): "a time that is now becomes now",
     (
         "store/queue.py",
-        'db.execute("update deliveries set called_at = ? where called_at > ?", (now, now))',
-        'db.execute("update deliveries set called_at = ? where called_at >= ?", (now, now))',
+        '"update deliveries set called_at = ? where id between ? and ? and called_at > ?", piece',
+        '"update deliveries set called_at = ? where id between ? and ? and called_at >= ?", piece',
     ): "a time that is now becomes now",
     (
         "store/portal.py",

@@ -1,6 +1,5 @@
 """Lines: which one a message takes, one that is not active, and one that takes nothing."""
 
-import pytest
 from fake_portal import (
     DIALOG,
     LINE,
@@ -33,6 +32,11 @@ ON_LINE = f"send on {LINE}"
 def dialog_line(store: Store, chat: int) -> int | None:
     found = store.chats.find(chat_id(chat))
     return found.dialog_line if found else None
+
+
+def rows_of_queue(store: Store) -> list[list[object]]:
+    rows = store.database.rows("select * from deliveries order by id")
+    return [[row[key] for key in row.keys()] for row in rows]  # noqa: SIM118
 
 
 # -- which line
@@ -82,21 +86,38 @@ def test_what_waits_for_a_line_is_sent_at_once_whenever_one_is_connected(
         assert states(store) == ["delivered"] * number
 
 
-def test_while_no_line_is_connected_the_queue_is_looked_at_once_in_the_longest_pause(
+def test_while_no_line_is_connected_the_queue_stays_as_it_is(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:
+    """However many wait, a step has nothing to do, and all are due when a line is connected."""
     store.portal.disconnect_line(LINE)
-    write(store, "hello")
-    looks: list[float] = []
+    write_to_all(store, "hello", range(100))
+    stored = rows_of_queue(store)
+    run(worker, NOW)
 
-    for second in range(600):
-        if store.queue.due_messages(NOW + second, 10):
-            looks.append(second)
-        run(worker, NOW + second)
+    assert not any(worker.step(NOW + second) for second in range(1, 600))
 
-    assert looks == pytest.approx(range(0, 600, 60), abs=10)
-    assert all(60 <= pause <= 61 for pause in pauses(looks))
+    assert rows_of_queue(store) == stored
     assert bitrix.sent == []
+
+
+def test_the_chats_of_a_held_line_are_not_put_off_one_by_one(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """They are passed over, in their order, and those of another line go."""
+    write_to_all(store, "first", range(100))
+    run(worker, NOW, steps=200)
+    store.portal.connect_line(OTHER_LINE, NOW + 1)
+    bitrix.says[ON_LINE] = NOT_ACTIVE
+    write_to_all(store, "second", range(100))
+    write(store, "of the other line", 1000)
+    run(worker, NOW + 2)
+
+    due = store.queue.due_messages(NOW + 2, 200, 1)
+
+    assert states(store, 1000) == ["delivered"]
+    assert len(due) == 100, "no row was changed to pass over it"
+    assert not worker.step(NOW + 2.1)
 
 
 # -- a line that is not active
