@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import tempfile
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import gevent  # type: ignore[import-untyped]
 from bbcode import file_html
 from store.database import DISK_FULL, DiskFull, StoreUnavailable
 from store.records import File
+from turns import Turns, apart
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
@@ -31,7 +31,6 @@ TYPED_LIMIT = 1000  # characters of a name that are looked at; systems allow 255
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
 REMOVALS = 3  # tries to remove a folder into which another process may put a file
-SWEEP_PAUSE_SECONDS = 0.001  # after each folder, so that a sweep of many holds up no request
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 
@@ -148,15 +147,16 @@ class Files:
 
     def remove_chat(self, chat_id: str) -> None:
         """Remove all files of a chat; call it after the store has deleted the chat."""
+        folder = self._folder / chat_id
         with _errors():
             for tries_left in range(REMOVALS - 1, -1, -1):
+                if not folder.exists():
+                    return
                 try:
-                    shutil.rmtree(self._folder / chat_id)
+                    apart(shutil.rmtree, str(folder))  # there may be thousands
                     return
-                except FileNotFoundError:
-                    return
-                except OSError as error:  # another process has just put a file into the folder
-                    if error.errno != errno.ENOTEMPTY or not tries_left:
+                except OSError as error:  # another process adds a file, or removes the folder, too
+                    if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not tries_left:
                         raise
 
     def sweep(self, keys_of: Callable[[str], set[str] | None], before: float) -> int:
@@ -165,18 +165,23 @@ class Files:
         A crash leaves such files. `keys_of` gives the keys of a chat's files, or None for a chat
         that the store has never had: its files stay, because they may belong to another store.
         """
-        count = 0
+        count, turns = 0, Turns()
         with _errors():
             for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-                old = [path for path in folder.iterdir() if path.lstat().st_mtime < before]
+                old = []
+                for path in folder.iterdir():
+                    turns.give_way()
+                    with contextlib.suppress(FileNotFoundError):
+                        if path.lstat().st_mtime < before:
+                            old.append(path)
                 keys = set() if folder.name == ARRIVING else keys_of(folder.name)
                 for path in old:
+                    turns.give_way()
                     if keys is not None and path.name not in keys:
                         path.unlink(missing_ok=True)
                         count += 1
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if it is empty
-                time.sleep(SWEEP_PAUSE_SECONDS)
         return count
 
     def _made_folder(self, name: str) -> Path:

@@ -26,7 +26,8 @@ def heads(order: str) -> str:
 class QueueTables(Group):
     def due_confirmations(self, now: float, limit: int) -> list[Delivery]:
         rows = self._database.rows(
-            f"{DELIVERY} where d.kind = 'confirmation' and d.due <= ? order by d.id limit ?",
+            f"{DELIVERY} join living_chats c on c.id = d.chat_id"
+            " where d.kind = 'confirmation' and d.due <= ? order by d.id limit ?",
             now, limit,
         )  # fmt: skip
         return self._deliveries(rows)
@@ -79,7 +80,7 @@ class QueueTables(Group):
         deliveries = []
         for row in rows:
             message = self._database.row("select * from messages where id = ?", row["message_id"])
-            chat = self._database.row("select * from chats where id = ?", row["chat_id"])
+            chat = self._database.row("select * from living_chats where id = ?", row["chat_id"])
             if message is None or chat is None:  # the visitor has just deleted it
                 continue
             deliveries.append(Delivery(
@@ -102,7 +103,9 @@ class QueueTables(Group):
         for delivery in deliveries:
             row = db.execute(
                 "update deliveries set state = 'sending', called_at = ?, line = ?, error = null"
-                " where id = ? and state = 'queued' returning place, set_back",
+                " where id = ? and state = 'queued'"
+                " and exists (select 1 from living_chats c where c.id = deliveries.chat_id)"
+                " returning place, set_back",
                 (now, line, delivery.id),
             ).fetchone()
             if row is not None:
@@ -197,8 +200,8 @@ class QueueTables(Group):
         Counts as one more message towards the limits: raises TooMany.
         """
         row = db.execute(
-            "select * from messages where id = :message and author = 'visitor' and (chat_id = :chat"
-            " or chat_id in (select id from chats where owner = :chat))",
+            "select * from messages where id = :message and author = 'visitor' and chat_id in"
+            " (select id from living_chats where id = :chat or owner = :chat)",
             {"message": message_id, "chat": chat_id},
         ).fetchone()
         if row is None or row["state"] != "refused":
