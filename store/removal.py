@@ -30,7 +30,7 @@ class Removal(Group):
         turns = Turns()
         for chat_id in chat_ids:
             while self._remove_messages(chat_id):
-                turns.end_now()
+                turns.rest()
         with contextlib.suppress(StoreUnavailable):  # what is still in the log goes later
             self._database.settle(at_once=True)
         for chat_id in chat_ids:

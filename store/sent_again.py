@@ -19,7 +19,7 @@ class SentAgain(Group):
         before = int(row["value"]) if row else 0
         for chat_id in chat_ids:
             while self._send_some(chat_id, before):
-                turns.end_now()
+                turns.rest()
 
     @transaction
     def _send_some(self, db: Connection, chat_id: str, before: int) -> bool:
