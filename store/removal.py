@@ -28,14 +28,16 @@ class Removal(Group):
     def remove(self, chat_ids: list[str], remove_files: Callable[[str], None]) -> None:
         """Remove all that deleted chats had, from the log of the store, too."""
         turns = Turns()
-        for chat_id in chat_ids:
-            while self._remove_messages(chat_id):
-                turns.rest()
-        with contextlib.suppress(StoreUnavailable):  # what is still in the log goes later
-            self._database.settle(at_once=True)
-        for chat_id in chat_ids:
-            remove_files(chat_id)
-            self._remove_chat(chat_id)
+        try:
+            for chat_id in chat_ids:
+                while self._remove_messages(chat_id):
+                    turns.rest()
+            for chat_id in chat_ids:
+                remove_files(chat_id)
+                self._remove_chat(chat_id)
+        finally:
+            with contextlib.suppress(StoreUnavailable):  # what is still in the log goes later
+                self._database.settle(at_once=True)
 
     @transaction
     def _remove_messages(self, db: Connection, chat_id: str) -> bool:
