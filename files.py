@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import tempfile
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ import gevent  # type: ignore[import-untyped]
 from bbcode import file_html
 from store.database import DISK_FULL, DiskFull, StoreUnavailable
 from store.records import File
-from turns import Turns
+from turns import Turns, apart
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
@@ -32,7 +31,6 @@ TYPED_LIMIT = 1000  # characters of a name that are looked at; systems allow 255
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
 REMOVALS = 3  # tries to remove a folder into which another process may put a file
-SWEEP_PAUSE_SECONDS = 0.001  # after each folder, so that a sweep of many holds up no request
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 
@@ -149,15 +147,16 @@ class Files:
 
     def remove_chat(self, chat_id: str) -> None:
         """Remove all files of a chat; call it after the store has deleted the chat."""
+        folder = self._folder / chat_id
         with _errors():
             for tries_left in range(REMOVALS - 1, -1, -1):
+                if not folder.exists():
+                    return
                 try:
-                    shutil.rmtree(self._folder / chat_id)
+                    apart(shutil.rmtree, str(folder))  # there may be thousands
                     return
-                except FileNotFoundError:
-                    return
-                except OSError as error:  # another process has just put a file into the folder
-                    if error.errno != errno.ENOTEMPTY or not tries_left:
+                except OSError as error:  # another process adds a file, or removes the folder, too
+                    if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not tries_left:
                         raise
 
     def sweep(self, keys_of: Callable[[str], set[str] | None], before: float) -> int:

@@ -32,6 +32,7 @@ MOST_REASONS = 200  # kept apart, in memory and in the store
 OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left by a crash
 SWEEP_SECONDS = 3_600.0  # between two looks for such files
+DELETION_SECONDS = 60.0  # a deletion that takes longer was interrupted, and is finished then
 READS, READS_A_SECOND = 300, 10.0  # of one visitor's chat: at once, and in the long run
 RENDERING_PAUSE_SECONDS = 60.0  # before another try, if the store could not be used
 
@@ -95,6 +96,7 @@ class Services:
             "refusals": self.note_refusals,
             "rendering": self.render_again,
             "files": self.sweep_files,
+            "deletions": self.finish_deletions,
             "settling": self.settle_store,
         }
         threads = [
@@ -125,6 +127,23 @@ class Services:
             if count:
                 log.info("%d messages rendered again", count)
             return
+
+    def finish_deletions(self, stop: threading.Event) -> None:
+        """Every minute finish the deletions that a crash or a full disk has interrupted."""
+        while not stop.is_set():
+            try:
+                with self.store.database.try_lock("deletions") as held:
+                    if held is not None:  # else another process finishes them now
+                        self._finish_deletions_once()
+            except StoreUnavailable as error:
+                log.error("a deletion cannot be finished: %s", error)
+            stop.wait(DELETION_SECONDS)
+
+    def _finish_deletions_once(self) -> None:
+        unfinished = self.store.removal.unfinished(time.time() - DELETION_SECONDS)
+        if unfinished:
+            self.store.removal.remove(unfinished, self.files.remove_chat)
+            log.info("%d interrupted deletions finished", len(unfinished))
 
     def sweep_files(self, stop: threading.Event) -> None:
         """Every hour remove files whose message was never stored: a crash left them."""

@@ -18,6 +18,7 @@ from store.messages import MessageTables
 from store.notes import Notes
 from store.portal import PortalTables
 from store.queue import QueueTables
+from store.removal import Removal
 from store.schema import MIGRATIONS
 from store.sqlite import SQLite
 
@@ -29,6 +30,7 @@ class Store:
         self.database = database_of(url, root)
         self.portal = PortalTables(self.database)
         self.chats = ChatTables(self.database)
+        self.removal = Removal(self.database)
         self.messages = MessageTables(self.database, renderer)
         self.conversations = ConversationTables(self.database)
         self.found_deleted = FoundDeleted(self.database)

@@ -42,6 +42,14 @@ class Turns:
         if left > 0:
             self._end = time.perf_counter() + left
             return
+        self._end_turn()
+
+    def rest(self) -> None:
+        """End the turn, whose end was up to the caller; the others have as long as it was."""
+        time.sleep(TURN_SECONDS)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
         with _line:
             time.sleep(PAUSE_SECONDS)
         time.sleep(0)  # else this work, which is the first to ask again, would keep the lock

@@ -4,12 +4,14 @@ A chat that a customer began before they logged in becomes a part of the custome
 that has ended for its visitor has an heir: the chat in which that visitor goes on.
 """
 
-import contextlib
 import secrets
+from collections.abc import Callable
 
-from store.database import Connection, Group, StoreUnavailable, transaction
+from store.database import Connection, Group, transaction
 from store.records import Chat, Dialog
-from store.rows import chat_of, know_dialog, next_revision
+from store.removal import Removal
+from store.rows import chat_of, know_dialog, next_revision, was_deleted
+from store.sent_again import SentAgain
 from turns import Turns
 
 SITE_LENGTH = 36  # letters of a chat's id that stand for the site, "chat" included
@@ -22,7 +24,7 @@ DELETIONS_AT_ONCE = 1000  # in one read, which takes up to 5 ms
 
 class ChatTables(Group):
     def find(self, chat_id: str) -> Chat | None:
-        row = self._database.row("select * from chats where id = ?", chat_id)
+        row = self._database.row("select * from living_chats where id = ?", chat_id)
         return chat_of(row) if row else None
 
     def find_open(self, chat_id: str) -> Chat | None:
@@ -37,15 +39,22 @@ class ChatTables(Group):
         )
         return chat_of(row) if row else None
 
-    @transaction
-    def make_part(self, db: Connection, chat_id: str, owner: str) -> bool:
+    def make_part(self, chat_id: str, owner: str) -> bool:
         """Make a chat that a customer began before they logged in a part of their chat `owner`.
 
         Whoever still asks for the chat itself is no customer, and goes on in a new chat. Returns
         False, and changes nothing, if `owner` was deleted.
         """
-        if db.execute("select 1 from deletions where id = ?", (owner,)).fetchone():
-            return False
+        made = self._make_part(chat_id, owner)
+        if made:
+            SentAgain(self._database).send([chat_id])
+        return made is not None
+
+    @transaction
+    def _make_part(self, db: Connection, chat_id: str, owner: str) -> bool | None:
+        """None if `owner` was deleted."""
+        if was_deleted(db, owner):
+            return None
         made = db.execute(
             "update chats set owner = :owner where id = :chat and owner is null"
             " and not exists (select 1 from chats where owner = :chat)",
@@ -53,25 +62,25 @@ class ChatTables(Group):
         ).rowcount
         if made:
             _give_heir(db, chat_id, _new_id(chat_id))
-            _send_again(db, chat_id)
-        return True
+        return made > 0
 
-    @transaction
-    def join(self, db: Connection, chat_id: str, owner: str) -> None:
+    def join(self, chat_id: str, owner: str) -> None:
         """Make a customer's chat, and all its parts, parts of the same customer's chat `owner`.
 
         Whoever still asks for the chat itself is that customer, and goes on in `owner`.
         """
-        over = "select 1 from deletions where id in (:owner, :chat)"
-        if db.execute(over, {"owner": owner, "chat": chat_id}).fetchone():
-            return  # deleted during this request; the customer's next log-in finds what is left
+        SentAgain(self._database).send(self._join(chat_id, owner))
+
+    @transaction
+    def _join(self, db: Connection, chat_id: str, owner: str) -> list[str]:
+        if was_deleted(db, owner) or was_deleted(db, chat_id):
+            return []  # during this request; the customer's next log-in finds what is left
         parts = db.execute(
             "update chats set owner = :owner where id = :chat or owner = :chat returning id",
             {"owner": owner, "chat": chat_id},
         ).fetchall()
         _give_heir(db, chat_id, owner)
-        for part in parts:
-            _send_again(db, part["id"])
+        return [part["id"] for part in parts]
 
     def spellings(self, email: str) -> set[str]:
         """How visitors gave this e-mail, itself in lower case, in the first SPELLINGS_READ chats.
@@ -130,32 +139,45 @@ class ChatTables(Group):
 
     # -- deletion
 
-    def delete(self, chat_id: str, now: float) -> list[str]:
+    def delete(
+        self, chat_id: str, now: float, remove_files: Callable[[str], None] = lambda _: None
+    ) -> list[str]:
         """Remove a chat with its parts, messages and deliveries for good; returns the chats' ids.
 
-        Only the ids stay, digests of random tokens: by them we turn away what the portal still
-        sends for a deleted chat. In the same moment the chat gets an heir, one for all tabs and
-        devices of the visitor; two deletions of one chat at once count as one.
+        It is over in one moment, for its visitor, the portal and the queue; what it had is removed
+        in pieces, and is gone when this returns. Only the ids stay, digests of random tokens: by
+        them we turn away what the portal still sends for a deleted chat. In the same moment the
+        chat gets an heir, one for all tabs and devices of the visitor; two deletions of one chat at
+        once count as one. Where there is no chat nothing is written.
         """
-        parts = self._delete(chat_id, now)
-        with contextlib.suppress(StoreUnavailable):  # the chat is deleted; its traces go later
-            self._database.settle(at_once=True)
-        return parts
+        ended = self._end(chat_id, now)
+        if ended:
+            Removal(self._database).remove(ended, remove_files)
+        return ended
 
     @transaction
-    def _delete(self, db: Connection, chat_id: str, now: float) -> list[str]:
-        owned = db.execute("select id from chats where owner = ?", (chat_id,)).fetchall()
-        parts = [chat_id, *(row["id"] for row in owned)]
-        for part in parts:
-            db.execute("delete from chats where id = ?", (part,))  # and, by cascade, all it has
-            db.execute("delete from hits where who = ?", (part,))
-            is_first = db.execute(
+    def _end(self, db: Connection, chat_id: str, now: float) -> list[str]:
+        """Take the chat and its parts from the living ones; they keep nothing about the visitor."""
+        rows = db.execute(
+            "update chats set owner = '', name = '', email = '', phone = '', page = '',"
+            " consent = null where id = :chat or owner = :chat returning id",
+            {"chat": chat_id},
+        ).fetchall()
+        ended = [row["id"] for row in rows]
+        for one in {chat_id, *ended} if ended else ():
+            db.execute("delete from hits where who = ?", (one,))
+            db.execute(
+                "delete from deliveries where id ="
+                " (select min(id) from deliveries where chat_id = ? and kind = 'message')",
+                (one,),
+            )  # its oldest one alone has a place in the queue
+            db.execute(
                 "insert into deletions (id, deleted_at) values (?, ?) on conflict (id) do nothing",
-                (part, now),
-            ).rowcount
-            if is_first and part == chat_id:  # the visitor of a part goes on elsewhere already
-                _give_heir(db, part, _new_id(part))
-        return parts
+                (one, now),
+            )
+        if ended:  # the visitor of a part goes on elsewhere already
+            _give_heir(db, chat_id, _new_id(chat_id))
+        return ended
 
     def was_deleted(self, chat_id: str) -> bool:
         return self._database.row("select 1 from deletions where id = ?", chat_id) is not None
@@ -208,7 +230,7 @@ class ChatTables(Group):
 
         The end becomes a system message with an empty text: the page words it in its language.
         """
-        chat = db.execute("select * from chats where id = ?", (chat_id,)).fetchone()
+        chat = db.execute("select * from living_chats where id = ?", (chat_id,)).fetchone()
         if chat is None or (chat["session_id"] or 0) > session_id:  # late: a newer one is known
             return
         if closed_at is not None and chat["closed_at"] is None:
@@ -236,7 +258,7 @@ class ChatTables(Group):
         turns, last = Turns(), (since, "")
         while rows := self._database.rows(
             "select c.*, d.portal_chat_id as of_dialog, d.line as line_of_dialog, d.checked_im_id"
-            " from (select * from chats where (active_at, id) > (?, ?)"
+            " from (select * from living_chats where (active_at, id) > (?, ?)"
             " order by active_at, id limit ?) c left join dialogs d on d.chat_id = c.id"
             " order by c.active_at, c.id",
             *last, CHATS_AT_ONCE,
@@ -272,9 +294,3 @@ def _give_heir(db: Connection, chat_id: str, heir: str) -> None:
         "insert into heirs values (?, ?) on conflict (id) do nothing",
         (chat_id, heir),
     )
-
-
-def _send_again(db: Connection, chat_id: str) -> None:
-    """Give a chat's messages new revisions, so that streams of old and new owner send them."""
-    for row in db.execute("select id from messages where chat_id = ?", (chat_id,)).fetchall():
-        db.execute("update messages set revision = ? where id = ?", (next_revision(db), row["id"]))

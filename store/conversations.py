@@ -77,7 +77,8 @@ class ConversationTables(Group):
         self, chat_id: str, which: str, columns: str = "*", **values: object
     ) -> list[Row]:
         """The messages that the end `which` of the query names, of one part after another."""
-        query = f"select {columns} from messages where chat_id = :part {which}"  # noqa: S608  ours alone
+        lives = "exists (select 1 from living_chats where id = :part)"
+        query = f"select {columns} from messages where chat_id = :part and {lives} {which}"  # noqa: S608
         return [
             row
             for part in self.parts(chat_id)

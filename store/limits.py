@@ -14,6 +14,12 @@ class LimitTables(Group):
         count_hit(db, who, per_minute, now)
 
     @transaction
+    def count_hits(self, db: Connection, per_minute: dict[str, int], now: float) -> None:
+        """Count one request of each asker, who has so many a minute; raises TooMany."""
+        for who, limit in per_minute.items():
+            count_hit(db, who, limit, now)
+
+    @transaction
     def uncount_hit(self, db: Connection, who: str, now: float) -> None:
         """Take back one request that was counted at the time `now`."""
         db.execute(

@@ -18,6 +18,7 @@ from store.rows import (
     next_message_id,
     next_revision,
     stored_files,
+    was_deleted,
 )
 
 
@@ -52,7 +53,9 @@ class MessageTables(Group):
     def find_with_file(self, key: str) -> Message | None:
         """The message to which the visitor's file of this key belongs."""
         row = self._database.row(
-            "select m.* from files f join messages m on m.id = f.message_id where f.key = ?", key
+            "select m.* from files f join messages m on m.id = f.message_id"
+            " join living_chats c on c.id = m.chat_id where f.key = ?",
+            key,
         )
         return message_of(row) if row else None
 
@@ -77,6 +80,8 @@ class MessageTables(Group):
         together. Raises StoreUnavailable if the chat was deleted during the request.
         """
         chat = message.chat
+        if was_deleted(db, chat.id):  # a repeat finds the visitor's next chat
+            raise StoreUnavailable("the conversation has just been deleted")
         stored = _find_by_client_id(db, chat, message.client_id)
         if stored is not None:
             return message_of(stored)
@@ -124,7 +129,7 @@ class MessageTables(Group):
         None also when the visitor deleted the chat: nothing of it comes back, and without a
         confirmation the operator sees that the message did not arrive.
         """
-        if db.execute("select 1 from deletions where id = ?", (message.chat_id,)).fetchone():
+        if was_deleted(db, message.chat_id):
             return None
         _touch_operators_chat(db, message, now)
         revision = next_revision(db)
@@ -248,9 +253,6 @@ def _find_by_client_id(db: Connection, chat: Chat, client_id: str | None) -> Row
 
 
 def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:
-    if db.execute("select 1 from deletions where id = ?", (chat.id,)).fetchone():
-        # Deleted while this request was under way. A repeat finds the visitor's next chat.
-        raise StoreUnavailable("the conversation has just been deleted")
     db.execute(
         "insert into chats (id, name, email, phone, page, created_at, active_at, consent,"
         " consent_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -308,6 +310,8 @@ def _renumber(db: Connection, chat_id: str) -> None:
 
 def _find(db: Connection, message: OperatorMessage) -> Row | None:
     """The stored message that an edit or deletion names: by the portal's id, else by our ids."""
+    if was_deleted(db, message.chat_id):
+        return None
     row: Row | None = db.execute(
         "select * from messages where im_message_id = ? and chat_id = ?",
         (message.im_message_id, message.chat_id),

@@ -28,8 +28,9 @@ def renew_head(db: Connection, chat_id: str) -> None:
     """Give a place to the chat's oldest unfinished message, if it has none."""
     head = db.execute(
         "select id, place, address, of_new_chat from deliveries"
-        " where chat_id = ? and kind = 'message' order by id limit 1",
-        (chat_id,),
+        " where chat_id = :chat and kind = 'message'"
+        " and exists (select 1 from living_chats where id = :chat) order by id limit 1",
+        {"chat": chat_id},
     ).fetchone()
     if head is None or head["place"] is not None:
         return

@@ -134,7 +134,7 @@ class QueueTables(Group):
         deliveries = []
         for row in rows:
             message = self._database.row("select * from messages where id = ?", row["message_id"])
-            chat = self._database.row("select * from chats where id = ?", row["chat_id"])
+            chat = self._database.row("select * from living_chats where id = ?", row["chat_id"])
             if message is None or chat is None:  # the visitor has just deleted it
                 continue
             deliveries.append(Delivery(
@@ -158,7 +158,9 @@ class QueueTables(Group):
             row = db.execute(
                 "update deliveries set state = 'sending', called_at = ?, line = ?, error = null,"
                 " chat_line = case when chat_line = 0 then ? else chat_line end"
-                " where id = ? and state = 'queued' returning place, set_back",
+                " where id = ? and state = 'queued'"
+                " and exists (select 1 from living_chats c where c.id = deliveries.chat_id)"
+                " returning place, set_back",
                 (now, line, line, delivery.id),
             ).fetchone()
             if row is not None:
@@ -260,8 +262,8 @@ class QueueTables(Group):
         Counts as one more message towards the limits: raises TooMany.
         """
         row = db.execute(
-            "select * from messages where id = :message and author = 'visitor' and (chat_id = :chat"
-            " or chat_id in (select id from chats where owner = :chat))",
+            "select * from messages where id = :message and author = 'visitor' and chat_id in"
+            " (select id from living_chats where id = :chat or owner = :chat)",
             {"message": message_id, "chat": chat_id},
         ).fetchone()
         if row is None or row["state"] != "refused":

@@ -11,6 +11,12 @@ from store.records import Chat, File, Message
 A_MILLISECOND = 1024  # so many numbers for each: more are never needed
 
 
+def was_deleted(db: Connection, chat_id: str) -> bool:
+    """Whether the chat was deleted by its visitor; nothing is written to it any more."""
+    found = db.execute("select 1 from deletions where id = ?", (chat_id,)).fetchone()
+    return found is not None
+
+
 def chat_of(row: Row) -> Chat:
     """The chat in a row, which may have more columns than `chats`."""
     return Chat(**{name: row[name] for name in Chat.__dataclass_fields__})
@@ -91,7 +97,7 @@ def delete_message(db: Connection, message_id: int) -> None:
 def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | None) -> None:
     """Remember a dialog of a chat, if the chat was not deleted."""
     db.execute(
-        "insert into dialogs (portal_chat_id, chat_id, line) select ?, id, ? from chats"
+        "insert into dialogs (portal_chat_id, chat_id, line) select ?, id, ? from living_chats"
         " where id = ? on conflict (portal_chat_id) do nothing",
         (portal_chat_id, line, chat_id),
     )

@@ -67,6 +67,8 @@ class SQLite:
         self._refused: tuple[State, StoreDamaged] | None = None  # what was found damaged
         self._log_bytes = 0
         self._must_move = False
+        self._moves_begun = 0
+        self._moved = 0  # the latest move that came to its end
         self._hints: Datagrams | None = None
 
     @property
@@ -189,12 +191,20 @@ class SQLite:
             self._must_move = False
 
     def _move_log(self) -> bool:
-        with self.try_lock("move") as held, self._errors(self._mover):
-            if held is None:  # a backup is made, say
-                return False
+        begun_before = self._moves_begun
+        with self._errors(self._mover):
+            if self._moved > begun_before:  # it began while we waited: of many one moves for all
+                return True
             db = self._connect(self._mover)
-            # In a thread of its own: a slow disk must not hold up the other greenlets.
-            return bool(gevent.get_hub().threadpool.apply(move_log, (db, self.path)))
+            with self.try_lock("move") as held:
+                if held is None:  # another process moves it, or makes a backup
+                    return False
+                self._moves_begun += 1
+                # In a thread of its own: a slow disk must not hold up the other greenlets.
+                moved = bool(gevent.get_hub().threadpool.apply(move_log, (db, self.path)))
+            if moved:
+                self._moved = self._moves_begun
+            return moved
 
     def back_up(self, target: Path) -> None:
         with self.lock("move", PATIENCE_SECONDS), self._errors(self._mover):

@@ -16,7 +16,7 @@ from bbcode import RENDERER
 from settings import ChatSettings, Settings, StorageSettings
 from storage import Store
 from web import identity
-from web.conversation import DELETIONS_A_MINUTE
+from web.conversation import ADDRESS_DELETIONS_A_MINUTE, DELETIONS_A_MINUTE
 from web.visitor import OLDER_AT_ONCE, chat_id_of
 
 OWN, SHOP = "https://chat.example", "https://shop.example"
@@ -206,6 +206,43 @@ def test_deletions_of_one_visitor_are_limited(app: Flask) -> None:
     assert plain.headers["Retry-After"]
     write(browser(app, NAME), "may still write")
     assert delete(other).status_code == 200
+
+
+def test_deletions_of_one_address_are_limited_and_its_visitors_chat_on(app: Flask) -> None:
+    flood, office = {"REMOTE_ADDR": "203.0.113.7"}, {"REMOTE_ADDR": "203.0.113.8"}
+    form = {"type": "delete_conversation"}
+    clients = [browser(app) for _ in range(ADDRESS_DELETIONS_A_MINUTE + 2)]
+    for client in clients:
+        write(client, "hello")
+    *allowed, last, other = clients
+
+    for client in allowed:
+        answer = client.post("/ajax", data=form, base_url=OWN, environ_overrides=flood)
+        assert answer.status_code == 200
+    refused = last.post("/ajax", data=form, base_url=OWN, environ_overrides=flood)
+
+    assert refused.status_code == 429
+    assert "hello" in history(last)
+    elsewhere = other.post("/ajax", data=form, base_url=OWN, environ_overrides=office)
+    assert elsewhere.status_code == 200
+    message = {"type": "send_message", "message": "goes on"}
+    sent = last.post("/ajax", data=message, base_url=OWN, environ_overrides=flood)
+    assert sent.status_code == 200
+
+
+def test_a_cookie_whose_conversation_is_gone_leaves_no_more_rows(app: Flask, store: Store) -> None:
+    client = browser(app)
+    write(client, "hello")
+    copies = [copy_of(app, client) for _ in range(DELETIONS_A_MINUTE)]
+
+    for copy in copies:
+        answer = delete(copy)
+        assert answer.status_code == 200
+        assert answer.json is not None
+        assert answer.json["result"] == {"deleted": True}
+
+    for table in ("deletions", "heirs"):
+        assert len(store.database.rows(f"select 1 from {table}")) == 1
 
 
 def test_a_message_of_another_tab_brings_the_cookie_back(app: Flask) -> None:

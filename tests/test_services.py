@@ -11,6 +11,8 @@ from stage import wait_until
 import services
 from services import MOST_REASONS, OTHER_REASONS, Services
 from settings import Settings, StorageSettings
+from store.database import StoreUnavailable
+from store.records import OperatorMessage
 
 
 def test_refusals_that_the_store_cannot_take_are_counted_once_it_can(
@@ -75,3 +77,47 @@ def test_files_without_a_message_are_swept_again_and_again(
     assert Path(under_way.name).exists()
     parts.files.discard(under_way)
     parts.store.close()
+
+
+def test_a_deletion_that_a_full_disk_interrupted_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "DELETION_SECONDS", 0.05)
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    parts = Services.of(Settings(storage=storage))
+    chat = "chat" + "a" * 64
+    parts.store.messages.add_from_operators([operators_message(chat)], 0.0)
+    picture = tmp_path / "files" / chat / "picture"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+
+    def fail(_: str) -> None:
+        raise StoreUnavailable("no room on the disk")
+
+    with pytest.raises(StoreUnavailable):
+        parts.store.chats.delete(chat, time.time(), fail)
+    assert picture.exists()
+    stop = threading.Event()
+    job = threading.Thread(target=parts.finish_deletions, args=(stop,))
+    job.start()
+    try:
+        wait_until(lambda: not parts.store.database.rows("select 1 from chats"), 10, "the end")
+    finally:
+        stop.set()
+        job.join()
+
+    assert not picture.parent.exists()
+    parts.store.close()
+
+
+def operators_message(chat: str) -> OperatorMessage:
+    return OperatorMessage(
+        chat_id=chat,
+        line=7,
+        im_chat_id=1,
+        im_message_id=1,
+        author="operator",
+        name="Olga",
+        text="Hello",
+        text_html="Hello",
+    )

@@ -6,11 +6,12 @@ from flask import session
 from flask.typing import ResponseReturnValue
 
 from portal.forms import Form
-from web.asking import digest, services
+from web.asking import digest, known_address, services
 from web.page import back_to_page, chat_page, wants_page
 from web.visitor import Visitor, current_visitor, visitor_of
 
-DELETIONS_A_MINUTE = 10  # of one visitor; each one leaves the ids of its chats in the store
+# Of one visitor, and of one address. Each one leaves the ids of its chats in the store.
+DELETIONS_A_MINUTE, ADDRESS_DELETIONS_A_MINUTE = 10, 30
 
 
 def delete_conversation(form: Form) -> ResponseReturnValue:
@@ -30,8 +31,10 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
 
 
 def delete_chat_of(visitor: Visitor) -> None:
-    """Raises TooMany above DELETIONS_A_MINUTE."""
+    """Raises TooMany, for one visitor or for one known address."""
     store, now = services().store, time.time()
-    store.limits.count_hit(digest(f"deletes {visitor.bearer.visitor}"), DELETIONS_A_MINUTE, now)
-    for part in store.chats.delete(visitor.chat_id, now):
-        services().files.remove_chat(part)
+    limits = {digest(f"deletes {visitor.bearer.visitor}"): DELETIONS_A_MINUTE}
+    if address := known_address():
+        limits[f"deletes {address}"] = ADDRESS_DELETIONS_A_MINUTE
+    store.limits.count_hits(limits, now)
+    store.chats.delete(visitor.chat_id, now, services().files.remove_chat)

@@ -129,6 +129,7 @@ def test_the_open_chat_is_the_chat_itself_else_its_latest_part(store: Store) -> 
 
 def test_nothing_becomes_part_of_a_deleted_chat(store: Store) -> None:
     write(store, "Hello")
+    write(store, "deleted", OTHER)
     store.chats.delete(OTHER, NOW)
 
     store.chats.make_part(CHAT, OTHER)

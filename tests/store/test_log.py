@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 import threading
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from store_parts import CHAT, NOW, OTHER, RENDERER, answer, history, write
 
 from storage import Store
 from store.database import StoreUnavailable
+from store.log import move_log
 from store.schema import MIGRATIONS
 
 SECRET = "a text that must not stay"
@@ -399,4 +401,35 @@ def test_of_a_deleted_answer_no_trace_stays(store: Store, folder: Path) -> None:
     store.messages.take_back(answer(text=""), NOW)
     settle(store)
 
+    assert traces(folder) == 0
+
+
+def test_of_many_deletions_at_once_one_move_of_the_log_serves_all(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves, chats = [], [f"chat{number}" for number in range(8)]
+    for chat in chats:
+        write(store, SECRET, chat)
+
+    def move_slowly(db: sqlite3.Connection, path: Path) -> bool:
+        moves.append(path)
+        time.sleep(0.2)
+        return move_log(db, path)
+
+    monkeypatch.setattr("store.sqlite.move_log", move_slowly)
+    left: list[int] = []
+
+    def delete(chat: str) -> None:
+        store.chats.delete(chat, NOW)
+        with closing(sqlite3.connect(folder / "chats.db")) as db:
+            left.extend(db.execute("select 1 from messages where chat_id = ?", (chat,)))
+
+    threads = [threading.Thread(target=delete, args=(chat,)) for chat in chats]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(moves) <= 4
+    assert left == []
     assert traces(folder) == 0
