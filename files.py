@@ -58,11 +58,10 @@ OTHERS = {  # other types by the file's ending; they are only downloaded
 class Arrival:
     """A file that an upload fills. Raises DiskFull before it would use the disk's reserve."""
 
-    def __init__(self, file: IO[bytes], name: str, expected: int, askers: frozenset[str]) -> None:
+    def __init__(self, file: IO[bytes], name: str, expected: int) -> None:
         self._file = file
         self.name = name
         self.expected = expected  # bytes that may still come
-        self.askers = askers
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -96,7 +95,7 @@ class Files:
         self._folder = folder
         self._arrivals: set[Arrival] = set()
 
-    def arriving(self, expected: int = 0, askers: frozenset[str] = frozenset()) -> Arrival:
+    def arriving(self, expected: int = 0) -> Arrival:
         """A new file for an upload of `expected` bytes; `discard` ends it, kept or not."""
         with _errors():
             folder = self._made_folder(ARRIVING)
@@ -104,13 +103,13 @@ class Files:
             check_room(folder, promised + expected)
             # The file has a name, so that `keep` can rename it and need not copy it.
             number, name = tempfile.mkstemp(dir=folder, prefix="")
-            arrival = Arrival(os.fdopen(number, "w+b"), name, expected, askers)
+            arrival = Arrival(os.fdopen(number, "w+b"), name, expected)
         self._arrivals.add(arrival)
         return arrival
 
-    def under_way(self, asker: str | None = None) -> int:
-        """How many uploads of this asker, or of all, this process receives now."""
-        return sum(asker is None or asker in arrival.askers for arrival in self._arrivals)
+    def under_way(self) -> int:
+        """How many files this process receives now."""
+        return len(self._arrivals)
 
     def discard(self, file: Arrival) -> None:
         """Close a received file, and remove it unless it was kept."""
