@@ -57,11 +57,10 @@ OTHERS = {  # other types by the file's ending; they are only downloaded
 class Arrival:
     """A file that an upload fills. Raises DiskFull before it would use the disk's reserve."""
 
-    def __init__(self, file: IO[bytes], name: str, expected: int, askers: frozenset[str]) -> None:
+    def __init__(self, file: IO[bytes], name: str, expected: int) -> None:
         self._file = file
         self.name = name
         self.expected = expected  # bytes that may still come
-        self.askers = askers
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -95,7 +94,7 @@ class Files:
         self._folder = folder
         self._arrivals: set[Arrival] = set()
 
-    def arriving(self, expected: int = 0, askers: frozenset[str] = frozenset()) -> Arrival:
+    def arriving(self, expected: int = 0) -> Arrival:
         """A new file for an upload of `expected` bytes; `discard` ends it, kept or not."""
         with _errors():
             folder = self._made_folder(ARRIVING)
@@ -103,13 +102,13 @@ class Files:
             check_room(folder, promised + expected)
             # The file has a name, so that `keep` can rename it and need not copy it.
             number, name = tempfile.mkstemp(dir=folder, prefix="")
-            arrival = Arrival(os.fdopen(number, "w+b"), name, expected, askers)
+            arrival = Arrival(os.fdopen(number, "w+b"), name, expected)
         self._arrivals.add(arrival)
         return arrival
 
-    def under_way(self, asker: str | None = None) -> int:
-        """How many uploads of this asker, or of all, this process receives now."""
-        return sum(asker is None or asker in arrival.askers for arrival in self._arrivals)
+    def under_way(self) -> int:
+        """How many files this process receives now."""
+        return len(self._arrivals)
 
     def discard(self, file: Arrival) -> None:
         """Close a received file, and remove it unless it was kept."""
@@ -165,14 +164,14 @@ class Files:
         A crash leaves such files. `keys_of` gives the keys of a chat's files, or None for a chat
         that the store has never had: its files stay, because they may belong to another store.
         """
-        count = 0
+        count, turns = 0, Turns()
         with _errors(), contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as folders:
             for folder in folders:  # read little by little: there may be very many
                 keys = set() if folder.name == ARRIVING else keys_of(folder.name)
-                count += 0 if keys is None else _sweep_folder(folder.path, keys, before)
+                count += 0 if keys is None else _sweep_folder(folder.path, keys, before, turns)
                 with contextlib.suppress(OSError):
                     os.rmdir(folder.path)  # if it is empty
-                time.sleep(SWEEP_PAUSE_SECONDS)
+                turns.give_way()
         return count
 
     def _made_folder(self, name: str) -> Path:
@@ -222,9 +221,9 @@ def media_type(name: str, head: bytes) -> str:
     return next(types, "application/octet-stream")
 
 
-def _sweep_folder(folder: str, keys: set[str], before: float) -> int:
+def _sweep_folder(folder: str, keys: set[str], before: float, turns: Turns) -> int:
     """Remove the old files that have none of these keys; returns how many."""
-    count, turns = 0, Turns()
+    count = 0
     gone = contextlib.suppress(FileNotFoundError)  # another process deletes the chat
     with gone, os.scandir(folder) as files:
         for file in files:

@@ -23,6 +23,7 @@ from rates import Rates
 from settings import ROOT, Settings
 from storage import Store
 from store.database import StoreUnavailable
+from under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left 
 SWEEP_SECONDS = 3_600.0  # between two looks for such files
 DELETION_SECONDS = 60.0  # a deletion that takes longer was interrupted, and is finished then
 READS, READS_A_SECOND = 300, 10.0  # of one visitor's chat: at once, and in the long run
+REPEATS, REPEATS_A_SECOND = 60, 1.0  # of messages that one visitor has sent already
+# Under way at once in one process, of one address, and of one visitor. The page sends one file at a
+# time for all its tabs.
+UPLOADS = 64, 20, 4
+SAVES = 50, 5, 2
 RENDERING_PAUSE_SECONDS = 60.0  # before another try, if the store could not be used
 
 
@@ -50,7 +56,11 @@ class Services:
     live: Live
     files: Files
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
-    saves: Counter[str] = field(default_factory=Counter)  # under way, by asker
+    repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
+    uploads: UnderWay = field(default_factory=lambda: UnderWay(*UPLOADS))
+    saves: UnderWay = field(default_factory=lambda: UnderWay(*SAVES))
+    # Messages that are checked and not yet counted by the store, by whatever they will count for.
+    unstored: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
     lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 

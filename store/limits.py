@@ -1,10 +1,18 @@
 """Counts the requests of each asker within a minute, and those turned away, by reason."""
 
+from collections.abc import Mapping
+
 from store.database import Connection, Group, transaction
 from store.records import Limits, Refusals, TooMany
 
 REMOVED_AT_ONCE = 200  # counts of past minutes
 FULL_SECONDS = 10  # until an address with too many waiting messages may try again
+
+HITS = "select count from hits where who = ? and minute = ?"
+WAITING = (
+    "select count(*) as n from (select 1 from deliveries"
+    " where address = ? and kind = 'message' limit ?)"
+)
 
 
 class LimitTables(Group):
@@ -12,6 +20,30 @@ class LimitTables(Group):
     def count_hit(self, db: Connection, who: str, per_minute: int, now: float) -> None:
         """Count one request of `who`; raises TooMany above `per_minute`."""
         count_hit(db, who, per_minute, now)
+
+    def check_message(
+        self, chat_id: str | None, limits: Limits, now: float, uncounted: Mapping[str, int]
+    ) -> list[str]:
+        """Raise TooMany if a visitor's next message would be refused; counts nothing.
+
+        Returns for whom that message would be counted. `uncounted` has, for each of them, messages
+        that will be counted soon. `chat_id` is None for a visitor who has no chat yet.
+        """
+        most = {limits.address: limits.address_per_minute}
+        if chat_id is not None:
+            most[chat_id] = limits.visitor_per_minute
+        known = self._database.row("select 1 from chats where id = ?", chat_id)
+        if not known and limits.chats_per_minute is not None:
+            most[f"chats {limits.address}"] = limits.chats_per_minute
+        for who, per_minute in most.items():
+            hits = self._database.row(HITS, who, int(now // 60))
+            if uncounted.get(who, 0) + (hits["count"] if hits else 0) >= per_minute:
+                raise TooMany(_seconds_left(now))
+        if limits.waiting is not None:
+            waiting = self._database.row(WAITING, limits.address, limits.waiting)
+            if waiting and uncounted.get(limits.address, 0) + waiting["n"] >= limits.waiting:
+                raise TooMany(FULL_SECONDS)
+        return list(most)
 
     @transaction
     def count_hits(self, db: Connection, per_minute: dict[str, int], now: float) -> None:
@@ -52,11 +84,7 @@ def count_message(db: Connection, limits: Limits, now: float, begins_chat: bool 
     if begins_chat and limits.chats_per_minute is not None:
         count_hit(db, f"chats {limits.address}", limits.chats_per_minute, now)
     if limits.waiting is not None:
-        waiting = db.execute(
-            "select count(*) as n from (select 1 from deliveries"
-            " where address = ? and kind = 'message' limit ?)",
-            (limits.address, limits.waiting),
-        ).fetchone()["n"]
+        waiting = db.execute(WAITING, (limits.address, limits.waiting)).fetchone()["n"]
         if waiting >= limits.waiting:
             raise TooMany(FULL_SECONDS)
 
@@ -70,7 +98,7 @@ def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:
         (who, minute),
     ).fetchone()["count"]
     if count > per_minute:
-        raise TooMany(max(1, int(60 - now % 60)))
+        raise TooMany(_seconds_left(now))
     if count == 1:
         # Remove past minutes, and future ones that a clock showed before it was set back. The last
         # minute stays: a request of its last moment may be counted only now. For each new row some
@@ -80,3 +108,8 @@ def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:
             " (select who, minute from hits where minute < ? or minute > ? limit ?)",
             (minute - 1, minute + 1, REMOVED_AT_ONCE),
         )
+
+
+def _seconds_left(now: float) -> int:
+    """Until the minute ends."""
+    return max(1, int(60 - now % 60))

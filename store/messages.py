@@ -21,6 +21,11 @@ from store.rows import (
     was_deleted,
 )
 
+BY_CLIENT_ID = (
+    "select * from messages where client_id = :client and (chat_id = :chat or chat_id in"
+    " (select id from chats where owner = :chat or owner = :owner))"
+)
+
 
 class MessageTables(Group):
     """`renderer` is the version of the markup that callers hand in as HTML."""
@@ -69,6 +74,13 @@ class MessageTables(Group):
 
     # -- visitors' messages
 
+    def find_sent(self, chat: Chat, client_id: str | None) -> Message | None:
+        """The message with which this `client_id` was stored; the chat or a part of it has it."""
+        if client_id is None:
+            return None
+        row = self._database.row(BY_CLIENT_ID, **_client_id(chat, client_id))
+        return message_of(row) if row else None
+
     @transaction
     def add_from_visitor(
         self, db: Connection, message: VisitorMessage, limits: Limits, now: float
@@ -82,9 +94,10 @@ class MessageTables(Group):
         chat = message.chat
         if was_deleted(db, chat.id):  # a repeat finds the visitor's next chat
             raise StoreUnavailable("the conversation has just been deleted")
-        stored = _find_by_client_id(db, chat, message.client_id)
-        if stored is not None:
-            return message_of(stored)
+        if message.client_id is not None:
+            named = _client_id(chat, message.client_id)
+            if stored := db.execute(BY_CLIENT_ID, named).fetchone():
+                return message_of(stored)
         known = db.execute("select * from chats where id = ?", (chat.id,)).fetchone()
         count_hit(db, chat.id, limits.visitor_per_minute, now)
         count_message(db, limits, now, begins_chat=known is None)
@@ -241,15 +254,9 @@ class MessageTables(Group):
             )
 
 
-def _find_by_client_id(db: Connection, chat: Chat, client_id: str | None) -> Row | None:
-    if client_id is None:
-        return None
-    row: Row | None = db.execute(
-        "select * from messages where client_id = :client and (chat_id = :chat or chat_id in"
-        " (select id from chats where owner = :chat or owner = :owner))",
-        {"client": client_id, "chat": chat.id, "owner": chat.owner},
-    ).fetchone()
-    return row
+def _client_id(chat: Chat, client_id: str) -> dict[str, str | None]:
+    """The values of BY_CLIENT_ID."""
+    return {"client": client_id, "chat": chat.id, "owner": chat.owner}
 
 
 def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:

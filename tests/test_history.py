@@ -193,6 +193,8 @@ def test_who_may_not_ask_so_often_is_told_without_the_history(app: Flask) -> Non
 
 
 def messages_in_memory() -> int:
+    """Those of other tests, which somebody may still hold, included."""
+    gc.collect()
     return sum(isinstance(one, Message) for one in gc.get_objects())
 
 
@@ -202,6 +204,7 @@ def test_a_stream_that_is_not_read_holds_one_event_as_bytes(
     app: Flask, more: str, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = app.test_client()
+    before = messages_in_memory()
     send(client, *["short"] * 4)
     if by == "a customer":  # whose log-out would end the stream
         with client.session_transaction() as session:
@@ -215,7 +218,7 @@ def test_a_stream_that_is_not_read_holds_one_event_as_bytes(
     read = b""
     while read.count(b"short") < 3:
         read += next(events)
-        assert messages_in_memory() == 0
+        assert messages_in_memory() <= before
     answer.close()
 
 
@@ -257,7 +260,7 @@ def test_an_answer_that_fails_before_it_begins_takes_no_place(
         assert [asks[kind]().status_code for _ in range(3)] == [503] * 3
 
     assert services.live._places.total() == 0
-    assert services.saves.total() == 0
+    assert len(services.saves) == 0
 
 
 # -- saving

@@ -16,7 +16,7 @@ FLOORS = [
     {"sanitizer"},
     {"settings", "texts", "bbcode", "logs"},
     {"rest", "store"},
-    {"bitrix", "storage", "files", "rates"},
+    {"bitrix", "storage", "files", "rates", "under_way"},
     {"live", "portal"},
     {"delivery"},
     {"services"},

@@ -1,8 +1,10 @@
 """Uploads against those who send what we did not ask for, or nothing, or more than the disk has."""
 
 import io
+import os
 import resource
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +19,11 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from files import RESERVE_BYTES, SLACK_BYTES, Arrival, Files
-from services import Services
+from services import UPLOADS, Services
 from settings import FilesSettings, Settings, StorageSettings
 from store.database import DiskFull
-from web.uploads import MAX_PARTS, UPLOADS, VISITORS_UPLOADS
+from under_way import Place
+from web.uploads import MAX_PARTS
 
 KIND = "multipart/form-data; boundary=x"
 MEGABYTE = 1 << 20
@@ -185,31 +188,31 @@ def test_the_kind_of_request_may_come_after_the_file(app: Flask) -> None:
 
 def test_one_visitor_sends_few_files_at_once(app: Flask) -> None:
     client = app.test_client()
-    assert post(client, UPLOAD + part("file", "x", "a.txt") + END).status_code == 200
-    with client.session_transaction() as session:
-        asker = frozenset({f"visitor {session['visitor']}"})
-    files = services_of(app).files
-    arrivals = [files.arriving(1, asker) for _ in range(VISITORS_UPLOADS)]
+    first = post(client, UPLOAD + part("file", "x", "a.txt") + END)
+    assert first.json is not None
+    uploads = services_of(app).uploads
+    places = [Place(None, first.json["chat"], lambda: None) for _ in range(UPLOADS[2])]
+    for place in places:
+        uploads.begin(place)
 
     answer = post(client, Then(UPLOAD + part("file", "x", "a.txt"), nothing_more))
 
     assert error_of(answer) == (429, "MANY_UPLOADS")
     assert int(answer.headers["Retry-After"]) > 0
-    files.discard(arrivals.pop())
+    uploads.end(places.pop())
     assert post(client, UPLOAD + part("file", "x", "a.txt") + END).status_code == 200
-    for arrival in arrivals:
-        files.discard(arrival)
 
 
-def test_a_process_receives_so_many_files_at_once(app: Flask) -> None:
-    files = services_of(app).files
-    arrivals = [files.arriving() for _ in range(UPLOADS)]
+def test_a_process_receives_so_many_files_at_once_and_a_newcomer_is_let_in(app: Flask) -> None:
+    uploads, given_up = services_of(app).uploads, []
+    for number in range(UPLOADS[0]):
+        uploads.begin(Place(None, None, lambda number=number: given_up.append(number)))  # type: ignore[misc]
 
     answer = post(app.test_client(), UPLOAD + part("file", "x", "a.txt") + END)
 
-    assert error_of(answer) == (429, "MANY_UPLOADS")
-    for arrival in arrivals:
-        files.discard(arrival)
+    assert answer.status_code == 200
+    assert given_up == [0]
+    assert len(uploads) == UPLOADS[0] - 1
 
 
 # -- bodies that do not come
@@ -273,6 +276,55 @@ def test_a_slow_body_is_waited_for(app: Flask, monkeypatch: pytest.MonkeyPatch) 
 
     length = len(UPLOAD + part("file", "x", "a.txt") + END)
     assert post(app.test_client(), Then(b"", more), length=length).status_code == 200
+
+
+@pytest.mark.parametrize("more", [silence, trickle])
+def test_an_upload_that_is_given_up_is_told_so_at_once_and_leaves_nothing(
+    app: Flask, tmp_path: Path, more: Any
+) -> None:
+    start = UPLOAD + part("file", "x" * 100, "a.pdf")[:-2]
+    slow = gevent.spawn(post, app.test_client(), Then(start, more), length=1_000_000)
+    services = services_of(app)
+    while not services.files.under_way():
+        gevent.sleep(0.01)
+    begun = time.monotonic()
+
+    with app.app_context():  # as within the request of another one
+        fill(services)
+
+    assert services.files.under_way() == 0, "its room on the disk is free for the newcomer"
+    assert files_below(tmp_path / "files") == []
+    answer = slow.get()
+    assert error_of(answer) == (429, "MANY_UPLOADS")
+    assert answer.headers["Retry-After"] == "5"
+    assert time.monotonic() - begun < 3
+    assert files_below(tmp_path / "files") == []
+
+
+def test_an_upload_that_has_come_is_not_given_up(app: Flask, monkeypatch: Any) -> None:
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def slow_disk(_: int) -> None:
+        reached.set()
+        goes_on.wait(10)
+
+    monkeypatch.setattr(os, "fsync", slow_disk)
+    body = UPLOAD + part("file", "x", "a.txt") + END
+    upload = gevent.spawn(post, app.test_client(), body)
+    while not reached.is_set():
+        gevent.sleep(0.01)
+    with pytest.raises(pytest.fail.Exception):  # another one is given up for the last of these
+        fill(services_of(app))
+    goes_on.set()
+
+    assert upload.get().status_code == 200
+    assert len(services_of(app).uploads) == UPLOADS[0] - 1
+
+
+def fill(services: Services) -> None:
+    """As many uploads as may be under way, each from an address of its own."""
+    for number in range(UPLOADS[0]):
+        services.uploads.begin(Place(f"{number}", None, lambda: pytest.fail("given up")))
 
 
 # -- the disk

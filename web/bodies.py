@@ -44,6 +44,8 @@ class Body:
         self._end = float("inf")
         self._received = 0
         self._given_up = False
+        self._failure: Exception | None = None  # what whoever reads it gets
+        self._reader: gevent.Greenlet | None = None  # while it waits
 
     def read(self, size: int = PIECE_BYTES) -> bytes:
         """Up to `size` bytes, and less than that also before the end; b"" at the end."""
@@ -57,6 +59,8 @@ class Body:
         return data
 
     def _receive(self, size: int) -> bytes:
+        if self._failure:
+            raise self._failure
         due = self._begun + GRACE_SECONDS + (self._received + size) / BYTES_A_SECOND
         left = min(SILENCE_SECONDS, min(due, self._end) - time.monotonic())
         if self._given_up or left <= 0:
@@ -64,6 +68,7 @@ class Body:
         timeout = gevent.Timeout.start_new(left)
         if connection := connection_of(self._environ):
             connection.connections.waits(connection)
+        self._reader = gevent.getcurrent()
         try:
             data: bytes = self._body.read(size)
         except gevent.Timeout as expired:
@@ -71,10 +76,22 @@ class Body:
                 raise
             self._give_up()
         finally:
+            self._reader = None
             timeout.close()
             if connection:
                 connection.connections.goes_on(connection)
         return data
+
+    def fail(self, failure: Exception) -> None:
+        """Another request ends this one: whoever reads this body gets `failure`, at once."""
+        self._failure = failure
+        if connection := connection_of(self._environ):
+            connection.is_last = True  # what a read had received is lost
+        gevent.get_hub().loop.run_callback(self._wake)
+
+    def _wake(self) -> None:
+        if self._reader and self._failure:
+            self._reader.throw(self._failure)
 
     def _give_up(self) -> None:
         self._given_up = True
@@ -89,6 +106,7 @@ class Body:
         """
         if self._given_up:
             return
+        self._failure = None
         self._end = time.monotonic() + REST_SECONDS
         try:
             while self.read():

@@ -1,7 +1,6 @@
 """Visitors' files: taken with a message, and given to whoever has their address."""
 
 import logging
-import time
 from dataclasses import replace
 from typing import cast
 
@@ -11,10 +10,10 @@ from flask.typing import ResponseReturnValue
 from files import files_html, media_type
 from portal.forms import Form
 from store.database import StoreUnavailable
-from store.records import Chat, File
+from store.records import Chat, File, Message, VisitorMessage
 from web.asking import Problem, services
 from web.connections import connection_of
-from web.messages import accepted, limits
+from web.messages import accepted, find_repeated, store_message
 from web.submission import read_submission
 from web.uploads import FormRequest, Upload
 
@@ -25,17 +24,22 @@ def upload_file(form: Form) -> ResponseReturnValue:
     """Accept one file as a message. Both are stored, and queued, before we answer."""
     upload = read_upload()
     message = read_submission(form, with_file=True)
+    stored = find_repeated(message.chat, message.client_id) or add_with_file(message, upload)
+    return accepted(message.chat, stored, form)
+
+
+def add_with_file(message: VisitorMessage, upload: Upload) -> Message:
+    """Keep the file, and store the message with it: both or neither; raises TooMany."""
     chat = message.chat
     file = keep_file(upload, chat)
-    message = replace(message, file=file, file_html=files_html((file,)))
     try:
-        stored = services().store.messages.add_from_visitor(message, limits(), time.time())
+        stored = store_message(replace(message, file=file, file_html=files_html((file,))))
     except BaseException:
         remove_unless_stored(chat, file)
         raise
     if file.key not in [stored_file.key for stored_file in stored.files]:
-        services().files.remove(chat.id, file.key)  # a repeat: the first file is stored already
-    return accepted(chat, stored, form)
+        services().files.remove(chat.id, file.key)  # a repeat came at the same moment
+    return stored
 
 
 def remove_unless_stored(chat: Chat, file: File) -> None:

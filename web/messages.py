@@ -1,23 +1,81 @@
-"""A visitor's message: stored, and queued for Bitrix24, before we answer."""
+"""A visitor's message: stored, and queued for Bitrix24, before we answer.
+
+Rendering a text takes up to 400 ms, and a file up to 20 MB. So what is cheap comes first: whether
+the message is stored already, and whether its visitor may send another one now. The store counts it
+with the message itself.
+"""
 
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from flask.typing import ResponseReturnValue
 
+from bbcode import to_html
 from portal.forms import Form, number_of
-from store.records import Chat, Limits, Message
+from store.records import Chat, Limits, Message, VisitorMessage
 from web.asking import Problem, address, known_address, services
 from web.page import back_to_page, wants_page
-from web.submission import read_submission
+from web.submission import Submission, consent_of, read_submission
 from web.visitor import current_visitor
 
 
 def send_message(form: Form) -> ResponseReturnValue:
     """Accept one message. It is stored, and queued for Bitrix24, before we answer."""
     message = read_submission(form)
-    stored = services().store.messages.add_from_visitor(message, limits(), time.time())
+    stored = find_repeated(message.chat, message.client_id) or store_message(message)
     return accepted(message.chat, stored, form)
+
+
+def store_message(message: VisitorMessage) -> Message:
+    """Render and store; raises TooMany."""
+    with allowed(message.chat):
+        rendered = replace(message, text_html=to_html(message.text) if message.text else "")
+        return services().store.messages.add_from_visitor(rendered, limits(), time.time())
+
+
+def find_repeated(chat: Chat, client_id: str | None) -> Message | None:
+    """The message that this one repeats, because its answer was lost; raises TooOften."""
+    found = services().store.messages.find_sent(chat, client_id)
+    if found:
+        services().repeats.take(chat.id)
+    return found
+
+
+@contextmanager
+def allowed(chat: Chat) -> Iterator[None]:
+    """Raises TooMany before a message is made ready that would not be stored afterwards.
+
+    Those that are being made ready count, too: of many at once only so many are let through as can
+    be stored. Other processes do not see them.
+    """
+    unstored = services().unstored
+    table = services().store.limits
+    counted = Counter(table.check_message(chat.id, limits(), time.time(), unstored))
+    unstored.update(counted)
+    try:
+        yield
+    finally:
+        unstored.subtract(counted)
+        for who in counted:
+            if not unstored[who]:
+                del unstored[who]
+
+
+def check_before_file(form: Form) -> None:
+    """Check the fields that came before a file, and whether its visitor may send a message now.
+
+    Raises Problem and TooMany; begins no session. All is checked again when the file has come.
+    """
+    submission = Submission.of(form, needs_text=False)
+    visitor = current_visitor()
+    if "consent" in form:
+        consent_of(submission, visitor)
+    if visitor is None or not find_repeated(submission.chat(visitor, None), submission.client_id):
+        chat_id = visitor.chat_id if visitor else None
+        services().store.limits.check_message(chat_id, limits(), time.time(), services().unstored)
 
 
 def retry_message(form: Form) -> ResponseReturnValue:

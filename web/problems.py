@@ -73,7 +73,7 @@ def form_of(problem: Problem) -> Form:
         return {"type": "upload_file"}  # such a body was not read
     try:
         return posted_form()
-    except (BadRequest, Problem, HTTPException, StoreUnavailable, *BROKEN_BODY):
+    except (BadRequest, Problem, HTTPException, StoreUnavailable, TooMany, *BROKEN_BODY):
         with suppress(BadRequest):
             return fields_of(request)
         return {}

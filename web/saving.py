@@ -1,36 +1,36 @@
 """The whole conversation as a file, made while it is sent: it is never in memory as a whole.
 
-A client that reads slowly or not at all therefore costs one message and one piece of a picture.
+A client that reads slowly or not at all therefore costs one message and one piece of a picture. Of
+too many saves at once, the one that `under_way.py` chooses is cut off, so that slow readers keep
+nobody out; a browser says that the file did not come whole.
 """
 
 import html
 import os
 import re
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from bbcode import stored_html
 from portal.forms import Form
-from rates import TooOften
 from services import Services
 from store.records import File, Message
 from turns import Turns
+from under_way import Place
 from web.asking import Problem, known_address, language, services
 from web.bubbles import Votes, chat_texts, message_row
+from web.connections import connection_of
 from web.history import count_reading
-from web.visitor import current_visitor
+from web.visitor import Visitor, current_visitor
 
-SAVES, VISITORS_SAVES, ADDRESS_SAVES = 50, 2, 5  # under way at once, in one process
-WAIT_SECONDS = 5  # until a save may be tried again, if too many are under way
 PICTURES_BYTES = 32 << 20  # in one saved conversation; further pictures are only linked
 PICTURE_PIECE = 48 << 10  # bytes of a picture that are read at once; divisible by 3, for base64
 PIECE = 16_000  # letters that are sent at once, or a little more
@@ -44,9 +44,6 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     count_reading(visitor)
     if visitor is None or not services().store.conversations.latest(visitor.chat_id, None, 1):
         raise Problem("errors.no_conversation", 404)
-    askers = Counter(["", f"visitor {visitor.chat_id}"])
-    if address := known_address():
-        askers[f"address {address}"] += 1
     texts = chat_texts()
     rows = Conversation(services(), visitor.chat_id).rows(texts)
     pieces = current_app.jinja_env.get_template("saved.html").generate(
@@ -55,22 +52,18 @@ def save_conversation(_: Form) -> ResponseReturnValue:
     response = Response(joined(pieces), mimetype="text/html")
     name = f"conversation-{datetime.now(UTC):%Y-%m-%d}.html"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    # The last step: if another one failed after it, nobody would end the count.
-    begin_save(services().saves, askers)
-    response.call_on_close(partial(services().saves.subtract, askers))
+    # The last step: if another one failed after it, nobody would end the save.
+    response.call_on_close(partial(services().saves.end, begin_save(visitor)))
     return response
 
 
-def begin_save(saves: Counter[str], askers: Counter[str]) -> None:
-    """Count a save of all these askers, "" for everybody; raises TooOften."""
-    for asker in askers:
-        kind = asker.partition(" ")[0]
-        limit = {"visitor": VISITORS_SAVES, "address": ADDRESS_SAVES}.get(kind, SAVES)
-        if saves[asker] >= limit:
-            raise TooOften(WAIT_SECONDS)
-    for asker in [asker for asker, count in saves.items() if not count]:
-        del saves[asker]
-    saves.update(askers)
+def begin_save(visitor: Visitor) -> Place:
+    """Count a save until it ends; raises TooOften. Another server than ours cuts off none."""
+    connection = connection_of(request.environ)
+    give_up = connection.hang_up if connection else lambda: None
+    place = Place(known_address(), visitor.chat_id, give_up, waits=connection is not None)
+    services().saves.begin(place)
+    return place
 
 
 def joined(pieces: Iterator[str]) -> Iterator[str]:

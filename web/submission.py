@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from flask import request
 
-from bbcode import to_html
 from portal import forms
 from portal.forms import Form
 from store.records import Chat, VisitorMessage
@@ -76,15 +75,17 @@ class Submission:
 
 
 def read_submission(form: Form, with_file: bool = False) -> VisitorMessage:
-    """The message of a form, in the visitor's chat; here a new visitor gets session and chat."""
+    """The message of a form, in the visitor's chat; here a new visitor gets session and chat.
+
+    Its HTML is not made yet, because that is dear: the limits come first (`web/messages.py`).
+    """
     submission = Submission.of(form, needs_text=not with_file)
     visitor = current_visitor()
     consent = consent_of(submission, visitor)
     visitor = visitor or begin_session(submission.client_id or "")
     remember(visitor)
-    text = submission.message
-    html = to_html(text) if text else ""
-    return VisitorMessage(submission.chat(visitor, consent), text, html, submission.client_id)
+    chat = submission.chat(visitor, consent)
+    return VisitorMessage(chat, submission.message, client_id=submission.client_id)
 
 
 def consent_of(submission: Submission, visitor: Visitor | None) -> str | None:

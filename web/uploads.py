@@ -1,15 +1,16 @@
 """Receives multipart forms. Only an upload may bring a file: one, checked before its bytes come.
 
 What can be known of an upload before its bytes, is checked before them: which field it is in, its
-name's ending, its length, the other fields that came before it, how many uploads are under way,
-and the room on the disk. The bytes go to the disk where they will stay. Any other file is refused
-before anything is opened for it.
+name's ending, its length, the other fields that came before it, how many messages its visitor may
+still send, and the room on the disk. The bytes go to the disk where they will stay. Any other file
+is refused before anything is opened for it. Too many uploads at once end the one that
+`under_way.py` chooses, so that slow ones keep nobody out; its page tries again.
 """
 
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from flask import Request, session
+from flask import Request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
@@ -19,16 +20,17 @@ from werkzeug.sansio.multipart import File as FilePart
 from files import Arrival, ending, safe_name
 from portal import forms
 from portal.forms import Form
+from rates import TooOften
 from turns import Turns
+from under_way import WAIT_SECONDS, Place
 from web.asking import MAX_BODY_BYTES, Problem, known_address, services
-from web.submission import Submission
+from web.bodies import Body
+from web.messages import check_before_file
+from web.visitor import current_visitor
 
 MAX_PARTS = 64  # fields and files of a multipart form; the chat page sends about ten
 PIECE_BYTES = 64 << 10
 HEAD_BYTES = 8 << 10  # of a part
-# Uploads that one process receives at once. The page sends one at a time for all its tabs.
-UPLOADS, VISITORS_UPLOADS, ADDRESS_UPLOADS = 64, 4, 20
-WAIT_SECONDS = 5  # until an upload may be tried again, if too many are under way
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class FormRequest(Request):
     fields: tuple[tuple[str, str], ...] = ()  # those that have come, also where the form failed
     _failure: Exception | None = None
     _file: Arrival | None = None
+    _place: Place | None = None
 
     def make_form_data_parser(self) -> FormDataParser:
         return _FormParser(self)
@@ -59,6 +62,9 @@ class FormRequest(Request):
         except Exception as failure:
             self._failure = failure
             raise
+        finally:
+            if self._place is not None:
+                self._place.waits = False  # for its client
 
     def begin_file(self, part: FilePart) -> Arrival | None:
         """The file for a part of the form; None for an empty field. Raises Problem."""
@@ -69,15 +75,30 @@ class FormRequest(Request):
         self._check_file(part, name, form)
         if not name:
             return None
-        askers = self._askers()
-        files = services().files
-        limits = {None: UPLOADS} | askers
-        if any(files.under_way(asker) >= limit for asker, limit in limits.items()):
-            raise Problem("errors.many_uploads", 429, seconds=WAIT_SECONDS)
+        self._take_place()
         largest = services().settings.files.largest_bytes
         expected = min(self.content_length or MAX_BODY_BYTES, largest)
-        self._file = files.arriving(expected, frozenset(askers))
+        self._file = services().files.arriving(expected)
         return self._file
+
+    def _take_place(self) -> None:
+        """Count this upload, until `close`; raises Problem."""
+        visitor = current_visitor()
+        place = Place(known_address(), visitor.chat_id if visitor else None, self._give_up)
+        try:
+            services().uploads.begin(place)
+        except TooOften:
+            raise many_uploads() from None
+        self._place = place
+
+    def _give_up(self) -> None:
+        """End this upload for another one. Its next step is to read its body, which fails."""
+        self._discard()
+        cast(Body, self.environ["wsgi.input"]).fail(many_uploads())
+
+    def _discard(self) -> None:
+        if self._file is not None:
+            services().files.discard(self._file)
 
     def _check_file(self, part: FilePart, name: str, form: Form) -> None:
         length = self.content_length or 0
@@ -99,17 +120,7 @@ class FormRequest(Request):
         elif part.headers.get("Content-Length", 0, type=int) > rules.largest_bytes:
             raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
         else:
-            Submission.of(form, needs_text=False)
-
-    def _askers(self) -> dict[str, int]:
-        """Who sends this upload, and how many each of them may send at once."""
-        askers = {}
-        visitor = self.headers.get("X-Chat-Token") or session.get("visitor")
-        if visitor:
-            askers[f"visitor {visitor}"] = VISITORS_UPLOADS
-        if address := known_address():
-            askers[f"address {address}"] = ADDRESS_UPLOADS
-        return askers
+            check_before_file(form)
 
     def take(self, file: Arrival, data: bytes) -> None:
         """Write a piece of the file."""
@@ -119,8 +130,9 @@ class FormRequest(Request):
         file.write(data)
 
     def close(self) -> None:
-        if self._file is not None:
-            services().files.discard(self._file)
+        self._discard()
+        if self._place is not None:
+            services().uploads.end(self._place)
         super().close()
 
 
@@ -193,6 +205,10 @@ class _Parts:
         if not event.more_data:
             value = self._value.decode("utf-8", "replace")
             self._request.fields += ((self._field, value),)
+
+
+def many_uploads() -> Problem:
+    return Problem("errors.many_uploads", 429, seconds=WAIT_SECONDS)
 
 
 def fields_of(request: Request) -> Form:

@@ -4,9 +4,10 @@
 
 Three losses, each with a message that waits: the old tokens live on at the OAuth server; they are
 dead; our process dies between the server's answer and its own note. Prints how long the message
-waited, when the administrator could read the reason, and how long it took after a reinstall.
-Broken is the promise if living tokens are not tried again, if a dead pair is not named
-RENEWAL_LOST within 10 s, or if the message does not go on by itself after the reinstall.
+waited, when an administrator could read the cure on the application's page in Bitrix24, and how
+long it took after a reinstall. Broken is the promise if living tokens are not tried again, if a
+dead pair is not told as RENEWAL_LOST within 10 s, or if the message does not go on by itself after
+the reinstall.
 """
 
 import sys
@@ -71,7 +72,7 @@ def attack(name: str, old_tokens_live: bool, dies: bool = False) -> bool:
             waited = seconds_until(lambda: "after" in stage.texts(chat))
             print(f"{name}: delivered after {_shown(waited)}, no administrator needed")
             return waited is not None and waited < LONGEST_SECONDS
-        told = seconds_until(lambda: fault(stage))
+        told = seconds_until(lambda: "press Reinstall" in stage.admin_page())
         code, errors = fault(stage), stage.log.read_text().count(" ERROR ")
         stage.press("install")
         mended = seconds_until(lambda: "after" in stage.texts(chat))
