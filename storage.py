@@ -10,6 +10,7 @@ from pathlib import Path
 from store.chats import ChatTables
 from store.conversations import ConversationTables
 from store.database import Database
+from store.dialogs import DialogTables
 from store.epochs import EpochTables
 from store.found_deleted import FoundDeleted
 from store.limits import LimitTables
@@ -30,6 +31,7 @@ class Store:
         self.database = database_of(url, root)
         self.portal = PortalTables(self.database)
         self.chats = ChatTables(self.database)
+        self.dialogs = DialogTables(self.database)
         self.removal = Removal(self.database)
         self.messages = MessageTables(self.database, renderer)
         self.conversations = ConversationTables(self.database)

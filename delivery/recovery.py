@@ -64,7 +64,7 @@ class Recovery:
         self._bitrix = bitrix
         self._before_call = before_call
         dialogs = {dialog.portal_chat_id: dialog for dialog in unread}
-        active = store.chats.dialogs_in_conversation(since)
+        active = store.dialogs.dialogs_in_conversation(since)
         dialogs |= {dialog.portal_chat_id: dialog for dialog in active}
         self._dialogs = deque(dialogs.values())
         self._longer: deque[_Reading] = deque()
@@ -191,7 +191,7 @@ class Recovery:
             ]
             self._answers += len(self._store.messages.add_from_operators(answers, now))
             turns.give_way()
-        self._store.chats.note_checked(dialog, messages[-1].id)
+        self._store.dialogs.note_checked(dialog, messages[-1].id)
 
     def _take_back(self, dialog: Dialog, page: list[HistoryMessage]) -> None:
         deleted = [message.id for message in page if message.deleted]

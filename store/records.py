@@ -16,7 +16,7 @@ class TooMany(Exception):
         self.seconds = seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many at once
 class Chat:
     """One visitor on one site; `id` is also user.id and chat.id of our messages to Bitrix24."""
 
@@ -38,7 +38,7 @@ class Chat:
     owner: str | None = None  # the id of the customer's chat that it is a part of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many at once
 class Dialog:
     """A dialog of a chat at the portal; each line that the chat used has one."""
 

@@ -227,7 +227,7 @@ def states_of(store: Store, chats: Iterable[int]) -> list[list[str]]:
 
 def know_dialog(store: Store, chat: int, dialog: int = DIALOG) -> None:
     """An event named the chat's dialog."""
-    store.chats.note_dialog(chat_id(chat), LINE, dialog, USER, SESSION, None)
+    store.dialogs.note_dialog(chat_id(chat), LINE, dialog, USER, SESSION, None)
 
 
 def put_in_doubt(store: Store, error: str = "NO_REPLY", **outcome: Any) -> None:

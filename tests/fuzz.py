@@ -339,7 +339,7 @@ def _write(services: Services, dice: random.Random, now: float) -> None:
     services.store.messages.add_from_visitor(
         VisitorMessage(visitor, "hi", "hi", None), Limits("", 10**6, 10**6), now
     )
-    services.store.chats.note_dialog(chat, LINE, 5120 + dice.randrange(20), 585, 323, None)
+    services.store.dialogs.note_dialog(chat, LINE, 5120 + dice.randrange(20), 585, 323, None)
     number = dice.randrange(1, 2**40)
     operator = OperatorMessage(chat, LINE, 5120, number, "operator", "Olga", "hello", "hello")
     services.store.messages.add_from_operators([operator], now)

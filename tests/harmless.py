@@ -21,7 +21,7 @@ EQUIVALENT = {
         "return any(mid <= oldest for mid in ours)",
     ): "what follows the run's oldest message stands behind it, so on this page: a call less",
     (
-        "store/chats.py",
+        "store/dialogs.py",
         'if chat is None or (chat["session_id"] or 0) > session_id: # late: a newer one is known',
         'if chat is None or (chat["session_id"] or -1) > session_id: # late: a newer one is known',
     ): "the portal's ids begin with 1",

@@ -113,7 +113,7 @@ def note_dialogs(event: events.Event, closed_at: float | None) -> None:
     line = number_of(data, "LINE")
     for dialog in events.read_dialogs(data):
         if is_ours(event):
-            services().store.chats.note_dialog(
+            services().store.dialogs.note_dialog(
                 dialog.chat_id,
                 line,
                 dialog.portal_chat_id,

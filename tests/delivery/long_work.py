@@ -152,7 +152,7 @@ def recovery(store: Store, rows: int) -> Callable[[], object]:
     backlog(store, rows, LINE, dialog=True)
     with store.database.write() as db:
         db.execute("insert into dialogs select portal_chat_id, id, line, 0 from chats")
-    return partial(store.chats.dialogs_in_conversation, NOW)
+    return partial(store.dialogs.dialogs_in_conversation, NOW)
 
 
 def doubt(store: Store, rows: int) -> Callable[[], object]:

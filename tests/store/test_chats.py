@@ -31,7 +31,7 @@ def test_a_visitors_message_makes_and_updates_its_chat(store: Store) -> None:
     assert store.chats.find(CHAT) is None
 
     write(store)
-    store.chats.note_dialog(CHAT, LINE, 5120, 2114, 3301, closed_at=NOW)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2114, 3301, closed_at=NOW)
     write(store, "again", name="Maria", now=NOW + MINUTE)
 
     chat = found(store)
@@ -158,18 +158,18 @@ def test_the_end_of_a_dialog_is_one_message_of_the_system(store: Store) -> None:
     write(store, "one")
     before = store.messages.revision()
 
-    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
     assert history(store) == ["one"]
     for _ in range(2):
-        store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW + 5)
+        store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW + 5)
 
     _, end = store.conversations.latest(CHAT, None, 10)
     assert (end.author, end.text, end.ends_dialog, end.sent_at) == ("system", "", True, NOW + 5)
     assert end.revision > before
     assert found(store).closed_at == NOW + 5
-    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3302, None)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3302, None)
     assert found(store).closed_at is None
-    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3302, NOW + 6)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3302, NOW + 6)
     assert len(store.conversations.latest(CHAT, None, 10)) == 3
 
 
@@ -178,9 +178,9 @@ def test_an_event_of_an_earlier_session_changes_nothing(
     store: Store, session: int, known: int
 ) -> None:
     write(store, "one")
-    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
 
-    store.chats.note_dialog(CHAT, 12, 5121, 2002, session, NOW)
+    store.dialogs.note_dialog(CHAT, 12, 5121, 2002, session, NOW)
 
     chat = found(store)
     assert chat.session_id == known
@@ -189,10 +189,10 @@ def test_an_event_of_an_earlier_session_changes_nothing(
 
 
 def test_a_dialog_of_a_chat_that_we_do_not_have_is_not_noted(store: Store) -> None:
-    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
 
     assert store.chats.find(CHAT) is None
-    assert store.chats.dialogs_in_conversation(0) == []
+    assert store.dialogs.dialogs_in_conversation(0) == []
 
 
 def test_messages_in_doubt_are_looked_for_at_once_when_an_event_names_their_dialog(
@@ -207,7 +207,7 @@ def test_messages_in_doubt_are_looked_for_at_once_when_an_event_names_their_dial
     store.queue.record([Outcome(waits, "queued", "X", NOW + 900)], NOW)
 
     for chat in (CHAT, THIRD):
-        store.chats.note_dialog(chat, LINE, ord(chat[-1]), 2001, 3301, None)
+        store.dialogs.note_dialog(chat, LINE, ord(chat[-1]), 2001, 3301, None)
 
     assert texts(store.queue.messages_in_doubt(NOW, 10)) == ["of a"]
     assert store.queue.due_messages(NOW, 10) == []
@@ -216,23 +216,23 @@ def test_messages_in_doubt_are_looked_for_at_once_when_an_event_names_their_dial
 def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store) -> None:
     write(store, "one", now=NOW)
     write(store, "other", OTHER, now=NOW + 2)
-    store.chats.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
-    store.chats.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
-    store.chats.note_dialog(OTHER, LINE, 6000, 2002, 3303, None)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3301, None)
+    store.dialogs.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
+    store.dialogs.note_dialog(OTHER, LINE, 6000, 2002, 3303, None)
 
     def marks() -> list[tuple[int, int | None, int, str]]:
         return [
             (dialog.portal_chat_id, dialog.line, dialog.checked_im_id, dialog.chat.id)
-            for dialog in store.chats.dialogs_in_conversation(NOW)
+            for dialog in store.dialogs.dialogs_in_conversation(NOW)
         ]
 
     assert marks()[0] == (6000, LINE, 0, OTHER), "the latest first"
     assert sorted(marks()[1:]) == [(5120, LINE, 0, CHAT), (5121, 12, 0, CHAT)]
-    store.chats.note_checked(Dialog(5121, 12, 0, found(store)), 77)
-    store.chats.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
+    store.dialogs.note_checked(Dialog(5121, 12, 0, found(store)), 77)
+    store.dialogs.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
 
     assert sorted(marks()[1:]) == [(5120, LINE, 0, CHAT), (5121, 12, 77, CHAT)]
-    (later,) = store.chats.dialogs_in_conversation(NOW + 1)
+    (later,) = store.dialogs.dialogs_in_conversation(NOW + 1)
     assert later.chat.id == OTHER
 
 
@@ -249,7 +249,7 @@ def test_an_answer_in_another_dialog_forgets_the_session_and_one_in_the_same_doe
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (LINE, 12, 5121)
     assert (chat.session_id, chat.portal_user_id) == (None, 2001)
     known = {
-        (dialog.portal_chat_id, dialog.line) for dialog in store.chats.dialogs_in_conversation(0)
+        (dialog.portal_chat_id, dialog.line) for dialog in store.dialogs.dialogs_in_conversation(0)
     }
     assert known == {(5120, LINE), (5121, 12)}, "lost answers are looked for in both"
 

@@ -85,6 +85,7 @@ def test_of_many_deletions_some_are_told_at_a_time(
     assert store.chats.latest_deletion() == 0
     chats = ["chat" + letter * 64 for letter in "cdefg"]
     for chat in chats:
+        write(store, "one", chat)
         store.chats.delete(chat, NOW)
 
     found, number = [], 0
@@ -139,7 +140,7 @@ def test_what_the_portal_sends_for_a_deleted_chat_is_not_kept(store: Store) -> N
     assert [message.chat_id for message in added] == [OTHER]
     assert store.messages.edit(answer(903313, "Edited"), NOW) is False
     assert store.messages.take_back(answer(903314), NOW) is False
-    store.chats.note_dialog(CHAT, LINE, 5120, 18, 3301, NOW)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 18, 3301, NOW)
 
     assert store.chats.find(CHAT) is None
     assert [delivery.chat.id for delivery in store.queue.due_confirmations(NOW, 10)] == [OTHER]

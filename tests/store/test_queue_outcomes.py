@@ -61,7 +61,7 @@ def test_an_id_that_an_answer_does_not_name_stays_as_it_was(
     store: Store, named: PortalDialog, ids: tuple[int, int, int]
 ) -> None:
     write(store)
-    store.chats.note_dialog(CHAT, LINE, 5120, 2114, 3301, None)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 2114, 3301, None)
 
     store.queue.record([Outcome(due(store)[0], "delivered", dialog=named)], NOW)
 

@@ -86,10 +86,10 @@ def test_nothing_is_written_to_a_chat_that_is_being_removed(store: Store) -> Non
     assert store.messages.add_from_operators([answer(903312)], NOW) == []
     assert store.messages.edit(answer(text="edited"), NOW) is False
     assert store.messages.take_back(answer(), NOW) is False
-    store.chats.note_dialog(CHAT, LINE, 5121, 18, 3301, NOW)
+    store.dialogs.note_dialog(CHAT, LINE, 5121, 18, 3301, NOW)
 
     assert store.messages.revision() == before
-    assert store.chats.dialogs_in_conversation(0) == []
+    assert store.dialogs.dialogs_in_conversation(0) == []
     assert not sql(store, "select 1 from dialogs where portal_chat_id = 5121")
 
 
