@@ -7,7 +7,7 @@ long therefore ends its turn now and then. Knows nothing of the product.
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import gevent  # type: ignore[import-untyped]
 
@@ -16,6 +16,7 @@ TURN_SECONDS = 0.004  # of the processor: a machine that is busy otherwise short
 # first resumes what is ready up to 50 times.
 PAUSE_SECONDS = 0.001
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 _line = threading.Lock()
@@ -56,6 +57,18 @@ class Turns:
         self._begin()
 
 
-def apart(function: Callable[[str], R], text: str) -> R:
+def apart(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """Call a function that lets go of Python's lock, in a thread; others go on meanwhile."""
-    return gevent.get_hub().threadpool.apply(function, (text,))  # type: ignore[no-any-return]
+    results: list[R] = []
+    errors: list[BaseException] = []  # the pool would print them
+
+    def call() -> None:
+        try:
+            results.append(function(*arguments, **named))
+        except BaseException as error:
+            errors.append(error)
+
+    gevent.get_hub().threadpool.apply(call)
+    if errors:
+        raise errors[0]
+    return results[0]

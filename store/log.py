@@ -144,15 +144,20 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
     SQLite moves a part where somebody reads an earlier state. A file with a part of the log fits an
     earlier copy of that log badly, and nothing in it tells; so we wait for the readers first.
     """
-    patiently(lambda: db.execute("begin immediate"))  # who begins to read now, reads the last state
-    time.sleep(READERS_SECONDS)
-    db.execute("rollback")
-    busy, pages, moved = db.execute("pragma wal_checkpoint(truncate)").fetchone()
-    if busy and moved == pages:
-        # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
-        patiently(lambda: db.execute("begin immediate"))
-        begin_generation(db)
-        db.execute("commit")
+    try:
+        db.execute("begin immediate")  # who begins to read now, reads the last state
+        time.sleep(READERS_SECONDS)
+        db.execute("rollback")
+        busy, pages, moved = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+        if busy and moved == pages:
+            # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
+            patiently(lambda: db.execute("begin immediate"))
+            begin_generation(db)
+            db.execute("commit")
+    except sqlite3.OperationalError as error:
+        if not is_busy(error):
+            raise
+        return False
     return not busy
 
 

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import gevent  # type: ignore[import-untyped]
-
 from store.database import (
     DISK_FULL,
     DiskFull,
@@ -36,6 +34,7 @@ from store.log import (
     patiently,
     prove,
 )
+from turns import apart
 
 State = tuple[int, int, int, int]
 
@@ -80,9 +79,7 @@ class SQLite:
             pass
 
     def close(self) -> None:
-        with contextlib.suppress(StoreUnavailable):
-            if log_bytes(self.path):
-                self._move_log()
+        # The last process that closes the file moves the log into it: SQLite does so.
         for connection in (self._writer, self._reader, self._mover):
             with connection.lock:
                 connection.close()
@@ -106,8 +103,7 @@ class SQLite:
             db.execute("pragma foreign_keys = on")
             db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
             db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
-            if _migrate(db, self._migrations):
-                move_log(db, self.path)
+            _migrate(db, self.path, self._migrations)
         except BaseException:
             db.close()
             raise
@@ -201,7 +197,7 @@ class SQLite:
                     return False
                 self._moves_begun += 1
                 # In a thread of its own: a slow disk must not hold up the other greenlets.
-                moved = bool(gevent.get_hub().threadpool.apply(move_log, (db, self.path)))
+                moved = apart(move_log, db, self.path)
             if moved:
                 self._moved = self._moves_begun
             return moved
@@ -210,7 +206,7 @@ class SQLite:
         with self.lock("move", PATIENCE_SECONDS), self._errors(self._mover):
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             db = self._connect(self._mover)
-            gevent.get_hub().threadpool.apply(_copy, (db, target))
+            apart(_copy, db, target)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -305,15 +301,12 @@ def _state(path: Path) -> State:
     return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
 
 
-def _migrate(db: sqlite3.Connection, migrations: list[str]) -> bool:
-    """Bring the schema to the newest version; several processes may try at once.
-
-    Returns whether this process did it.
-    """
+def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
+    """Bring the schema to the newest version; several processes may try at once."""
     # Read outside a transaction, so that a new connection need not wait for a writer.
     version = patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
     if version == len(migrations):
-        return False
+        return
     patiently(lambda: db.execute("begin immediate"))
     try:
         version = db.execute("pragma user_version").fetchone()[0]
@@ -323,8 +316,9 @@ def _migrate(db: sqlite3.Connection, migrations: list[str]) -> bool:
             for statement in script.split(";"):
                 db.execute(statement)
             db.execute(f"pragma user_version = {number}")
+        if log_bytes(path) == 0 and migrations[version:]:
+            begin_generation(db)
         db.execute("commit")
-        return True
     except BaseException:
         if db.in_transaction:  # SQLite ends it itself where the disk is full
             db.execute("rollback")

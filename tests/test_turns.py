@@ -104,7 +104,9 @@ def printed_by(program: str, *arguments: str) -> Any:
 def test_a_long_chat_is_joined_and_deleted_beside_everything_else(tmp_path: Path) -> None:
     found = printed_by(MANY, f"{tmp_path}")
 
-    assert all(found[name][1] > 0.04 for name in ("sweep", "part", "deletion")), f"no long work: {found}"
+    assert all(found[name][1] > 0.04 for name in ("sweep", "part", "deletion")), (
+        f"no long work: {found}"
+    )
     for name, (longest, _) in found.items():
         assert longest < 0.04, f"{name} held the loop for {longest * 1000:.0f} ms"
 
