@@ -10,11 +10,17 @@ from install_browser import find_firefox, find_node, find_webkit
 from pages import chromium, firefox
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from stage import Stage
+from starter import end_starters
 
 # One seed for all processes of a run; the tests that use it name it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all parts are here
 os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
 Stage.forks = True
+
+
+def pytest_sessionfinish() -> None:
+    end_starters()
+
 
 # These take longest; begun last, one of them would keep the whole run waiting.
 FIRST = [

@@ -6,7 +6,6 @@ The tests start both some three hundred times, and most of a start is importing.
 on stdin asks for a process or for what became of one, and one line on stdout answers.
 """
 
-import functools
 import json
 import os
 import runpy
@@ -130,10 +129,28 @@ class Starter:
         order = {"arguments": arguments, "environment": environment, "log": str(log)}
         return Process(self, self.ask(**order)["pid"])
 
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()  # which ends it
+        self._process.stdout.close()
+        self._process.wait()
 
-@functools.cache
+
+starters: dict[str, Starter] = {}
+one_begins = threading.Lock()
+
+
 def starter(part: str) -> Starter:
-    return Starter(part)
+    with one_begins:
+        if part not in starters:
+            starters[part] = Starter(part)
+        return starters[part]
+
+
+def end_starters() -> None:
+    while starters:
+        starters.popitem()[1].end()
 
 
 if __name__ == "__main__":
