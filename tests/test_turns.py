@@ -12,7 +12,7 @@ from stage import ROOT
 HELD = """
 from gevent import monkey
 monkey.patch_all()
-import json, sys, time
+import gc, json, sys, time
 from pathlib import Path
 import gevent, greenlet
 
@@ -25,6 +25,8 @@ def switched(event, between):
         holds.append(time.thread_time() - began[0])
 
 def held(work, *args):
+    gc.collect()
+    gc.freeze()  # as gunicorn.conf.py does
     greenlet.settrace(switched)
     holds[:] = [0.0]
     began[0] = began_at = time.thread_time()

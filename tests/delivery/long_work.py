@@ -5,6 +5,7 @@ whole time, in milliseconds. The test `test_long_work.py` runs it, and so may yo
 `PYTHONPATH=.:tests .venv/bin/python -m gevent.monkey tests/delivery/long_work.py 100000 no_line`.
 """
 
+import gc
 import json
 import sys
 import tempfile
@@ -40,6 +41,8 @@ def main(rows: int, names: list[str]) -> None:
 
 
 def held(work: Callable[[], object]) -> tuple[float, float]:
+    gc.collect()
+    gc.freeze()  # as gunicorn.conf.py does
     hub, holds, began = gevent.get_hub(), [0.0], [time.thread_time()]
 
     def switched(_: str, between: tuple[object, object]) -> None:
