@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import gevent  # type: ignore[import-untyped]
-
 from bbcode import file_html
 from store.database import DISK_FULL, DiskFull, StoreUnavailable
 from store.records import File
@@ -237,7 +235,7 @@ def _sweep_folder(folder: str, keys: set[str], before: float, turns: Turns) -> i
 
 def _sync(descriptor: int) -> None:
     """fsync in a thread, so that a slow disk holds up no other request of this process."""
-    gevent.get_hub().threadpool.apply(os.fsync, (descriptor,))
+    apart(os.fsync, descriptor)
 
 
 @contextmanager

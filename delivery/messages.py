@@ -27,7 +27,7 @@ class Messages:
     def due(self, now: float) -> tuple[list[Delivery], bool]:
         """The messages that may be sent now, the chats in turn; and whether any was put off.
 
-        None while no line is connected: all wait for one, whatever their number is.
+        While no line is connected all wait for one, and the queue is not read.
         """
         context, circuits = self._context, self._context.health.circuits
         if circuits.is_open(Scope("message"), now) or not context.lines.connected_lines():

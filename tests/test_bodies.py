@@ -6,14 +6,15 @@ from pathlib import Path
 
 import gevent.socket  # type: ignore[import-untyped]
 import pytest
+from apps import storage_in
 
 from app import create_app
-from settings import Settings, StorageSettings
+from settings import Settings
 from web.bodies import Body
 
 
 def test_a_body_in_pieces_is_whole(tmp_path: Path) -> None:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     client = create_app(Settings(storage=storage)).test_client()
     text = "ф" * 20_000
 

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apps import storage_in
 from flask.testing import FlaskClient
 
 from app import create_app
-from settings import Settings, StorageSettings
+from settings import Settings
 from web.heads import HEADER_LIMIT
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> FlaskClient:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     app = create_app(Settings(storage=storage))
     return app.test_client(use_cookies=False)  # a test may send any header of that name
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from apps import services_of, storage_in
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -16,7 +17,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from rates import Rates
 from services import Services
-from settings import LimitsSettings, Settings, StorageSettings
+from settings import LimitsSettings, Settings
 from store.database import StoreUnavailable
 from store.records import Message
 from web import saving
@@ -29,7 +30,7 @@ LONG = "http://a " * 2_000  # more than 150,000 letters of HTML
 
 @pytest.fixture
 def app(tmp_path: Path) -> Flask:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     limits = LimitsSettings(visitor_per_minute=100_000)
     return create_app(Settings(storage=storage, limits=limits))
 
@@ -37,11 +38,6 @@ def app(tmp_path: Path) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
-
-
-def services_of(app: Flask) -> Services:
-    services: Services = app.extensions["sitechat"]
-    return services
 
 
 def send(client: FlaskClient, *texts: str) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from apps import storage_in
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -67,7 +68,7 @@ def test_a_forged_date_does_not_save_a_token(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_clock_set_back_makes_no_second_chat(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     browser = create_app(Settings(storage=storage)).test_client()
     first = browser.post("/ajax", data={"type": "send_message", "message": "hello"})
 

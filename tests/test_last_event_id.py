@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from apps import storage_in
 from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from settings import Settings, StorageSettings
+from settings import Settings
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Flask]:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     app = create_app(Settings(storage=storage))
     yield app
     app.extensions["sitechat"].store.close()

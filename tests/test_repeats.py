@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent  # type: ignore[import-untyped]
 import pytest
+from apps import services_of, storage_in
 from flask import Flask
 from flask.testing import FlaskClient
 from test_uploads import END, UPLOAD, Then, error_of, files_below, nothing_more, part, post
@@ -16,8 +17,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from rates import Rates
-from services import Services
-from settings import ChatSettings, LimitsSettings, Settings, StorageSettings
+from settings import ChatSettings, LimitsSettings, Settings
 
 LIMIT = 3
 DEAR = "http://a " * 2_200
@@ -26,7 +26,7 @@ DEAR_SECONDS = 0.02  # of the processor: less than rendering DEAR takes, more th
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Flask]:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     limits = LimitsSettings(visitor_per_minute=LIMIT)
     app = create_app(Settings(storage=storage, limits=limits))
     yield app
@@ -36,11 +36,6 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
-
-
-def services_of(app: Flask) -> Services:
-    services: Services = app.extensions["sitechat"]
-    return services
 
 
 def send(client: FlaskClient, text: str, client_id: str = "") -> TestResponse:
@@ -127,7 +122,7 @@ def test_each_limit_holds_before_a_file_comes(tmp_path: Path, kind: str) -> None
     within_a_minute()
     names = {"visitor": "visitor_per_minute", "address": "address_per_minute"}
     name = names.get(kind, f"address_{kind}" + ("_per_minute" if kind == "chats" else ""))
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     limits: Any = LimitsSettings(**{name: 1})
     app = create_app(Settings(storage=storage, limits=limits))
     client = app.test_client()
@@ -160,7 +155,7 @@ def test_a_repeated_upload_is_answered_though_the_limit_is_reached(
 
 
 def test_a_refused_consent_is_known_before_the_file_comes(tmp_path: Path) -> None:
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     app = create_app(Settings(storage=storage, chat=ChatSettings(consent="I agree")))
     body = UPLOAD + part("consent", "no") + part("file", "x", "a.txt")
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from apps import storage_in
 from stage import wait_until
 
 import services
@@ -58,7 +59,7 @@ def test_files_without_a_message_are_swept_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "SWEEP_SECONDS", 0.05)
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     parts = Services.of(Settings(storage=storage))
     under_way, long_ago = parts.files.arriving(), time.time() - services.ABANDONED_SECONDS - 10
     stop = threading.Event()
@@ -83,7 +84,7 @@ def test_a_deletion_that_a_full_disk_interrupted_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "DELETION_SECONDS", 0.05)
-    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    storage = storage_in(tmp_path)
     parts = Services.of(Settings(storage=storage))
     chat = "chat" + "a" * 64
     parts.store.messages.add_from_operators([operators_message(chat)], 0.0)

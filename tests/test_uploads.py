@@ -13,6 +13,7 @@ from typing import Any
 
 import gevent  # type: ignore[import-untyped]
 import pytest
+from apps import services_of
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -39,11 +40,6 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 def make_app(folder: Path, **files: Any) -> Flask:
     storage = StorageSettings(url=f"sqlite:///{folder}/db/chats.db", files=f"{folder}/files")
     return create_app(Settings(storage=storage, files=FilesSettings(**files)))
-
-
-def services_of(app: Flask) -> Services:
-    found: Services = app.extensions["sitechat"]
-    return found
 
 
 def part(name: str, value: str, file: str | None = None) -> bytes:
