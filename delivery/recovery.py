@@ -33,7 +33,7 @@ class RecoveryResult:
 
     answers: int
     dialogs: int
-    unread: tuple[Dialog, ...] = ()
+    unread: tuple[int, ...] = ()
 
 
 @dataclass
@@ -57,21 +57,20 @@ class Recovery:
         bitrix: Bitrix,
         since: float,
         before_call: Callable[[], None] = lambda: None,
-        unread: Sequence[Dialog] = (),
+        unread: Sequence[int] = (),
     ) -> None:
         """`unread`: dialogs that earlier recoveries could not read; they are read at any age."""
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
-        dialogs = {dialog.portal_chat_id: dialog for dialog in unread}
-        active = store.dialogs.dialogs_in_conversation(since)
-        dialogs |= {dialog.portal_chat_id: dialog for dialog in active}
-        self._dialogs = deque(dialogs.values())
+        # Their numbers alone: as objects, 100,000 dialogs would hold up the garbage collector.
+        dialogs = dict.fromkeys((*unread, *store.dialogs.in_conversation(since)))
+        self._dialogs = deque(dialogs)
         self._longer: deque[_Reading] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
         self._batch_failures = 0
         self._count, self._answers = len(dialogs), 0
-        self._unread: list[Dialog] = []
+        self._unread: list[int] = []
 
     def step(self, now: float) -> RecoveryResult | None:
         """Make one call; returns the result once all dialogs are read, else None.
@@ -93,29 +92,29 @@ class Recovery:
     def _read_newest(self, now: float) -> None:
         part = list(islice(self._dialogs, DIALOGS_A_CALL if self._batch_failures < TRIES else 1))
         try:
-            pages = self._pages([dialog.portal_chat_id for dialog in part])
+            pages = self._pages(part)
         except BitrixError as error:
             if self._batch_failures >= TRIES and not isinstance(error, TryLater):
                 self._put_last(part[0], error)
             raise
+        known = {dialog.portal_chat_id: dialog for dialog in self._store.dialogs.find(part)}
         turns = Turns()
-        for dialog, page in zip(part, pages, strict=True):
+        for number, page in zip(part, pages, strict=True):
             turns.give_way()
+            if isinstance(page, BitrixError):
+                self._put_last(number, page)
+                continue
             self._dialogs.popleft()
-            if not isinstance(page, BitrixError):
-                self._compare(_Reading(dialog, page), page, now)
-            elif self._is_given_up(dialog, page):
-                self._fail(dialog, page)
-            else:
-                self._dialogs.append(dialog)
+            if number in known:  # else the chat is deleted
+                self._compare(_Reading(known[number], page), page, now)
 
-    def _put_last(self, dialog: Dialog, error: BitrixError) -> None:
+    def _put_last(self, number: int, error: BitrixError) -> None:
         """Read a dialog that cannot be read now after all others, or give it up."""
-        self._dialogs.remove(dialog)
-        if self._is_given_up(dialog, error):
-            self._fail(dialog, error)
+        self._dialogs.remove(number)
+        if self._is_given_up(number, error):
+            self._fail(number, error)
         else:
-            self._dialogs.append(dialog)
+            self._dialogs.append(number)
 
     def _pages(self, portal_chat_ids: list[int]) -> Sequence[list[HistoryMessage] | BitrixError]:
         """The newest messages of each dialog; one dialog a call where `batch` does not work."""
@@ -134,14 +133,13 @@ class Recovery:
     def _read_on(self, now: float) -> None:
         """Read the next older page of one dialog."""
         longer = self._longer.popleft()
+        number = longer.dialog.portal_chat_id
         self._before_call()
         try:
-            page = self._bitrix.dialog_messages(
-                longer.dialog.portal_chat_id, before=longer.messages[0].id
-            )
+            page = self._bitrix.dialog_messages(number, before=longer.messages[0].id)
         except BitrixError as error:
-            if self._is_given_up(longer.dialog, error):
-                self._fail(longer.dialog, error)
+            if self._is_given_up(number, error):
+                self._fail(number, error)
                 return
             self._longer.append(longer)
             raise
@@ -149,13 +147,13 @@ class Recovery:
         longer.pages += 1
         self._compare(longer, page, now)
 
-    def _is_given_up(self, dialog: Dialog, error: BitrixError) -> bool:
-        self._tries[dialog.portal_chat_id] += 1
-        return isinstance(error, Refused) or self._tries[dialog.portal_chat_id] >= TRIES
+    def _is_given_up(self, number: int, error: BitrixError) -> bool:
+        self._tries[number] += 1
+        return isinstance(error, Refused) or self._tries[number] >= TRIES
 
-    def _fail(self, dialog: Dialog, error: BitrixError) -> None:
-        self._unread.append(dialog)
-        log.warning("dialog %d cannot be read: %s", dialog.portal_chat_id, error.code)
+    def _fail(self, number: int, error: BitrixError) -> None:
+        self._unread.append(number)
+        log.warning("dialog %d cannot be read: %s", number, error.code)
 
     def _compare(self, read: _Reading, page: list[HistoryMessage], now: float) -> None:
         """Store the answers that our chat lacks, once the pages reach the last compared message.

@@ -10,7 +10,6 @@ from typing import Protocol
 from delivery.context import Context
 from delivery.recovery import Recovery, RecoveryResult
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
-from store.records import Dialog
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Upkeep:
         self._lost_again = False  # events were lost again since the recovery under way began
         self._next_full_at = 0.0  # no full recovery begins before
         self._full_due_at = 0.0  # a full recovery begins at the latest then
-        self._unread: list[Dialog] = []  # what the last recoveries could not read
+        self._unread: list[int] = []  # what the last recoveries could not read
         self._unread_retries = 0  # recoveries in a row that could not read all
         self._had_a_turn = False
 

@@ -1,5 +1,7 @@
 """The portal's dialogs of our chats: which there are, and how far their histories were compared."""
 
+from collections.abc import Sequence
+
 from store.database import Connection, Group, transaction
 from store.records import Dialog
 from store.rows import chat_of, know_dialog, next_revision
@@ -45,28 +47,42 @@ class DialogTables(Group):
         )
         know_dialog(db, chat_id, portal_chat_id, line)
 
-    def dialogs_in_conversation(self, since: float) -> list[Dialog]:
-        """The dialogs of chats that were active after `since`, the one active last first."""
+    def in_conversation(self, since: float) -> list[int]:
+        """The portal's numbers of dialogs whose chats were active after `since`, latest first."""
         # Read from the oldest on: a chat that becomes active meanwhile is still to come, once more.
-        found: dict[int, Dialog] = {}
+        found: dict[int, None] = {}
         turns, last = Turns(), (since, "")
         while rows := self._database.rows(
-            "select c.*, d.portal_chat_id as of_dialog, d.line as line_of_dialog, d.checked_im_id"
-            " from (select * from living_chats where (active_at, id) > (?, ?)"
+            "select c.active_at, c.id, d.portal_chat_id"
+            " from (select active_at, id from living_chats where (active_at, id) > (?, ?)"
             " order by active_at, id limit ?) c left join dialogs d on d.chat_id = c.id"
             " order by c.active_at, c.id",
             *last, CHATS_AT_ONCE,
         ):  # fmt: skip
             for row in rows:
-                number = row["of_dialog"]
-                if number is not None:
-                    found.pop(number, None)
-                    found[number] = Dialog(
-                        number, row["line_of_dialog"], row["checked_im_id"], chat_of(row)
-                    )
+                if row["portal_chat_id"] is not None:
+                    found.pop(row["portal_chat_id"], None)
+                    found[row["portal_chat_id"]] = None
             last = (rows[-1]["active_at"], rows[-1]["id"])
             turns.give_way()
-        return list(reversed(found.values()))
+        return list(reversed(found))
+
+    def find(self, portal_chat_ids: Sequence[int]) -> list[Dialog]:
+        """Those dialogs, in the order given, without those of chats that are deleted."""
+        places = ", ".join("?" * len(portal_chat_ids))
+        rows = self._database.rows(
+            "select c.*, d.portal_chat_id as of_dialog, d.line as line_of_dialog, d.checked_im_id"  # noqa: S608
+            " from dialogs d join living_chats c on c.id = d.chat_id"
+            f" where d.portal_chat_id in ({places})",
+            *portal_chat_ids,
+        )
+        found = {
+            row["of_dialog"]: Dialog(
+                row["of_dialog"], row["line_of_dialog"], row["checked_im_id"], chat_of(row)
+            )
+            for row in rows
+        }
+        return [found[number] for number in portal_chat_ids if number in found]
 
     @transaction
     def note_checked(self, db: Connection, dialog: Dialog, im_message_id: int) -> None:

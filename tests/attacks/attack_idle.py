@@ -4,7 +4,7 @@
 
 With 1,024 descriptors as the hard limit, for each kind: 1,100 connections that (1) stay idle, (2)
 send their headers a byte a second, (3) announce a body that does not come, (4) ask for a file and
-read it a byte a second. They come by 120 a second, those that the server has closed among them.
+read it a byte a second. They come evenly, 120 a second, also those that the server has closed.
 Prints what a normal visitor had to wait during each. Exit status 1 where one message failed or the
 95th percentile is over 50 ms.
 """
@@ -67,16 +67,18 @@ class Attacker:
         return True
 
     def hold(self, seconds: float) -> None:
-        until, next_beat, fresh = time.monotonic() + seconds, time.monotonic(), 0
-        while time.monotonic() < until:
-            beat = time.monotonic() > next_beat
+        now = next_beat = time.monotonic()
+        until, fresh = now + seconds, 0.0
+        while now < until:
+            before, now = now, time.monotonic()
+            fresh = min(4.0, fresh + (now - before) * NEW_A_SECOND)
+            beat = now > next_beat
             if beat:
                 next_beat += 1
-                fresh = NEW_A_SECOND
                 for connection in self._open.values() if self._drop else ():
                     with suppress(OSError):
                         connection.send(self._drop)
-            for _ in range(min(4, CONNECTIONS - len(self._open), fresh)):
+            for _ in range(min(int(fresh), CONNECTIONS - len(self._open))):
                 self._add()
                 fresh -= 1
             for number, event in self._poll.poll(20):

@@ -30,6 +30,7 @@ from stage import Stage, Visitor
 
 COPIES = 25
 WRITERS = 4
+PAUSE_SECONDS = 0.1  # of each writer: all together leave the machine free for a normal visitor
 QUIET_SECONDS = 4.0
 SECRET, EMAIL = "a text that must not stay", "must-not-stay@example.com"
 NUMBER = re.compile(r"number (\d+) of")
@@ -50,7 +51,7 @@ class Writer(threading.Thread):
         self.write()  # so that the visitor has a cookie
 
     def run(self) -> None:
-        while not self._stop_writing.wait(0.03):
+        while not self._stop_writing.wait(PAUSE_SECONDS):
             self.write()
 
     def write(self) -> None:

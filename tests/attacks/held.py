@@ -18,7 +18,8 @@ globals().update({name: value for name, value in _product.items() if not name.st
 
 
 def post_worker_init(worker: Any) -> None:
-    """As the product's; from then on the worker's loop is watched."""
+    """As the product's; then, when the worker begins to serve, its loop is watched."""
+    _product["post_worker_init"](worker)
     # Imported only now, when gunicorn has patched the worker.
     import gevent  # type: ignore[import-untyped]
     import greenlet  # type: ignore[import-untyped]
@@ -37,4 +38,3 @@ def post_worker_init(worker: Any) -> None:
                 os.write(notes, f"{worked:.1f} {passed:.1f}\n".encode())
 
     greenlet.settrace(switched)
-    _product["post_worker_init"](worker)

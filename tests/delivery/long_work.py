@@ -20,6 +20,7 @@ import greenlet  # type: ignore[import-untyped]
 from fake_portal import LINE, NOW, OTHER_LINE, FakePortal, chat_id, make_worker, states, write
 
 from delivery.circuits import Scope
+from delivery.recovery import Recovery
 from delivery.worker import Worker
 from files import ARRIVING, Files
 from live import Live
@@ -155,7 +156,7 @@ def recovery(store: Store, rows: int) -> Callable[[], object]:
     backlog(store, rows, LINE, dialog=True)
     with store.database.write() as db:
         db.execute("insert into dialogs select portal_chat_id, id, line, 0 from chats")
-    return partial(store.dialogs.dialogs_in_conversation, NOW)
+    return partial(Recovery, store, FakePortal(), NOW)
 
 
 def doubt(store: Store, rows: int) -> Callable[[], object]:

@@ -324,7 +324,7 @@ def test_a_dialog_that_is_closed_to_us_is_asked_for_once_a_look(
 
     found = look_to_the_end(Recovery(store, bitrix, NOW - DAY))  # type: ignore[arg-type]
 
-    assert (found.answers, [dialog.portal_chat_id for dialog in found.unread]) == (0, [6000])
+    assert (found.answers, found.unread) == (0, (6000,))
     assert [sorted(call.items) for call in bitrix.calls] == [[6000, 6001]]
     assert store.notes.recovery.get() == LastRecovery(0, 2, 1, NOW)
 
@@ -419,4 +419,4 @@ def test_a_dialog_that_cannot_be_read_alone_ends_no_look_at_the_others(
 
     assert brought is not None
     assert brought.answers == 1
-    assert sorted(dialog.portal_chat_id for dialog in brought.unread) == [6000, 6002]
+    assert sorted(brought.unread) == [6000, 6002]

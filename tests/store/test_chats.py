@@ -192,7 +192,7 @@ def test_a_dialog_of_a_chat_that_we_do_not_have_is_not_noted(store: Store) -> No
     store.dialogs.note_dialog(CHAT, LINE, 5120, 2001, 3301, NOW)
 
     assert store.chats.find(CHAT) is None
-    assert store.dialogs.dialogs_in_conversation(0) == []
+    assert store.dialogs.in_conversation(0) == []
 
 
 def test_messages_in_doubt_are_looked_for_at_once_when_an_event_names_their_dialog(
@@ -223,7 +223,7 @@ def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store)
     def marks() -> list[tuple[int, int | None, int, str]]:
         return [
             (dialog.portal_chat_id, dialog.line, dialog.checked_im_id, dialog.chat.id)
-            for dialog in store.dialogs.dialogs_in_conversation(NOW)
+            for dialog in store.dialogs.find(store.dialogs.in_conversation(NOW))
         ]
 
     assert marks()[0] == (6000, LINE, 0, OTHER), "the latest first"
@@ -232,8 +232,7 @@ def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store)
     store.dialogs.note_dialog(CHAT, 12, 5121, 2001, 3302, None)
 
     assert sorted(marks()[1:]) == [(5120, LINE, 0, CHAT), (5121, 12, 77, CHAT)]
-    (later,) = store.dialogs.dialogs_in_conversation(NOW + 1)
-    assert later.chat.id == OTHER
+    assert store.dialogs.in_conversation(NOW + 1) == [6000]
 
 
 def test_an_answer_in_another_dialog_forgets_the_session_and_one_in_the_same_does_not(
@@ -248,9 +247,8 @@ def test_an_answer_in_another_dialog_forgets_the_session_and_one_in_the_same_doe
     chat = found(store)
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (LINE, 12, 5121)
     assert (chat.session_id, chat.portal_user_id) == (None, 2001)
-    known = {
-        (dialog.portal_chat_id, dialog.line) for dialog in store.dialogs.dialogs_in_conversation(0)
-    }
+    dialogs = store.dialogs.find(store.dialogs.in_conversation(0))
+    known = {(dialog.portal_chat_id, dialog.line) for dialog in dialogs}
     assert known == {(5120, LINE), (5121, 12)}, "lost answers are looked for in both"
 
 

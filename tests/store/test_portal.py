@@ -154,7 +154,7 @@ def test_another_portal_takes_away_every_id_and_line_that_the_first_gave(
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (None, None, None)
     assert (chat.portal_user_id, chat.session_id) == (None, None)
     assert store.portal.active_lines() == []
-    assert store.dialogs.dialogs_in_conversation(0) == []
+    assert store.dialogs.in_conversation(0) == []
     assert store.messages.known_im_message_ids(CHAT) == set()
     kept = store.conversations.latest(CHAT, None, 10)
     assert [message.im_chat_id for message in kept] == [None] * 3

@@ -89,7 +89,7 @@ def test_nothing_is_written_to_a_chat_that_is_being_removed(store: Store) -> Non
     store.dialogs.note_dialog(CHAT, LINE, 5121, 18, 3301, NOW)
 
     assert store.messages.revision() == before
-    assert store.dialogs.dialogs_in_conversation(0) == []
+    assert store.dialogs.in_conversation(0) == []
     assert not sql(store, "select 1 from dialogs where portal_chat_id = 5121")
 
 
