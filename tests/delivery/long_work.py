@@ -156,7 +156,7 @@ def recovery(store: Store, rows: int) -> Callable[[], object]:
     backlog(store, rows, LINE, dialog=True)
     with store.database.write() as db:
         db.execute("insert into dialogs select portal_chat_id, id, line, 0 from chats")
-    return partial(Recovery, store, FakePortal(), NOW)
+    return partial(Recovery, store, FakePortal(), NOW)  # type: ignore[arg-type]
 
 
 def doubt(store: Store, rows: int) -> Callable[[], object]:
