@@ -6,7 +6,9 @@ long therefore ends its turn now and then. Knows nothing of the product.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 import gevent  # type: ignore[import-untyped]
@@ -19,7 +21,9 @@ PAUSE_SECONDS = 0.001
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_line = threading.Lock()
+# Long works that wait for their next turn, in the order in which they came. A lock would have no
+# order: under a flood of requests whoever waits could stay behind newcomers for ever.
+_waiting: deque[threading.Event] = deque()
 
 
 class Turns:
@@ -35,7 +39,8 @@ class Turns:
     def give_way(self) -> None:
         """Call it often, outside transactions. If the turn is over, let the others go on first.
 
-        Of several long works only one has a turn before whoever waits is served again.
+        Of several long works only one has a turn before whoever waits is served again, and each
+        has its turn in the order in which it gave way.
         """
         if time.perf_counter() < self._end:  # the quicker of the two clocks
             return
@@ -51,9 +56,16 @@ class Turns:
         self._end_turn()
 
     def _end_turn(self) -> None:
-        with _line:
+        called = threading.Event()
+        _waiting.append(called)
+        try:
+            if _waiting[0] is not called:
+                called.wait()
             time.sleep(PAUSE_SECONDS)
-        time.sleep(0)  # else this work, which is the first to ask again, would keep the lock
+        finally:
+            _waiting.remove(called)
+            with suppress(IndexError):  # nobody waits
+                _waiting[0].set()
         self._begin()
 
 

@@ -10,6 +10,7 @@ from apps import storage_in
 
 from app import create_app
 from settings import Settings
+from turns import TURN_SECONDS, Turns
 from web.bodies import Body
 
 
@@ -49,6 +50,27 @@ def test_the_rest_of_a_body_is_read_and_the_connection_goes_on() -> None:
 
         assert body.left == 0
         assert theirs.recv(100) == b"the next answer"
+
+
+def test_a_request_that_has_worked_for_long_waits_for_no_turn_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under a flood the turns of all ended requests would come before the delivery worker's."""
+    ended = []
+
+    def end_turn(turns: Turns) -> None:
+        ended.append(turns)
+
+    monkeypatch.setattr(Turns, "_end_turn", end_turn)
+    body = Body(Sent(0), {})
+    assert body.read() == b""
+    until = time.thread_time() + 3 * TURN_SECONDS
+    while time.thread_time() < until:
+        pass
+
+    body.end()
+
+    assert ended == []
 
 
 def test_a_body_without_an_end_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,3 +122,39 @@ def test_long_work_holds_up_nobody_and_takes_turns() -> None:
     # The short work waited for each of the long ones once a turn, not for their ends.
     assert log.rindex("S") - log.index("S") <= 8, log
     assert len(log) == 43
+
+
+FLOOD = """
+from turns import Turns
+
+def burn(milliseconds):
+    until = time.thread_time() + milliseconds / 1000
+    while time.thread_time() < until:
+        pass
+
+def flood():
+    while time.perf_counter() < end:
+        time.sleep(0.001)  # the loop wakes it before whoever waits for a lock
+        turns = Turns()
+        burn(5)
+        turns.give_way()
+
+def work():
+    turns = Turns()
+    while time.perf_counter() < end:
+        burn(5)
+        turns.give_way()
+        taken.append(time.perf_counter())
+
+taken, begin = [], time.perf_counter()
+end = begin + 3
+gevent.joinall([gevent.spawn(one) for one in (*[flood] * 6, work)])
+print(json.dumps(max(after - before for before, after in zip([begin, *taken], taken))))
+"""
+
+
+def test_long_work_has_its_turns_in_a_flood_of_others() -> None:
+    """Else the delivery worker stands still while visitors write as fast as they can."""
+    longest = printed_by(FLOOD)
+
+    assert longest < 1

@@ -107,6 +107,7 @@ class Body:
         if self._given_up:
             return
         self._failure = None
+        self._turns = Turns()  # what the request did meanwhile was no reading
         self._end = time.monotonic() + REST_SECONDS
         try:
             while self.read():
