@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 from install_browser import find_firefox, find_node, find_webkit
-from pages import chromium, firefox
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from pages import start_chromium, start_firefox
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 from stage import Stage
 from starter import end_starters
 
@@ -31,7 +38,8 @@ FIRST = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"test_{name}": place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
+    # pytest has put all tests of one browser together; each module's belong together, too.
+    items.sort(key=lambda item: (places.get(item.path.stem, len(FIRST)), item.path))
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +79,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests marked `firefox` run in it, too, where the machine has one."""
     if "browser" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("firefox") is not None
-        browsers = [chromium, firefox] if marked and find_firefox() else [chromium]
-        names = [one.__name__ for one in browsers]
-        metafunc.parametrize("browser", browsers, ids=names, indirect=True, scope="module")
+        browsers = {"chromium": start_chromium}
+        if marked and find_firefox():
+            browsers["firefox"] = start_firefox
+        metafunc.parametrize("browser", browsers.values(), ids=browsers, indirect=True)
 
 
-@pytest.fixture(scope="module")
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    with request.param() as browser:
-        yield browser
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest, playwright: Playwright) -> Iterator[Browser]:
+    """One for all modules of a process: to start it takes two seconds of the processor."""
+    browser: Browser = request.param(playwright)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

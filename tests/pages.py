@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from install_browser import find_chromium, find_firefox
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from stage import Stage, wait_until
 
 QUIET = [
@@ -21,20 +21,20 @@ QUIET = [
 @contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        browser = start_chromium(playwright)
         yield browser
         browser.close()
 
 
-@contextmanager
-def firefox() -> Iterator[Browser]:
+def start_chromium(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+
+
+def start_firefox(playwright: Playwright) -> Browser:
     """The Firefox of the machine, over WebDriver BiDi: it need not be one made for Playwright."""
-    with sync_playwright() as playwright:
-        browser = playwright.firefox.launch(
-            channel="moz-firefox", executable_path=find_firefox(), env={"HOME": "/nonexistent"}
-        )
-        yield browser
-        browser.close()
+    return playwright.firefox.launch(
+        channel="moz-firefox", executable_path=find_firefox(), env={"HOME": "/nonexistent"}
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 import requests
-from pages import chromium
+from playwright.sync_api import Page
 from sandbox_parts import (
     EVENTS,
     ICON,
@@ -738,17 +738,15 @@ def test_the_program_starts_and_ends_cleanly() -> None:
     assert (process.returncode, errors) == (0, "")
 
 
-def test_the_desk_shows_text_as_text_and_answers(bitrix: Bitrix) -> None:
+def test_the_desk_shows_text_as_text_and_answers(bitrix: Bitrix, page: Page) -> None:
     bitrix.send("<b>bold</b>")
-    with chromium() as browser:
-        page = browser.new_page()
-        page.goto(f"{bitrix.url}/desk")
-        page.click('[data-dialog="c1"]')
-        page.get_by_text("<b>bold</b>").last.wait_for()
-        page.fill("#answer", "Hello from the desk")
-        page.press("#answer", "Enter")
-        page.locator("[data-message]", has_text="Hello from the desk").wait_for()
-        bitrix.send("Live")
-        page.locator("[data-message]", has_text="Live").wait_for()
+    page.goto(f"{bitrix.url}/desk")
+    page.click('[data-dialog="c1"]')
+    page.get_by_text("<b>bold</b>").last.wait_for()
+    page.fill("#answer", "Hello from the desk")
+    page.press("#answer", "Enter")
+    page.locator("[data-message]", has_text="Hello from the desk").wait_for()
+    bitrix.send("Live")
+    page.locator("[data-message]", has_text="Live").wait_for()
     texts = [message["text"] for message in bitrix.state()["dialogs"][0]["messages"]]
     assert texts == ["<b>bold</b>", "Hello from the desk", "Live"]
