@@ -422,7 +422,7 @@ class Mixture:
             wait_until(self._no_event_waits, 60, "the events posted")
 
     def _no_event_waits(self) -> bool:
-        return bool(self.stage.state()["counts"]["pending_events"] == 0)
+        return bool(self.stage.counts()["pending_events"] == 0)
 
     def _portal(self, dice: random.Random) -> None:
         while not self._stop.wait(dice.uniform(0.3, 1.5)):
@@ -447,7 +447,7 @@ class Mixture:
 
     def told(self) -> str:
         written = sum(len(talk.written) for talk in self.talks)
-        counts = self.stage.state()["counts"]
+        counts = self.stage.counts()
         return (
             f"{written} messages accepted, {counts['messages']} at the portal,"
             f" {counts['calls']} calls, {counts['refused']} refused, {self.kills} kills"

@@ -211,6 +211,12 @@ class Stage:
         body: dict[str, Any] = requests.get(f"{self.portal}/sandbox/state", timeout=30).json()
         return body
 
+    def counts(self) -> dict[str, int]:
+        """How many messages, calls and so on the portal has had; its dialogs are left out."""
+        answer = requests.get(f"{self.portal}/sandbox/state", {"chat": "none"}, timeout=30)
+        counts: dict[str, int] = answer.json()["counts"]
+        return counts
+
     def calls(self, method: str | None = None) -> list[dict[str, Any]]:
         calls = requests.get(f"{self.portal}/sandbox/calls", timeout=30).json()
         return [call for call in calls if method in (None, call["method"])]

@@ -27,7 +27,7 @@ def test_a_backlog_is_sent_in_few_calls_within_the_portals_limit(tmp_path: Path)
         mend(stage)
         began = time.monotonic()
         texts = CHATS * MESSAGES
-        wait_until(lambda: stage.state()["counts"]["messages"] >= texts, 60, "all at the portal")
+        wait_until(lambda: stage.counts()["messages"] >= texts, 60, "all at the portal")
         seconds = time.monotonic() - began
 
         calls = [call for call in stage.calls() if call["n"] > known]
@@ -37,7 +37,7 @@ def test_a_backlog_is_sent_in_few_calls_within_the_portals_limit(tmp_path: Path)
         print(f"{told}; {len(calls)} calls in {seconds:.1f} s")
         assert_equal(stage, talks, 20)
         assert {call["error"] for call in stage.calls()} == {""}
-        assert stage.state()["counts"]["refused"] == 0
+        assert stage.counts()["refused"] == 0
         assert each >= MESSAGES_A_CALL
 
 
@@ -52,7 +52,7 @@ def test_a_lost_answer_to_a_full_call_delays_nobody_for_long(tmp_path: Path) -> 
             list(pool.map(lambda talk: talk.write(), talks))
 
         stage.trouble(query_limit=0, drop_answers=1, drop_method=SEND)
-        wait_until(lambda: stage.state()["counts"]["messages"] > CHATS, 60, "the full call")
+        wait_until(lambda: stage.counts()["messages"] > CHATS, 60, "the full call")
         mend(stage)
         text = other.write()
 
@@ -83,14 +83,14 @@ def test_after_trouble_a_few_long_chats_are_back_at_full_speed_within_ten_second
         wait_until(lambda: len(stage.calls(SEND)) >= known + 3, 60)
 
         mend(stage)
-        mended = len(stage.calls(SEND)), stage.state()["counts"]["messages"]
+        mended = len(stage.calls(SEND)), stage.counts()["messages"]
         time.sleep(BACK_SECONDS)
-        sends, there = len(stage.calls(SEND)), stage.state()["counts"]["messages"]
+        sends, there = len(stage.calls(SEND)), stage.counts()["messages"]
         everything = FEW_CHATS * (2 * LONG + 1)
         if everything - there < everything / 4:  # most is sent already: then all of it counts
             sends, there = mended
         assert everything - there >= everything / 4, "a longer backlog is needed to see anything"
-        wait_until(lambda: stage.state()["counts"]["messages"] >= everything, 60)
+        wait_until(lambda: stage.counts()["messages"] >= everything, 60)
 
         each = (everything - there) / (len(stage.calls(SEND)) - sends)
         print(f"{everything - there} messages of {FEW_CHATS} chats: {each:.1f} a call", end=" ")

@@ -81,10 +81,10 @@ def before_a_message_is_stored(folder: Path) -> None:
         stage.install()
         talk = Talk(stage, "anna")
         calls = len(stage.calls(SEND))
-        begun = stage.state()["counts"]["calls"]
+        begun = stage.counts()["calls"]
         stage.trouble(item_seconds=600)
         text = talk.write()
-        wait_until(lambda: stage.state()["counts"]["calls"] > begun)  # the call is under way
+        wait_until(lambda: stage.counts()["calls"] > begun)  # the call is under way
 
         stage.kill()
         assert text not in stage.texts(talk.chat_id)
@@ -106,7 +106,7 @@ def while_the_first_message_is_sent(folder: Path) -> None:
         stage.trouble(slow_seconds=LONG_SECONDS, slow_method=SEND)
         text = talk.write()
         wait_until(lambda: text in stage.texts(talk.chat_id), 60)
-        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
 
         restart(stage)
 
@@ -125,7 +125,7 @@ def while_a_backlog_is_sent(folder: Path) -> None:
                 talk.write()
         stage.trouble(query_limit=0, slow_seconds=LONG_SECONDS, slow_method=SEND)
         everything = 3 * 5
-        wait_until(lambda: stage.state()["counts"]["messages"] >= everything, 60)
+        wait_until(lambda: stage.counts()["messages"] >= everything, 60)
 
         restart(stage)
 
@@ -217,7 +217,7 @@ def while_operators_write(folder: Path) -> None:
         talks[1].answer()
         stage.press("whisper", external_chat_id=talks[1].chat_id, text="not for visitors")
         stage.press("notice", external_chat_id=talks[1].chat_id, text="nor this")
-        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
 
         stage.start()
 
@@ -336,7 +336,7 @@ def damaged(folder: Path) -> None:
         assert_explained(talk.visitor.post(type="chat_history"))
         event = stage.press("answer", external_chat_id=talk.chat_id, text="anna hears in vain")
         assert event["message_id"]
-        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
         stage.kill()
         for path in file.parent.glob(f"{file.name}-*"):
             path.unlink()
@@ -365,7 +365,7 @@ def read_only(folder: Path) -> None:
         answer = talk.visitor.post(type="send_message", name="Anna", message="not kept")
         assert_explained(answer)
         talk.answer()
-        wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+        wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
         for path, mode in modes.items():
             path.chmod(mode)
 
@@ -384,7 +384,7 @@ def events_missed(folder: Path) -> None:
             other.execute("update chats set active_at = active_at - 86400")
             other.execute("begin immediate")
             talk.answer()
-            wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+            wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
             other.execute("rollback")
         assert 503 in [one["status"] for one in posted_events(stage)]
 
@@ -403,7 +403,7 @@ def disk_full(folder: Path) -> None:
             assert_explained(answer)
             assert "anna writes 1" in talk.visitor.history()
             talk.answer()
-            wait_until(lambda: stage.state()["counts"]["pending_events"] == 0, 60)
+            wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
 
         talk.write()
         talk.answer()

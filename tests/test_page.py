@@ -355,7 +355,7 @@ def test_deleting_leaves_nothing(stage: Stage, page: Page) -> None:
 
     # What the portal still sends for it is not stored, and not confirmed: the operator sees that.
     stage.press("answer", external_chat_id=chat, text="Too late")
-    wait_until(lambda: not stage.state()["counts"]["pending_events"])
+    wait_until(lambda: not stage.counts()["pending_events"])
     assert not rows(stage, "select 1 from chats where id = ?", chat)
     assert not stage.dialog(chat)["messages"][-1]["delivered"]
 

@@ -154,7 +154,7 @@ def test_a_flood_of_forgeries_leaves_the_portal_to_the_messages(tmp_path: Path) 
 
         assert set(codes) == {403, 429}
         assert 10 <= len(stage.calls("app.info")) - known <= 20  # of a minute, or of two
-        assert stage.state()["counts"]["refused"] == 0
+        assert stage.counts()["refused"] == 0
 
 
 def test_an_event_of_another_portal_costs_no_call(tmp_path: Path) -> None:

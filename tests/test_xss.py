@@ -333,8 +333,7 @@ def all_arrived(stage: Stage, talk: Talk) -> bool:
 
 
 def all_posted(stage: Stage) -> bool:
-    state = requests.get(f"{stage.portal}/sandbox/state?chat=none", timeout=30).json()
-    return not state["counts"]["pending_events"]
+    return not stage.counts()["pending_events"]
 
 
 def answer_as_operator(stage: Stage, talk: Talk) -> None:

@@ -50,9 +50,9 @@ def lose(stage: Stage, old_tokens_live: bool, dies: bool) -> tuple[Visitor, str]
     stage.trouble(expire_tokens=True, old_tokens_live=old_tokens_live)
     if dies:
         stage.trouble(slow_method="oauth", slow_seconds=3)
-        renewals = stage.state()["counts"]["oauth"]
+        renewals = stage.counts()["oauth"]
         visitor.send("after")
-        seconds_until(lambda: stage.state()["counts"]["oauth"] > renewals)
+        seconds_until(lambda: stage.counts()["oauth"] > renewals)
         time.sleep(0.5)  # the old pair is dead, and the answer is on its way
         stage.kill()
         stage.trouble(slow_method="", slow_seconds=0)
