@@ -229,10 +229,11 @@ class LiveChat extends HTMLElement {
     button.disabled = true
     try {
       const {state} = await this.#api.retry(message.id)
-      setState(message, state)
+      if (this.#log.holds(message)) setState(message, state) // else the stream has told what became of it since
       this.#stream.look()
     } catch (error) {
-      explain(message.node, (error instanceof Refused && error.message) || texts.error_menu, "retry")
+      const reason = (error instanceof Refused && error.message) || texts.error_menu
+      if (this.#log.holds(message)) explain(message.node, reason, "retry")
     }
     this.#composer.focus()
   }

@@ -59,6 +59,11 @@ export class Log {
     return this.#messages.find((message) => message.clientId === clientId)
   }
 
+  /** Whether the message is shown as it is here: no newer revision has taken its place. */
+  holds(message) {
+    return this.#messages.includes(message)
+  }
+
   /** Shows the link to older messages if the history that the page brought says that there are some. */
   offerOlder() {
     this.#older.hidden = !hasOlder(this.#messages)
