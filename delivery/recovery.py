@@ -97,7 +97,7 @@ class Recovery:
             if self._batch_failures >= TRIES and not isinstance(error, TryLater):
                 self._put_last(part[0], error)
             raise
-        known = {dialog.portal_chat_id: dialog for dialog in self._store.dialogs.find(part)}
+        known = self._store.dialogs.find(part)
         turns = Turns()
         for number, page in zip(part, pages, strict=True):
             turns.give_way()

@@ -67,8 +67,8 @@ class DialogTables(Group):
             turns.give_way()
         return list(reversed(found))
 
-    def find(self, portal_chat_ids: Sequence[int]) -> list[Dialog]:
-        """Those dialogs, in the order given, without those of chats that are deleted."""
+    def find(self, portal_chat_ids: Sequence[int]) -> dict[int, Dialog]:
+        """Those dialogs by the portal's numbers, without those of chats that are deleted."""
         places = ", ".join("?" * len(portal_chat_ids))
         rows = self._database.rows(
             "select c.*, d.portal_chat_id as of_dialog, d.line as line_of_dialog, d.checked_im_id"  # noqa: S608
@@ -76,13 +76,12 @@ class DialogTables(Group):
             f" where d.portal_chat_id in ({places})",
             *portal_chat_ids,
         )
-        found = {
+        return {
             row["of_dialog"]: Dialog(
                 row["of_dialog"], row["line_of_dialog"], row["checked_im_id"], chat_of(row)
             )
             for row in rows
         }
-        return [found[number] for number in portal_chat_ids if number in found]
 
     @transaction
     def note_checked(self, db: Connection, dialog: Dialog, im_message_id: int) -> None:

@@ -221,9 +221,12 @@ def test_each_line_that_a_chat_used_has_a_dialog_with_its_own_mark(store: Store)
     store.dialogs.note_dialog(OTHER, LINE, 6000, 2002, 3303, None)
 
     def marks() -> list[tuple[int, int | None, int, str]]:
+        numbers = store.dialogs.in_conversation(NOW)
+        dialogs = store.dialogs.find(numbers)
+        assert dialogs.keys() == set(numbers)
         return [
-            (dialog.portal_chat_id, dialog.line, dialog.checked_im_id, dialog.chat.id)
-            for dialog in store.dialogs.find(store.dialogs.in_conversation(NOW))
+            (number, dialogs[number].line, dialogs[number].checked_im_id, dialogs[number].chat.id)
+            for number in numbers
         ]
 
     assert marks()[0] == (6000, LINE, 0, OTHER), "the latest first"
@@ -248,7 +251,7 @@ def test_an_answer_in_another_dialog_forgets_the_session_and_one_in_the_same_doe
     assert (chat.line, chat.dialog_line, chat.portal_chat_id) == (LINE, 12, 5121)
     assert (chat.session_id, chat.portal_user_id) == (None, 2001)
     dialogs = store.dialogs.find(store.dialogs.in_conversation(0))
-    known = {(dialog.portal_chat_id, dialog.line) for dialog in dialogs}
+    known = {(dialog.portal_chat_id, dialog.line) for dialog in dialogs.values()}
     assert known == {(5120, LINE), (5121, 12)}, "lost answers are looked for in both"
 
 
