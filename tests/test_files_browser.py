@@ -14,6 +14,7 @@ from playwright.sync_api import (
     BrowserContext,
     Dialog,
     FilePayload,
+    Locator,
     Page,
     Request,
     Route,
@@ -287,14 +288,20 @@ def test_leaving_is_asked_about_while_a_file_is_on_its_way(page: Page) -> None:
     assert asked == ["beforeunload"]
 
 
-def test_what_was_sent_again_goes_once_whatever_tab_asks(
-    stage: Stage, page: Page, context: BrowserContext
-) -> None:
-    stage.trouble(fail_items="twice?")
-    page.locator("#message").fill("twice?")
+def refused(stage: Stage, page: Page, text: str) -> Locator:
+    """A message that the portal refuses, also when it is sent again; its button "Try again"."""
+    stage.trouble(fail_items=text)
+    page.locator("#message").fill(text)
     page.locator("#message").press("Enter")
     again = page.get_by_role("button", name="Try again")
     expect(again).to_be_visible()
+    return again
+
+
+def test_what_was_sent_again_goes_once_whatever_tab_asks(
+    stage: Stage, page: Page, context: BrowserContext
+) -> None:
+    again = refused(stage, page, "twice?")
     other = context.new_page()
     other.goto(f"{stage.chat}/")
     other_again = other.get_by_role("button", name="Try again")
@@ -324,11 +331,7 @@ def test_what_was_sent_again_goes_once_whatever_tab_asks(
 
 
 def test_a_try_that_does_not_reach_the_server_can_be_made_again(stage: Stage, page: Page) -> None:
-    stage.trouble(fail_items="unheard")
-    page.locator("#message").fill("unheard")
-    page.locator("#message").press("Enter")
-    again = page.get_by_role("button", name="Try again")
-    expect(again).to_be_visible()
+    again = refused(stage, page, "unheard")
     requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
 
     page.route("**/ajax", lambda route: route.abort())
@@ -342,11 +345,7 @@ def test_a_try_that_does_not_reach_the_server_can_be_made_again(stage: Stage, pa
 
 def test_an_answer_to_a_try_that_comes_late_hides_nothing_newer(stage: Stage, page: Page) -> None:
     """The stream may tell that the message is delivered before the answer tells that it waits."""
-    stage.trouble(fail_items="belated")
-    page.locator("#message").fill("belated")
-    page.locator("#message").press("Enter")
-    again = page.get_by_role("button", name="Try again")
-    expect(again).to_be_visible()
+    again = refused(stage, page, "belated")
     requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
     held: list[tuple[Route, APIResponse]] = []
 
@@ -375,23 +374,21 @@ def is_retry(request: Request) -> bool:
 
 
 def test_what_is_refused_twice_can_be_sent_a_third_time(stage: Stage, page: Page) -> None:
-    stage.trouble(fail_items="thrice")
-    page.locator("#message").fill("thrice")
-    page.locator("#message").press("Enter")
+    again = refused(stage, page, "thrice")
     for count in (1, 2):
-        expect(page.get_by_role("button", name="Try again")).to_be_enabled()
+        expect(again).to_be_enabled()
         assert len(stage.calls("imconnector.send.messages")) >= count
         page.reload()
-        expect(page.get_by_role("button", name="Try again")).to_have_count(1)
+        expect(again).to_have_count(1)
         if count == 2:
             requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
         # A reload would end a request that is under way.
         with page.expect_response(lambda response: is_retry(response.request)):
-            page.get_by_role("button", name="Try again").click()
+            again.click()
 
     expect(page.locator(f'{OWN}[data-state="delivered"]')).to_have_count(1)
     expect(page.locator(OWN)).to_have_count(1)
-    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    expect(again).to_have_count(0)
 
 
 def test_a_file_that_bitrix24_refused_can_be_sent_again(stage: Stage, page: Page) -> None:
