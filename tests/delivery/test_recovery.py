@@ -313,6 +313,18 @@ def test_every_call_of_a_look_is_counted(store: Store, bitrix: FakePortal) -> No
     assert len(counted) == len(bitrix.calls) == 3
 
 
+def test_a_chat_that_is_deleted_while_dialogs_are_read_stays_deleted(
+    store: Store, bitrix: FakePortal
+) -> None:
+    know_dialogs(store, 2)
+    bitrix.histories = {6000: [said(10, text="too late")], 6001: [said(11, text="lost")]}
+    look = Recovery(store, bitrix, NOW - DAY)  # type: ignore[arg-type]
+    store.chats.delete(chat_id(0), NOW)
+
+    assert look_to_the_end(look) == RecoveryResult(1, 2)
+    assert (recovered(store, 0), recovered(store, 1)) == ([], ["lost"])
+
+
 # -- a portal that cannot be read
 
 
