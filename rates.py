@@ -1,4 +1,4 @@
-"""How often someone may ask, counted in the memory of this process."""
+"""How often someone may ask, and how soon is answered, in the memory of this process."""
 
 import math
 import time
@@ -39,3 +39,29 @@ class Rates:
     def __len__(self) -> int:
         """The askers that are remembered."""
         return len(self._full_at)
+
+
+class Pace:
+    """Whoever asks seldom goes on at once. All others go on in turn, one each `seconds`.
+
+    A flood has a part of this process only, so the requests of everybody else find it free.
+    """
+
+    def __init__(self, free: Rates, seconds: float, patience: float) -> None:
+        """`free`: how often each may ask and goes on at once. `patience`: the longest wait."""
+        self._free = free
+        self._seconds = seconds
+        self._patience = patience
+        self._next = 0.0  # when whoever comes next goes on
+
+    def wait(self, who: str) -> None:
+        """Return when `who` may go on; raises TooOften if that would be after `patience`."""
+        try:
+            self._free.take(who)
+        except TooOften:
+            now = time.monotonic()
+            begin = max(now, self._next)
+            if begin - now > self._patience:
+                raise
+            self._next = begin + self._seconds
+            time.sleep(begin - now)

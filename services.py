@@ -19,7 +19,7 @@ from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.proof import Proof
 from portal.tokens import StoredTokens
-from rates import Rates
+from rates import Pace, Rates
 from settings import ROOT, Settings
 from storage import Store
 from store.database import StoreUnavailable
@@ -36,11 +36,22 @@ SWEEP_SECONDS = 3_600.0  # between two looks for such files
 DELETION_SECONDS = 60.0  # a deletion that takes longer was interrupted, and is finished then
 READS, READS_A_SECOND = 300, 10.0  # of one visitor's chat: at once, and in the long run
 REPEATS, REPEATS_A_SECOND = 60, 1.0  # of messages that one visitor has sent already
+# Of one address in one process: so many conversations that begin, or requests that are turned away,
+# go on at once, and so many a second. All others go on one each PACE_SECONDS, in which the portal
+# takes about two new conversations.
+FREE, FREE_A_SECOND = 5, 0.1
+PACE_SECONDS = 0.04
+BEGIN_PATIENCE_SECONDS = 12.0  # 300 conversations
+REFUSAL_PATIENCE_SECONDS = 2.0
 # Under way at once in one process, of one address, and of one visitor. The page sends one file at a
 # time for all its tabs.
 UPLOADS = 64, 20, 4
 SAVES = 50, 5, 2
 RENDERING_PAUSE_SECONDS = 60.0  # before another try, if the store could not be used
+
+
+def pace(patience: float) -> Pace:
+    return Pace(Rates(FREE, FREE_A_SECOND), PACE_SECONDS, patience)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,9 @@ class Services:
     files: Files
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
+    # Both by address.
+    beginnings: Pace = field(default_factory=lambda: pace(BEGIN_PATIENCE_SECONDS))
+    refusals: Pace = field(default_factory=lambda: pace(REFUSAL_PATIENCE_SECONDS))
     uploads: UnderWay = field(default_factory=lambda: UnderWay(*UPLOADS))
     saves: UnderWay = field(default_factory=lambda: UnderWay(*SAVES))
     # Messages that are checked and not yet counted by the store, by whatever they will count for.

@@ -20,7 +20,7 @@ from store.database import StoreUnavailable
 
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
 STEPS = 10_000  # of SQLite's machine, between two looks at the clock
-READERS_SECONDS = 0.02  # what we read takes less
+READERS_MILLISECONDS = 50  # what we read or write takes less
 PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
 
 T = TypeVar("T")
@@ -139,16 +139,18 @@ def begin_generation(db: sqlite3.Connection) -> None:
 
 
 def move_log(db: sqlite3.Connection, path: Path) -> bool:
-    """Move the log into the file and empty it; False if somebody reads or writes just now.
+    """Move the log into the file and empty it; False if somebody reads or writes for longer.
 
     SQLite moves a part where somebody reads an earlier state. A file with a part of the log fits an
-    earlier copy of that log badly, and nothing in it tells; so we wait for the readers first.
+    earlier copy of that log badly, and nothing in it tells; so SQLite waits for the readers first.
+    Call it in a thread of its own: that wait is not gevent's.
     """
     try:
-        db.execute("begin immediate")  # who begins to read now, reads the last state
-        time.sleep(READERS_SECONDS)
-        db.execute("rollback")
-        busy, pages, moved = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+        db.execute(f"pragma busy_timeout = {READERS_MILLISECONDS}")
+        try:
+            busy, pages, moved = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+        finally:
+            db.execute("pragma busy_timeout = 0")
         if busy and moved == pages:
             # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
             patiently(lambda: db.execute("begin immediate"))

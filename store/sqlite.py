@@ -38,7 +38,7 @@ from turns import apart
 
 State = tuple[int, int, int, int]
 
-LOG_BYTES = 2 << 20  # a longer log is moved into the file even while others write
+LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 
 
 class FileLock:

@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import json
 import logging
+from contextlib import suppress
 from typing import cast
 
 from flask import current_app, g, request
@@ -12,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from logs import of_kind
 from portal import forms
 from portal.forms import BadRequest, Form
+from rates import TooOften
 from services import Services
 from texts import DEFAULT, languages, text
 from turns import Turns
@@ -139,6 +141,8 @@ class Problem(Exception):
 def note_refusal(key: str, **values: object) -> None:
     """Count a request that was turned away; `Services.note_refusals` stores the counts.
 
+    The answer waits if many requests of the same address were turned away lately.
+
     `key` and `values` make the text that tells an admin why, in the admin's language.
     """
     place = request.endpoint or ""
@@ -146,3 +150,5 @@ def note_refusal(key: str, **values: object) -> None:
     services().count_refusal(json.dumps([f"/{place}", key, shortened]))
     why = text(DEFAULT, key, **shortened)
     log.warning("refused: %s: %s", place, why, extra=of_kind(f"{place} {key}"))
+    with suppress(TooOften):  # it has been refused already
+        services().refusals.wait(address())

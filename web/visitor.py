@@ -26,8 +26,10 @@ from store.records import Chat
 from web import identity
 from web.asking import (
     Problem,
+    address,
     digest,
     embedding_site,
+    known_address,
     note_refusal,
     services,
 )
@@ -192,10 +194,13 @@ def begin_session(client_id: str) -> Visitor:
     """Begin the session of a new visitor, with a name that cannot be guessed.
 
     A first message whose answer was lost is posted again, without the cookie of that answer. The
-    name is made of the message's random UUID, so the repeat comes from the same visitor.
+    name is made of the message's random UUID, so the repeat comes from the same visitor. Waits
+    where many conversations begin from one address; raises TooOften.
     """
     if token_bearer():  # it has ended, or we would know the visitor
         raise Problem("errors.logged_out", 403)
+    if known_address() is not None:
+        services().beginnings.wait(address())
     name = secrets.token_hex(16)
     if client_id and uuid.UUID(client_id).version == 4:
         key = str(current_app.secret_key).encode()

@@ -4,10 +4,10 @@ Two tabs share the browser's cookies: one sends a message, or uploads a file, wh
 deletes the conversation. 300 rounds with texts and 150 with files. Prints how many messages were
 answered as stored, how many conversations came back half-dead (written to although deleted, so
 that the portal gets them while operators' answers are dropped), how many stored messages the
-visitor does not see, how many files have no message, and whether operators' answers arrive.
-Exit status 1 if any of these is not as promised. A message whose answer comes just before that of
-the deletion begins a new conversation, and the deletion takes the browser's cookie away: these
-few are not seen, and are no fault.
+visitor does not see, how many files have no message, whether operators' answers arrive, and how
+long a normal visitor waits meanwhile. Exit status 1 if any of these is not as promised. A message
+whose answer comes just before that of the deletion begins a new conversation, and the deletion
+takes the browser's cookie away: these few are not seen, and are no fault.
 """
 
 import random
@@ -24,6 +24,7 @@ import requests
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+from bystander import Bystander  # noqa: E402
 from stage import Stage, Visitor, wait_until  # noqa: E402
 
 from storage import Store  # noqa: E402
@@ -91,18 +92,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder), workers=2) as stage:
         stage.install()
         with closing(Store(f"sqlite:///{folder}/chats/chats.db", Path("/"), 0)) as store:
-            for number in range(TEXT_ROUNDS + FILE_ROUNDS):
-                play(stage, store, number, number >= TEXT_ROUNDS, counts)
+            with Bystander(stage.chat) as bystander:
+                for number in range(TEXT_ROUNDS + FILE_ROUNDS):
+                    play(stage, store, number, number >= TEXT_ROUNDS, counts)
             dead = store.database.rows("select 1 from chats where id in (select id from deletions)")
             counts["half-dead at the end"] = len(dead)
             kept = {path.name for path in Path(f"{folder}/chats/files").glob("chat*/*")}
             named = {row["key"] for row in store.database.rows("select key from files")}
             counts["files without a message"] = len(kept - named)
     print(dict(counts))
+    print(bystander.report())
     promised = counts["answers"] == len(range(0, TEXT_ROUNDS + FILE_ROUNDS, ANSWER_EVERY))
     broken = ("half-dead", "half-dead at the end", "files without a message")
     unseen = counts["not seen"] > MOST_UNSEEN
-    return int(not promised or unseen or any(counts[name] for name in broken))
+    waited = not bystander.is_served
+    return int(not promised or unseen or waited or any(counts[name] for name in broken))
 
 
 if __name__ == "__main__":

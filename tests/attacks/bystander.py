@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import requests
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05  # between two messages
 PATIENCE_SECONDS = 10.0  # a message that takes longer is counted as failed
 MESSAGES_A_VISITOR = 100  # of 300 a minute
 ALLOWED_MS = 50.0  # at the 95th percentile
@@ -23,8 +23,8 @@ ALLOWED_MS = 50.0  # at the 95th percentile
 class Bystander:
     """Use as a context around the attack; afterwards `report` has the figures."""
 
-    def __init__(self, chat: str) -> None:
-        self._command = [sys.executable, str(Path(__file__)), chat]
+    def __init__(self, chat: str, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._command = [sys.executable, str(Path(__file__)), chat, str(pause_seconds)]
         self.times: list[float] = []
         self.failures = 0
 
@@ -57,14 +57,14 @@ class Bystander:
         )
 
 
-def write(chat: str) -> None:
+def write(chat: str, pause_seconds: float) -> None:
     """Write until standard input is closed; then print the figures."""
     import select
 
     times: list[float] = []
     failures = 0
     cookies: Any = None
-    while not select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
+    while not select.select([sys.stdin], [], [], pause_seconds)[0]:
         if (len(times) + failures) % MESSAGES_A_VISITOR == 0:
             cookies = None
         form = {"type": "send_message", "name": "Anna", "message": "hello"}
@@ -80,4 +80,4 @@ def write(chat: str) -> None:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    write(sys.argv[1], float(sys.argv[2]))

@@ -433,3 +433,46 @@ def test_of_many_deletions_at_once_one_move_of_the_log_serves_all(
     assert len(moves) <= 4
     assert left == []
     assert traces(folder) == 0
+
+
+def test_a_move_of_the_log_waits_for_who_reads_an_earlier_state(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.log.READERS_MILLISECONDS", 5_000)
+    write(store, "before")
+    with closing(sqlite3.connect(folder / "chats.db", check_same_thread=False)) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from messages").fetchone()
+        write(store, "after")
+        reading = threading.Timer(0.3, reader.execute, ["commit"])
+        reading.start()
+
+        store.database.settle(at_once=True)
+        reading.join()
+
+    assert (folder / "chats.db-wal").stat().st_size == 0
+    assert texts(copied(folder, "moved", "chats.db")) == ["before", "after"]
+
+
+def test_a_log_is_moved_also_where_somebody_writes_without_a_pause(
+    store: Store, folder: Path
+) -> None:
+    write(store, "before")
+    stop = threading.Event()
+
+    def write_on() -> None:
+        while not stop.is_set():
+            write(store, "more")
+
+    writing = threading.Thread(target=write_on)
+    writing.start()
+    try:
+        for _ in range(20):
+            store.database.settle(at_once=True)
+            if is_moved := bool(texts(copied(folder, "moved", "chats.db"))):
+                break
+    finally:
+        stop.set()
+        writing.join()
+
+    assert is_moved
