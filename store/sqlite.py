@@ -208,14 +208,9 @@ class SQLite:
             db = self._connect(self._mover)
             apart(_copy, db, target)
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
-        """A connection to read with; writers do not hold it up."""
-        with self._errors(self._reader):
-            yield self._connect(self._reader)
-
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
-        with self.read() as db:
+        with self._errors(self._reader):  # writers do not hold it up
+            db = self._connect(self._reader)
             return patiently(lambda: db.execute(sql, named or values)).fetchall()
 
     def row(self, sql: str, *values: object, **named: object) -> Row | None:
@@ -290,7 +285,7 @@ class _Connection:
 def _inode(path: Path) -> int | None:
     """The number of the file that a path names now; None if there is no file."""
     try:
-        return path.stat().st_ino
+        return os.stat(path).st_ino
     except FileNotFoundError:
         return None
 

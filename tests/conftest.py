@@ -1,6 +1,7 @@
 """The fixtures of all tests: real parts, each in a folder of its own."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ from starter import end_starters
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all parts are here
 os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
 Stage.forks = True
+
+# Where the system has a folder in memory, the tests' folders are in it: a test that writes takes a
+# quarter less time. No test needs a disk that outlives the machine.
+MEMORY, MEMORY_BYTES = "/dev/shm", 2 << 30
+if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
 def pytest_sessionfinish() -> None:

@@ -107,6 +107,7 @@ class Stage:
         self.chat = f"http://{HOST}:{free_port()}"
         self.portal = f"http://{HOST}:{free_port()}"
         self.oauth = f"http://{HOST}:{free_port()}"
+        self.control = requests.Session()  # to the sandbox; kept open, because looking costs
         self.app: subprocess.Popen[bytes] | Process | None = None
         self.sandbox: subprocess.Popen[bytes] | Process | None = None
         self.log = folder / "app.log"
@@ -199,7 +200,7 @@ class Stage:
 
     def press(self, button: str, **values: Any) -> dict[str, Any]:
         """Use the sandbox's control API: what an administrator or operator would do."""
-        answer = requests.post(f"{self.portal}/sandbox/{button}", json=values, timeout=60)
+        answer = self.control.post(f"{self.portal}/sandbox/{button}", json=values, timeout=60)
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
         return body
@@ -208,17 +209,19 @@ class Stage:
         self.press("trouble", **values)
 
     def state(self) -> dict[str, Any]:
-        body: dict[str, Any] = requests.get(f"{self.portal}/sandbox/state", timeout=30).json()
+        body: dict[str, Any] = self.control.get(f"{self.portal}/sandbox/state", timeout=30).json()
         return body
 
     def counts(self) -> dict[str, int]:
         """How many messages, calls and so on the portal has had; its dialogs are left out."""
-        answer = requests.get(f"{self.portal}/sandbox/state", {"chat": "none"}, timeout=30)
+        answer = self.control.get(
+            f"{self.portal}/sandbox/state", params={"chat": "none"}, timeout=30
+        )
         counts: dict[str, int] = answer.json()["counts"]
         return counts
 
     def calls(self, method: str | None = None) -> list[dict[str, Any]]:
-        calls = requests.get(f"{self.portal}/sandbox/calls", timeout=30).json()
+        calls = self.control.get(f"{self.portal}/sandbox/calls", timeout=30).json()
         return [call for call in calls if method in (None, call["method"])]
 
     def install(self) -> None:
@@ -247,7 +250,9 @@ class Stage:
 
     def dialog(self, chat_id: str) -> dict[str, Any]:
         """The portal's dialog of one of our chats; empty while there is none."""
-        answer = requests.get(f"{self.portal}/sandbox/state", {"chat": chat_id}, timeout=30)
+        answer = self.control.get(
+            f"{self.portal}/sandbox/state", params={"chat": chat_id}, timeout=30
+        )
         dialogs: list[dict[str, Any]] = answer.json()["dialogs"]
         return dialogs[0] if dialogs else {}
 

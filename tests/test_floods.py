@@ -54,7 +54,7 @@ def test_of_many_new_conversations_of_one_address_one_begins_each_moment(
 
     assert [flood() for _ in range(FREE + 3)] == [200] * (FREE + 3)
     assert len(waits) == 3
-    assert PACE_SECONDS < waits[-1] <= 2 * PACE_SECONDS
+    assert 0 < waits[-1] <= 2 * PACE_SECONDS
 
     assert [office() for _ in range(FREE)] == [200] * FREE
     assert len(waits) == 3

@@ -43,7 +43,7 @@ ALL_IS_SHOWN = """() => {
   if (!older.hidden) older.click()
   return older.hidden
 }"""
-INPUTS_A_CHAT = 15  # 45 bubbles: a page shows the last 50
+INPUTS_A_CHAT = 30  # 90 bubbles: a page shows the last 50, and the others when asked
 TOGETHER = 3  # inputs in one text, where each has been alone in another
 BENIGN = "Good day"
 HERE = re.compile(rf"^(?!http://{re.escape(HOST)}:)")
