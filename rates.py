@@ -1,4 +1,4 @@
-"""How often someone may ask, and how soon is answered, in the memory of this process."""
+"""How often someone may ask, and who of a flood goes on when, in the memory of this process."""
 
 import math
 import time
