@@ -43,6 +43,7 @@ class Failures:
 class Lines:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._connected: list[int] = []  # the one connected last first
         self._failures: defaultdict[int, Failures] = defaultdict(Failures)
         self._reported: dict[int, str] = {}  # what the admin is shown: the error code by line
 
@@ -53,13 +54,17 @@ class Lines:
         """
         self._reported = self._store.notes.dead_lines.get() or {}
 
+    def begin_step(self) -> None:
+        """Read which lines are connected; the step goes by that, however many messages it has."""
+        self._connected = self._store.portal.active_lines()
+
+    def are_connected(self) -> bool:
+        """Whether any line is connected."""
+        return bool(self._connected)
+
     def line_for(self, chat: Chat) -> int | None:
         """The line for the chat's next message; None while no line is connected."""
-        return _choice(chat.line, self._usable(chat.dialog_line, chat.id, self.connected_lines()))
-
-    def connected_lines(self) -> list[int]:
-        """Connected lines, the one connected last first."""
-        return self._store.portal.active_lines()
+        return _choice(chat.line, self._usable(chat.dialog_line, chat.id))
 
     def held(self, is_open: Callable[[int], bool]) -> list[int]:
         """On which line a chat must have begun to wait: whichever line it may take is held back.
@@ -67,19 +72,18 @@ class Lines:
         0 stands for chats that have no line yet. Of the chats of one line, some may take another
         line than the rest: then none of them are counted here.
         """
-        connected = self.connected_lines()
-        waiting = {line for line in connected if is_open(line)}
+        waiting = {line for line in self._connected if is_open(line)}
         if not waiting:
             return []
         # Only a line that failed is usable for one chat and not for another.
-        usable = [self._usable(line, "", connected) for line in (None, *self._failures)]
+        usable = [self._usable(line, "") for line in (None, *self._failures)]
         began_on = (0, *self._store.portal.known_lines())
         return [line for line in began_on if {_choice(line, lines) for lines in usable} <= waiting]
 
-    def _usable(self, dialog_line: int | None, chat_id: str, connected: list[int]) -> list[int]:
+    def _usable(self, dialog_line: int | None, chat_id: str) -> list[int]:
         """The lines that a chat may take; those that failed only if there are no others."""
-        lines = [line for line in connected if self._may_take(line, dialog_line, chat_id)]
-        return lines or connected
+        lines = [line for line in self._connected if self._may_take(line, dialog_line, chat_id)]
+        return lines or self._connected
 
     def _may_take(self, line: int, dialog_line: int | None, chat_id: str) -> bool:
         """Whether the line has not failed, for this chat or for everybody.

@@ -30,7 +30,7 @@ class Messages:
         While no line is connected all wait for one, and the queue is not read.
         """
         context, circuits = self._context, self._context.health.circuits
-        if circuits.is_open(Scope("message"), now) or not context.lines.connected_lines():
+        if circuits.is_open(Scope("message"), now) or not context.lines.are_connected():
             return [], False
         held = context.lines.held(lambda line: circuits.is_open(Scope("message", line), now))
         run = self._batches.run_length(now, context.store.queue.waiting(LONG_BACKLOG + 1))
@@ -42,8 +42,8 @@ class Messages:
         context = self._context
         line = self._line_of(ready[0])
         same_line = [delivery for delivery in ready if self._line_of(delivery) == line]
-        if line is None or not same_line:  # the line was disconnected just now
-            return
+        if line is None:  # `due` gives no messages then
+            raise ValueError("no line is connected")
         batch = self._batches.fitting(same_line, context.store.queue.waiting(ALONE_UP_TO + 1))
         batch = context.store.queue.claim(batch, line, context.clock.now())
         if batch:

@@ -6,7 +6,7 @@ A signal is a moment in the store. One that was noted while no worker ran is hea
 from dataclasses import dataclass
 
 from storage import Store
-from store.notes import Note
+from store.notes import Note, get_all
 
 HEAR_SECONDS = 1.0  # how often the notes are read
 UP_SECONDS = 10.0  # how often we note that we are up: after a restart, events may be lost since
@@ -39,16 +39,20 @@ class Signals:
         if now < self._hear_at:
             return Heard()
         self._hear_at = now + HEAR_SECONDS
-        if self._noted_up is not None and self._store.notes.up_at.get() != self._noted_up:
+        notes = self._store.notes
+        up_at, mended, connected, events_lost = get_all(
+            notes.up_at, notes.mended_at, notes.connected_at, notes.events_lost_at
+        )
+        if self._noted_up is not None and up_at != self._noted_up:
             return Heard(replaced=True)
         if now >= self._up_at:
             self._up_at = now + UP_SECONDS
-            self._store.notes.up_at.set(now)
+            notes.up_at.set(now)
             self._noted_up = now
         return Heard(
-            mended=self._news(self._store.notes.mended_at) is not None,
-            connected=self._news(self._store.notes.connected_at) is not None,
-            events_lost_since=self._news(self._store.notes.events_lost_at),
+            mended=self._news(notes.mended_at, mended) is not None,
+            connected=self._news(notes.connected_at, connected) is not None,
+            events_lost_since=self._news(notes.events_lost_at, events_lost),
         )
 
     def set_back(self, now: float) -> None:
@@ -56,8 +60,7 @@ class Signals:
         self._hear_at = self._up_at = now
         self._heard_until = min(self._heard_until, now)
 
-    def _news(self, note: Note[float]) -> float | None:
-        noted = note.get()
+    def _news(self, note: Note[float], noted: float | None) -> float | None:
         if noted == self._last_heard.get(note) or (noted or 0.0) < self._heard_until:
             return None
         self._last_heard[note] = noted

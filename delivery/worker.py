@@ -105,6 +105,7 @@ class Worker:
             self._hear(now)
             if not self._context.health.may_call(now):
                 return False
+            self._context.lines.begin_step()
             return (
                 self._upkeep.step(now, late=OVERDUE_SECONDS)
                 or self._confirmations.step(now)

@@ -25,25 +25,36 @@ class Note(Group, Generic[T]):
         write: Callable[[T], Any] = lambda value: value,
     ) -> None:
         super().__init__(database)
-        self._key = f"note.{key}"
+        self.key = f"note.{key}"
         self._read = read
         self._write = write
 
     def get(self) -> T | None:
-        row = self._database.row("select value from meta where key = ?", self._key)
-        value = json.loads(row["value"]) if row else None
+        return get_all(self)[0]
+
+    def value_of(self, kept: str | None) -> T | None:
+        value = None if kept is None else json.loads(kept)
         return None if value is None else self._read(value)
 
     @transaction
     def set(self, db: Connection, value: T) -> None:
         db.execute(
             "insert into meta values (?, ?) on conflict (key) do update set value = excluded.value",
-            (self._key, json.dumps(self._write(value))),
+            (self.key, json.dumps(self._write(value))),
         )
 
     @transaction
     def clear(self, db: Connection) -> None:
-        db.execute("delete from meta where key = ?", (self._key,))
+        db.execute("delete from meta where key = ?", (self.key,))
+
+
+def get_all(*notes: Note[T]) -> list[T | None]:
+    """The values of several notes at one moment: one read of the store."""
+    keys = [note.key for note in notes]
+    marks = ", ".join("?" * len(keys))
+    rows = notes[0].database.rows(f"select key, value from meta where key in ({marks})", *keys)
+    found = {row["key"]: row["value"] for row in rows}
+    return [note.value_of(found.get(note.key)) for note in notes]
 
 
 class Notes:

@@ -22,7 +22,7 @@ from fake_portal import (
 from delivery.worker import Worker
 from rest.errors import BitrixError, SetupFault, TryLater
 from storage import Store
-from store.notes import Note
+from store.notes import Note, get_all
 
 ON_LINE = f"send on {LINE}"
 
@@ -31,13 +31,13 @@ def test_the_notes_of_others_are_read_about_once_a_second(
     store: Store, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Note[Any]] = []
-    get = Note.get
 
-    def counted(note: Note[Any]) -> Any:
-        asked.append(note)
-        return get(note)
+    def counted(*notes: Note[Any]) -> Any:
+        asked.extend(notes)
+        return get_all(*notes)
 
-    monkeypatch.setattr(Note, "get", counted)
+    for module in ("delivery.signals", "store.notes"):  # for the signals, and for one alone
+        monkeypatch.setattr(f"{module}.get_all", counted)
 
     run_each(worker, [tenth / 10 for tenth in range(100)])
 
