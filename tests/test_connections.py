@@ -72,6 +72,29 @@ def test_whoever_waits_longest_is_closed_for_a_new_one(stage: Stage, first: byte
     assert "Too many open files" not in stage.log.read_text()
 
 
+def test_a_head_that_would_take_long_to_read_is_refused(stage: Stage) -> None:
+    headers = {f"X-{number}": "a" * 8_000 for number in range(40)}
+
+    with requests.Session() as http:
+        answer = http.get(f"{stage.chat}/", headers=headers, timeout=10)
+        assert answer.status_code == 431
+
+        for _ in range(3):  # each head on the same connection counts for itself
+            answer = http.get(f"{stage.chat}/", headers=dict([*headers.items()][:7]), timeout=10)
+            assert answer.status_code == 200
+    assert "Traceback" not in stage.log.read_text()
+
+
+def test_a_body_is_no_head(stage: Stage) -> None:
+    visitor = stage.visitor()
+    visitor.http.headers["Connection"] = "keep-alive"
+
+    for _ in range(3):
+        file = {"file": ("a.pdf", bytes(4 << 20))}
+        url = f"{stage.chat}/ajax"
+        assert visitor.http.post(url, {"type": "upload_file"}, files=file, timeout=60).ok
+
+
 def test_files_that_nobody_reads_keep_no_one_out(stage: Stage) -> None:
     """Each takes two descriptors: the connection's and the file's."""
     visitor = stage.visitor()

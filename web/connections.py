@@ -13,7 +13,11 @@ from typing import Any
 
 import gevent  # type: ignore[import-untyped]
 from gevent.socket import socket as GeventSocket  # type: ignore[import-untyped]  # noqa: N812
+from gunicorn.http.errors import LimitRequestHeaders  # type: ignore[import-untyped]
 
+# Of one request, with what of its body comes in the same piece. gunicorn's time to read a head
+# grows with the square of its length, and all others wait meanwhile.
+HEAD_BYTES = 64 << 10
 TURN_BYTES = 256 << 10  # after so many an answer that is read quickly lets others go on
 
 
@@ -52,6 +56,7 @@ class Connections:
 
     def request_ended(self, connection: "Connection") -> None:
         connection.is_idle = True
+        connection.head_bytes = 0
         self._files.discard(connection)
         self.waits(connection)
 
@@ -79,7 +84,7 @@ class Connections:
 class Connection(GeventSocket):  # type: ignore[misc]
     """The socket of one client."""
 
-    __slots__ = ("connections", "is_idle", "is_last", "is_stream", "sent_in_turn")
+    __slots__ = ("connections", "head_bytes", "is_idle", "is_last", "is_stream", "sent_in_turn")
 
     def __init__(self, accepted: Any, connections: Connections) -> None:
         """Takes the place of an accepted socket."""
@@ -87,6 +92,7 @@ class Connection(GeventSocket):  # type: ignore[misc]
         super().__init__(family, kind, protocol, fileno=accepted.detach())
         self.connections = connections
         self.is_idle = True  # whether it waits for its next request
+        self.head_bytes = 0  # received of its next request
         self.is_stream = False  # whether its answer is a stream, which lasts
         self.is_last = False  # whether it is closed after this request
         self.sent_in_turn = 0  # bytes
@@ -94,6 +100,15 @@ class Connection(GeventSocket):  # type: ignore[misc]
     def begin_stream(self) -> None:
         """What follows is a stream, which may last; the connection is closed after it."""
         self.is_stream = self.is_last = True
+
+    def recv(self, *values: Any) -> bytes:
+        """gunicorn answers 431 to the error that ends a long head."""
+        received: bytes = super().recv(*values)
+        if self.is_idle:
+            self.head_bytes += len(received)
+            if self.head_bytes > HEAD_BYTES:
+                raise LimitRequestHeaders(f"a head of more than {HEAD_BYTES} bytes")
+        return received
 
     def send(self, *values: Any, **named: Any) -> int:
         """All that is sent goes through this method, which waits while the client does not read."""
