@@ -30,7 +30,8 @@ class Note(Group, Generic[T]):
         self._write = write
 
     def get(self) -> T | None:
-        return get_all(self)[0]
+        row = self._database.row("select value from meta where key = ?", self.key)
+        return self.value_of(row["value"] if row else None)
 
     def value_of(self, kept: str | None) -> T | None:
         value = None if kept is None else json.loads(kept)
@@ -50,9 +51,7 @@ class Note(Group, Generic[T]):
 
 def get_all(*notes: Note[T]) -> list[T | None]:
     """The values of several notes at one moment: one read of the store."""
-    keys = [note.key for note in notes]
-    marks = ", ".join("?" * len(keys))
-    rows = notes[0].database.rows(f"select key, value from meta where key in ({marks})", *keys)
+    rows = notes[0].database.rows("select key, value from meta where key like 'note.%'")
     found = {row["key"]: row["value"] for row in rows}
     return [note.value_of(found.get(note.key)) for note in notes]
 

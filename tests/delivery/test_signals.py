@@ -31,13 +31,18 @@ def test_the_notes_of_others_are_read_about_once_a_second(
     store: Store, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Note[Any]] = []
+    get = Note.get
 
-    def counted(*notes: Note[Any]) -> Any:
+    def counted(note: Note[Any]) -> Any:
+        asked.append(note)
+        return get(note)
+
+    def all_counted(*notes: Note[Any]) -> Any:
         asked.extend(notes)
         return get_all(*notes)
 
-    for module in ("delivery.signals", "store.notes"):  # for the signals, and for one alone
-        monkeypatch.setattr(f"{module}.get_all", counted)
+    monkeypatch.setattr(Note, "get", counted)
+    monkeypatch.setattr("delivery.signals.get_all", all_counted)
 
     run_each(worker, [tenth / 10 for tenth in range(100)])
 
