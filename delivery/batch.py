@@ -1,6 +1,6 @@
 """How many messages one call carries, and which.
 
-One while few wait, so that nobody waits for another visitor's message; more while many wait.
+One while few may go, so that nobody waits for another visitor's message; more while many may.
 """
 
 import time
@@ -12,7 +12,10 @@ from store.queue import RUN_LIMIT
 from store.records import Delivery
 from turns import Turns
 
-ALONE_UP_TO = 3  # waiting messages are no backlog: each gets a call of its own
+ALONE_UP_TO = 3  # messages that may go now are no backlog: each gets a call of its own
+# Where the answer of one alone was lost lately, another may lose its own and take others with it.
+# So many more wait for some seconds rather than to be in doubt for half a minute.
+ALONE_IN_TROUBLE, TROUBLE_SECONDS = 10, 30.0
 MESSAGES_A_CALL = 40  # at 1.5 s each they still end within 60 s, should the portal slow down
 FIRST_ITEMS = 10  # of the first call, until we know how long a message takes
 CALL_BYTES = 500_000  # of a call's texts; proxies take 1 MiB at least
@@ -37,6 +40,7 @@ class Batches:
         )
         self._calm_calls = 0  # since a message was skipped
         self._skipped_at = 0.0
+        self._lost_alone_at = -TROUBLE_SECONDS
         self._began = 0.0
 
     def run_length(self, now: float, waiting: int) -> int:
@@ -49,9 +53,15 @@ class Batches:
         calm = self._calm_calls >= CALM_CALLS and now - self._skipped_at > CALM_SECONDS
         return RUN_LIMIT if calm and waiting > LONG_BACKLOG else 1
 
-    def fitting(self, ready: list[Delivery], waiting: int) -> list[Delivery]:
-        """The messages that the next call carries, beginning with the first."""
-        if waiting <= ALONE_UP_TO or self._goes_alone(ready[0]):
+    def fitting(self, ready: list[Delivery], now: float) -> list[Delivery]:
+        """The messages that the next call carries, beginning with the first.
+
+        What waits and may not go now, because its own last call was lost, for example, does not
+        count: others would share calls because of it, and be in doubt with each other.
+        """
+        in_trouble = abs(now - self._lost_alone_at) < TROUBLE_SECONDS  # clocks are set back, too
+        few = ALONE_IN_TROUBLE if in_trouble else ALONE_UP_TO
+        if len(ready) <= few or self._goes_alone(ready[0]):
             return ready[:1]
         room = max(1, min(self._most, int(CALL_SECONDS / self._item_seconds)))
         batch: list[Delivery] = []
@@ -87,10 +97,13 @@ class Batches:
         if skipped:
             self._skipped_at = now
 
-    def lost(self, items: int) -> None:
+    def lost(self, items: int, now: float) -> None:
         """The answer of a call was lost: the next call carries half as many messages."""
+        if items == 1:
+            self._lost_alone_at = now
+            return
         self._measure(items)
-        self._most = max(1, items // 2)
+        self._most = items // 2
 
     def _measure(self, items: int) -> None:
         """Learn how long a message takes: a longer time counts at once, a shorter one slowly."""

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 
-from delivery.batch import ALONE_UP_TO, LONG_BACKLOG, MESSAGES_A_CALL, Batches
+from delivery.batch import LONG_BACKLOG, MESSAGES_A_CALL, Batches
 from delivery.circuits import Scope
 from delivery.context import Context
 from delivery.dispatch import failed, sendable
@@ -44,8 +44,8 @@ class Messages:
         same_line = [delivery for delivery in ready if self._line_of(delivery) == line]
         if line is None:  # `due` gives no messages then
             raise ValueError("no line is connected")
-        batch = self._batches.fitting(same_line, context.store.queue.waiting(ALONE_UP_TO + 1))
-        batch = context.store.queue.claim(batch, line, context.clock.now())
+        now = context.clock.now()
+        batch = context.store.queue.claim(self._batches.fitting(same_line, now), line, now)
         if batch:
             self._call(batch, line)
 
@@ -61,8 +61,8 @@ class Messages:
                 context.settings.connector.id, line, [wire_message(delivery) for delivery in batch]
             )
         except BitrixError as error:
-            if isinstance(error, OutcomeUnknown) and len(batch) > 1:
-                self._batches.lost(len(batch))
+            if isinstance(error, OutcomeUnknown):
+                self._batches.lost(len(batch), context.clock.now())
             if error.cause is Cause.LINE_NOT_ACTIVE:
                 self._activate(batch, line)
             else:

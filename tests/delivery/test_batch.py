@@ -34,6 +34,42 @@ def test_three_that_wait_are_no_backlog_and_four_are(
     assert bitrix.sizes == [first]
 
 
+def test_messages_in_doubt_are_no_backlog(store: Store, bitrix: FakePortal, worker: Worker) -> None:
+    write_to_all(store, "lost", range(10, 20))
+    bitrix.says["send"] = [NO_REPLY]
+    run(worker, NOW)
+    assert bitrix.sizes == [10]
+    bitrix.calls.clear()
+    write_to_all(store, "hello", range(3))
+
+    run(worker, NOW + 3)
+
+    assert bitrix.sizes == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("after", "ready", "sizes"), [
+    (29, 10, [1] * 10), (29, 11, [10]), (31, 10, [10]), (31, 2, [1] * 3),
+])  # fmt: skip
+def test_after_a_message_lost_its_answer_alone_ten_are_no_backlog(
+    store: Store,
+    bitrix: FakePortal,
+    worker: Worker,
+    after: float,
+    ready: int,
+    sizes: list[int],
+) -> None:
+    bitrix.says["send of odd"] = NO_REPLY
+    write(store, "odd", 100)
+    run(worker, NOW)
+    assert bitrix.sizes == [1]
+    bitrix.calls.clear()
+    write_to_all(store, "hello", range(ready))
+
+    run(worker, NOW + after)
+
+    assert bitrix.sizes[: len(sizes)] == sizes
+
+
 def test_a_backlog_of_many_chats_goes_out_together_and_each_chat_in_order(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:

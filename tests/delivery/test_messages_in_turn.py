@@ -67,12 +67,12 @@ def test_a_chat_with_many_files_lets_other_chats_pass(
     for number in range(8):
         write(store, f"file {number}", chat=1)
     attach_file(store)
-    for chat in (2, 3):
+    for chat in (2, 3, 4):
         write(store, f"of {chat}", chat)
 
     run(worker, NOW, steps=3)
 
-    assert bitrix.sent == [["file 0"], ["of 2", "of 3"], ["file 1"]]
+    assert bitrix.sent == [["file 0"], ["of 2", "of 3", "of 4"], ["file 1"]]
 
 
 def test_two_chats_with_many_files_take_turns(
