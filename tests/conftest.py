@@ -38,8 +38,8 @@ def pytest_sessionfinish() -> None:
 
 # These take longest; begun last, one of them would keep the whole run waiting.
 FIRST = [
-    *("xss", "page", "round_trip", "crash", "embed", "faults", "security", "backlog", "browser"),
-    *("live", "webkit", "axe", "files", "retries"),
+    *("xss", "page", "round_trip", "crash", "faults", "customers", "security", "backlog", "loader"),
+    *("tabs", "live", "webkit", "panel", "browser", "axe", "files", "retries"),
 ]
 
 

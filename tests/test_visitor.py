@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from embed_parts import Site, chat_in
 from pages import chat_of, open_page, page_of, write
 from playwright.sync_api import Browser, FilePayload, Frame, Page, Route, expect
 from stage import ROOT, Stage, Visitor, wait_until
-from test_embed import Site, chat_in
 from test_live import Stream, answer, begin
 from test_page import continue_as
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from embed_parts import Site
 from install_browser import find_webkit
 from pages import chat_of
 from selenium.webdriver import Keys
@@ -20,7 +21,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 from selenium.webdriver.webkitgtk.options import Options
 from selenium.webdriver.webkitgtk.service import Service
 from stage import Stage
-from test_embed import Site
 
 LOAD_SECONDS = 20  # a page that hangs does so for good
 SEEN_SECONDS = 30

@@ -1,0 +1,122 @@
+"""What the tests of the embedded chat share: another company's site, and what visitors do there."""
+
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from playwright.sync_api import Frame, Page, Route, expect
+from test_embed_visitors import signed
+
+Open = Callable[..., Page]
+
+# What happened on the page, and what a site may not see happen.
+WATCH = """
+if (window === parent) {
+  window.told = []
+  window.shift = 0
+  for (const name of ["ready", "open", "close", "message", "unread", "identify", "error"])
+    addEventListener("sitechat:" + name, ({detail}) => told.push([name, detail]))
+  new PerformanceObserver((list) => list.getEntries().forEach(({value}) => (window.shift += value)))
+    .observe({type: "layout-shift", buffered: true})
+  window.notes = []
+  window.Notification = class {
+    static requestPermission() { notes.push("asked") }
+    constructor(title) { notes.push(title) }
+  }
+} else {
+  window.rung = 0
+  const {createOscillator} = AudioContext.prototype
+  AudioContext.prototype.createOscillator = function () {
+    window.rung++
+    return createOscillator.call(this)
+  }
+}
+"""
+NO_STORAGE = """
+if (window !== parent)
+  for (const name of ["localStorage", "sessionStorage"])
+    Object.defineProperty(window, name, {
+      get() { throw new DOMException("blocked", "SecurityError") },
+    })
+"""
+
+
+class Site:
+    """Another company's web server with a strict policy of its own."""
+
+    def __init__(self) -> None:
+        self.chat = ""
+        self.head = "<!doctype html>"  # what a page begins with
+        self.data = ""  # the script's data- attributes
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = site.page().encode() if self.path != "/favicon.ico" else b""
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Security-Policy", site.policy())
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = f"http://localhost:{self.server.server_port}"  # a site apart from 127.0.0.1
+        Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def policy(self) -> str:
+        """As strict as a site can be that embeds the chat."""
+        return (
+            f"default-src 'none'; script-src {self.chat}; frame-src {self.chat};"
+            " base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+        )
+
+    def page(self) -> str:
+        script = f'<script async src="{self.chat}/static/loader.js" {self.data}></script>'
+        filler = "<p>Lamps for long evenings</p>" * 60
+        return f"{self.head}<title>Shop</title>{script}<body><a href=#x>link</a>{filler}"
+
+
+def chat_in(page: Page) -> Frame:
+    """The chat's frame once it is alive."""
+    page.frame_locator("iframe").locator("live-chat[data-ready]").wait_for()
+    return page.frames[-1]
+
+
+def say(page: Page, text: str) -> None:
+    frame = chat_in(page)
+    frame.locator("#message").fill(text)
+    frame.locator("#message").press("Enter")
+    frame.locator("article.message.visitor[data-id]", has_text=text).wait_for()
+
+
+def customer(shop: Site, name: str) -> dict[str, str]:
+    email = f"{name.lower()}@example.com"
+    return {"name": name, "email": email, "signature": signed(shop.origin, email)}
+
+
+def delete_conversation(page: Page) -> None:
+    chat = chat_in(page)
+    chat.locator(".more").click()
+    chat.get_by_role("button", name="Delete my conversation").click()
+    chat.locator("dialog").get_by_role("button", name="Delete").click()
+    expect(chat.locator("article")).to_have_count(0)
+
+
+def leave_unsent(page: Page, text: str) -> None:
+    """A message that does not get through, and one that is not finished."""
+
+    def lose(route: Route) -> None:
+        sends = "send_message" in (route.request.post_data or "")
+        route.abort() if sends else route.continue_()
+
+    page.context.route("**/ajax*", lose)
+    chat = chat_in(page)
+    chat.locator("#message").fill(text)
+    chat.locator("#message").press("Enter")
+    chat.locator(".reason button[name=retry]").wait_for()
+    chat.locator("#message").fill(f"draft of {text}")
