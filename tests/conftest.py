@@ -38,8 +38,9 @@ def pytest_sessionfinish() -> None:
 
 # These take longest; begun last, one of them would keep the whole run waiting.
 FIRST = [
-    *("xss", "page", "round_trip", "crash", "faults", "customers", "security", "backlog", "loader"),
-    *("tabs", "live", "webkit", "panel", "browser", "axe", "files", "retries"),
+    *("xss", "backlog", "faults", "crash", "customers", "page", "visitor", "webkit", "round_trip"),
+    *("live", "security", "bbcode", "xss_repeated", "tabs", "loader", "files_browser", "history"),
+    *("axe", "install", "retries", "xss_watch", "browser", "panel"),
 ]
 
 
