@@ -42,7 +42,7 @@ TABLE = {
     ("delivery/**/*.py",): ENGINE,
     ("store/**/*.py",): STORE + ENGINE,
     ("live.py",): ("tests/test_live_edges.py",),
-    ("portal/**/*.py",): ("tests/test_connector_edges.py",),
+    ("portal/**/*.py",): ("tests/portal",),
 }
 
 PYTHON_CHANGES = (

@@ -3,7 +3,7 @@
 Each goes in as a visitor's message, name and page and as an operator's text, edit, name, file,
 address and parameter. What came of it is loaded, clicked, hovered and focused: nothing may run, be
 reported by the Content-Security-Policy, leave its bubble or reach another host. The same again
-without the policy, so that parser and sanitizer hold alone; and proof that the watch sees a script.
+without the policy, so that parser and sanitizer hold alone.
 """
 
 import html
