@@ -7,6 +7,7 @@
  */
 
 import {Api, Later} from "./api.js"
+import {Back} from "./back.js"
 import {bubblesIn} from "./bubbles.js"
 import {startChat} from "./chat.js"
 import {ajax, lang, sites, texts} from "./config.js"
@@ -25,6 +26,7 @@ class EmbeddedVisitor extends Visitor {
   page; // what the site's page sent last: its own state, and what it keeps of the visitor
   seen; // the id of the last message that was seen on any page of the site; undefined until the history has come
   #port;
+  #onMessage;
   #api;
   #signature; // the customer's, after the server has accepted it
 
@@ -33,13 +35,19 @@ class EmbeddedVisitor extends Visitor {
     this.site = site
     this.headers = {"X-Chat-Site": site, "X-Chat-Language": lang}
     this.page = page
-    this.#port = port
     this.#api = new Api(ajax, {
       headers: () => this.headers,
       fields: () => this.fields,
       onResponse: (headers) => this.heardHeaders(headers),
       signal: new AbortController().signal,
     })
+    this.connect(port)
+  }
+
+  /** From now on this is the way to the page and back. */
+  connect(port) {
+    this.#port = port
+    if (this.#onMessage) this.listen(this.#onMessage)
     this.tell({}) // any message tells the page that the frame is alive
   }
 
@@ -47,7 +55,9 @@ class EmbeddedVisitor extends Visitor {
     this.#port.postMessage(message)
   }
 
+  /** Until this is called the page's messages wait. */
   listen(onMessage) {
+    this.#onMessage = onMessage
     this.#port.onmessage = ({data}) => onMessage(data)
   }
 
@@ -197,9 +207,11 @@ function attend(visitor) {
   const unread = new Unread(visitor, list, () => chat.holdsStream)
   const look = () => unread.look()
   const close = () => visitor.tell({close: true})
+  const back = new Back(() => visitor.tell({close: true, back: true}))
   visitor.listen((page) => {
     const before = visitor.page
     visitor.pageSaid(page)
+    back.want(Boolean(page.full))
     if (page.open && !before.open) takeFocus()
     if (page.sound && !before.sound) play()
     look()
@@ -217,6 +229,7 @@ function attend(visitor) {
   })
   new MutationObserver(look).observe(list, {childList: true})
   visitor.tell({event: "ready"})
+  back.want(Boolean(visitor.page.full))
   if (visitor.page.open) takeFocus()
   look()
 }
@@ -227,10 +240,16 @@ function takeFocus() {
   chat.querySelector(isTouch ? ".log" : "#message").focus({focusVisible: false})
 }
 
+let visitor
+
+/**
+ * The site's page opens a channel whenever it hears that the frame has loaded. Chromium tells it so, too, when the
+ * browser has gone back within our history.
+ */
 async function greeted({data, origin, source, ports: [port]}) {
   if (source !== window.parent || !sites.includes(origin) || !port) return
-  window.removeEventListener("message", greeted)
-  const visitor = new EmbeddedVisitor(origin, port, data)
+  if (visitor) return chat.isConnected && visitor.connect(port)
+  visitor = new EmbeddedVisitor(origin, port, data)
   await visitor.arrive()
   showConnection("ready")
   document.body.inert = false

@@ -1,57 +1,86 @@
 // Draws the launcher on a site's page. What happens after the visitor's first touch is in panel.js.
 (() => {
-  const {src, dataset} = document.currentScript
-  const base = new URL("..", src)
-  const panelAddress = new URL("static/DIGEST/panel.js", base) // the server replaces DIGEST
-  const place = "sitechat " + base // the key of our entry in the site's localStorage
-  const state = {open: false, ...dataset} // what the site asks for; the frame is told, too
-  const isRussian = /^ru/.test(state.lang || navigator.language)
-  const [name, connecting] = isRussian ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
+  const OUR_FILE = /(https?:\/\/[^\s"'<>]*?\/)static\/([0-9a-f]{12}\/)?loader\.js/ // where our server has this file
   const RETRY_MS = 5_000
+  const PATIENCE_MS = 10_000 // a page that is still loading after so long is taken for loaded
+  const CALM_MS = 5_000 // after it has loaded, until no framework is expected to take over the whole page
   const LOOK_AFTER_MS = 2_000 // until we look for unread answers, because the page itself must load first
   const RECENT_MS = 86_400_000 // only a conversation younger than a day is looked at for unread answers
+  const REMOVAL_MS = 60_000 // for so long each removal of the launcher doubles the pause before it comes back
 
-  const make = (tag, properties) => Object.assign(document.createElement(tag), properties)
+  const complain = (...what) => console.error("SiteChat:", ...what)
+  const queue = window.SiteChat
+  if (queue?.open && queue.push) return // the page includes the loader twice
+  const {base, data} = findOurselves()
+  if (!base) return complain("name the chat's address: <script data-base=https://chat.example …>")
+
+  const panelAddress = new URL("static/DIGEST/panel.js", base) // the server replaces DIGEST
+  const place = "sitechat " + base // the key of our entry in the site's localStorage
+  const state = {open: false} // what the site asks for; the frame is told, too
+  const isRussian = /^ru/.test(data.lang || navigator.language)
+  const [name, connecting] = isRussian ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
+
+  /** Our address and our script's attributes. Modules and bundles have no script that names this file. */
+  function findOurselves() {
+    const addressOf = ({dataset, src}) => /^https?:.*/.exec(dataset.base)?.[0] || OUR_FILE.exec(src)?.[1]
+    const script = [document.currentScript, ...document.scripts].find((one) => one && addressOf(one))
+    const address = script ? addressOf(script) : OUR_FILE.exec(new Error().stack)?.[1]
+    try {
+      return {base: new URL(address.replace(/\/?$/, "/")), data: {...script?.dataset}}
+    } catch {
+      return {}
+    }
+  }
+
+  function make(tag, attributes) {
+    const element = document.createElement(tag)
+    for (const name of Object.keys(attributes)) element.setAttribute(name, attributes[name])
+    return element
+  }
+
   const fire = (event, detail) => dispatchEvent(new CustomEvent("sitechat:" + event, {detail}))
-  const root = make("div")
-  const box = make("aside", {ariaLabel: name})
-  const section = make("section", {textContent: connecting})
-  const button = make("button", {onclick: () => show(!state.open), onpointerenter: load})
+  const root = make("div", {"data-sitechat": ""})
+  const box = make("aside", {"aria-label": name})
+  const section = make("section", {})
+  const button = make("button", {type: "button"})
   const badge = make("b", {role: "status"})
   const view = {alive: false, unread: 0, label: ""} // what the frame told last
-  const small = matchMedia("(max-width:480px),(max-height:480px)")
-  const style = new CSSStyleSheet()
-  style.replaceSync(`
-    :host{all:initial!important;color-scheme:light dark!important;color:#fff!important}
-    aside>*{position:fixed;z-index:2147483000;inset-inline-end:20px;bottom:20px;box-sizing:border-box;text-align:center}
-    .left>*{left:20px;right:auto}
-    .right>*{right:20px;left:auto}
-    button,section{background:var(--color);color:lab(from var(--color) calc((49.5 - l)*99) 0 0)}
-    button{width:60px;height:60px;border:1px solid #fff6;border-radius:50%;cursor:pointer;box-shadow:0 4px 16px #0005}
-    button:focus-visible{outline:3px solid #fff;box-shadow:0 0 0 6px var(--color)}
-    i{display:block;width:28px;height:28px;margin:auto;background:currentColor;
-      clip-path:path(evenodd,"M6 3h16q5 0 5 5v8q0 5-5 5h-7l-6 5v-5h-3q-5 0-5-5v-8q0-5 5-5zM7 10v4h3v-4zm5.5 0v4h3v-4zm5.5 0v4h3v-4z")}
-    .open i{clip-path:path("M5 9l2-2 7 7 7-7 2 2-9 9z")}
-    b{bottom:62px;min-width:24px;border-radius:12px;background:#c4221b;font:600 14px/24px system-ui}
-    section{z-index:2147482999;bottom:92px;width:400px;height:min(680px,100dvh - 112px);border-radius:20px;overflow:hidden;
-      font:16px/60px system-ui;box-shadow:0 4px 48px #0005,0 0 0 1px #8884;transition:.2s}
-    :not(.open)>section{visibility:hidden;opacity:0;translate:0 1pc}
-    iframe{display:block;width:100%;height:100%;margin-top:-60px;border:0;opacity:0}
-    .live iframe{opacity:1}
-    @media ${small.media}{
-      .live.open button{visibility:hidden}
-      section{inset:0!important;width:100%;height:100dvh;border-radius:0;padding:env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left)}
-    }
-    @media (prefers-reduced-motion){*{transition:none!important}}
-    @media (forced-colors:active){i{background:ButtonText}section{border:1px solid}}
-    @media print{*{display:none!important}}`)
+  const small = matchMedia("(max-width: 480px), (max-height: 480px), (max-device-width: 480px)") // as in launcher.css
+  const css = `LAUNCHER_CSS` // the server puts launcher.css in here: no further request, and no policy forbids it
 
   function draw() {
-    box.className = [state.side, state.open && "open", view.alive && "live"].join(" ")
-    button.ariaLabel = view.label || name
-    button.ariaExpanded = state.open
+    const {bottom, color, launcher, open, side, theme} = state
+    box.className = [side, open && "open", view.alive && "live", launcher && "bare"].join(" ")
+    button.setAttribute("aria-label", view.label || name)
+    button.setAttribute("aria-expanded", state.open)
     badge.textContent = view.unread || ""
-    root.style.setProperty("--color", state.color || "#0d4a57")
+    const scheme = !theme || theme === "auto" ? "light dark" : theme
+    const values = {color: color || "#0d4a57", bottom: bottom || "20px", scheme}
+    for (const key of Object.keys(values)) root.style.setProperty("--" + key, values[key])
+  }
+
+  // How the chat looks is the site's wish. What cannot be is refused on the console, and what was before stands.
+
+  const CHECKS = {
+    bottom: (value) => CSS.supports("bottom", value),
+    color: (value) => CSS.supports("color", value) && !/^(inherit|initial|unset|revert)|var\(/i.test(value),
+    lang: (value) => /^[a-z-]+$/i.test(value),
+    launcher: (value) => !document.createDocumentFragment().querySelector(value), // throws if it is no selector
+    side: (value) => /^(left|right)$/.test(value),
+    theme: (value) => /^(auto|light|dark)$/.test(value),
+  }
+
+  function take(look) {
+    for (const key of Object.keys(CHECKS).filter((key) => key in look)) {
+      const isNumber = key === "bottom" && look[key] >= 0 && look[key] !== ""
+      const value = isNumber ? look[key] + "px" : look[key] ?? ""
+      try {
+        if (value !== "" && !CHECKS[key](value)) throw value
+        state[key] = value
+      } catch {
+        complain(`${key} cannot be "${value}"`)
+      }
+    }
   }
 
   // What the site's page keeps of the visitor: their token, the last message they saw, whether an answer rings.
@@ -69,10 +98,19 @@
     keep(changes) {
       const kept = Object.assign(memory.read(), changes)
       try {
-        if (kept.token || kept.reset) localStorage[place] = JSON.stringify(kept)
+        if (kept.token || kept.reset) localStorage[place] = asJson(kept)
         else delete localStorage[place]
       } catch {} // storage is blocked, so `kept` lasts only until the page closes
     },
+  }
+
+  /** Texts without quotation marks, numbers and truth values as JSON; old libraries break the browser's own. */
+  function asJson(kept) {
+    const pairs = Object.keys(kept).map((key) => {
+      const value = kept[key]
+      return `"${key}":${typeof value === "string" ? `"${value}"` : value}`
+    })
+    return `{${pairs}}`
   }
 
   // The panel is imported when the visitor reaches for the chat, or when there may be unread answers.
@@ -83,14 +121,14 @@
   /** Loads the panel and its frame. Each try has another address, because browsers remember a failed import. */
   function load() {
     if (panel) return panel.load()
-    importing ??= import(panelAddress + (tries ? "?" + tries : "")).then(
+    importing ??= loaded.then(settle).then(() => import(panelAddress + (tries ? "?" + tries : ""))).then(
       ({Panel}) => {
         panel = new Panel({api, base, button, draw, fire, memory, name, place, root, section, small, state, view})
         panel.load()
         if (state.open) panel.opened()
       },
       () => {
-        tries++
+        if (!tries++) complain(`${panelAddress} cannot be loaded. A Content-Security-Policy needs ${base.origin} in script-src`)
         importing = null
         setTimeout(() => state.open && load(), RETRY_MS * (1 + Math.random()))
       },
@@ -106,19 +144,21 @@
     fire(open ? "open" : "close")
   }
 
-  const api = {
+  const calls = {
     open: () => show(true),
     close: () => show(false),
     toggle: () => show(!state.open),
     identify(who) {
-      state.who = who
+      const isSaid = (key) => /string|number/.test(typeof who[key]) // a frame cannot be told anything
+      state.who = {}
+      for (const key of ["name", "email", "phone", "signature", "until"].filter(isSaid)) state.who[key] = who[key]
       panel?.tell()
     },
-    set({sound, notifications, ...look}) {
-      const {kept} = memory
-      if (notifications && !kept.notifications) window.Notification?.requestPermission()
-      Object.assign(state, look)
-      memory.keep({sound: sound ?? kept.sound, notifications: notifications ?? kept.notifications})
+    set(changes) {
+      const {sound, notifications} = {...memory.kept, ...changes}
+      if (notifications && !memory.kept.notifications) window.Notification?.requestPermission()
+      take(changes)
+      memory.keep({sound: !!sound, notifications: !!notifications})
       draw()
       panel?.tell()
     },
@@ -136,30 +176,105 @@
     },
   }
 
-  const call = ([method, ...values]) => api[method](...values)
+  /** Does what the site asks for, such as ["open"]. A bad call is reported and harms no other. */
+  function call(wish) {
+    try {
+      const [name, ...values] = wish
+      calls[name](...values)
+    } catch (error) {
+      complain(wish, error)
+    }
+  }
 
+  const api = {}
+  for (const name of Object.keys(calls)) api[name] = (...values) => call([name, ...values])
+
+  // Where the launcher stands. Until the page has loaded it is the last child of the body, where React's hydration of a
+  // whole document takes no offence; then beside the body, where it and the frame stay if a framework replaces the body.
+
+  let isSettled = false
+  let removals = 0
+  let returning
+
+  const loaded = new Promise((done) => {
+    if (document.readyState === "complete") done()
+    addEventListener("load", done)
+    setTimeout(done, PATIENCE_MS)
+  })
+
+  function mount() {
+    const isFocused = document.activeElement === root
+    if (isSettled) document.documentElement.append(root)
+    else document.body.append(root)
+    if (isFocused) button.focus()
+  }
+
+  function settle() {
+    if (isSettled) return
+    isSettled = true
+    mount()
+  }
+
+  const watcher = new MutationObserver(watch)
+
+  /** Watches the three places from which a framework can remove the launcher, which then comes back. */
+  function watch() {
+    for (const parent of [document, document.documentElement, document.body]) {
+      if (parent) watcher.observe(parent, {childList: true})
+    }
+    if (root.isConnected || returning) return
+    returning = setTimeout(() => {
+      returning = 0
+      if (document.body && !root.isConnected) mount()
+    }, 2 ** removals++)
+    setTimeout(() => removals--, REMOVAL_MS)
+  }
+
+  /** Styles that no Content-Security-Policy forbids, except in browsers that do not know them yet. */
+  function dress(shadow) {
+    try {
+      const style = new CSSStyleSheet()
+      style.replaceSync(css)
+      shadow.adoptedStyleSheets = [style]
+    } catch {
+      shadow.append(make("style", {}))
+      shadow.lastChild.textContent = css
+    }
+  }
+
+  /** Draws the launcher. The page's body is there. */
   function begin() {
-    const queue = window.SiteChat || []
-    if (queue.open) return // the page includes the loader twice
-    window.SiteChat = Object.freeze(Object.assign(Object.create({push: call}), api))
-    button.append(make("i"))
-    box.append(button, badge, section)
     const shadow = root.attachShadow({mode: "open"})
-    shadow.adoptedStyleSheets = [style]
+    dress(shadow)
     shadow.append(box)
-    document.documentElement.append(root)
-    root.addEventListener("keydown", ({key}) => key === "Escape" && show(false))
-    addEventListener("storage", ({key, newValue}) => {
-      if (key !== place) return
-      memory.kept = JSON.parse(newValue) || {} // another tab of the site has changed it
-      panel?.tell()
-    })
+    mount()
+    watch()
     draw()
-    memory.read()
-    queue.forEach(call)
+    loaded.then(() => setTimeout(settle, CALM_MS))
     if (memory.kept.reset || memory.kept.at > Date.now() - RECENT_MS) setTimeout(load, LOOK_AFTER_MS)
   }
 
+  section.textContent = connecting
+  button.append(make("i", {}))
+  button.onclick = () => show(!state.open)
+  button.onpointerenter = load
+  box.append(button, badge, section)
+  root.addEventListener("keydown", ({key}) => key === "Escape" && show(false))
+  addEventListener("storage", ({key, newValue}) => {
+    if (key !== place) return
+    memory.kept = JSON.parse(newValue) || {} // another tab of the site has changed it
+    panel?.tell()
+  })
+  addEventListener("click", (event) => {
+    const isOn = (node) => node.matches?.(state.launcher)
+    if (!state.launcher || !event.composedPath().some(isOn)) return
+    event.preventDefault() // it may be a link
+    show(!state.open)
+  })
+  window.SiteChat = Object.freeze(Object.assign(Object.create({push: call}), api))
+  take(data)
+  memory.read()
+  for (const wish of Array.isArray(queue) ? queue : []) call(wish)
   if (document.body) begin()
   else addEventListener("DOMContentLoaded", begin)
 })()

@@ -8,6 +8,7 @@
  */
 
 const REVIVE_MS = 5_000 // a frame that sends nothing for this time, or up to twice this time, is loaded again
+const ANSWER_MS = 2_000 // a frame that has loaded and sends nothing for this time may be one that is forbidden
 
 export class Panel {
   #launcher;
@@ -20,11 +21,14 @@ export class Panel {
   /** `launcher` has what loader.js shares: its elements, its state, what it keeps, and its `draw`. */
   constructor(launcher) {
     this.#launcher = launcher
-    const {small, state} = launcher
-    this.#screen = new FullScreen(() => state.open && small.matches, launcher.api.close)
-    small.addEventListener("change", () => this.#screen.update())
+    this.#screen = new FullScreen(() => this.#isFull)
+    launcher.small.addEventListener("change", () => {
+      this.#screen.update()
+      this.tell()
+    })
     // A page that comes back as it was left has not heard what other tabs did, such as a log-out.
     addEventListener("pageshow", ({persisted}) => persisted && this.tell())
+    document.addEventListener("securitypolicyviolation", (event) => this.#forbidden(event))
     setInterval(() => this.#revive(), REVIVE_MS * (1 + Math.random()))
   }
 
@@ -32,11 +36,13 @@ export class Panel {
   load() {
     const {base, name, section, state} = this.#launcher
     if (!this.#frame) {
+      // Chromium alone has this property, and loads frames without credentials on pages that are isolated.
+      const isStrict = self.crossOriginIsolated && !("credentialless" in HTMLIFrameElement.prototype)
       this.#frame = Object.assign(document.createElement("iframe"), {
         title: name,
         allow: "clipboard-write; autoplay",
         onload: ({target}) => this.#greet(target.contentWindow),
-        src: `${base}?embed=1&lang=${state.lang || ""}`,
+        src: `${base}?embed=1&lang=${state.lang || ""}${isStrict ? "&isolated=1" : ""}`,
       })
       section.querySelector("iframe")?.remove()
       section.append(this.#frame)
@@ -60,7 +66,13 @@ export class Panel {
 
   #knowledge() {
     const {memory, state} = this.#launcher
-    return {...state, ...memory.read(), page: location.origin + location.pathname}
+    return {...state, ...memory.read(), full: this.#isFull, page: location.origin + location.pathname}
+  }
+
+  /** Whether the chat fills the screen. */
+  get #isFull() {
+    const {small, state} = this.#launcher
+    return Boolean(state.open && small.matches)
   }
 
   /** The frame has loaded. Its window `page` gets a channel to us, but only if its page is of our origin. */
@@ -70,6 +82,39 @@ export class Panel {
     this.#launcher.view.alive = false
     port1.onmessage = ({data}) => this.#hear(data)
     page.postMessage(this.#knowledge(), this.#launcher.base.origin, [port2])
+    setTimeout(() => this.#launcher.view.alive || this.#askWhetherListed(), ANSWER_MS)
+  }
+
+  /** A browser does not say why it shows no frame. Our server says whether the site may: as a module, for any policy. */
+  async #askWhetherListed() {
+    const {base, section} = this.#launcher
+    if (section.className) return // it has been said why
+    const asked = import(`${base}ajax?type=site&at=${Date.now()}`)
+    const isListed = await asked.then((answer) => answer.default, () => true) // the server is away, or an older one
+    if (isListed) return
+    this.#explain(
+      ["This site is not set up for the chat yet.", "Этот сайт ещё не подключён к чату."],
+      `${base} does not know this site. Its settings need chat.sites = ["${location.origin}"]`,
+    )
+  }
+
+  /** The page's own policy forbids something of ours. */
+  #forbidden({blockedURI, effectiveDirective}) {
+    const {origin} = this.#launcher.base
+    if (!blockedURI.startsWith(origin) || this.#launcher.view.alive || this.#launcher.section.className) return
+    this.#explain(
+      ["This page's settings do not allow the chat.", "Настройки этой страницы не разрешают чат."],
+      `the page's Content-Security-Policy needs ${origin} in ${effectiveDirective}`,
+    )
+  }
+
+  /** Tells the visitor, in English or Russian, and the site's developer why the chat does not come. */
+  #explain([english, russian], reason) {
+    const {section, state} = this.#launcher
+    const text = /^ru/.test(state.lang || navigator.language) ? russian : english
+    section.firstChild.data = text
+    section.className = "told"
+    console.error("SiteChat:", reason)
   }
 
   #hear(message) {
@@ -78,6 +123,7 @@ export class Panel {
     if (message.keep) memory.keep(message.keep)
     if (message.set) api.set(message.set)
     if (message.close) api.close()
+    if (message.back) history.replaceState(history.state, "") // automated browsers wait until the page itself has moved
     if ("unread" in message && message.unread !== view.unread) this.#showUnread(message)
     draw()
     if (message.event) fire(message.event, message.detail)
@@ -118,44 +164,31 @@ export class Panel {
   }
 }
 
-/**
- * On phones the open chat fills the screen. The page behind it does not scroll, and the browser's Back closes the chat,
- * which has an entry in the page's history for that while it is open.
- */
+/** On phones the open chat fills the screen: the page behind it is inert and does not scroll. */
 class FullScreen {
   #wanted;
   #isFull = false;
   #overflow = ""; // of the page, as the site wants it
-  #hasEntry = false;
-  #isGoingBack = false; // the browser is removing our entry; `popstate` tells when that is done
 
-  /** `wanted()` says whether the chat should fill the screen. `close` closes the chat. */
-  constructor(wanted, close) {
+  /** `wanted()` says whether the chat should fill the screen. */
+  constructor(wanted) {
     this.#wanted = wanted
-    addEventListener("popstate", () => {
-      this.#hasEntry = false
-      if (this.#isGoingBack) {
-        this.#isGoingBack = false
-        this.update()
-      } else if (this.#isFull) close()
-    })
+    new MutationObserver(() => this.#cover()).observe(document.documentElement, {childList: true})
   }
 
-  /** Fills the screen or leaves it, as `wanted()` says. While the browser goes back, `popstate` calls it later. */
+  /** Fills the screen or leaves it, as `wanted()` says. */
   update() {
-    const full = Boolean(this.#wanted())
-    if (this.#isGoingBack || full === this.#isFull) return
+    const full = this.#wanted()
+    if (full === this.#isFull) return
     this.#isFull = full
-    document.body.inert = full
     const {style} = document.documentElement
-    if (full) {
-      this.#overflow = style.overflow
-      history.pushState(history.state, "")
-      this.#hasEntry = true
-    } else if (this.#hasEntry) {
-      this.#isGoingBack = true
-      history.back()
-    }
+    if (full) this.#overflow = style.overflow
     style.overflow = full ? "hidden" : this.#overflow
+    this.#cover()
+  }
+
+  /** A framework may have put another body in the place of the one that was inert. */
+  #cover() {
+    if (document.body) document.body.inert = this.#isFull
   }
 }

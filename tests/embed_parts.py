@@ -49,15 +49,20 @@ class Site:
         self.chat = ""
         self.head = "<!doctype html>"  # what a page begins with
         self.data = ""  # the script's data- attributes
+        self.files: dict[str, str] = {}  # by path: what is served instead, under no policy
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = site.page().encode() if self.path != "/favicon.ico" else b""
+                own = site.files.get(self.path)
+                text = site.page() if own is None else own
+                body = text.encode() if self.path != "/favicon.ico" else b""
+                kind = "javascript" if self.path.endswith(".js") else "html"
                 self.send_response(200)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Type", f"text/{kind}; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
-                self.send_header("Content-Security-Policy", site.policy())
+                if own is None:
+                    self.send_header("Content-Security-Policy", site.policy())
                 self.end_headers()
                 self.wfile.write(body)
 

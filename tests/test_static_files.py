@@ -166,6 +166,26 @@ def test_other_sites_may_import_what_the_loader_imports(client: FlaskClient) -> 
     for name in ("loader.js", "panel.js"):
         answer = client.get(f"/static/{name}", headers={"Origin": SHOP})
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+def test_a_page_with_an_embedder_policy_may_show_the_frame(client: FlaskClient) -> None:
+    frame, isolated = client.get("/?embed=1").headers, client.get("/?embed=1&isolated=1").headers
+
+    assert frame["Cross-Origin-Embedder-Policy"] == "credentialless"
+    assert isolated["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert frame["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert "Cross-Origin-Embedder-Policy" not in client.get("/").headers
+
+
+def test_the_loader_holds_its_style_and_knows_when_the_chat_fills_the_screen() -> None:
+    [small] = re.findall(r'matchMedia\("([^"]+)"', (SOURCES / "loader.js").read_text())
+    style = made_small(SOURCES / "launcher.css")
+
+    assert f"@media {small} {{" in (SOURCES / "launcher.css").read_text()
+    assert style in release().contents["loader.js"]
+    assert b"`" not in style
+    assert b"$" not in style
 
 
 # -- what the libraries make of them

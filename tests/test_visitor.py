@@ -403,10 +403,10 @@ def test_the_frame_answers_pages_of_the_named_sites_alone(stage: Stage, browser:
 def test_on_phones_the_panel_is_as_high_as_what_is_seen_and_nothing_zooms(
     stage: Stage, browser: Browser
 ) -> None:
-    small = (ROOT / "static/loader.js").read_text().partition("@media ${small.media}{")[2]
-    panel = re.search(r"section\{(.*?)\}", small)
+    small = (ROOT / "static/launcher.css").read_text().partition("@media (max-width: 480px)")[2]
+    panel = re.search(r"section \{(.*?)\}", small, re.DOTALL)
     assert panel
-    assert "height:100dvh" in panel[1].split(";")
+    assert "height: 100dvh" in [line.strip() for line in panel[1].split(";")]
 
     phone: dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "has_touch": True}
     with page_of(browser, **phone, is_mobile=True) as page:

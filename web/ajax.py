@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from portal import forms
 from portal.forms import Form
-from web.asking import MAX_BODY_BYTES, Problem, posted_form, services
+from web.asking import MAX_BODY_BYTES, Problem, embedding_site, posted_form, services
 from web.bubbles import HISTORY, bubbles
 from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
@@ -25,6 +25,8 @@ def ajax() -> ResponseReturnValue:
                 return chat_stream()
             case "file":
                 return visitors_file(request.args.get("key", ""))
+            case "site":
+                return whether_site_is_listed()
         abort(405)
     check_origin()
     form = chat_form()
@@ -41,6 +43,19 @@ def ajax() -> ResponseReturnValue:
     if action is None:
         raise Problem("errors.unknown_type", 400)
     return action(form)
+
+
+def whether_site_is_listed() -> Response:
+    """Whether the site that asks may embed the chat: its page imports it as a module.
+
+    A browser tells a page nothing of a frame that it does not show, and a site's policy may allow
+    nothing but scripts of ours. So `static/panel.js` learns what to tell the visitor.
+    """
+    asks = request.headers.get("Origin", "")
+    is_listed = asks in ("", services().settings.origin) or bool(embedding_site())
+    answer = Response(f"export default {str(is_listed).lower()}", mimetype="text/javascript")
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    return answer
 
 
 def chat_history(form: Form) -> ResponseReturnValue:

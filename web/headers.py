@@ -21,10 +21,26 @@ def secure(response: Response) -> Response:
             scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")
     elif "style_nonce" in g:
         styles += f" 'nonce-{g.style_nonce}'"
+    if request.endpoint == "index" and "embed" in request.args:
+        response.headers.update(isolation_headers())
     for name, value in strict_headers(settings, scripts, styles, ancestors).items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def isolation_headers() -> dict[str, str]:
+    """What lets a page with a Cross-Origin-Embedder-Policy show our frame: one of the frame's own.
+
+    `credentialless` lets operators' pictures come from the portal, without cookies. The loader asks
+    for `require-corp` from browsers that do not know `credentialless`, on such pages only: there
+    these pictures become links.
+    """
+    embedder = "require-corp" if "isolated" in request.args else "credentialless"
+    return {
+        "Cross-Origin-Embedder-Policy": embedder,
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
 
 
 def keep_here(response: Response) -> None:

@@ -34,6 +34,7 @@ from whitenoise.responders import Response, StaticFile  # type: ignore[import-un
 SOURCES = Path(__file__).parent.parent / "static"
 DIGEST_LENGTH = 12  # hex digits: 48 bits, enough to tell one release from another
 PLACEHOLDER = b"DIGEST"  # stands in loader.js for the digest
+STYLE_PLACEHOLDER = b"LAUNCHER_CSS"  # stands there for launcher.css
 KEPT_FOR_GOOD = "public, max-age=31536000, immutable"  # a year, the longest that caches honour
 ASKED_FOR_ANEW = "no-cache"  # kept, but used only after we said that it has not changed
 DIGEST_IN_PATH = re.compile(rf"/static/([0-9a-f]{{{DIGEST_LENGTH}}})/")
@@ -59,6 +60,8 @@ def release() -> Release:
         for path in sorted(SOURCES.rglob("*"))
         if path.is_file()
     }
+    style = contents["launcher.css"]
+    contents["loader.js"] = contents["loader.js"].replace(STYLE_PLACEHOLDER, style)
     together = hashlib.sha256()
     for name, content in contents.items():
         together.update(f"{name} {len(content)} ".encode() + content)
@@ -137,6 +140,7 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
         headers["Cache-Control"] = cache_control
         headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         headers["Access-Control-Allow-Origin"] = "*"  # the loader imports modules on other sites
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # for sites with a COEP
         headers["Accept-Ranges"] = "bytes"
         self.files[url] = FileInMemory(name, content, headers)
 

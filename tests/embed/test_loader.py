@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
 
-LOADER_BYTES = 3 * 1024
+LOADER_BYTES = 4 * 1024
 PAGE_BYTES = 30 * 1024  # until the chat is seen, its own page and scripts
 CHAT_BYTES = 45 * 1024
 GZIP = {"Accept-Encoding": "gzip"}
@@ -85,18 +85,54 @@ def test_quirks_rtl_and_a_second_script_do_no_harm(stage: Stage, shop: Site, ope
     assert box["x"] < 100
 
 
-def test_a_site_that_is_not_named_cannot_embed(
-    stage: Stage, sites: list[Site], browser: Browser
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en-GB", "This site is not set up for the chat yet."),
+        ("ru-RU", "Этот сайт ещё не подключён к чату."),
+    ],
+)
+def test_a_site_that_is_not_named_cannot_embed_and_is_told_so(
+    stage: Stage, sites: list[Site], browser: Browser, language: str, text: str
 ) -> None:
-    context = browser.new_context()
+    context = browser.new_context(locale=language)
     page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
     page.goto(f"{sites[1].origin}/")
     page.wait_for_function("() => window.SiteChat?.open")
 
-    with page.expect_event("console", lambda said: "frame-ancestors" in said.text):
-        page.evaluate("() => SiteChat.open()")
+    page.evaluate("() => SiteChat.open()")
 
+    expect(page.locator("section")).to_have_text(text, timeout=5_000)
     expect(page.frame_locator("iframe").locator("live-chat")).to_have_count(0)
+    wanted = f'Its settings need chat.sites = ["{sites[1].origin}"]'
+    assert [line for line in said if wanted in line and line.startswith("SiteChat: ")]
+    context.close()
+
+
+@pytest.mark.parametrize("missing", ["frame-src", "script-src"])
+def test_a_policy_that_forbids_the_chat_is_named(
+    stage: Stage, shop: Site, browser: Browser, missing: str
+) -> None:
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    rest = {"frame-src": f"frame-src 'none'; script-src {stage.chat}"}.get(
+        missing, f"frame-src {stage.chat}; script-src {stage.chat}/static/loader.js"
+    )
+    policy = f'<meta http-equiv=Content-Security-Policy content="{rest}">'
+    loader = f"<script src={stage.chat}/static/loader.js></script>"
+    shop.files = {"/": f"<head>{policy}</head><body>{loader}"}
+    page.goto(f"{shop.origin}/")
+
+    page.get_by_role("button", name="Chat", exact=True).click()
+
+    if missing == "frame-src":
+        expect(page.locator("section")).to_have_text("This page's settings do not allow the chat.")
+    wait_until(lambda: any(missing in line and "SiteChat: " in line for line in said))
+    shop.files = {}
     context.close()
 
 

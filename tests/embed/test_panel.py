@@ -31,7 +31,8 @@ def test_on_a_phone_it_fills_the_screen_and_back_closes_it(
 
         expect(launcher).to_be_visible()
         expect(page.locator("iframe")).to_be_hidden()
-        page.wait_for_function("() => !history.state && !document.body.inert")
+        page.wait_for_function("() => !document.body.inert")
+        page.frames[-1].wait_for_function("() => history.state === null")
         assert page.evaluate("() => [scrollY, document.documentElement.style.overflow]") == [
             300,
             "",
@@ -46,13 +47,14 @@ def test_a_phones_chat_that_is_closed_and_opened_at_once_is_open(
     page.evaluate("() => SiteChat.open()")
     chat_in(page)
     entries = page.evaluate("() => history.length")
+    frame = page.frames[-1]
     late = "() => new Promise((end) => addEventListener('popstate', () => setTimeout(end, 50)))"
     for again in ("", "; SiteChat.close(); SiteChat.open()"):
-        page.evaluate(f"() => {{ window.late = ({late})() }}")
+        frame.evaluate(f"() => {{ window.late = ({late})() }}")
 
         page.evaluate(f"() => {{ SiteChat.close(); SiteChat.open(){again} }}")
 
-        page.evaluate("() => late")
+        frame.evaluate("() => late")
         page.wait_for_function(FILLED)
         expect(page.locator("iframe")).to_be_visible()
         assert page.evaluate("() => document.body.inert")
