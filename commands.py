@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 from flask.cli import FlaskGroup
 
+from addresses import readable
 from app import create_app
 from settings import SettingsError, load_settings
 from web.asking import services
@@ -23,7 +24,7 @@ def status() -> None:
     store = services().store
     fault = store.notes.fault.get()
     print(json.dumps({
-        "portal": services().settings.bitrix24.portal,
+        "portal": readable(services().settings.bitrix24.portal),
         "installed": store.portal.find() is not None,
         "lines": store.portal.active_lines(),
         "waiting": store.queue.waiting(),

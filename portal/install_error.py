@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from addresses import readable
 from logs import of_kind
 from rest.errors import RENEWAL_LOST, BitrixError, Cause
 
@@ -50,6 +51,6 @@ def explained(portal: str) -> Iterator[None]:
             status,
             method=error.method,
             code=error.code,
-            portal=portal,
+            portal=readable(portal),
             description=error.description[:300],
         ) from None

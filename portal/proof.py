@@ -7,6 +7,7 @@ import hmac
 import logging
 import time
 
+from addresses import readable
 from bitrix import Bitrix
 from logs import of_kind
 from portal.events import Event
@@ -55,7 +56,8 @@ class Proof:
                 raise
             told = of_kind("token")  # anybody can bring a token
             log.warning("a token was not accepted by the portal: %s", error.code, extra=told)
-            raise InstallError("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
+            portal = readable(self._settings.bitrix24.portal)
+            raise InstallError("wrong_portal", 403, portal=portal) from None
         if not same(code, self._settings.bitrix24.client_id):
             raise InstallError("wrong_application", 403)
         self._store.limits.uncount_hit(counted, now)

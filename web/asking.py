@@ -71,7 +71,7 @@ def embedding_site() -> str:
     ours = ("", settings.origin)
     origin = request.headers.get("Origin", "")
     site = request.headers.get("X-Chat-Site", "") if origin in ours else origin
-    return site if site not in ours and site in settings.chat.sites else ""
+    return site if site not in ours and settings.chat.lists(site) else ""
 
 
 def language() -> str:

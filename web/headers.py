@@ -4,7 +4,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from flask import Response, g, request
 
-from settings import Settings, origin_of
+from addresses import origin_of, policy_source
+from settings import Settings
 from web.asking import services
 
 
@@ -15,7 +16,8 @@ def secure(response: Response) -> Response:
     scripts, styles, ancestors = "'self'", "'self'", ""
     if request.endpoint in ("install", "handler"):
         portal = settings.bitrix24.portal
-        ancestors = g.get("frame_ancestors") or (origin_of(portal) if portal else "'self'")
+        framed_by = policy_source(origin_of(portal)) if portal else "'self'"
+        ancestors = g.get("frame_ancestors") or framed_by
         if "nonce" in g:
             origin = g.script_origin
             scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")
@@ -40,8 +42,9 @@ def strict_headers(
 ) -> dict[str, str]:
     """The headers of every answer; by default only we and `chat.sites` may frame it."""
     ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
+    portal = settings.bitrix24.portal
     # Operators' pictures come from the portal, which may use plain HTTP on this very machine.
-    images = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
+    images = policy_source(origin_of(portal)) if portal else ""
     headers = {
         "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"
         f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"

@@ -6,8 +6,8 @@ from flask import g, make_response, request
 from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
+from addresses import origin_of
 from portal.install_error import InstallError
-from settings import origin_of
 from store.records import TooMany
 from texts import text
 from web.asking import language, note_refusal

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+from addresses import readable
 from portal.install_error import EXPLAINED, fault_key
 from rest.errors import MEANINGS, SetupFault
 from store.records import ReportedFault
@@ -51,7 +52,7 @@ def cure(fault: ReportedFault) -> list[str]:
     if meaning is None or meaning.kind is not SetupFault:
         return []
     key, _ = EXPLAINED[meaning.cause]
-    portal = services().settings.bitrix24.portal
+    portal = readable(services().settings.bitrix24.portal)
     return [admin_text(key, method=fault.method, code=fault.code, portal=portal)]
 
 

@@ -21,6 +21,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
+from addresses import readable
 from portal.forms import Form, text_of
 from store.records import Chat
 from web import identity
@@ -151,7 +152,8 @@ def check_signature(form: Form, site: str) -> str:
     if not re.fullmatch("[0-9]{0,15}", until):
         raise Problem("errors.signature_until", 400)
     email = identity.normal_email(given) if len(given) <= identity.EMAIL_LENGTH else ""
-    right = [identity.signature(secret, site, one, until) for one in (given, given.strip(), email)]
+    emails, sites = (given, given.strip(), email), (site, readable(site))
+    right = [identity.signature(secret, *one, until) for one in itertools.product(sites, emails)]
     is_signed = any(hmac.compare_digest(one.encode(), signature.encode()) for one in right)
     if not EMAIL.fullmatch(email) or not is_signed:
         note_refusal("reasons.signature")
@@ -249,11 +251,15 @@ def chat_id_of(origin: str, token: str) -> str:
 def check_origin() -> None:
     """Raise Problem for a page of another site, which may not use the visitor's cookie."""
     settings = services().settings
-    origin = request.headers.get("Origin")
-    allowed = (settings.origin, *settings.chat.sites)
-    if origin is not None and origin not in allowed:
+
+    def is_allowed(origin: str) -> bool:
+        return origin == settings.origin or settings.chat.lists(origin)
+
+    origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
+    ours = readable(settings.public_url)
+    if origin is not None and not is_allowed(origin):
         note_refusal("reasons.other_site")
-        raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
-    if request.headers.get("X-Chat-Site", settings.origin) not in allowed:
+        raise Problem("errors.origin", 403, url=f"{ours}/")
+    if site is not None and not is_allowed(site):
         note_refusal("reasons.embedded")
-        raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
+        raise Problem("errors.origin", 403, url=f"{ours}/")
