@@ -142,6 +142,12 @@ def policy_source(origin: str) -> str:
     return origin if POLICY_SOURCE.fullmatch(origin) else f"{origin.partition(':')[0]}:"
 
 
+def scheme_and_host(origin: str) -> tuple[str, str]:
+    """Scheme and host of an origin, without its port."""
+    scheme, _, place = origin.partition("://")
+    return scheme, re.sub(":[0-9]+$", "", place)
+
+
 def readable(url: str) -> str:
     """An address in its one form as people read it: `https://xn--80avem4d.xn--p1ai` in letters."""
     scheme, _, rest = url.partition("://")

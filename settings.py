@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import re
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,6 +86,26 @@ def _long_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _oauth_server(value: str) -> str:
+    """The server's address; also where somebody has copied the whole address of the tokens."""
+    return _given_url(value).removesuffix("/oauth/token")
+
+
+def _ca_file(value: str) -> str:
+    """The absolute path of a file with certificates, which can be read now; "" if left out."""
+    if not value:
+        return value
+    path = ROOT / value
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} holds no certificate in PEM form") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a file name"
+        raise ValueError(f"{path} cannot be read: {why}") from None
+    return str(path)
+
+
 WebUrl = Annotated[str, AfterValidator(_web_url)]  # or "", where it may be left out
 GivenUrl = Annotated[str, AfterValidator(_given_url)]
 Site = Annotated[str, AfterValidator(_site)]
@@ -99,7 +120,8 @@ class Bitrix24Settings(Section):
     portal: WebUrl = ""
     client_id: str = ""
     client_secret: SecretStr = SecretStr("")
-    oauth_server: GivenUrl = "https://oauth.bitrix24.tech"
+    oauth_server: Annotated[str, AfterValidator(_oauth_server)] = "https://oauth.bitrix24.tech"
+    ca_file: Annotated[str, AfterValidator(_ca_file)] = ""  # besides the well-known authorities
     js_api: GivenUrl = "https://api.bitrix24.com/api/v1"
 
     @property
@@ -266,8 +288,8 @@ def doubts(settings: Settings) -> list[str]:
     host = urlsplit(settings.public_url).hostname or ""
     if "." not in host and not is_loopback(host):
         lines.append(
-            f"public_url has a host without a dot ({host}): Bitrix24 posts no events to such a host,"
-            " so operators' answers come minutes late"
+            f"public_url has a host without a dot ({host}): Bitrix24 posts no events to such a"
+            " host, so operators' answers come minutes late"
         )
     store = Path(settings.storage.url.partition(":///")[2])
     files = Path(settings.storage.files)

@@ -82,7 +82,7 @@ class Connector:
 
     def is_administrator(self, access_token: str, member_id: str) -> bool:
         """Whether a token is of an administrator of our portal. Raises InstallError and TooMany."""
-        with explained(self._settings.bitrix24.portal):
+        with explained(self._settings.bitrix24, self._store):
             self._proof.prove(access_token, member_id)
             return self._bitrix.is_administrator(access_token)[0]
 
@@ -111,7 +111,7 @@ class Connector:
     def _proved_administrator(self, claim: Claim) -> int:
         """The id of the administrator whose token a claim has."""
         token = claim.grant.access_token
-        with explained(self._settings.bitrix24.portal):
+        with explained(self._settings.bitrix24, self._store):
             self._proof.prove(token, claim.member_id)
             administrator, user_id = self._bitrix.is_administrator(token)
         if not administrator:
@@ -121,7 +121,7 @@ class Connector:
     def _install_kept(self) -> None:
         """Register and bind with the tokens just kept. A failure is retried by the next check."""
         try:
-            with explained(self._settings.bitrix24.portal):
+            with explained(self._settings.bitrix24, self._store):
                 self._register()
                 self._bind_events()
         except InstallError:
@@ -210,7 +210,7 @@ class Connector:
             raise InstallError("no_settings", 503)
         if placement.connector not in ("", settings.connector.id):
             raise InstallError("other_connector", 400, connector=settings.connector.id)
-        with explained(settings.bitrix24.portal):
+        with explained(settings.bitrix24, self._store):
             portal = self._store.portal.find()
             if portal is None:
                 raise InstallError("not_installed", 409, **self.addresses())

@@ -2,10 +2,12 @@
 
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import ValidationError
 from stage import path_of
 
@@ -431,6 +433,43 @@ def test_a_wildcard_at_the_wrong_place_is_refused_by_its_key(file: Path) -> None
     text = refusal(file, '[chat]\nsites = ["https://shop.example", "https://shop.*"]')
 
     assert text.startswith('chat.sites.1: may have "*" only as the whole first part')
+
+
+def test_the_whole_address_of_the_tokens_is_taken_for_that_of_the_oauth_server(
+    file: Path,
+) -> None:
+    for path in ("", "/", "/oauth/token", "/oauth/token/"):
+        settings = load(file, toml_of("bitrix24.oauth_server", f"https://b24.example/x{path}"))
+        assert settings.bitrix24.oauth_server == "https://b24.example/x"
+
+
+def test_a_ca_file_is_read_when_the_settings_are(file: Path, tmp_path: Path) -> None:
+    pem = tmp_path / "ca.pem"
+    pem.write_bytes(trustme.CA().cert_pem.bytes())
+
+    assert load(file, toml_of("bitrix24.ca_file", str(pem))).bitrix24.ca_file == str(pem)
+    relative = os.path.relpath(pem, ROOT)
+    absolute = load(file, toml_of("bitrix24.ca_file", relative)).bitrix24.ca_file
+    assert absolute == str(ROOT / relative)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "key", "der", "empty"])
+def test_a_ca_file_that_cannot_be_used_is_refused_with_the_reason(
+    file: Path, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    authority = trustme.CA()
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        der = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+        key = authority.private_key_pem.bytes()
+        path.write_bytes({"key": key, "der": der, "empty": b""}[kind])
+
+    said = refusal(file, toml_of("bitrix24.ca_file", str(path)))
+
+    why = "cannot be read: " if kind in ("missing", "folder") else "holds no certificate in PEM"
+    assert said.startswith(f"bitrix24.ca_file: {path} {why}")
 
 
 # -- other values

@@ -5,7 +5,9 @@ from urllib.parse import urlsplit, urlunsplit
 from flask import Response, g, request
 
 from addresses import origin_of, policy_source
+from portal.place import portal_address
 from settings import Settings
+from store.database import StoreUnavailable
 from web.asking import services
 
 
@@ -15,7 +17,7 @@ def secure(response: Response) -> Response:
     settings = services().settings
     scripts, styles, ancestors = "'self'", "'self'", ""
     if request.endpoint in ("install", "handler"):
-        portal = settings.bitrix24.portal
+        portal = address_of_portal()
         framed_by = policy_source(origin_of(portal)) if portal else "'self'"
         ancestors = g.get("frame_ancestors") or framed_by
         if "nonce" in g:
@@ -27,6 +29,15 @@ def secure(response: Response) -> Response:
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def address_of_portal() -> str:
+    """Where the portal lives that may frame its pages."""
+    settings = services().settings.bitrix24
+    try:
+        return portal_address(settings, services().store)
+    except StoreUnavailable:
+        return settings.portal
 
 
 def keep_here(response: Response) -> None:
