@@ -99,8 +99,6 @@ class Upkeep:
         except BitrixError as error:
             log.warning("looking after the portal: %s: %s", error.method, error.code)
             self._put_off(error, now)
-        else:
-            self._context.health.way_is_free()
         return True
 
     def _is_due(self, now: float, late: float) -> bool:
@@ -135,6 +133,7 @@ class Upkeep:
             if not error.seconds:
                 self._check_at = self._context.clock.now() + TRY_AGAIN_SECONDS
             raise
+        self._context.health.way_is_free()
         if not finished:
             self._check_at = now + FINISH_SECONDS
 
