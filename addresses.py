@@ -220,6 +220,16 @@ def is_listed(origin: str, sites: tuple[str, ...]) -> bool:
     return origin in sites or any(_is_below(origin, one) for one in sites if "*" in one)
 
 
+def domain_of(origin: str, sites: tuple[str, ...]) -> str:
+    """The entry `https://*.shop.example` of the list to whose domain an origin belongs, or "".
+
+    The origin `https://shop.example` does, too. Of several entries the longest counts.
+    """
+    wildcards = [one for one in sites if "*" in one]
+    found = [one for one in wildcards if _is_below(origin, one) or origin == one.replace("*.", "")]
+    return max(found, key=len, default="")
+
+
 def _is_below(origin: str, wildcard: str) -> bool:
     scheme, _, domain = wildcard.partition("*")
     if not (origin.startswith(scheme) and origin.endswith(domain)):

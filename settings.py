@@ -34,7 +34,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from addresses import is_listed, is_loopback, origin_of, site, web_address
+from addresses import domain_of, is_listed, is_loopback, origin_of, site, web_address
 
 ROOT = Path(__file__).parent
 PREFIX = "SITECHAT_"
@@ -141,6 +141,7 @@ class ChatSettings(Section):
     title: str = Field(default="Chat with us", min_length=1, max_length=100)
     language: Literal["auto", "en", "ru"] = "auto"
     sites: Annotated[tuple[Site, ...], NoDecode, BeforeValidator(_json_list)] = ()
+    share_visitors: bool = False  # between the sites of one domain that has an entry with "*"
     identity_secret: Annotated[SecretStr, AfterValidator(_long_secret)] = SecretStr("")
     # Characters; the portal cuts a longer text.
     message_limit: PositiveInt = Field(default=20_000, le=20_000)
@@ -152,6 +153,10 @@ class ChatSettings(Section):
     def lists(self, origin: str) -> bool:
         """Whether the pages of this origin, as browsers send it, may embed the chat."""
         return is_listed(origin, self.sites)
+
+    def domain_of(self, origin: str) -> str:
+        """The entry for all subdomains that the origin of an embedding site falls under, or ""."""
+        return domain_of(origin, self.sites)
 
 
 class FilesSettings(Section):
