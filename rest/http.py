@@ -332,6 +332,10 @@ class _Adapter(HTTPAdapter):
             # The adapter adds the well-known authorities to it, as to any context.
             context = values["ssl_context"] = urllib3.util.ssl_.create_urllib3_context()
             context.load_verify_locations(self._ca_file)
+            # Also an authority below another one, or the server's own certificate, may be named;
+            # and companies' own authorities seldom keep all rules of RFC 5280.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         super().init_poolmanager(*args, **values)
         self.poolmanager.pool_classes_by_scheme = {
             "http": _Connections,

@@ -52,6 +52,21 @@ def test_portal_and_oauth_server_may_have_the_companys_own_certificate(
     assert [one.path for one in oauth.heard] == ["/oauth/token/"]
 
 
+def test_the_servers_own_certificate_may_be_named_instead_of_its_authority(tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert(PLACE)
+    path = tmp_path / "server.pem"
+    path.write_bytes(certificate.cert_chain_pems[0].bytes())
+    with https(certificate) as portal, https(trustme.CA().issue_cert(PLACE)) as another:
+        portal.says(result(SENT))
+
+        assert send(client(portal.url, portal.url, Keeper(OLD), ca_file=str(path)))
+        error = failure(
+            lambda: send(client(another.url, another.url, Keeper(OLD), ca_file=str(path)))
+        )
+
+    assert error.code == "CERTIFICATE_UNKNOWN"
+
+
 FAULTS: dict[str, Callable[[trustme.CA], trustme.LeafCert]] = {
     "CERTIFICATE_UNKNOWN": lambda _: trustme.CA().issue_cert(PLACE),
     "CERTIFICATE_EXPIRED": lambda ca: ca.issue_cert(PLACE, not_after=datetime.now(UTC) - DAY),
