@@ -7,6 +7,7 @@ in other modules.
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from urllib.parse import unquote
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -77,5 +78,5 @@ def configure(app: Flask, settings: Settings) -> None:
     wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
-    wsgi = Bodies(BelowPrefix(wsgi, settings.prefix))
+    wsgi = Bodies(BelowPrefix(wsgi, unquote(settings.prefix, "latin-1")))  # as servers give paths
     app.wsgi_app = ShortHeads(wsgi, strict_headers(settings))  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from rest.errors import (
+    OAUTH_APP_INFO,
     STRANGE_ANSWER,
     BitrixError,
     Cause,
@@ -22,11 +23,13 @@ from rest.replies import (
     STRANGE,
     HistoryMessage,
     ItemResult,
+    TokenHome,
     connector_ids,
     expect_true,
     history,
     item_results,
     listed_events,
+    token_home,
 )
 from rest.transport import ANSWER_SECONDS, Tokens, Transport
 from settings import Bitrix24Settings
@@ -39,9 +42,16 @@ T = TypeVar("T")
 class Bitrix:
     """Calls one portal as one application."""
 
-    def __init__(self, settings: Bitrix24Settings, tokens: Tokens, send_seconds: float) -> None:
+    def __init__(
+        self,
+        settings: Bitrix24Settings,
+        tokens: Tokens,
+        send_seconds: float,
+        portal: Callable[[], str] | None = None,
+    ) -> None:
+        """`portal` gives the address that is called, if it is not that of the settings."""
         self._send_seconds = send_seconds
-        self._transport = Transport(settings, tokens)
+        self._transport = Transport(settings, tokens, portal)
 
     def _call(
         self,
@@ -244,13 +254,26 @@ class Bitrix:
         """
         return self._call("app.info", {}, lambda result: words(result.get("CODE")), access_token)
 
-    def is_administrator(self, access_token: str) -> tuple[bool, int]:
-        """`profile`: whether the token's user is an administrator, and the user's id."""
+    def is_administrator(self, access_token: str, portal: str = "") -> tuple[bool, int]:
+        """`profile`: whether the token's user is an administrator, and the user's id.
+
+        `portal` is another address of the portal, to which the token may be sent.
+        """
 
         def rights(result: Any) -> tuple[bool, int]:
             return truth(result.get("ADMIN")), number(result.get("ID")) or 0
 
-        return self._call("profile", {}, rights, access_token)
+        seconds = ANSWER_SECONDS
+        result = self._transport.call_with("profile", {}, access_token, seconds, portal)
+        return _read("profile", result, rights)
+
+    def home_of_token(self, access_token: str) -> TokenHome:
+        """`app.info` of the OAuth server: the application and the portal that a token belongs to.
+
+        It knows where a renamed portal is now (bitrix24.md 8.19).
+        """
+        result = self._transport.app_info_of_oauth_server(access_token)
+        return _read(OAUTH_APP_INFO, result, token_home)
 
 
 def _read(method: str, result: Any, read: Callable[[Any], T]) -> T:

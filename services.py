@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from bbcode import RENDERER
@@ -17,7 +18,9 @@ from files import Files
 from live import Live
 from portal.connector import Connector
 from portal.inbox import render_outdated
+from portal.place import portal_address
 from portal.proof import Proof
+from portal.rename import Rename
 from portal.tokens import StoredTokens
 from rates import Pace, Rates
 from settings import ROOT, Settings
@@ -63,6 +66,7 @@ class Services:
     bitrix: Bitrix
     connector: Connector
     proof: Proof
+    rename: Rename
     worker: Worker
     live: Live
     files: Files
@@ -82,12 +86,18 @@ class Services:
     def of(cls, settings: Settings) -> Self:
         """All parts, connected to each other; nothing runs yet."""
         store = Store(settings.storage.url, ROOT, RENDERER)
-        bitrix = Bitrix(settings.bitrix24, StoredTokens(store), settings.delivery.timeout_seconds)
+        bitrix = Bitrix(
+            settings.bitrix24,
+            StoredTokens(store),
+            settings.delivery.timeout_seconds,
+            partial(portal_address, settings.bitrix24, store),
+        )
         proof = Proof(settings, store, bitrix)
         connector = Connector(settings, store, bitrix, proof)
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
-        return cls(settings, store, bitrix, connector, proof, worker, Live(store), files)
+        rename = Rename(settings.bitrix24, store, bitrix)
+        return cls(settings, store, bitrix, connector, proof, rename, worker, Live(store), files)
 
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""

@@ -5,10 +5,10 @@ silently means the default. Knows nothing of Flask, the store or Bitrix24's meth
 """
 
 import difflib
-import ipaddress
 import json
 import os
 import re
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +34,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from addresses import domain_of, is_listed, is_loopback, origin_of, site, web_address
+
 ROOT = Path(__file__).parent
 PREFIX = "SITECHAT_"
 SECRET_LENGTH = 32
@@ -44,28 +46,8 @@ class SettingsError(Exception):
 
 
 def _web_url(value: str) -> str:
-    """Check an absolute address: HTTPS, or HTTP on loopback; no query, no trailing slash."""
-    if not value:
-        return value
-    try:
-        url = urlsplit(value)
-        url.port  # noqa: B018  reading it is what checks it
-    except ValueError:
-        raise ValueError("is not a web address") from None
-    if url.scheme not in ("http", "https") or not url.hostname or re.search(r"\s", value):
-        raise ValueError("must be an address such as https://site.example")
-    if url.query or url.fragment or url.username or url.password:
-        raise ValueError("must have no user, query or fragment")
-    if url.scheme == "http" and not _is_loopback(url.hostname):
-        raise ValueError("must begin with https:// (http:// only on this very machine)")
-    return value.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    """The one form of an address, which is compared and sent; "" where it is left out."""
+    return web_address(value) if value else value
 
 
 def _store_url(value: str) -> str:
@@ -75,17 +57,16 @@ def _store_url(value: str) -> str:
     return value
 
 
-def _origin(value: str) -> str:
-    value = _given_url(value)
-    if urlsplit(value).path:
-        raise ValueError("must be an origin such as https://site.example, without a path")
-    return origin_of(value)
-
-
 def _given_url(value: str) -> str:
     if not value:
         raise ValueError("must not be empty")
-    return _web_url(value)
+    return web_address(value)
+
+
+def _site(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return site(value)
 
 
 def _json_list(value: object) -> object:
@@ -105,9 +86,29 @@ def _long_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _oauth_server(value: str) -> str:
+    """The server's address; also where somebody has copied the whole address of the tokens."""
+    return _given_url(value).removesuffix("/oauth/token")
+
+
+def _ca_file(value: str) -> str:
+    """The absolute path of a file with certificates, which can be read now; "" if left out."""
+    if not value:
+        return value
+    path = ROOT / value
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} holds no certificate in PEM form") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a file name"
+        raise ValueError(f"{path} cannot be read: {why}") from None
+    return str(path)
+
+
 WebUrl = Annotated[str, AfterValidator(_web_url)]  # or "", where it may be left out
 GivenUrl = Annotated[str, AfterValidator(_given_url)]
-Origin = Annotated[str, AfterValidator(_origin)]
+Site = Annotated[str, AfterValidator(_site)]
 Ending = Annotated[str, Field(pattern=r"^[a-z0-9]{1,10}$")]  # of a file's name, without the dot
 
 
@@ -119,7 +120,8 @@ class Bitrix24Settings(Section):
     portal: WebUrl = ""
     client_id: str = ""
     client_secret: SecretStr = SecretStr("")
-    oauth_server: GivenUrl = "https://oauth.bitrix24.tech"
+    oauth_server: Annotated[str, AfterValidator(_oauth_server)] = "https://oauth.bitrix24.tech"
+    ca_file: Annotated[str, AfterValidator(_ca_file)] = ""  # besides the well-known authorities
     js_api: GivenUrl = "https://api.bitrix24.com/api/v1"
 
     @property
@@ -138,7 +140,8 @@ class ConnectorSettings(Section):
 class ChatSettings(Section):
     title: str = Field(default="Chat with us", min_length=1, max_length=100)
     language: Literal["auto", "en", "ru"] = "auto"
-    sites: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_json_list)] = ()
+    sites: Annotated[tuple[Site, ...], NoDecode, BeforeValidator(_json_list)] = ()
+    share_visitors: bool = False  # between the sites of one domain that has an entry with "*"
     identity_secret: Annotated[SecretStr, AfterValidator(_long_secret)] = SecretStr("")
     # Characters; the portal cuts a longer text.
     message_limit: PositiveInt = Field(default=20_000, le=20_000)
@@ -146,6 +149,14 @@ class ChatSettings(Section):
     accent: str = Field(default="", pattern=r"^(#[0-9A-Fa-f]{6})?$")
     consent: str = Field(default="", max_length=2000)
     consent_link: WebUrl = ""
+
+    def lists(self, origin: str) -> bool:
+        """Whether the pages of this origin, as browsers send it, may embed the chat."""
+        return is_listed(origin, self.sites)
+
+    def domain_of(self, origin: str) -> str:
+        """The entry for all subdomains that the origin of an embedding site falls under, or ""."""
+        return domain_of(origin, self.sites)
 
 
 class FilesSettings(Section):
@@ -246,16 +257,6 @@ class Settings(BaseSettings):
         return f"{self.public_url}/" if uri is None else uri
 
 
-def origin_of(url: str) -> str:
-    """The origin of an address as browsers write it: lower case, no default port."""
-    parts = urlsplit(url)
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in (None, default) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
-
-
 def load_settings(path: Path | None = None) -> Settings:
     """Read `config.toml` (or `path`, or the file SITECHAT_CONFIG names) and the environment.
 
@@ -289,6 +290,12 @@ def doubts(settings: Settings) -> list[str]:
         for key, field in _fields().items()
         if field.deprecated and key.partition(".")[2] in _section_of(settings, key).model_fields_set
     ]
+    host = urlsplit(settings.public_url).hostname or ""
+    if "." not in host and not is_loopback(host):
+        lines.append(
+            f"public_url has a host without a dot ({host}): Bitrix24 posts no events to such a"
+            " host, so operators' answers come minutes late"
+        )
     store = Path(settings.storage.url.partition(":///")[2])
     files = Path(settings.storage.files)
     if store.is_absolute() != files.is_absolute():

@@ -9,7 +9,15 @@ import logging
 from delivery.bucket import Bucket
 from delivery.circuits import PORTAL, Circuits, Kind, Scope
 from delivery.clock import STOPPED_SECONDS, Clock
-from rest.errors import BitrixError, OutcomeUnknown, Reach, Refused, SetupFault, TryLater
+from rest.errors import (
+    BitrixError,
+    OutcomeUnknown,
+    Reach,
+    Refused,
+    SetupFault,
+    TryLater,
+    is_of_the_way,
+)
 from settings import DeliverySettings
 from storage import Store
 from store.records import ReportedFault
@@ -27,14 +35,16 @@ class Health:
         self.circuits = Circuits(settings)
         self._bucket = Bucket()
         self._reported: Scope | None = None  # the scope whose fault the admin's page shows
+        self._is_of_the_way = False  # that fault: no safe connection to the portal's own address
         self._failing_since: float | None = None
         self._events_lost_since: float | None = None
         self._is_back = False
 
     def begin(self) -> None:
         """A fault that the worker before us reported ends with our first success."""
-        if self._store.notes.fault.get():
+        if fault := self._store.notes.fault.get():
             self._reported = PORTAL
+            self._is_of_the_way = is_of_the_way(fault.code)
 
     def may_call(self, now: float) -> bool:
         return not self.circuits.is_open(PORTAL, now) and self._bucket.wait_seconds(now) <= 0
@@ -56,6 +66,8 @@ class Health:
             self.report(scope, error)
             self.circuits.failed(scope, now, at_least=self._settings.retry_limit_seconds)
             return now
+        if error.is_of_the_way:
+            self.report(scope, error)
         if isinstance(error, TryLater | OutcomeUnknown) and self._failing_since is None:
             self._failing_since = now
         tolerated = TOLERATED_LOSSES if isinstance(error, OutcomeUnknown) else 0
@@ -78,8 +90,13 @@ class Health:
 
     def report(self, scope: Scope, error: BitrixError) -> None:
         """Show the admin what stands still, until a call of this scope works again."""
-        self._reported = scope
-        self._store.notes.fault.set(ReportedFault(error.method, error.code))
+        self._reported, self._is_of_the_way = scope, error.is_of_the_way
+        self._store.notes.fault.set(ReportedFault(error.method, error.code, error.address))
+
+    def way_is_free(self) -> None:
+        """The portal has answered a call that is no delivery."""
+        if self._reported == PORTAL and self._is_of_the_way:
+            self.fault_is_over()
 
     def fault_is_over(self) -> None:
         self._reported = None

@@ -1,12 +1,14 @@
 """Looks after the portal: recovers answers whose events were lost, compares its set-up with ours.
 
 One call at a time, in turn with other work. A failure here stops neither sending nor confirming:
-they learn of the portal's troubles from their own calls.
+they learn of the portal's troubles from their own calls. The administrator is told of a renamed
+portal and of its certificate at once.
 """
 
 import logging
 from typing import Protocol
 
+from delivery.circuits import PORTAL
 from delivery.context import Context
 from delivery.recovery import Recovery, RecoveryResult
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
@@ -112,6 +114,8 @@ class Upkeep:
 
     def _put_off(self, error: BitrixError, now: float) -> None:
         self._context.health.note_limit(error)
+        if error.is_of_the_way:  # nobody need write before the administrator is told
+            self._context.health.report(PORTAL, error)
         if error.seconds:
             self._recover_at = max(self._recover_at, now + error.seconds)
             self._check_at = max(self._check_at, now + error.seconds)
@@ -129,6 +133,7 @@ class Upkeep:
             if not error.seconds:
                 self._check_at = self._context.clock.now() + TRY_AGAIN_SECONDS
             raise
+        self._context.health.way_is_free()
         if not finished:
             self._check_at = now + FINISH_SECONDS
 

@@ -6,9 +6,9 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from addresses import DEFAULT_PORTS, both_forms, web_address
 from bitrix import Bitrix
 from logs import of_kind
 from portal.events import Placement
@@ -16,7 +16,7 @@ from portal.install_error import InstallError, explained
 from portal.proof import Proof, same
 from rest.errors import Reach, Refused, SetupFault
 from rest.replies import Grant
-from settings import Settings, origin_of
+from settings import Settings
 from storage import Store
 from store.database import DiskFull, LockHeld, StoreUnavailable
 from store.records import Portal, ReportedFault
@@ -82,7 +82,7 @@ class Connector:
 
     def is_administrator(self, access_token: str, member_id: str) -> bool:
         """Whether a token is of an administrator of our portal. Raises InstallError and TooMany."""
-        with explained(self._settings.bitrix24.portal):
+        with explained(self._settings.bitrix24, self._store):
             self._proof.prove(access_token, member_id)
             return self._bitrix.is_administrator(access_token)[0]
 
@@ -111,7 +111,7 @@ class Connector:
     def _proved_administrator(self, claim: Claim) -> int:
         """The id of the administrator whose token a claim has."""
         token = claim.grant.access_token
-        with explained(self._settings.bitrix24.portal):
+        with explained(self._settings.bitrix24, self._store):
             self._proof.prove(token, claim.member_id)
             administrator, user_id = self._bitrix.is_administrator(token)
         if not administrator:
@@ -121,7 +121,7 @@ class Connector:
     def _install_kept(self) -> None:
         """Register and bind with the tokens just kept. A failure is retried by the next check."""
         try:
-            with explained(self._settings.bitrix24.portal):
+            with explained(self._settings.bitrix24, self._store):
                 self._register()
                 self._bind_events()
         except InstallError:
@@ -159,8 +159,8 @@ class Connector:
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
-        url = self._settings.public_url
-        return {"install_url": f"{url}/install", "handler_url": self._settings.handler_url}
+        install_url = both_forms(f"{self._settings.public_url}/install")
+        return {"install_url": install_url, "handler_url": both_forms(self._settings.handler_url)}
 
     def _keep(self, claim: Claim, user_id: int) -> None:
         """Store the tokens of a claim that an administrator was proved to have brought."""
@@ -210,7 +210,7 @@ class Connector:
             raise InstallError("no_settings", 503)
         if placement.connector not in ("", settings.connector.id):
             raise InstallError("other_connector", 400, connector=settings.connector.id)
-        with explained(settings.bitrix24.portal):
+        with explained(settings.bitrix24, self._store):
             portal = self._store.portal.find()
             if portal is None:
                 raise InstallError("not_installed", 409, **self.addresses())
@@ -304,18 +304,16 @@ def icons() -> tuple[str, str]:
 
 
 def _same_url(first: str, second: str) -> bool:
-    """Whether addresses differ at most in scheme, case of the host, default port, last slash."""
+    """Whether addresses differ at most in their scheme and in how they are spelled."""
     try:
-        a, b = urlsplit(first), urlsplit(second)
-        hosts = {
-            origin_of(url._replace(scheme="https", netloc=_host(url)).geturl()) for url in (a, b)
-        }
+        return _with_https(first) == _with_https(second)
     except ValueError:
         return False
-    return len(hosts) == 1 and a.path.rstrip("/") == b.path.rstrip("/") and a.query == b.query
 
 
-def _host(url: Any) -> str:
-    """Host and port, without the scheme's default port."""
-    default = {"http": 80, "https": 443}.get(url.scheme)
-    return (url.hostname or "") + ("" if url.port in (None, default) else f":{url.port}")
+def _with_https(url: str) -> str:
+    """The one form of an address as if it were of HTTPS, without the port that its scheme means."""
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
+    port = f":{DEFAULT_PORTS.get(scheme.lower())}"
+    return web_address(f"https://{host.removesuffix(port)}/{path}")

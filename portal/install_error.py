@@ -4,8 +4,25 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from addresses import both_forms, readable
 from logs import of_kind
-from rest.errors import RENEWAL_LOST, BitrixError, Cause
+from portal.place import asked, portal_address
+from rest.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_NOT_YET_VALID,
+    CERTIFICATE_OF_ANOTHER_HOST,
+    CERTIFICATE_SELF_SIGNED,
+    CERTIFICATE_UNKNOWN,
+    MEANINGS,
+    RENEWAL_LOST,
+    BitrixError,
+    Cause,
+    SetupFault,
+    is_of_the_way,
+)
+from settings import Bitrix24Settings
+from storage import Store
+from store.records import ReportedFault
 
 log = logging.getLogger(__name__)
 
@@ -14,11 +31,22 @@ EXPLAINED: dict[Cause, tuple[str, int]] = {
     Cause.BUSY: ("portal_busy", 503),
     Cause.UNREACHABLE: ("unreachable", 503),
     Cause.NOT_A_PORTAL: ("not_a_portal", 502),
+    Cause.CERTIFICATE: ("certificate_refused", 503),
+    Cause.RENAMED: ("renamed", 503),
     Cause.BLOCKED: ("portal_blocked", 502),
     Cause.ENDED: ("portal_ended", 502),
     Cause.TOKEN: ("setup", 502),
     Cause.SETUP: ("setup", 502),
     Cause.RENEWAL: ("renewal_lost", 502),
+}
+
+# The texts of the faults of a certificate that have a cure of their own.
+CERTIFICATES = {
+    CERTIFICATE_UNKNOWN: "certificate_unknown",
+    CERTIFICATE_SELF_SIGNED: "certificate_self_signed",
+    CERTIFICATE_EXPIRED: "certificate_expired",
+    CERTIFICATE_NOT_YET_VALID: "certificate_not_yet_valid",
+    CERTIFICATE_OF_ANOTHER_HOST: "certificate_of_another_host",
 }
 
 
@@ -34,22 +62,47 @@ class InstallError(Exception):
 
 def fault_key(code: str) -> str:
     """The text that tells the administrator why delivery stands still."""
-    return "fault_renewal" if code == RENEWAL_LOST else "fault"
+    if code == RENEWAL_LOST:
+        return "fault_renewal"
+    meaning = MEANINGS.get(code)
+    unsafe = meaning is not None and meaning.cause is Cause.CERTIFICATE
+    return "fault_unsafe" if unsafe else "fault"
+
+
+def explanation(code: str, cause: Cause) -> tuple[str, int]:
+    """The text that says what to do about an error, and the HTTP status of its page."""
+    key, status = EXPLAINED.get(cause, ("refused", 502))
+    return CERTIFICATES.get(code, key), status
+
+
+def cures(
+    settings: Bitrix24Settings, store: Store, fault: ReportedFault
+) -> list[tuple[str, dict[str, str]]]:
+    """The text, with its values, that says what to do about a fault of the set-up; or none."""
+    meaning = MEANINGS.get(fault.code)
+    if meaning is None or (meaning.kind is not SetupFault and not is_of_the_way(fault.code)):
+        return []
+    place = asked(settings, portal_address(settings, store), fault.method)
+    values = {"method": fault.method, "code": fault.code, "portal": readable(place)}
+    key, _ = explanation(fault.code, meaning.cause)
+    return [(key, values | {"address": both_forms(fault.address)})]
 
 
 @contextmanager
-def explained(portal: str) -> Iterator[None]:
+def explained(settings: Bitrix24Settings, store: Store) -> Iterator[None]:
     """Turn a BitrixError into an InstallError that says what to do."""
     try:
         yield
     except BitrixError as error:
         log.warning("%s failed: %s", error.method, error.code, extra=of_kind(error.method))
-        key, status = EXPLAINED.get(error.cause, ("refused", 502))
+        key, status = explanation(error.code, error.cause)
         raise InstallError(
             key,
             status,
             method=error.method,
             code=error.code,
-            portal=portal,
+            portal=readable(asked(settings, portal_address(settings, store), error.method)),
             description=error.description[:300],
+            address=both_forms(error.address),
+            new_portal=error.address,
         ) from None

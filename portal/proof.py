@@ -7,10 +7,12 @@ import hmac
 import logging
 import time
 
+from addresses import readable
 from bitrix import Bitrix
 from logs import of_kind
 from portal.events import Event
 from portal.install_error import InstallError, explained
+from portal.place import portal_address
 from rest.errors import Cause, SetupFault
 from settings import Settings
 from storage import Store
@@ -55,7 +57,8 @@ class Proof:
                 raise
             told = of_kind("token")  # anybody can bring a token
             log.warning("a token was not accepted by the portal: %s", error.code, extra=told)
-            raise InstallError("wrong_portal", 403, portal=self._settings.bitrix24.portal) from None
+            portal = readable(portal_address(self._settings.bitrix24, self._store))
+            raise InstallError("wrong_portal", 403, portal=portal) from None
         if not same(code, self._settings.bitrix24.client_id):
             raise InstallError("wrong_application", 403)
         self._store.limits.uncount_hit(counted, now)
@@ -82,7 +85,7 @@ class Proof:
         if not auth.access_token or auth.member_id != (portal.member_id or auth.member_id):
             return matches
         try:
-            with explained(self._settings.bitrix24.portal):
+            with explained(self._settings.bitrix24, self._store):
                 self.prove(auth.access_token)
         except (InstallError, TooMany) as error:
             if matches or (isinstance(error, InstallError) and error.status < 500):

@@ -27,6 +27,8 @@ HISTORY_METHODS = {
     "imopenlines.dialog.get",
 }
 OAUTH = "oauth/token"  # the method's name in the errors of a token renewal
+OAUTH_APP_INFO = "oauth/app.info"  # the same, of the question what the OAuth server says of a token
+OF_OAUTH_SERVER = {OAUTH, OAUTH_APP_INFO}
 ALREADY_BOUND = "already binded"  # the code of this error differs between builds, its text does not
 EVENT_IS_BOUND = "ERROR_EVENT_BINDING_EXISTS"
 NO_DIALOG = "DIALOG_NOT_FOUND"
@@ -35,6 +37,14 @@ DIED = "DIED"  # our own code: we stopped between a call and the note of its ans
 CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
 STRANGE_ANSWER = "STRANGE_ANSWER"  # our own code: an answer of another shape than documented
 RENEWAL_LOST = "RENEWAL_LOST"  # our own code: a renewal's answer was lost, the old tokens are void
+PORTAL_RENAMED = "PORTAL_RENAMED"  # our own code: a redirect to the same path of another host
+# Our own codes: there is no safe connection, so nothing was sent.
+CERTIFICATE_UNKNOWN = "CERTIFICATE_UNKNOWN"  # its issuer is not known
+CERTIFICATE_SELF_SIGNED = "CERTIFICATE_SELF_SIGNED"
+CERTIFICATE_EXPIRED = "CERTIFICATE_EXPIRED"
+CERTIFICATE_NOT_YET_VALID = "CERTIFICATE_NOT_YET_VALID"
+CERTIFICATE_OF_ANOTHER_HOST = "CERTIFICATE_OF_ANOTHER_HOST"
+CERTIFICATE_REFUSED = "CERTIFICATE_REFUSED"  # for another reason, which the log names
 NO_SESSION = "NO_SESSION"  # our own code: a message was accepted and no session was named
 
 
@@ -53,6 +63,8 @@ class Cause(Enum):
     BUSY = "busy"  # a limit of the portal is reached
     UNREACHABLE = "unreachable"  # no answer, or none that can be understood
     NOT_A_PORTAL = "not a portal"  # something else answered: a proxy, another site
+    CERTIFICATE = "certificate"  # the certificate does not prove that the right server answers
+    RENAMED = "renamed"  # the portal answers from another address
     BLOCKED = "blocked"  # Bitrix24 has blocked the portal's REST interface
     ENDED = "ended"  # the portal's plan has lapsed, or the portal is gone
     TOKEN = "token"  # the portal does not take the token  # noqa: S105
@@ -74,12 +86,20 @@ class BitrixError(Exception):
     usual_reach: ClassVar[Reach] = Reach.LINE
     usual_cause: ClassVar[Cause] = Cause.UNREACHABLE
 
-    def __init__(self, code: str, method: str, description: str = "", seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        code: str,
+        method: str,
+        description: str = "",
+        seconds: float = 0.0,
+        address: str = "",
+    ) -> None:
         super().__init__(f"{method}: {code.upper()}")
         self.code = code.upper()
         self.method = method
         self.description = description
         self.seconds = seconds  # the shortest wait that the portal asks for; 0 if it names none
+        self.address = address  # of a renamed portal, as its redirect says
 
     @property
     def reach(self) -> Reach:
@@ -100,6 +120,11 @@ class BitrixError(Exception):
     def is_odd(self) -> bool:
         """Whether something answered in time, and what it said means nothing to anybody."""
         return self.code == STRANGE_ANSWER or self.code.startswith(("HTTP_1", "HTTP_2", "HTTP_3"))
+
+    @property
+    def is_of_the_way(self) -> bool:
+        """Whether a person must mend the way to the portal: its address or its certificate."""
+        return is_of_the_way(self.code)
 
     @property
     def fills_the_bucket(self) -> bool:
@@ -153,6 +178,13 @@ MEANINGS: dict[str, Meaning] = {
     "HTTP_429": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
     OPERATION_LIMIT: Meaning(TryLater, Reach.METHOD, Cause.BUSY),
     "NOT_CONNECTED": Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
+    CERTIFICATE_UNKNOWN: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
+    CERTIFICATE_SELF_SIGNED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
+    CERTIFICATE_EXPIRED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
+    CERTIFICATE_NOT_YET_VALID: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
+    CERTIFICATE_OF_ANOTHER_HOST: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
+    CERTIFICATE_REFUSED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
+    PORTAL_RENAMED: Meaning(SetupFault, Reach.PORTAL, Cause.RENAMED),
     "OVERLOAD_LIMIT": Meaning(SetupFault, Reach.PORTAL, Cause.BLOCKED),
     "PAYMENT_REQUIRED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
     "PORTAL_DELETED": Meaning(SetupFault, Reach.PORTAL, Cause.ENDED),
@@ -219,13 +251,21 @@ def code_of(error: object, status: int) -> str:
     return code.upper() or f"HTTP_{status}"
 
 
-def error_of_page(method: str, status: int, redirects: bool) -> BitrixError:
+def is_of_the_way(code: str) -> bool:
+    """Whether the code says that no safe connection to the portal's own address is possible."""
+    meaning = MEANINGS.get(code)
+    return meaning is not None and meaning.cause in (Cause.CERTIFICATE, Cause.RENAMED)
+
+
+def error_of_page(method: str, status: int, redirects: bool, renamed: str = "") -> BitrixError:
     """The error that an answer without the portal's JSON means.
 
     A 4xx page comes from a proxy or firewall in front of the portal and may concern one message
-    only: a firewall may reject its text, a proxy its length. So may a redirect, or a renamed portal
-    sends it.
+    only: a firewall may reject its text, a proxy its length. So may a redirect. A renamed portal
+    sends one to the same path of its new address, `renamed`.
     """
+    if renamed:
+        return SetupFault(PORTAL_RENAMED, method, address=renamed)
     if redirects:
         return SetupFault("PORTAL_MOVED", method)
     if status == 429:

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 import traceback
@@ -22,7 +23,15 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from addresses import origin_of, scheme_and_host, web_address
+from logs import of_kind
 from rest.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_NOT_YET_VALID,
+    CERTIFICATE_OF_ANOTHER_HOST,
+    CERTIFICATE_REFUSED,
+    CERTIFICATE_SELF_SIGNED,
+    CERTIFICATE_UNKNOWN,
     CONNECTION_LOST,
     OutcomeUnknown,
     TryLater,
@@ -43,6 +52,14 @@ ANSWER_VALUES = 1_000_000  # of an answer's JSON, at most; 2,500 messages of 60 
 PART_BYTES = 1 << 16
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = {**requests.utils.default_headers(), "Accept-Encoding": "gzip"}
+# What OpenSSL says of a certificate (X509_V_ERR_..., x509_vfy.h).
+CERTIFICATE_FAULTS = {
+    **dict.fromkeys((2, 19, 20, 21), CERTIFICATE_UNKNOWN),
+    9: CERTIFICATE_NOT_YET_VALID,
+    10: CERTIFICATE_EXPIRED,
+    18: CERTIFICATE_SELF_SIGNED,
+    **dict.fromkeys((62, 64), CERTIFICATE_OF_ANOTHER_HOST),
+}
 # What an exchange may raise besides the errors of requests, which do not cover all odd bytes.
 FOREIGN = (
     urllib3.exceptions.HTTPError,
@@ -56,10 +73,11 @@ FOREIGN = (
 class Http:
     """Posts forms; keeps connections open between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, ca_file: str = "") -> None:
+        """`ca_file` has certificates that are trusted besides the well-known authorities."""
         # Not a Session, which reads the environment's proxies and .netrc (they could send tokens
         # somewhere else), keeps cookies, and reads addresses of redirects that nobody follows.
-        self._adapter = _Adapter()
+        self._adapter = _Adapter(ca_file)
         self._last_used = 0.0
         self._lock = threading.Lock()
 
@@ -77,13 +95,13 @@ class Http:
             timeout = urllib3.Timeout(total=seconds, connect=CONNECT_SECONDS)
             response = self._adapter.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]
         except requests.RequestException as error:
-            _no_answer(error, method, time.monotonic() - began < seconds)
+            _no_answer(error, url, method, time.monotonic() - began < seconds)
         except FOREIGN:  # their texts may hold tokens, as those of requests
             raise OutcomeUnknown(CONNECTION_LOST, method) from None
         with closing(response):
             body = _body(response, method)
         log.debug("%s: %d in %.3f s", method, response.status_code, time.monotonic() - began)
-        return _meaning(response, body, method)
+        return _meaning(response, body, url, method)
 
     def _drop_idle_connections(self) -> None:
         """Use no connection that was idle for long: a message sent on a closed one is in doubt."""
@@ -96,7 +114,7 @@ class Http:
 # -- what an answer says
 
 
-def _meaning(response: requests.Response, body: bytes, method: str) -> dict[str, Any]:
+def _meaning(response: requests.Response, body: bytes, url: str, method: str) -> dict[str, Any]:
     status = response.status_code
     try:
         answer = json_of(_unpacked(body, response.headers.get("Content-Encoding", "")))
@@ -106,7 +124,9 @@ def _meaning(response: requests.Response, body: bytes, method: str) -> dict[str,
         raise error_of_answer(answer, method, status)
     if isinstance(answer, dict) and 200 <= status < 300:
         return answer
-    raise error_of_page(method, status, status in REDIRECTS and _leads_somewhere(response))
+    location = _location(response)
+    redirects = status in REDIRECTS and _leads_somewhere(location)
+    raise error_of_page(method, status, redirects, _new_address(url, location) if redirects else "")
 
 
 def json_of(body: bytes) -> Any:
@@ -140,9 +160,17 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     return unpacked
 
 
-def _leads_somewhere(response: requests.Response) -> bool:
-    """Whether a redirect names an address, absolute or not."""
+def _location(response: requests.Response) -> str:
+    """Where a redirect leads, also where its address is in letters: headers come as Latin-1."""
     location = response.headers.get("Location", "")
+    try:
+        return location.encode("latin-1").decode()
+    except UnicodeError:
+        return location
+
+
+def _leads_somewhere(location: str) -> bool:
+    """Whether a redirect names an address, absolute or not."""
     try:
         url = urlsplit(location)
         url.port  # noqa: B018  reading it is what checks it
@@ -152,15 +180,51 @@ def _leads_somewhere(response: requests.Response) -> bool:
     return location.isprintable() and (absolute or (not url.scheme and location.startswith("/")))
 
 
+def _new_address(url: str, location: str) -> str:
+    """The address of a portal that has moved; "" for any other redirect.
+
+    A renamed portal sends a call to the same path at its new address (bitrix24.md 8.16). A page to
+    log in or of a firewall has another path; the same host with HTTPS is no other address.
+    """
+    try:
+        new = web_address(location)
+    except ValueError:
+        return ""
+    before, after = origin_of(url), origin_of(new)
+    path = url.removeprefix(before)
+    base, rest, method = path.rpartition("/rest/")
+    if not rest or "/" in method or new.removeprefix(after) != path or before == after:
+        return ""
+    (scheme, host), (new_scheme, new_host) = scheme_and_host(before), scheme_and_host(after)
+    return "" if host == new_host and scheme != new_scheme else after + base
+
+
 # -- what comes instead of an answer
 
 
-def _no_answer(error: requests.RequestException, method: str, early: bool) -> NoReturn:
+def _no_answer(error: requests.RequestException, url: str, method: str, early: bool) -> NoReturn:
     """Raise what it means that no answer came; `early`: before the exchange's time was over."""
+    if fault := _certificate_fault(error):
+        code = CERTIFICATE_FAULTS.get(fault.verify_code, CERTIFICATE_REFUSED)
+        log.error(
+            "no safe connection to %s: %s: %s",
+            origin_of(url),
+            code,
+            fault.verify_message,
+            extra=of_kind(f"certificate {origin_of(url)} {code}"),
+        )
+        raise TryLater(code, method) from None
     if _nothing_was_sent(error):
         raise TryLater("NOT_CONNECTED", method) from None
     broke = early or isinstance(error, requests.ConnectionError)
     raise OutcomeUnknown(CONNECTION_LOST if broke else "NO_REPLY", method) from None
+
+
+def _certificate_fault(error: requests.RequestException) -> ssl.SSLCertVerificationError | None:
+    """Why the server's certificate was not accepted, if that is why no answer came."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    cause = reason.args[0] if isinstance(reason, urllib3.exceptions.SSLError) else None
+    return cause if isinstance(cause, ssl.SSLCertVerificationError) else None
 
 
 def _nothing_was_sent(error: requests.RequestException) -> bool:
@@ -259,7 +323,19 @@ class _SecureConnections(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
+    def __init__(self, ca_file: str) -> None:
+        self._ca_file = ca_file
+        super().__init__()
+
     def init_poolmanager(self, *args: Any, **values: Any) -> None:
+        if self._ca_file:
+            # The adapter adds the well-known authorities to it, as to any context.
+            context = values["ssl_context"] = urllib3.util.ssl_.create_urllib3_context()
+            context.load_verify_locations(self._ca_file)
+            # Also an authority below another one, or the server's own certificate, may be named;
+            # and companies' own authorities seldom keep all rules of RFC 5280.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         super().init_poolmanager(*args, **values)
         self.poolmanager.pool_classes_by_scheme = {
             "http": _Connections,

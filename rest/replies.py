@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from addresses import web_address
 from rest.errors import Refused, code_of
 from rest.php import identity, keyed, listed, number, truth, words
 
@@ -34,6 +35,15 @@ class Grant:
 
     def __repr__(self) -> str:
         return f"Grant(expires_at={self.expires_at:.0f})"
+
+
+@dataclass(frozen=True)
+class TokenHome:
+    """Where a token is good, as the OAuth server says."""
+
+    client_id: str
+    member_id: str
+    portal: str  # its address in the one form
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,14 @@ def expiry(seconds: object) -> float:
     if lifetime is None:
         return time.time() + LONGEST_TOKEN_SECONDS
     return time.time() + min(max(lifetime, 0), LONGEST_TOKEN_SECONDS)
+
+
+def token_home(result: dict[str, Any]) -> TokenHome:
+    """The application and the portal in an `app.info` of the OAuth server."""
+    install = result["install"]
+    endpoint = web_address(words(install["client_endpoint"]))  # .../rest/
+    member_id, client_id = words(install["member_id"]), words(result["client_id"])
+    return TokenHome(client_id, member_id, endpoint.removesuffix("/rest"))
 
 
 def item_results(items: Any) -> list[ItemResult]:

@@ -1,15 +1,17 @@
 """Calls with the application's own tokens, which are renewed at the OAuth server as they expire.
 
-REST calls go to the portal of the settings, renewals to its OAuth server, and nowhere else.
+REST calls go to the portal, renewals to its OAuth server, and nowhere else.
 """
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from rest.errors import (
     OAUTH,
+    OAUTH_APP_INFO,
     RENEWAL_LOST,
     STRANGE_ANSWER,
     BitrixError,
@@ -65,10 +67,14 @@ class Tokens(Protocol):
 class Transport:
     """Makes calls with our tokens, and raises what a failure means."""
 
-    def __init__(self, settings: Bitrix24Settings, tokens: Tokens) -> None:
+    def __init__(
+        self, settings: Bitrix24Settings, tokens: Tokens, portal: Callable[[], str] | None = None
+    ) -> None:
+        """`portal` gives the address that REST calls go to; the setting does, if it is left out."""
         self._settings = settings
         self._tokens = tokens
-        self._http = Http()
+        self._portal = portal or (lambda: settings.portal)
+        self._http = Http(settings.ca_file)
         self._times = OperatingTimes()
         self._renew_again_at = 0.0
         self._said_lost = ""  # the refresh token whose loss the log has
@@ -100,10 +106,14 @@ class Transport:
         params: dict[str, Any],
         access_token: str,
         timeout: float = ANSWER_SECONDS,
+        portal: str = "",
     ) -> Any:
-        """Call with a token that somebody handed us, or with our own."""
+        """Call with a token that somebody handed us, or with our own.
+
+        Another address than the portal's is given only where it was proved to be the same portal.
+        """
         form = dict(php_form(params)) | {"auth": access_token}
-        url = f"{self._settings.portal}/rest/{method}.json"
+        url = f"{portal or self._portal()}/rest/{method}.json"
         try:
             answer = self._http.post(url, form, method, timeout)
         except TryLater as error:
@@ -111,6 +121,14 @@ class Transport:
         if "result" not in answer:
             raise OutcomeUnknown(STRANGE_ANSWER, method)
         self._times.note(method, answer)
+        return answer["result"]
+
+    def app_info_of_oauth_server(self, access_token: str) -> Any:
+        """What the OAuth server says of a token, and of the portal where it is good."""
+        url = f"{self._settings.oauth_server}/rest/app.info/"
+        answer = self._http.post(url, {"auth": access_token}, OAUTH_APP_INFO, OAUTH_SECONDS)
+        if "result" not in answer:
+            raise OutcomeUnknown(STRANGE_ANSWER, OAUTH_APP_INFO)
         return answer["result"]
 
     def _renew_early(self, grant: Grant) -> Grant:

@@ -66,7 +66,7 @@ class Opening:
         token = portal.tokens.issue(user_id)
         query = urlencode(
             {
-                "DOMAIN": portal.options.domain,
+                "DOMAIN": portal.tokens.portal_url.partition("://")[2],
                 "PROTOCOL": int(portal.options.base_url.startswith("https:")),
                 "LANG": portal.options.lang,
                 "APP_SID": secrets.token_hex(16),

@@ -41,6 +41,10 @@ class Rest:
 
     def answer(self, path: str) -> Response:
         """Answer `/rest/<path>`."""
+        troubles = self._portal.troubles
+        new_address = troubles.renamed_to or troubles.redirected_to
+        if new_address and request.host != new_address.partition("://")[2]:
+            return Response(status=302, headers={"Location": f"{new_address}{request.path}"})
         start = time.time()
         method = path.strip("/").removesuffix(".json").lower()
         params, access_token = read_call(request)

@@ -72,12 +72,17 @@ class Tokens:
             del self._by_refresh[auth.pop("refresh_token")]
         return auth
 
+    @property
+    def portal_url(self) -> str:
+        """The portal's address, since a rename the new one."""
+        return self._troubles().renamed_to or self._options.base_url
+
     def addresses(self) -> dict[str, str]:
         """The fields that name the portal, its own server and the OAuth server."""
         return {
-            "domain": self._options.domain,
+            "domain": self.portal_url.partition("://")[2],
             "server_endpoint": f"{self._options.oauth_url}/rest/",
-            "client_endpoint": f"{self._options.base_url}/rest/",
+            "client_endpoint": f"{self.portal_url}/rest/",
             "member_id": self.member_id,
         }
 

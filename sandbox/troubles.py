@@ -37,6 +37,8 @@ class Troubles:
     broken_code: str = "ERROR_CORE"  # or "HTML": a 502 page of a proxy
     overload: bool = False
     oauth_down: bool = False
+    renamed_to: str = ""  # the portal's new address, to which calls of the old one are redirected
+    redirected_to: str = ""  # calls are redirected there, and the OAuth server knows of no rename
     old_tokens_live: bool = False  # a renewal leaves the old pair alive (8.13 does not say)
     fail_items: str = ""  # an item whose text has these words fails
     no_files: bool = False  # no file of a message can be fetched

@@ -12,6 +12,7 @@ import {bubblesIn} from "./bubbles.js"
 import {startChat} from "./chat.js"
 import {ajax, lang, sites, texts} from "./config.js"
 import {Backoff} from "./retry.js"
+import {isListed} from "./sites.js"
 import {lastId, play, Unread} from "./unread.js"
 import {Visitor} from "./visitor.js"
 
@@ -247,7 +248,7 @@ let visitor
  * browser has gone back within our history.
  */
 async function greeted({data, origin, source, ports: [port]}) {
-  if (source !== window.parent || !sites.includes(origin) || !port) return
+  if (source !== window.parent || !isListed(origin, sites) || !port) return
   if (visitor) return chat.isConnected && visitor.connect(port)
   visitor = new EmbeddedVisitor(origin, port, data)
   await visitor.arrive()

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import LastRecovery, ReportedFault
+from store.records import LastRecovery, NewAddress, ReportedFault
 
 T = TypeVar("T")
 
@@ -69,6 +69,9 @@ class Notes:
         self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
         # A digest of the refresh token that was sent away, until the answer is noted.
         self.renewal: Note[str] = Note(database, "renewal")
+        self.new_address: Note[NewAddress] = Note(
+            database, "new_address", lambda value: NewAddress(**value), asdict
+        )
         # For the admin's page.
         self.fault: Note[ReportedFault] = Note(
             database, "fault", lambda value: ReportedFault(**value), asdict

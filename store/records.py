@@ -218,6 +218,15 @@ class ReportedFault:
 
     method: str
     code: str
+    address: str = ""  # of a renamed portal
+
+
+@dataclass(frozen=True)
+class NewAddress:
+    """Where a renamed portal is called, as its administrator has agreed."""
+
+    setting: str  # `bitrix24.portal` at that time: another setting ends the agreement
+    address: str
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,6 @@ EQUIVALENT = {
         "if matches or (isinstance(error, InstallError) and (error.status) <= 500):",
     ): "a proof fails with 403, 502 or 503",
     (
-        "portal/connector.py",
-        'default = {"http": 80, "https": 443}.get(url.scheme)',
-        'default = {"http": 80, "https": 221}.get(url.scheme)',
-    ): "origin_of drops this port as well",
-    (
         "delivery/messages.py",
         "depth[delivery.chat.id] += 1",
         "depth[delivery.chat.id] += 2",

@@ -14,6 +14,7 @@ from app import create_app
 from settings import ChatSettings, Settings, StorageSettings
 
 SHOP, BLOG = "https://shop.example", "https://blog.example"
+LAMPS = "xn--80avem4d.xn--p1ai"  # лампы.рф
 SECRET = "a secret that only the shop's server knows"
 
 
@@ -28,7 +29,7 @@ def application(tmp_path: Path) -> Callable[[], FlaskClient]:
     app = create_app(
         Settings(
             public_url="https://chat.example",
-            chat=ChatSettings(sites=(SHOP, BLOG), identity_secret=SECRET),  # type: ignore[arg-type]
+            chat=ChatSettings(sites=(SHOP, BLOG, "https://*.лампы.рф"), identity_secret=SECRET),  # type: ignore[arg-type]
             storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db"),
         )
     )
@@ -102,6 +103,34 @@ def test_a_site_that_is_not_named_is_refused(application: Callable[[], FlaskClie
     for site in ("https://evil.example", "null", f"{SHOP}.evil.example", "*"):
         for kind in ("send_message", "chat_history", "identify", "forget"):
             assert ask(application(), site, type=kind, message="x").status_code == 403
+
+
+def test_each_subdomain_of_a_wildcard_is_a_site_of_its_own(
+    application: Callable[[], FlaskClient],
+) -> None:
+    token = write(application(), f"https://ru.{LAMPS}", text="for ru")
+
+    assert "for ru" in history(application(), f"https://ru.{LAMPS}", token)
+    assert history(application(), f"https://de.{LAMPS}", token) == ""
+    for site in (f"https://{LAMPS}", f"https://ru.{LAMPS}:444", f"https://.{LAMPS}"):
+        assert ask(application(), site, type="chat_history").status_code == 403
+
+
+def test_a_site_signs_its_name_in_letters_or_in_ascii(
+    application: Callable[[], FlaskClient],
+) -> None:
+    for signed_site in (f"https://ru.{LAMPS}", "https://ru.лампы.рф"):
+        answer = ask(
+            application(),
+            f"https://ru.{LAMPS}",
+            type="identify",
+            email="anna@example.com",
+            signature=signed(signed_site, "anna@example.com"),
+        )
+        assert answer.status_code == 200
+    another = signed("https://de.лампы.рф", "anna@example.com")
+    fields = {"type": "identify", "email": "anna@example.com", "signature": another}
+    assert ask(application(), f"https://ru.{LAMPS}", **fields).status_code == 403
 
 
 def test_a_sites_own_script_cannot_pass_for_another_site(

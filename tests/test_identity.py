@@ -29,7 +29,7 @@ def test_a_token_is_good_for_a_year_and_whatever_a_clock_says_before(
 
     at(monkeypatch, NOW + days * DAY)
 
-    assert identity.bearer_of(KEY, SITE, token, DAYS) == ANNA
+    assert identity.bearer_of(KEY, (SITE,), token, DAYS) == ANNA
 
 
 def test_a_token_ends_after_its_year(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_a_token_ends_after_its_year(monkeypatch: pytest.MonkeyPatch) -> None:
 
     at(monkeypatch, NOW + 366 * DAY)
 
-    assert identity.bearer_of(KEY, SITE, token, DAYS) is None
+    assert identity.bearer_of(KEY, (SITE,), token, DAYS) is None
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_a_token_ends_after_its_year(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_token_is_of_no_use_elsewhere(key: str, site: str) -> None:
     token = identity.issue(KEY, SITE, ANNA)
 
-    assert identity.bearer_of(key, site, token, DAYS) is None
+    assert identity.bearer_of(key, (site,), token, DAYS) is None
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é" * 50])
 def test_what_we_did_not_sign_names_nobody(token: str) -> None:
-    assert identity.bearer_of(KEY, SITE, token, DAYS) is None
+    assert identity.bearer_of(KEY, (SITE,), token, DAYS) is None
 
 
 def test_a_forged_date_does_not_save_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_a_forged_date_does_not_save_a_token(monkeypatch: pytest.MonkeyPatch) ->
     _, later, _ = identity.issue(KEY, SITE, ANNA).split(".")
     at(monkeypatch, NOW)
 
-    assert identity.bearer_of(KEY, SITE, f"{payload}.{later}.{signature}", DAYS) is None
+    assert identity.bearer_of(KEY, (SITE,), f"{payload}.{later}.{signature}", DAYS) is None
 
 
 def test_a_clock_set_back_makes_no_second_chat(

@@ -2,10 +2,12 @@
 
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import ValidationError
 from stage import path_of
 
@@ -340,7 +342,7 @@ def test_a_trailing_slash_is_dropped(file: Path, key: str, slashes: str) -> None
         (
             "https://Site.Example:443/chat",
             "/chat",
-            "https://Site.Example:443/chat/handler",
+            "https://site.example/chat/handler",
             "https://site.example",
         ),
         (
@@ -350,7 +352,7 @@ def test_a_trailing_slash_is_dropped(file: Path, key: str, slashes: str) -> None
             "https://site.example:8443",
         ),
         ("http://[::1]:8080/c", "/c", "http://[::1]:8080/c/handler", "http://[::1]:8080"),
-        ("http://localhost:80", "", "http://localhost:80/handler", "http://localhost"),
+        ("http://localhost:80", "", "http://localhost/handler", "http://localhost"),
     ],
 )
 def test_the_public_url_gives_prefix_handler_and_origin(
@@ -398,6 +400,76 @@ def test_a_site_is_kept_as_browsers_write_its_origin(file: Path, given: str, ori
 )
 def test_a_site_that_is_not_an_origin_is_refused_by_its_key(file: Path, site: str) -> None:
     assert refusal(file, f'[chat]\nsites = ["{site}"]').startswith("chat.sites")
+
+
+# Every key that holds an address, with how a value is written there.
+HOSTS = {
+    "public_url": "{}",
+    "bitrix24.portal": "{}",
+    "bitrix24.oauth_server": "{}",
+    "bitrix24.js_api": "{}",
+    "connector.widget_uri": "{}",
+    "chat.consent_link": "{}",
+    "chat.sites": "[{}]",
+}
+
+
+@pytest.mark.parametrize("key", HOSTS)
+def test_every_address_has_one_form(file: Path, key: str) -> None:
+    def read(url: str) -> Any:
+        section, _, name = key.rpartition(".")
+        value = HOSTS[key].format(f'"{url}"')
+        toml = f"[{section}]\n{name} = {value}" if section else f"{name} = {value}"
+        found = value_of(load(file, toml), key)
+        return found if isinstance(found, str) else found[0]
+
+    for given in ("https://Лампы.рф", "https://xn--80avem4d.XN--P1AI:443/", "https://лампы。рф."):
+        assert read(given) == "https://xn--80avem4d.xn--p1ai"
+    with pytest.raises(SettingsError, match=rf"^{re.escape(key)}.*no valid punycode"):
+        read("https://xn--a.example")
+
+
+def test_a_wildcard_at_the_wrong_place_is_refused_by_its_key(file: Path) -> None:
+    text = refusal(file, '[chat]\nsites = ["https://shop.example", "https://shop.*"]')
+
+    assert text.startswith('chat.sites.1: may have "*" only as the whole first part')
+
+
+def test_the_whole_address_of_the_tokens_is_taken_for_that_of_the_oauth_server(
+    file: Path,
+) -> None:
+    for path in ("", "/", "/oauth/token", "/oauth/token/"):
+        settings = load(file, toml_of("bitrix24.oauth_server", f"https://b24.example/x{path}"))
+        assert settings.bitrix24.oauth_server == "https://b24.example/x"
+
+
+def test_a_ca_file_is_read_when_the_settings_are(file: Path, tmp_path: Path) -> None:
+    pem = tmp_path / "ca.pem"
+    pem.write_bytes(trustme.CA().cert_pem.bytes())
+
+    assert load(file, toml_of("bitrix24.ca_file", str(pem))).bitrix24.ca_file == str(pem)
+    relative = os.path.relpath(pem, ROOT)
+    absolute = load(file, toml_of("bitrix24.ca_file", relative)).bitrix24.ca_file
+    assert absolute == str(ROOT / relative)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "key", "der", "empty"])
+def test_a_ca_file_that_cannot_be_used_is_refused_with_the_reason(
+    file: Path, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    authority = trustme.CA()
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        der = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+        key = authority.private_key_pem.bytes()
+        path.write_bytes({"key": key, "der": der, "empty": b""}[kind])
+
+    said = refusal(file, toml_of("bitrix24.ca_file", str(path)))
+
+    why = "cannot be read: " if kind in ("missing", "folder") else "holds no certificate in PEM"
+    assert said.startswith(f"bitrix24.ca_file: {path} {why}")
 
 
 # -- other values
@@ -573,6 +645,23 @@ def test_a_store_that_was_moved_away_from_the_default_folder_of_files_is_doubted
 ) -> None:
     assert len(doubts(load(file, '[storage]\nurl = "sqlite:////var/lib/chat/chats.db"'))) == 1
     assert doubts(load(file, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "doubted"),
+    [
+        ("https://intranet/chat", True),
+        ("https://[2001:db8::1]:8443", True),
+        ("https://intranet.local", False),
+        ("https://192.0.2.1", False),
+        ("http://localhost:8080", False),
+        ("http://[::1]:8080", False),
+    ],
+)
+def test_a_host_to_which_no_event_is_posted_is_doubted(file: Path, url: str, doubted: bool) -> None:
+    said = doubts(load(file, toml_of("public_url", url)))
+
+    assert [line.partition(" has a host")[0] for line in said] == ["public_url"] * doubted
 
 
 def test_an_older_file_with_a_key_that_has_no_use_any_more_goes_on(file: Path) -> None:

@@ -52,7 +52,7 @@ def shop() -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def stage(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    sites = json.dumps([SHOP, shop.origin])
+    sites = json.dumps([SHOP, shop.origin, "https://*.лампы.рф"])
     with Stage(tmp_path_factory.mktemp("visitor"), SITECHAT_CHAT__SITES=sites) as stage:
         stage.install()
         shop.chat = stage.chat
@@ -389,6 +389,7 @@ def is_answered(browser: Browser, stage: Stage, origin: str) -> bool:
 
 def test_the_frame_answers_pages_of_the_named_sites_alone(stage: Stage, browser: Browser) -> None:
     assert is_answered(browser, stage, SHOP)
+    assert is_answered(browser, stage, "https://ru.xn--80avem4d.xn--p1ai")  # ru.лампы.рф
 
     for origin in (
         "https://evil.example",
@@ -396,6 +397,7 @@ def test_the_frame_answers_pages_of_the_named_sites_alone(stage: Stage, browser:
         f"{SHOP}:8443",
         f"{SHOP}.evil.example",
         "https://a.shop.example",
+        "https://xn--80avem4d.xn--p1ai",
     ):
         assert not is_answered(browser, stage, origin), origin
 

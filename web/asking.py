@@ -71,7 +71,22 @@ def embedding_site() -> str:
     ours = ("", settings.origin)
     origin = request.headers.get("Origin", "")
     site = request.headers.get("X-Chat-Site", "") if origin in ours else origin
-    return site if site not in ours and site in settings.chat.sites else ""
+    return site if site not in ours and settings.chat.lists(site) else ""
+
+
+def visitors_sites() -> tuple[str, ...]:
+    """The sites to which a visitor may belong here: that of new visitors first.
+
+    It is the origin of the page that shows the chat, or the entry of `chat.sites` for its domain.
+    Visitors of the other one go on after `chat.share_visitors` was switched.
+    """
+    site, chat = embedding_site(), services().settings.chat
+    if not site:
+        return (services().settings.origin,)
+    domain = chat.domain_of(site)
+    if not domain:
+        return (site,)
+    return (domain, site) if chat.share_visitors else (site, domain)
 
 
 def language() -> str:

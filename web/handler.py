@@ -17,6 +17,7 @@ from portal.inbox import operator_message
 from portal.install_error import InstallError
 from store.database import StoreUnavailable
 from store.records import TooMany
+from web import renamed
 from web.asking import any_form, language, note_refusal, services
 from web.install import take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
@@ -173,11 +174,17 @@ def connect(form: Form) -> ResponseReturnValue:
 def application_page(form: Form) -> ResponseReturnValue:
     """The application's own page: what to do next, and for an administrator how the chat does."""
     lines = [admin_text("app_page", name=services().settings.connector.name)]
-    with contextlib.suppress(BadRequest, InstallError, TooMany, StoreUnavailable):
-        if is_of_administrator(form):
-            works = services().connector.works()
-            title = "title_app" if works else "title_fails"
-            return portal_page(title, [*lines, *reports()], done=works)
+    with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
+        if "rename" in form:
+            return renamed.agree(form)
+        try:
+            if is_of_administrator(form):
+                works = services().connector.works()
+                title = "title_app" if works else "title_fails"
+                return portal_page(title, [*lines, *reports()], done=works)
+        except InstallError as fault:
+            if renamed.concerns(fault, form):
+                return renamed.way_page(form, fault)
     return portal_page("title_app", lines, done=True)
 
 

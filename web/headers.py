@@ -4,7 +4,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from flask import Response, g, request
 
-from settings import Settings, origin_of
+from addresses import origin_of, policy_source
+from portal.place import portal_address
+from settings import Settings
+from store.database import StoreUnavailable
 from web.asking import services
 
 
@@ -14,8 +17,9 @@ def secure(response: Response) -> Response:
     settings = services().settings
     scripts, styles, ancestors = "'self'", "'self'", ""
     if request.endpoint in ("install", "handler"):
-        portal = settings.bitrix24.portal
-        ancestors = g.get("frame_ancestors") or (origin_of(portal) if portal else "'self'")
+        portal = address_of_portal()
+        framed_by = policy_source(origin_of(portal)) if portal else "'self'"
+        ancestors = g.get("frame_ancestors") or framed_by
         if "nonce" in g:
             origin = g.script_origin
             scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")
@@ -43,6 +47,15 @@ def isolation_headers() -> dict[str, str]:
     }
 
 
+def address_of_portal() -> str:
+    """Where the portal lives that may frame its pages."""
+    settings = services().settings.bitrix24
+    try:
+        return portal_address(settings, services().store)
+    except StoreUnavailable:
+        return settings.portal
+
+
 def keep_here(response: Response) -> None:
     """Let a redirect name a path alone: the framework's own name the host that a request names."""
     if response.location:
@@ -56,8 +69,9 @@ def strict_headers(
 ) -> dict[str, str]:
     """The headers of every answer; by default only we and `chat.sites` may frame it."""
     ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
+    portal = settings.bitrix24.portal
     # Operators' pictures come from the portal, which may use plain HTTP on this very machine.
-    images = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
+    images = policy_source(origin_of(portal)) if portal else ""
     headers = {
         "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"
         f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"

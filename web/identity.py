@@ -55,13 +55,13 @@ def issue(key: str, site: str, bearer: Bearer) -> str:
     return str(_serializer(key).dumps([site, bearer.visitor, *login]))
 
 
-def bearer_of(key: str, site: str, token: str, days: int) -> Bearer | None:
-    """Whom a token names on this site; None for any other token."""
+def bearer_of(key: str, sites: tuple[str, ...], token: str, days: int) -> Bearer | None:
+    """Whom a token of one of these sites names; None for any other token."""
     try:
         token_site, visitor, *login = _serializer(key).loads(token, max_age=days * 86_400)
     except (BadData, ValueError):
         return None
-    return bearer(str(visitor), login[0] if login else "", token) if token_site == site else None
+    return bearer(str(visitor), login[0] if login else "", token) if token_site in sites else None
 
 
 def bearer(visitor: str, login: str, credential: str) -> Bearer:

@@ -6,8 +6,8 @@ from flask import g, make_response, request
 from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
+from addresses import origin_of
 from portal.install_error import InstallError
-from settings import origin_of
 from store.records import TooMany
 from texts import text
 from web.asking import language, note_refusal
@@ -34,8 +34,14 @@ def wait_page(title: str, error: TooMany) -> ResponseReturnValue:
     return response
 
 
-def portal_page(title: str, lines: list[str], done: bool, finish: str | None = None) -> str:
-    """A small page for the portal's slider; `finish` is the address of the BX24 script."""
+def portal_page(
+    title: str, lines: list[str], done: bool, finish: str | None = None, ticket: str = ""
+) -> str:
+    """A small page for the portal's slider.
+
+    `finish` is the address of the BX24 script. With a `ticket` of portal/rename.py the page has the
+    button by which an administrator agrees.
+    """
     g.nonce = secrets.token_urlsafe(16)
     g.script_origin = origin_of(finish) if finish else None
     return render(
@@ -45,6 +51,8 @@ def portal_page(title: str, lines: list[str], done: bool, finish: str | None = N
         lines=lines,
         done=done,
         finish=finish,
+        ticket=ticket,
+        agree=admin_text("rename_agree"),
         nonce=g.nonce,
     )
 

@@ -3,8 +3,9 @@
 import json
 from datetime import UTC, datetime
 
-from portal.install_error import EXPLAINED, fault_key
-from rest.errors import MEANINGS, SetupFault
+from addresses import both_forms, readable
+from portal.install_error import cures, fault_key
+from portal.place import portal_address
 from store.records import ReportedFault
 from texts import text
 from web.asking import language, services
@@ -18,7 +19,9 @@ def reports() -> list[str]:
     if fault := store.notes.fault.get():
         key, waiting = fault_key(fault.code), store.queue.waiting()
         lines.append(admin_text(key, method=fault.method, code=fault.code, waiting=waiting))
-        lines += cure(fault) if key == "fault" else []
+        lines += cure(fault) if key != "fault_renewal" else []
+    if agreed := agreed_address():
+        lines.append(admin_text("rename_kept", **agreed))
     dead_lines = store.notes.dead_lines.get() or {}
     lines += [
         admin_text("dead_line", line=line, code=dead_lines[line])
@@ -47,12 +50,19 @@ def reports() -> list[str]:
 
 def cure(fault: ReportedFault) -> list[str]:
     """What the administrator can do about a fault of the set-up, as an install would say it."""
-    meaning = MEANINGS.get(fault.code)
-    if meaning is None or meaning.kind is not SetupFault:
-        return []
-    key, _ = EXPLAINED[meaning.cause]
-    portal = services().settings.bitrix24.portal
-    return [admin_text(key, method=fault.method, code=fault.code, portal=portal)]
+    return [
+        admin_text(key, **values)
+        for key, values in cures(services().settings.bitrix24, services().store, fault)
+    ]
+
+
+def agreed_address() -> dict[str, str] | None:
+    """The renamed portal's address, and the setting that still names the old one."""
+    setting = services().settings.bitrix24.portal
+    address = portal_address(services().settings.bitrix24, services().store)
+    if address == setting:
+        return None
+    return {"address": both_forms(address), "setting": readable(setting)}
 
 
 def reason_text(noted: str) -> str:

@@ -10,7 +10,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from services import Services
 from store.database import StoreUnavailable
 from web import identity
-from web.asking import digest, embedding_site
+from web.asking import digest, embedding_site, visitors_sites
 
 
 class BelowPrefix:
@@ -46,7 +46,8 @@ class Sessions(SecureCookieSessionInterface):
 
     Under HTTPS the name has a prefix, which makes browsers refuse a cookie of that name from plain
     HTTP and, with `__Host-`, from other hosts of the domain. Cookies from before that were named
-    without it: such a cookie is still read, and replaced in the same answer.
+    without it, and those from before `chat.share_visitors` was switched for another site: such a
+    cookie is still read, and replaced in the same answer.
     """
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
@@ -56,7 +57,7 @@ class Sessions(SecureCookieSessionInterface):
         return serializer
 
     def get_cookie_name(self, app: Flask) -> str:
-        return f"{self._prefix(app)}{self._bare_name(app)}"
+        return f"{self._prefix(app)}{self._bare_name(app, visitors_sites()[0])}"
 
     def _prefix(self, app: Flask) -> str:
         """What browsers enforce: `__Host-` demands Secure, no Domain, and the path /."""
@@ -64,10 +65,15 @@ class Sessions(SecureCookieSessionInterface):
             return ""
         return "__Host-" if self.get_cookie_path(app) == "/" else "__Secure-"
 
-    def _bare_name(self, app: Flask) -> str:
-        site = embedding_site()
+    def _bare_name(self, app: Flask, site: str) -> str:
         name = super().get_cookie_name(app)
-        return f"{name}_{digest(site)[:8]}" if site else name
+        return f"{name}_{digest(site)[:8]}" if embedding_site() else name
+
+    def _former_cookies(self, app: Flask, request: Request) -> list[str]:
+        """The cookies of this visitor that have other names than a new one would have."""
+        bare = [self._bare_name(app, site) for site in visitors_sites()]
+        names = [prefix + name for name in bare for prefix in {self._prefix(app): 0, "": 0}]
+        return [name for name in names[1:] if name in request.cookies]
 
     def get_cookie_samesite(self, app: Flask) -> str | None:
         return "None" if self.get_cookie_partitioned(app) else super().get_cookie_samesite(app)
@@ -81,17 +87,13 @@ class Sessions(SecureCookieSessionInterface):
         except StoreUnavailable:
             return None  # `prepare` raises it again, and that error is explained to the visitor
         session = super().open_session(app, request)
-        if session is not None and not session and self._has_former_cookie(app, request):
-            session = self._former_session(app, request)
+        if session is not None and not session and (former := self._former_cookies(app, request)):
+            session = self._former_session(app, request.cookies[former[0]])
             session.modified = bool(session)  # to be given the new name
         return session
 
-    def _has_former_cookie(self, app: Flask, request: Request) -> bool:
-        return bool(self._prefix(app)) and self._bare_name(app) in request.cookies
-
-    def _former_session(self, app: Flask, request: Request) -> SecureCookieSession:
+    def _former_session(self, app: Flask, value: str) -> SecureCookieSession:
         serializer = self.get_signing_serializer(app)
-        value = request.cookies[self._bare_name(app)]
         seconds = int(app.permanent_session_lifetime.total_seconds())
         try:
             return self.session_class(
@@ -101,13 +103,13 @@ class Sessions(SecureCookieSessionInterface):
             return self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """As Flask does; with the session's cookie, one of the former name is replaced or goes."""
+        """As Flask does; with the session's cookie, those of former names are replaced or go."""
         super().save_session(app, session, response)
-        if session.modified and self._has_former_cookie(app, request):
+        for name in self._former_cookies(app, request) if session.modified else ():
             response.delete_cookie(
-                self._bare_name(app),
+                name,
                 path=self.get_cookie_path(app),
-                secure=True,
+                secure=self.get_cookie_secure(app),
                 httponly=True,
                 samesite=self.get_cookie_samesite(app),
                 partitioned=self.get_cookie_partitioned(app),

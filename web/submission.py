@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from flask import request
 
+from addresses import readable
 from portal import forms
 from portal.forms import Form
 from store.records import Chat, VisitorMessage
@@ -95,7 +96,7 @@ def consent_of(submission: Submission, visitor: Visitor | None) -> str | None:
         return None
     if not submission.agrees:
         raise Problem("errors.consent_missing", 400)
-    return f"{settings.consent} {settings.consent_link}".strip()
+    return f"{settings.consent} {readable(settings.consent_link)}".strip()
 
 
 def has_consented(visitor: Visitor | None) -> bool:

@@ -21,6 +21,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
+from addresses import readable
 from portal.forms import Form, text_of
 from store.records import Chat
 from web import identity
@@ -32,6 +33,7 @@ from web.asking import (
     known_address,
     note_refusal,
     services,
+    visitors_sites,
 )
 
 OLDER_AT_ONCE = 100  # names of ended conversations that are looked up together, in about 1 ms
@@ -63,15 +65,28 @@ def current_visitor() -> Visitor | None:
 
 
 def visitor_of(bearer: identity.Bearer) -> Visitor:
-    store, first = services().store, chat_id_of(visitors_site(), bearer.visitor)
+    store, first = services().store, chat_id_of(visitors_sites()[0], bearer.visitor)
     chat_id = first
     chat = store.chats.find_open(first)
     if chat is None:
         chat_id = store.chats.latest_heir(first)
+        if chat_id == first:
+            chat_id = heir_of_former_site(first, bearer.visitor)
         if chat_id == first and store.chats.is_over(first):
             chat_id = heir_of_older(first, bearer.visitor)
         chat = store.chats.find_open(chat_id)
     return Visitor(chat_id, chat, bearer)
+
+
+def heir_of_former_site(first: str, name: str) -> str:
+    """Where a visitor goes on who wrote before `chat.share_visitors` was switched, and note it."""
+    chats = services().store.chats
+    for site in visitors_sites()[1:]:
+        former = chat_id_of(site, name)
+        if chats.find_open(former) or chats.latest_heir(former) != former:
+            chats.give_heir(first, former)
+            return chats.latest_heir(first)
+    return first
 
 
 def heir_of_older(first: str, name: str) -> str:
@@ -79,7 +94,7 @@ def heir_of_older(first: str, name: str) -> str:
 
     That release may have ended further conversations after it, each under a name of its own.
     """
-    store, site = services().store, visitors_site()
+    store, site = services().store, visitors_sites()[0]
     names = identity.older_successors(str(current_app.secret_key), name)
     while True:
         chat_ids = [chat_id_of(site, name) for name in itertools.islice(names, OLDER_AT_ONCE)]
@@ -95,15 +110,11 @@ def has_ended(bearer: identity.Bearer) -> bool:
     return bool(bearer.login) and services().store.logins.has_ended(bearer.login)
 
 
-def visitors_site() -> str:
-    return embedding_site() or services().settings.origin
-
-
 def token_bearer() -> identity.Bearer | None:
     token = request.headers.get("X-Chat-Token")
     days = services().settings.chat.session_days
     key = str(current_app.secret_key)
-    return identity.bearer_of(key, visitors_site(), token, days) if token else None
+    return identity.bearer_of(key, visitors_sites(), token, days) if token else None
 
 
 def cookie_bearer() -> identity.Bearer | None:
@@ -119,11 +130,11 @@ def identify(form: Form) -> ResponseReturnValue:
     What they wrote in this browser before they logged in becomes a part of the customer's chat.
     Nothing else is stored until the customer writes.
     """
-    key, site = str(current_app.secret_key), visitors_site()
-    email = check_signature(form, site)
+    key, site = str(current_app.secret_key), visitors_sites()[0]
+    email = check_signature(form, embedding_site() or services().settings.origin)
     bearer = identity.Bearer(identity.customer(key, site, email), secrets.token_hex(16))
     visitor = visitor_of(bearer)
-    join_older_spellings(visitor, site, email, text_of(form, "email", "").strip())
+    join_older_spellings(visitor, email, text_of(form, "email", "").strip())
     former = current_visitor()
     is_known = former is not None and identity.is_customer(former.bearer.visitor)
     another = former and is_known and former.chat_id != visitor.chat_id
@@ -151,7 +162,8 @@ def check_signature(form: Form, site: str) -> str:
     if not re.fullmatch("[0-9]{0,15}", until):
         raise Problem("errors.signature_until", 400)
     email = identity.normal_email(given) if len(given) <= identity.EMAIL_LENGTH else ""
-    right = [identity.signature(secret, site, one, until) for one in (given, given.strip(), email)]
+    emails, sites = (given, given.strip(), email), (site, readable(site))
+    right = [identity.signature(secret, *one, until) for one in itertools.product(sites, emails)]
     is_signed = any(hmac.compare_digest(one.encode(), signature.encode()) for one in right)
     if not EMAIL.fullmatch(email) or not is_signed:
         note_refusal("reasons.signature")
@@ -163,17 +175,21 @@ def check_signature(form: Form, site: str) -> str:
     return email
 
 
-def join_older_spellings(visitor: Visitor, site: str, email: str, given: str) -> None:
+def join_older_spellings(visitor: Visitor, email: str, given: str) -> None:
     """Make the chats one that this customer has under other spellings of the e-mail.
 
     Earlier releases took each spelling for a customer of its own. A chat proves that the site has
     signed the spelling: its id is made of it with our key. `given` is signed now, and its tokens of
-    earlier releases lead to this chat from now on.
+    earlier releases lead to this chat from now on. The same is done with the chats of before
+    `chat.share_visitors` was switched.
     """
-    store, key = services().store, str(current_app.secret_key)
-    for spelling in {given, *store.chats.spellings(email)} - {email}:
+    store, key, sites = services().store, str(current_app.secret_key), visitors_sites()
+    spellings = {email, given, *store.chats.spellings(email)}
+    for site, spelling in itertools.product(sites, spellings):
+        if (site, spelling) == (sites[0], email):
+            continue
         older = visitor_of(identity.Bearer(identity.customer(key, site, spelling), ""))
-        if (older.chat or spelling == given) and older.chat_id != visitor.chat_id:
+        if (older.chat or email != spelling == given) and older.chat_id != visitor.chat_id:
             store.chats.join(older.chat_id, visitor.chat_id)
 
 
@@ -221,13 +237,13 @@ def remember(visitor: Visitor) -> None:
         session["login"] = bearer.login
     renew(None)
     if "X-Chat-Site" in request.headers:
-        g.token = identity.issue(str(current_app.secret_key), visitors_site(), bearer)
+        g.token = identity.issue(str(current_app.secret_key), visitors_sites()[0], bearer)
 
 
 def renew(reader: Visitor | None) -> None:
     """Renew cookie and token, which end `session_days` after the last visit."""
     if reader and reader.chat and "X-Chat-Token" in request.headers:
-        g.token = identity.issue(str(current_app.secret_key), visitors_site(), reader.bearer)
+        g.token = identity.issue(str(current_app.secret_key), visitors_sites()[0], reader.bearer)
     bearer, age = cookie_bearer(), time.time() - session.get("renewed", 0)
     if bearer and not 0 <= age < RENEW_SECONDS:
         session["renewed"] = time.time()
@@ -249,11 +265,15 @@ def chat_id_of(origin: str, token: str) -> str:
 def check_origin() -> None:
     """Raise Problem for a page of another site, which may not use the visitor's cookie."""
     settings = services().settings
-    origin = request.headers.get("Origin")
-    allowed = (settings.origin, *settings.chat.sites)
-    if origin is not None and origin not in allowed:
+
+    def is_allowed(origin: str) -> bool:
+        return origin == settings.origin or settings.chat.lists(origin)
+
+    origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
+    ours = readable(settings.public_url)
+    if origin is not None and not is_allowed(origin):
         note_refusal("reasons.other_site")
-        raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
-    if request.headers.get("X-Chat-Site", settings.origin) not in allowed:
+        raise Problem("errors.origin", 403, url=f"{ours}/")
+    if site is not None and not is_allowed(site):
         note_refusal("reasons.embedded")
-        raise Problem("errors.origin", 403, url=f"{settings.public_url}/")
+        raise Problem("errors.origin", 403, url=f"{ours}/")

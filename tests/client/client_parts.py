@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,16 +106,20 @@ Answering = Callable[[Request], Reply]
 
 
 class Server:
-    """A small HTTP server: hears, remembers, answers what `answer` says."""
+    """A small HTTP server: hears, remembers, answers what `answer` says; over TLS if asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.heard: list[Request] = []
         self.answer: Answering = lambda _: result(True)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
+        self._http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client left
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        self._thread.start()
         self.url = f"http://127.0.0.1:{self._http.server_port}"
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
+        self._thread.start()
 
     def close(self) -> None:
         self._http.shutdown()
@@ -193,10 +198,13 @@ class Keeper:
             yield
 
 
-def client(portal: str, oauth: str, keeper: Keeper, send_seconds: float = 10.0) -> Bitrix:
+def client(
+    portal: str, oauth: str, keeper: Keeper, send_seconds: float = 10.0, ca_file: str = ""
+) -> Bitrix:
     settings = Bitrix24Settings(
         portal=portal,
         oauth_server=oauth,
+        ca_file=ca_file,
         client_id=CLIENT_ID,
         client_secret=SecretStr(SECRET),
     )

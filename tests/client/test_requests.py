@@ -177,7 +177,7 @@ def test_no_method_of_the_client_is_left_out_above() -> None:
         call(Recorder())  # type: ignore[arg-type]
 
     public = {name for name, it in vars(Bitrix).items() if callable(it) and name[0] != "_"}
-    assert public <= called
+    assert public - {"home_of_token"} <= called  # which asks the OAuth server: test_renamed.py
     assert {path.stem for path in SPEC.glob("*.json")} == {method for method, _, _ in CALLS}
 
 

@@ -18,6 +18,8 @@ ENDED = SetupFault("PORTAL_DELETED", SEND)
         (SetupFault("insufficient_scope", SEND), True),
         (SetupFault("PORTAL_DELETED", SEND), True),
         (Refused("ERROR_CORE", SEND), True),
+        (SetupFault("PORTAL_RENAMED", SEND), True),
+        (TryLater("CERTIFICATE_EXPIRED", SEND), True),
         (TryLater("NOT_CONNECTED", SEND), False),
         (OutcomeUnknown("NO_REPLY", SEND), False),
     ],

@@ -18,6 +18,7 @@ from fake_portal import (
 from delivery.worker import Worker
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from storage import Store
+from store.records import ReportedFault
 
 
 def checks(bitrix: FakePortal, worker: Worker, seconds: Iterable[float]) -> list[float]:
@@ -118,3 +119,35 @@ def test_a_long_look_lets_messages_pass(store: Store, bitrix: FakePortal, worker
         worker.step(NOW + 60)
 
     assert [call.method for call in bitrix.calls] == ["batch", "send"] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "again_after"),
+    [
+        (TryLater("CERTIFICATE_EXPIRED", "app.info"), 5),
+        (SetupFault("PORTAL_RENAMED", "app.info", address="https://new.example"), 3600),
+    ],
+    ids=repr,
+)
+def test_a_fault_of_the_way_to_the_portal_is_told_before_anybody_writes(
+    store: Store, bitrix: FakePortal, worker: Worker, error: BitrixError, again_after: int
+) -> None:
+    install(store)
+    bitrix.says["check"] = [error]
+
+    run_each(worker, range(again_after))
+    assert store.notes.fault.get() == ReportedFault("app.info", error.code, error.address)
+    run_each(worker, range(again_after, again_after + 2))
+
+    assert store.notes.fault.get() is None
+
+
+def test_other_faults_of_upkeep_are_not_told(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    install(store)
+    bitrix.says["check"] = [SetupFault("ACCESS_DENIED", "app.info")]
+
+    run_each(worker, range(3))
+
+    assert store.notes.fault.get() is None

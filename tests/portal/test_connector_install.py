@@ -265,6 +265,19 @@ def test_another_spelling_of_our_address_is_bound_no_longer(
     assert sorted(portal.bound) == sorted((name.upper(), HANDLER) for name in EVENTS)
 
 
+def test_an_international_name_that_was_bound_in_letters_is_bound_in_its_one_form(
+    store: Store, portal: FakePortal
+) -> None:
+    connector = made(store, portal, public_url="https://Чат.рф/чат")
+    portal.bound = [("ONAPPUNINSTALL", "https://чат.рф/чат/handler")]
+
+    connector.install(CLAIM)
+
+    handler = "https://xn--80a0bn.xn--p1ai/%D1%87%D0%B0%D1%82/handler"
+    assert sorted(portal.bound) == sorted((name.upper(), handler) for name in EVENTS)
+    assert portal.calls("register")[0][3] == handler
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -1,0 +1,239 @@
+"""Web addresses in the one form that browsers write and send, and in the form that people read.
+
+The one form has the host in ASCII (IDNA, by UTS 46 as browsers do) and in lower case, an IP address
+in its shortest spelling, no default port, no dot or slash at the end, and the path
+percent-encoded. Knows nothing of settings.
+"""
+
+import ipaddress
+import re
+from urllib.parse import quote, unquote, urlsplit
+
+import idna
+
+NAME_LENGTH, LABEL_LENGTH = 253, 63  # of a host, and of each part of it (RFC 1035)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+ACE = "xn--"  # begins a part of a host that stands for letters outside of ASCII
+# Host names of the DNS also have "_", which IDNA has not, and any place for a hyphen but the ends.
+ASCII_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
+NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")  # browsers take such a host for an IPv4 address
+PATH_CHARACTERS = "/%:@!$&'()*+,;=~[]|"  # which browsers leave as they are, besides letters
+ENCODED_LETTERS = re.compile(r"(?:%[89a-fA-F][0-9a-fA-F])+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+ESCAPE = re.compile("%[0-9a-fA-F]{2}")
+UNRESERVED = re.compile("[A-Za-z0-9._~-]")
+POLICY_SOURCE = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]+)?")
+JOINERS = "\u200c\u200d"
+
+
+def web_address(value: str) -> str:
+    """The one form of an absolute address: HTTPS, or HTTP on loopback; without user or query.
+
+    ValueError says what is wrong, without the address itself, which may hold a secret.
+    """
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise ValueError("is not a web address") from None
+    plain = value == value.strip() and not CONTROL.search(value)
+    if url.scheme not in DEFAULT_PORTS or not url.hostname or not plain:
+        raise ValueError("must be an address such as https://site.example")
+    if url.query or url.fragment or "@" in url.netloc:
+        raise ValueError("must have no user, query or fragment")
+    host = host_of(url.hostname) if "[" not in url.netloc else _ipv6(url.hostname)
+    if url.scheme == "http" and not is_loopback(host):
+        raise ValueError("must begin with https:// (http:// only on this very machine)")
+    path = ESCAPE.sub(_escape, quote(url.path, safe=PATH_CHARACTERS + "\\")).rstrip("/")
+    if re.search(r"\\|/\.\.?(/|$)", path):
+        raise ValueError(r"must have no \ and no /./ or /../ in its path")
+    place = "" if port in (None, DEFAULT_PORTS[url.scheme]) else f":{port}"
+    return f"{url.scheme}://{host}{place}{path}"
+
+
+def _escape(escape: re.Match[str]) -> str:
+    """One spelling for each: a cookie's path, for one, is compared letter by letter."""
+    character = chr(int(escape[0][1:], 16))
+    return character if UNRESERVED.fullmatch(character) else escape[0].upper()
+
+
+def host_of(name: str) -> str:
+    """The one form of a host's name, or of an IPv4 address; ValueError."""
+    try:
+        name = idna.uts46_remap(unquote(name, errors="strict"), std3_rules=False)
+        labels = name.removesuffix(".").split(".")
+        if not NUMERIC_LABEL.fullmatch(labels[-1]):
+            host = ".".join(map(_ascii_label, labels))
+        else:
+            host = str(ipaddress.IPv4Address(".".join(labels)))
+    except (UnicodeError, ipaddress.AddressValueError):  # IDNA's errors are UnicodeErrors
+        raise ValueError("has a host that is neither a domain name nor an IP address") from None
+    if len(host) > NAME_LENGTH:
+        raise ValueError(f"has a host of more than {NAME_LENGTH} characters")
+    return host
+
+
+def _ipv6(address: str) -> str:
+    """As browsers write it: also what stands for an IPv4 address is hexadecimal."""
+    try:
+        value = ipaddress.IPv6Address(address)
+    except ipaddress.AddressValueError:
+        raise ValueError("is not a web address: its IPv6 address is wrong") from None
+    if value.scope_id:
+        raise ValueError("must have no zone (%...) in its IPv6 address")
+    if value.ipv4_mapped:
+        high, low = divmod(int(value.ipv4_mapped), 1 << 16)
+        return f"[::ffff:{high:x}:{low:x}]"
+    return f"[{value.compressed}]"
+
+
+def _ascii_label(label: str) -> str:
+    """One part of a host in ASCII; ValueError."""
+    if label.startswith(ACE):
+        try:
+            meant = label.removeprefix(ACE).encode("ascii").decode("punycode")
+            # What browsers would write for it is the label again, or the label means nothing.
+            is_one_form = idna.uts46_remap(meant, std3_rules=False) == meant
+            if not meant.isascii() and is_one_form and _encoded(meant) == label:
+                return label
+        except (UnicodeError, ValueError, OverflowError):
+            pass
+        raise ValueError(f'has a host with "{label[:LABEL_LENGTH]}", which is no valid punycode')
+    if not label.isascii():
+        label = _encoded(label)
+    if len(label) > LABEL_LENGTH:
+        raise ValueError(f"has a host with a part of more than {LABEL_LENGTH} characters")
+    if not ASCII_LABEL.fullmatch(label):
+        raise ValueError("has a host that is no domain name: letters, digits, hyphens and _ only")
+    return label
+
+
+def _encoded(label: str) -> str:
+    """Letters outside of ASCII as browsers send them; IDNAError."""
+    try:
+        return idna.alabel(label).decode()
+    except idna.InvalidCodepoint:  # a symbol, such as an emoji: registered, but not in IDNA 2008
+        idna.check_nfc(label)
+        idna.check_initial_combiner(label)
+        idna.check_bidi(label)
+    if any(one in JOINERS and not idna.valid_contextj(label, at) for at, one in enumerate(label)):
+        raise idna.IDNAError("a joiner that joins nothing")
+    return ACE + label.encode("punycode").decode()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host in its one form is this very machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address in its one form, as browsers write an origin."""
+    return "/".join(url.split("/", 3)[:3])
+
+
+def policy_source(origin: str) -> str:
+    """The origin as a Content-Security-Policy names it, or its scheme.
+
+    The policy's grammar has no IPv6 address and no "_", and browsers then allow nothing.
+    """
+    return origin if POLICY_SOURCE.fullmatch(origin) else f"{origin.partition(':')[0]}:"
+
+
+def scheme_and_host(origin: str) -> tuple[str, str]:
+    """Scheme and host of an origin, without its port."""
+    scheme, _, place = origin.partition("://")
+    return scheme, re.sub(":[0-9]+$", "", place)
+
+
+def readable(url: str) -> str:
+    """An address in its one form as people read it: `https://xn--80avem4d.xn--p1ai` in letters."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    host = ".".join(map(_letters, host.split(".")))
+    return f"{scheme}://{host}{slash}{ENCODED_LETTERS.sub(_decoded, path)}" if rest else url
+
+
+def both_forms(url: str) -> str:
+    """An address to be copied, and after it what it says, where that differs."""
+    meant = readable(url)
+    return url if meant == url else f"{url} ({meant})"
+
+
+def _letters(label: str) -> str:
+    name, colon, port = label.partition(":")
+    if not name.startswith(ACE):
+        return label
+    try:
+        return name.removeprefix(ACE).encode("ascii").decode("punycode") + colon + port
+    except UnicodeError:
+        return label
+
+
+def _decoded(escapes: re.Match[str]) -> str:
+    try:
+        letters = unquote(escapes[0], errors="strict")
+    except UnicodeDecodeError:
+        return escapes[0]
+    return letters if letters.isprintable() else escapes[0]
+
+
+# -- the sites that may embed the chat
+
+
+def site(value: str) -> str:
+    """An origin in its one form, or `https://*.shop.example` for all subdomains; ValueError."""
+    wildcard = re.match(r"(https?)://\*\.", value, re.IGNORECASE)
+    rest = f"{wildcard[1]}://{value[wildcard.end() :]}" if wildcard else value
+    if "://" not in value:
+        raise ValueError("must be an origin such as https://site.example")
+    if "*" in rest:
+        raise ValueError('may have "*" only as the whole first part: https://*.shop.example')
+    url = web_address(rest)
+    origin = origin_of(url)
+    if url != origin:
+        raise ValueError("must be an origin such as https://site.example, without a path")
+    scheme, _, host = origin.partition("://")
+    if policy_source(origin) != origin:
+        raise ValueError(
+            'has a host with "_" or an IPv6 address, for which browsers cannot be told that it may'
+            " frame a page: give the site another name, or name all of its domain"
+            " (https://*.shop.example)"
+        )
+    if not wildcard:
+        return origin
+    labels = host.partition(":")[0].split(".")
+    if len(labels) < 2 or NUMERIC_LABEL.fullmatch(labels[-1]):
+        raise ValueError("must have a domain after *., such as https://*.shop.example")
+    return f"{scheme}://*.{host}"
+
+
+def is_listed(origin: str, sites: tuple[str, ...]) -> bool:
+    """Whether an origin, as browsers send it, is one of the sites or of their subdomains.
+
+    As in a Content-Security-Policy, `https://*.shop.example` does not mean `https://shop.example`.
+    """
+    if "*" in origin:
+        return False
+    return origin in sites or any(_is_below(origin, one) for one in sites if "*" in one)
+
+
+def domain_of(origin: str, sites: tuple[str, ...]) -> str:
+    """The entry `https://*.shop.example` of the list to whose domain an origin belongs, or "".
+
+    The origin `https://shop.example` does, too. Of several entries the longest counts.
+    """
+    wildcards = [one for one in sites if "*" in one]
+    found = [one for one in wildcards if _is_below(origin, one) or origin == one.replace("*.", "")]
+    return max(found, key=len, default="")
+
+
+def _is_below(origin: str, wildcard: str) -> bool:
+    scheme, _, domain = wildcard.partition("*")
+    if not (origin.startswith(scheme) and origin.endswith(domain)):
+        return False
+    # A name and nothing else: what a browser sends is in its one form, other senders say anything.
+    below = origin[len(scheme) : -len(domain)]
+    return all(map(ASCII_LABEL.fullmatch, below.split(".")))

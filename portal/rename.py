@@ -1,0 +1,84 @@
+"""A renamed portal: its new address is proved, and kept once an administrator agrees.
+
+The old address alone is not believed, and nothing secret goes to the new one, before the OAuth
+server says that the portal which has installed us lives there. An administrator whom the portal
+confirms at the new address then gets a ticket, and agrees by handing it back.
+"""
+
+import logging
+import time
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from addresses import both_forms
+from bitrix import Bitrix
+from portal.install_error import InstallError, explained
+from portal.place import portal_address
+from portal.proof import same
+from rest.errors import BitrixError, Cause
+from settings import Bitrix24Settings
+from storage import Store
+from store.records import NewAddress
+
+log = logging.getLogger(__name__)
+
+TICKET_SECONDS = 900  # between reading the page and agreeing
+SALT = "sitechat rename"
+
+
+class Rename:
+    def __init__(self, settings: Bitrix24Settings, store: Store, bitrix: Bitrix) -> None:
+        self._settings = settings
+        self._store = store
+        self._bitrix = bitrix
+
+    def ticket(self, address: str, access_token: str) -> str:
+        """What lets its holder agree to the address, for TICKET_SECONDS.
+
+        Raises InstallError unless the address is our portal's and the token its administrator's.
+        """
+        with explained(self._settings, self._store):
+            if not self._is_of_our_portal(address, access_token):
+                place = both_forms(address)
+                raise InstallError("rename_not_confirmed", 403, address=place)
+            if not self._bitrix.is_administrator(access_token, address)[0]:
+                raise InstallError("rename_not_admin", 403, address=both_forms(address))
+        return str(self._tickets().dumps([*self._present(), address]))
+
+    def agree(self, ticket: str) -> str:
+        """Call the portal at the ticket's address from now on; returns it. Raises InstallError."""
+        try:
+            setting, former, address = self._tickets().loads(ticket, max_age=TICKET_SECONDS)
+        except (BadData, ValueError, TypeError):
+            raise InstallError("rename_over", 403) from None
+        if [setting, former] != self._present():  # somebody else was faster
+            raise InstallError("rename_over", 403)
+        notes = self._store.notes
+        notes.new_address.set(NewAddress(setting, address))
+        notes.fault.clear()
+        notes.mended_at.set(time.time())
+        log.warning("an administrator agreed: the portal %s is called at %s now", former, address)
+        return str(address)
+
+    def _is_of_our_portal(self, address: str, access_token: str) -> bool:
+        """Whether the OAuth server says that the token is good for us, at our portal, there."""
+        portal = self._store.portal.find()
+        try:
+            home = self._bitrix.home_of_token(access_token)
+        except BitrixError as error:
+            if error.cause is Cause.TOKEN:
+                return False
+            raise
+        return (
+            portal is not None
+            and portal.member_id != ""
+            and same(home.member_id, portal.member_id)
+            and same(home.client_id, self._settings.client_id)
+            and home.portal == address
+        )
+
+    def _present(self) -> list[str]:
+        return [self._settings.portal, portal_address(self._settings, self._store)]
+
+    def _tickets(self) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(self._store.portal.secret_key(), SALT)
