@@ -127,12 +127,16 @@ function localiseTimes(node) {
   }
 }
 
+/** A number of bytes as people read it: "12 KB". */
+export function sizeName(bytes) {
+  let unit = 0
+  for (; bytes >= 1000; unit++) bytes = Math.round(bytes / 1024)
+  return `${bytes} ${["B", "KB", "MB", "GB"][unit]}`
+}
+
 /** What a bubble shows of a file that is not sent yet. */
 function describeFile(file) {
-  let {name, size} = file
-  let unit = 0
-  for (; size >= 1000; unit++) size = Math.round(size / 1024)
-  const label = make("span", {className: "bb-file", textContent: `${name} (${size} ${["B", "KB", "MB", "GB"][unit]})`})
+  const label = make("span", {className: "bb-file", textContent: `${file.name} (${sizeName(file.size)})`})
   if (!SHOWN_PICTURES.test(file.type)) return [label]
   const picture = make("img", {className: "bb-image", alt: "", src: URL.createObjectURL(file)})
   picture.onerror = () => picture.remove()

@@ -6,6 +6,7 @@ import {arrange, merge, votes} from "./conversation.js"
 
 const NEAR_END_PX = 48 // a visitor no further than this from the end is taken to read along
 const AHEAD = "600px 0px 0px" // older messages are asked for when their link is this near to being seen
+const AGAIN_SECONDS = 20 // after older messages could not be loaded, and the server has not said when they can be
 const SETTLE_MS = 300 // after older messages came, until screen readers announce again: those are no news
 
 export class Log {
@@ -234,7 +235,8 @@ export class Log {
       this.#observer.observe(link) // reports the link again if it is still near
     } catch ({seconds}) {
       link.textContent = texts.older_failed // the visitor may press the link to try again
-      if (seconds) setTimeout(() => this.#observer.observe(link), seconds * 1000) // or the server said when
+      // What will not help later has no `seconds`.
+      if (seconds >= 0) setTimeout(() => this.#observer.observe(link), (seconds || AGAIN_SECONDS) * 1000)
     }
     if (focused && link.hidden) this.focus()
     this.#loading = false
