@@ -77,13 +77,11 @@ def test_the_loader_knows_where_the_panel_is(client: FlaskClient) -> None:
 
 
 def test_a_page_of_before_an_update_is_given_the_files_of_today(client: FlaskClient) -> None:
-    asked: list[dict[str, str]] = [
-        {}, GZIP, {"Range": "bytes=0-9"}, {"If-None-Match": client.get("/static/upload.js").headers["ETag"]},
-    ]  # fmt: skip
-    for headers in asked:
+    etag = client.get("/static/upload.js").headers["ETag"]
+    for headers in ({}, GZIP, {"Range": "bytes=0-9"}, {"If-None-Match": etag}):
         answer = client.get("/static/0123456789ab/upload.js", headers=headers)
 
-        # A proxy may let browsers keep 200, 206 and 304 for long, and that address meant another file.
+        # A proxy may let 200, 206 and 304 be kept for long, and that address meant another file.
         assert answer.status_code == 203, headers
         assert "ETag" not in answer.headers
         assert answer.headers["Cache-Control"] == "no-cache"
