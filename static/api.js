@@ -217,9 +217,9 @@ function postWithProgress({url, fields, headers, signals, onProgress}) {
 
 /** The stored message that an answer names. An answer that names none is not our server's, but perhaps a proxy's. */
 function stored(text) {
-  const result = resultIn(text)
-  if (!result.id) throw new Later("server")
-  return result
+  const {id, state = "stored"} = resultIn(text)
+  if (!id) throw new Later("server")
+  return {id, state}
 }
 
 function resultIn(text) {
@@ -242,6 +242,6 @@ function failure({status, headers}, result) {
   const isOfNetwork = status === 511 // "Network Authentication Required": the network wants the visitor to sign in
   if (status === 429) return new Later("busy", seconds, status)
   if ((status >= 500 && !isOfNetwork) || status === 408 || status === 425) return new Later("server", seconds, status)
-  if (result) return new Refused(result.error_description ?? "")
+  if (result) return new Refused(typeof result.error_description === "string" ? result.error_description : "")
   return new Later(status === 413 ? "large" : "between", seconds, status)
 }

@@ -73,7 +73,8 @@ export function explain(node, text, ...buttons) {
 
 /** Shows a progress bar above the explanation; returns it. */
 export function showProgress(node) {
-  const progress = make("progress", {max: 1, ariaLabel: texts.file_keep_open})
+  const progress = make("progress", {max: 1})
+  progress.setAttribute("aria-label", texts.file_keep_open)
   node.querySelector(".reason").prepend(progress)
   return progress
 }
@@ -82,7 +83,7 @@ export function showProgress(node) {
 export function setState(message, state) {
   message.state = message.node.dataset.state = state
   const tick = message.node.querySelector(".tick")
-  tick.title = tick.firstElementChild.textContent = texts[`state_${state}`]
+  tick.title = tick.firstElementChild.textContent = texts[`state_${state}`] ?? ""
   message.node.querySelector(".reason").replaceChildren()
 }
 

@@ -12,6 +12,7 @@ import {Stream} from "./stream.js"
 
 /** Begins the chat on the page for this visitor. */
 export function startChat(visitor) {
+  if (!endsListeners()) return // the page works without this script, too
   customElements.define(
     "live-chat",
     class extends LiveChat {
@@ -45,7 +46,12 @@ class LiveChat extends HTMLElement {
     this.#kept = kept
     this.#drafts = drafts
     this.#status = this.querySelector(".status")
-    this.#begin()
+    try {
+      this.#begin()
+    } catch (error) {
+      this.#life.abort() // the browser lacks something: the page works as it does without this script
+      throw error
+    }
     setTimeout(warmUp)
     this.dataset.ready = ""
   }
@@ -316,6 +322,19 @@ class LiveChat extends HTMLElement {
     message.cancel?.abort()
     this.#log.remove(message)
   }
+}
+
+/** Whether the browser can end listeners by a signal, without which a second beginning would do everything twice. */
+function endsListeners() {
+  let asked = false
+  const options = {
+    get signal() {
+      asked = true
+      return undefined
+    },
+  }
+  document.createElement("i").addEventListener("none", () => {}, options)
+  return asked
 }
 
 /** A random UUID. crypto.randomUUID exists under HTTPS only. */
