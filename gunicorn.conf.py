@@ -33,6 +33,7 @@ limit_request_fields = 50  # headers; gunicorn's time to read them grows with th
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
+secure_scheme_headers: dict[str, str] = {}  # `public_url` has the scheme; proxies may contradict
 forwarder_headers = ""  # a visitor's header SCRIPT_NAME or PATH_INFO must not move our addresses
 loglevel = level.lower()
 log_lines = Summing()

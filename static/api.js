@@ -1,13 +1,28 @@
-/** Asks the server. Every failure is a `Later` or a `Refused`. Knows nothing of the page. */
+/**
+ * Asks the server. Every failure is a `Later` or a `Refused`. Knows nothing of the page.
+ *
+ * Not every answer is the server's: a firewall, the sign-in page of a network, or a proxy's own limit may answer in its
+ * place, with any status. The server marks all its answers by the header OURS. Whatever is not marked so is neither
+ * shown nor believed: the same is asked again later.
+ */
 
-const TIMEOUT_MS = 30_000
+const OURS = "X-Chat-Server"
+const SILENCE_MS = 30_000 // an answer that brings nothing for so long is given up
+const SLOWEST = 4 // bytes a millisecond, in which a request may be sent; the server allows no slower ones
+const LONGEST_WAIT_SECONDS = 120 // that an answer may ask for; whatever stands between may ask for hours
+const UPLOAD_SHARE = 0.1 // of the time, while uploads are refused as too large by whatever stands between
 
-/** Nothing was done; the same may succeed after `seconds`. `reason` is "network", "server" or "busy". */
+/**
+ * Nothing was done; the same may succeed after `seconds`. `reason` is "network", "server" or "busy"; or, where something
+ * else answered in place of the server, "between", and "large" if the request is too large for it. `status` is the
+ * answer's, 0 where there is none.
+ */
 export class Later extends Error {
-  constructor(reason, seconds = 0) {
+  constructor(reason, seconds = 0, status = 0) {
     super(reason)
     this.reason = reason
     this.seconds = seconds
+    this.status = status
   }
 }
 
@@ -35,7 +50,19 @@ export class Api {
 
   /** The chat's messages as HTML, oldest first; with `before`, those older than the message of that id. */
   async history(options) {
-    return (await this.#ask({type: "chat_history", ...options}, "text/html")).text
+    const {text} = await this.#ask({type: "chat_history", ...options}, "text/html")
+    if (text.lastIndexOf("<article") > text.lastIndexOf("</article>")) throw new Later("network") // it was cut off
+    return text
+  }
+
+  /** Whether the server can be reached by a small request. */
+  async reaches() {
+    try {
+      await this.history({limit: 1})
+      return true
+    } catch {
+      return false
+    }
   }
 
   /**
@@ -47,9 +74,10 @@ export class Api {
     const response = await fetch(`${this.#url}${this.#url.includes("?") ? "&" : "?"}${query}`, {
       headers: {Accept: "text/event-stream", "Last-Event-ID": lastId ?? 0, ...this.#headers()},
       cache: "no-store",
+      redirect: "manual",
       signal,
     })
-    if (!response.ok) throw failure(response, {})
+    if (!response.ok || !response.headers.has(OURS)) throw failure(response, response.headers.has(OURS) ? {} : null)
     return response.status === 204 ? null : response
   }
 
@@ -60,6 +88,7 @@ export class Api {
 
   /** Sends one message with a file. `onProgress` is given the share that is sent, from 0 to 1; `signal` cancels. */
   async upload(item, onProgress, signal) {
+    const begun = Date.now()
     const answer = await postWithProgress({
       url: this.#url,
       fields: {...this.#messageFields("upload_file", item), file: item.file},
@@ -68,7 +97,13 @@ export class Api {
       onProgress,
     })
     this.#onResponse(answer.response.headers)
-    return stored(checked(answer).text)
+    try {
+      return stored(checked(answer).text)
+    } catch (error) {
+      // Most proxies refuse by the length, at once. Where all was sent first, trying often would cost the visitor.
+      if (error.reason === "large") error.seconds = (Date.now() - begun) / 1000 / UPLOAD_SHARE
+      throw error
+    }
   }
 
   /** Queues again a message that Bitrix24 refused; all tabs hear of it. Returns its `id` and `state`. */
@@ -83,7 +118,9 @@ export class Api {
 
   /** The whole conversation as an HTML file. */
   async save() {
-    return (await this.#ask({type: "save_conversation"}, "text/html")).text
+    const {text} = await this.#ask({type: "save_conversation"}, "text/html")
+    if (!text.trimEnd().endsWith("</html>")) throw new Later("network") // it was cut off
+    return text
   }
 
   /** Deletes the conversation for good. */
@@ -97,31 +134,57 @@ export class Api {
   }
 
   async #ask(fields, accept) {
-    const timeout = AbortSignal.timeout(TIMEOUT_MS)
-    let response, text
+    const body = new URLSearchParams(fields)
+    const attempt = new AbortController()
+    const end = () => attempt.abort()
+    if (this.#signal.aborted) end()
+    this.#signal.addEventListener("abort", end)
+    let timer
+    const waitAnew = (bytes = 0) => {
+      clearTimeout(timer)
+      timer = setTimeout(end, SILENCE_MS + bytes / SLOWEST)
+    }
     try {
-      response = await fetch(this.#url, {
+      waitAnew(String(body).length)
+      const response = await fetch(this.#url, {
         method: "POST",
-        body: new URLSearchParams(fields),
+        body,
         headers: {Accept: accept, ...this.#headers()},
-        signal: AbortSignal.any?.([this.#signal, timeout]) ?? this.#signal,
+        redirect: "manual", // to a sign-in page, which must not get what the visitor writes
+        signal: attempt.signal,
       })
       this.#onResponse(response.headers)
-      text = await response.text()
-    } catch {
-      throw new Later("network")
+      return checked({response, text: await textOf(response, waitAnew)})
+    } catch (error) {
+      throw error instanceof Later || error instanceof Refused ? error : new Later("network")
+    } finally {
+      clearTimeout(timer)
+      this.#signal.removeEventListener("abort", end)
     }
-    return checked({response, text})
   }
 }
 
-/** Returns the answer if its status is a success, else throws a `Later` or a `Refused`. */
+/** The text of a response; `onPiece` is called whenever a piece of it has come. */
+async function textOf({body}, onPiece) {
+  const reader = body?.getReader()
+  const decoder = new TextDecoder()
+  let text = ""
+  for (let piece; reader && !(piece = await reader.read()).done; onPiece()) {
+    text += decoder.decode(piece.value, {stream: true})
+  }
+  return text + decoder.decode()
+}
+
+/** Returns the answer if it is a success of our server's, else throws a `Later` or a `Refused`. */
 function checked(answer) {
-  if (!answer.response.ok) throw failure(answer.response, resultIn(answer.text))
+  const {response, text} = answer
+  const result = readResult(text)
+  const isOurs = response.headers.has(OURS) || result !== null // a former release does not mark its answers
+  if (!response.ok || !isOurs) throw failure(response, isOurs ? (result ?? {}) : null)
   return answer
 }
 
-/** Posts with progress, which fetch does not report. It fails only after TIMEOUT_MS without any progress. */
+/** Posts with progress, which fetch does not report. It fails only after SILENCE_MS without any progress. */
 function postWithProgress({url, fields, headers, signals, onProgress}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest()
@@ -130,7 +193,7 @@ function postWithProgress({url, fields, headers, signals, onProgress}) {
     let timer
     const waitAnew = () => {
       clearTimeout(timer)
-      timer = setTimeout(() => request.abort(), TIMEOUT_MS)
+      timer = setTimeout(() => request.abort(), SILENCE_MS)
     }
     for (const signal of signals) signal.addEventListener("abort", () => request.abort(), {once: true})
     request.upload.onprogress = ({loaded, total}) => {
@@ -154,22 +217,31 @@ function postWithProgress({url, fields, headers, signals, onProgress}) {
 
 /** The stored message that an answer names. An answer that names none is not our server's, but perhaps a proxy's. */
 function stored(text) {
-  const result = resultIn(text)
-  if (!result.id) throw new Later("server")
-  return result
+  const {id, state = "stored"} = resultIn(text)
+  if (!id) throw new Later("server")
+  return {id, state}
 }
 
 function resultIn(text) {
+  return readResult(text) ?? {}
+}
+
+/** The `result` of our server's JSON; null if the text is anything else. */
+function readResult(text) {
   try {
-    return JSON.parse(text).result ?? {}
+    const {result} = JSON.parse(text)
+    return typeof result === "object" ? result : null
   } catch {
-    return {}
+    return null
   }
 }
 
-function failure({status, headers}, {error_description: description}) {
-  const seconds = Number(headers.get("Retry-After")) || 0
-  if (status === 429) return new Later("busy", seconds)
-  if (status >= 500 || status === 408 || status === 425) return new Later("server", seconds)
-  return new Refused(description ?? "")
+/** What a failure means. `result` is that of our server's answer, null if something else has answered. */
+function failure({status, headers}, result) {
+  const seconds = Math.min(Math.max(Number(headers.get("Retry-After")) || 0, 0), LONGEST_WAIT_SECONDS)
+  const isOfNetwork = status === 511 // "Network Authentication Required": the network wants the visitor to sign in
+  if (status === 429) return new Later("busy", seconds, status)
+  if ((status >= 500 && !isOfNetwork) || status === 408 || status === 425) return new Later("server", seconds, status)
+  if (result) return new Refused(typeof result.error_description === "string" ? result.error_description : "")
+  return new Later(status === 413 ? "large" : "between", seconds, status)
 }

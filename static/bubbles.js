@@ -73,7 +73,8 @@ export function explain(node, text, ...buttons) {
 
 /** Shows a progress bar above the explanation; returns it. */
 export function showProgress(node) {
-  const progress = make("progress", {max: 1, ariaLabel: texts.file_keep_open})
+  const progress = make("progress", {max: 1})
+  progress.setAttribute("aria-label", texts.file_keep_open)
   node.querySelector(".reason").prepend(progress)
   return progress
 }
@@ -82,7 +83,7 @@ export function showProgress(node) {
 export function setState(message, state) {
   message.state = message.node.dataset.state = state
   const tick = message.node.querySelector(".tick")
-  tick.title = tick.firstElementChild.textContent = texts[`state_${state}`]
+  tick.title = tick.firstElementChild.textContent = texts[`state_${state}`] ?? ""
   message.node.querySelector(".reason").replaceChildren()
 }
 
@@ -127,12 +128,16 @@ function localiseTimes(node) {
   }
 }
 
+/** A number of bytes as people read it: "12 KB". */
+export function sizeName(bytes) {
+  let unit = 0
+  for (; bytes >= 1000; unit++) bytes = Math.round(bytes / 1024)
+  return `${bytes} ${["B", "KB", "MB", "GB"][unit]}`
+}
+
 /** What a bubble shows of a file that is not sent yet. */
 function describeFile(file) {
-  let {name, size} = file
-  let unit = 0
-  for (; size >= 1000; unit++) size = Math.round(size / 1024)
-  const label = make("span", {className: "bb-file", textContent: `${name} (${size} ${["B", "KB", "MB", "GB"][unit]})`})
+  const label = make("span", {className: "bb-file", textContent: `${file.name} (${sizeName(file.size)})`})
   if (!SHOWN_PICTURES.test(file.type)) return [label]
   const picture = make("img", {className: "bb-image", alt: "", src: URL.createObjectURL(file)})
   picture.onerror = () => picture.remove()

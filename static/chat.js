@@ -1,7 +1,7 @@
 /** The chat's element: connects the parts, and shows what becomes of each message. */
 
-import {Api, Refused} from "./api.js"
-import {explain, messagesIn, setState, showProgress, warmUp} from "./bubbles.js"
+import {Api, Later, Refused} from "./api.js"
+import {explain, messagesIn, setState, showProgress, sizeName, warmUp} from "./bubbles.js"
 import {Composer} from "./composer.js"
 import {ajax, files, texts} from "./config.js"
 import {faultOf, shrink} from "./files.js"
@@ -12,6 +12,7 @@ import {Stream} from "./stream.js"
 
 /** Begins the chat on the page for this visitor. */
 export function startChat(visitor) {
+  if (!endsListeners()) return // the page works without this script, too
   customElements.define(
     "live-chat",
     class extends LiveChat {
@@ -45,7 +46,12 @@ class LiveChat extends HTMLElement {
     this.#kept = kept
     this.#drafts = drafts
     this.#status = this.querySelector(".status")
-    this.#begin()
+    try {
+      this.#begin()
+    } catch (error) {
+      this.#life.abort() // the browser lacks something: the page works as it does without this script
+      throw error
+    }
     setTimeout(warmUp)
     this.dataset.ready = ""
   }
@@ -101,10 +107,12 @@ class LiveChat extends HTMLElement {
       drawer: this.#kept,
       lockName: this.#visitor.sharedName,
       send: (item) => (item.file ? this.#upload(item) : this.#api.send(item)),
+      // The answer to a first message may be lost, and only its repeat brings the cookie for the others.
+      reaches: async ({reason}) => (reason === "between" || this.#hasBegun()) && this.#api.reaches(),
       listener: {
         sent: (item, result) => this.#sent(item, result),
         settledElsewhere: (item) => this.#settledElsewhere(item),
-        postponed: (item, reason) => this.#postponed(item, reason),
+        postponed: (item, error) => this.#postponed(item, error),
         refused: (item) => this.#refused(item),
       },
       signal,
@@ -204,7 +212,7 @@ class LiveChat extends HTMLElement {
     explain(node, texts.file_keep_open, "cancel")
     const progress = showProgress(node)
     item.file = await shrink(item.file)
-    item.cancel.signal.throwIfAborted()
+    if (item.cancel.signal.aborted) throw new Later("network")
     if (item.file.size > files.bytes) throw new Refused(files.large)
     return this.#api.upload(item, (part) => (progress.value = part), item.cancel.signal)
   }
@@ -286,11 +294,14 @@ class LiveChat extends HTMLElement {
     this.#stream.look()
   }
 
-  #postponed(item, reason) {
+  #postponed(item, {reason, status}) {
     const {node, cancel} = this.#log.find(item.client_id)
     const reading = this.#log.readsAlong
+    const why = texts[`error_${reason}`]
+      .replace("{size}", sizeName(item.file?.size ?? new Blob([item.message]).size))
+      .replace("{status}", status)
     const keepOpen = cancel ? ` ${texts.file_keep_open}` : ""
-    explain(node, texts[`error_${reason}`] + keepOpen, "retry", cancel ? "cancel" : "take_back")
+    explain(node, why + keepOpen, "retry", cancel ? "cancel" : "take_back")
     if (reason === "network") this.#showConnection(navigator.onLine ? "reconnecting" : "offline")
     if (reading) this.#log.scrollToEnd()
   }
@@ -311,6 +322,19 @@ class LiveChat extends HTMLElement {
     message.cancel?.abort()
     this.#log.remove(message)
   }
+}
+
+/** Whether the browser can end listeners by a signal, without which a second beginning would do everything twice. */
+function endsListeners() {
+  let asked = false
+  const options = {
+    get signal() {
+      asked = true
+      return undefined
+    },
+  }
+  document.createElement("i").addEventListener("none", () => {}, options)
+  return asked
 }
 
 /** A random UUID. crypto.randomUUID exists under HTTPS only. */

@@ -38,7 +38,7 @@ export class Composer {
     this.#name.value ||= kept.get("name", "")
     this.#fieldChanged()
     this.#showName()
-    this.#listen(onMessage, signal)
+    this.#listen(() => this.#submit(onMessage), signal)
     if (files) {
       const whenAgreed = (file) => {
         if (this.#isAgreed()) onFile(file)
@@ -101,13 +101,13 @@ export class Composer {
     return !missing
   }
 
-  #listen(onMessage, signal) {
+  #listen(submit, signal) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault()
-      this.#submit(onMessage)
+      submit()
     }, {signal})
     this.#field.addEventListener("input", () => this.#fieldChanged(), {signal})
-    this.#field.addEventListener("keydown", (event) => this.#keyInField(event), {signal})
+    this.#field.addEventListener("keydown", (event) => this.#keyInField(event, submit), {signal})
     this.#name.addEventListener("keydown", (event) => this.#keyInName(event), {signal})
     this.#name.addEventListener("change", () => this.#nameChanged(), {signal})
     this.#who.addEventListener("toggle", () => {
@@ -127,11 +127,11 @@ export class Composer {
   }
 
   /** Enter sends, but not on touch screens, nor while an input method composes a word (229 in Safari). */
-  #keyInField(event) {
+  #keyInField(event, submit) {
     const composing = event.isComposing || event.keyCode === 229
     if (event.key !== "Enter" || event.shiftKey || composing || matchMedia("(pointer: coarse)").matches) return
     event.preventDefault()
-    this.#form.requestSubmit()
+    submit()
   }
 
   #keyInName(event) {

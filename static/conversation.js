@@ -20,7 +20,8 @@ export function merge(shown, incoming) {
       ({id, clientId}) => id === message.id || (clientId && clientId === message.clientId),
     )
     if (index < 0) {
-      const before = messages.findLastIndex(({position}) => position !== null && position < message.position)
+      let before = messages.length - 1
+      while (before >= 0 && !standsBefore(messages[before], message)) before--
       changes.push({message, after: messages[before]})
       messages.splice(before + 1, 0, message)
     } else if (Number(message.revision) > Number(messages[index].revision)) {
@@ -29,6 +30,11 @@ export function merge(shown, incoming) {
     }
   }
   return {messages, changes}
+}
+
+/** A message that is not stored yet has no place of its own. */
+function standsBefore({position}, message) {
+  return position !== null && position < message.position
 }
 
 /** For each message: whether it begins a `newDay`, and whether it `follows` the one before in the same group. */

@@ -19,6 +19,8 @@ import {Visitor} from "./visitor.js"
 const EMAIL = /^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$/
 const PHONE = /^\+?[0-9 ()./-]{3,30}$/
 
+const knowsPopovers = "popover" in HTMLElement.prototype
+
 const chat = document.querySelector("live-chat")
 const list = chat.querySelector(".list")
 
@@ -112,7 +114,7 @@ class EmbeddedVisitor extends Visitor {
     const isClaimed = who?.signature && who.signature !== this.#signature
     const {name, email, phone} = (!isClaimed && who) || {}
     const field = chat.querySelector("#name")
-    if (name && !field.value && !this.drawers()[0].get("name")) {
+    if (typeof name === "string" && name && !field.value && !this.drawers()[0].get("name")) {
       field.value = name
       field.dispatchEvent(new Event("change"))
     }
@@ -219,7 +221,8 @@ function attend(visitor) {
   })
   document.addEventListener("visibilitychange", look)
   document.addEventListener("keydown", (event) => {
-    const inner = chat.querySelector(":popover-open, dialog[open]") // Escape closes these first
+    // Escape closes these first. Browsers without popovers throw at their selector, and menu.js closes the menu there.
+    const inner = chat.querySelector(`${knowsPopovers ? ":popover-open, " : ""}.question[open]`)
     if (event.key === "Escape" && !inner && !event.defaultPrevented && !event.isComposing) close()
   })
   for (const button of chat.querySelectorAll(".tool")) button.hidden = false

@@ -6,6 +6,7 @@ import {arrange, merge, votes} from "./conversation.js"
 
 const NEAR_END_PX = 48 // a visitor no further than this from the end is taken to read along
 const AHEAD = "600px 0px 0px" // older messages are asked for when their link is this near to being seen
+const AGAIN_SECONDS = 20 // after older messages could not be loaded, and the server has not said when they can be
 const SETTLE_MS = 300 // after older messages came, until screen readers announce again: those are no news
 
 export class Log {
@@ -140,7 +141,15 @@ export class Log {
       asksForVote: node.querySelector(".vote") !== null,
       words: node.querySelector(".body").textContent,
     })
-    votes(this.#messages.map(asVoter)).forEach((vote, index) => showVote(this.#messages[index].node, vote))
+    const voters = this.#messages.map(asVoter)
+    const given = votes(voters)
+    const question = voters.map(({asksForVote}) => asksForVote).lastIndexOf(true)
+    const isAnswered = given.slice(question + 1).some((vote) => vote !== null)
+    this.#messages.forEach(({node}, index) => {
+      showVote(node, given[index])
+      const form = node.querySelector(".vote")
+      if (form) form.hidden = isAnswered || index !== question // only the newest question, until it is answered
+    })
   }
 
   #arrangeDays() {
@@ -182,11 +191,7 @@ export class Log {
     sizes.observe(this.#box)
     this.#box.addEventListener("load", stayAtEnd, {signal, capture: true}) // a picture has loaded
     this.#box.addEventListener("scroll", () => this.#scrolled(), {signal, passive: true})
-    this.#box.addEventListener("click", (event) => this.#clicked(event, onPress), {signal})
-    this.#box.addEventListener("submit", (event) => {
-      event.preventDefault()
-      onVote(event.submitter.value)
-    }, {signal})
+    this.#box.addEventListener("click", (event) => this.#clicked(event, onPress, onVote), {signal})
     this.#jump.addEventListener("click", () => {
       this.scrollToEnd()
       this.focus()
@@ -195,7 +200,7 @@ export class Log {
       event.preventDefault()
       this.#showOlder()
     }, {signal})
-    const isSeen = (entries) => entries.at(-1).isIntersecting && this.#showOlder()
+    const isSeen = (entries) => entries[entries.length - 1].isIntersecting && this.#showOlder()
     this.#observer = new IntersectionObserver(isSeen, {root: this.#box, rootMargin: AHEAD})
     this.#observer.observe(this.#older)
     signal.addEventListener("abort", () => {
@@ -210,11 +215,14 @@ export class Log {
     if (reading) this.#jump.hidden = true
   }
 
-  #clicked({target}, onPress) {
-    const button = target.closest("button")
-    const node = target.closest(".message")
-    if (!button || !node || button.type === "submit") return
-    onPress(this.#messages.find((message) => message.node === node), button)
+  #clicked(event, onPress, onVote) {
+    const button = event.target.closest("button")
+    const node = event.target.closest(".message")
+    if (!button || !node) return
+    if (button.type === "submit") {
+      event.preventDefault()
+      onVote(button.value)
+    } else onPress(this.#messages.find((message) => message.node === node), button)
   }
 
   // Older messages
@@ -223,8 +231,9 @@ export class Log {
     const link = this.#older
     if (this.#loading || link.hidden) return
     const focused = document.activeElement === link
-    this.#loading = this.#box.ariaBusy = true
-    this.#box.ariaLive = "off"
+    this.#loading = true
+    this.#box.setAttribute("aria-busy", "true")
+    this.#box.setAttribute("aria-live", "off")
     link.textContent = texts.older_loading
     this.#observer.unobserve(link)
     try {
@@ -234,13 +243,14 @@ export class Log {
       this.#observer.observe(link) // reports the link again if it is still near
     } catch ({seconds}) {
       link.textContent = texts.older_failed // the visitor may press the link to try again
-      if (seconds) setTimeout(() => this.#observer.observe(link), seconds * 1000) // or the server said when
+      // What will not help later has no `seconds`.
+      if (seconds >= 0) setTimeout(() => this.#observer.observe(link), (seconds || AGAIN_SECONDS) * 1000)
     }
     if (focused && link.hidden) this.focus()
     this.#loading = false
     setTimeout(() => {
-      this.#box.ariaBusy = null
-      this.#box.ariaLive = "polite"
+      this.#box.removeAttribute("aria-busy")
+      this.#box.setAttribute("aria-live", "polite")
     }, SETTLE_MS)
   }
 

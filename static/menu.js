@@ -1,15 +1,18 @@
-/** The chat's menu saves or deletes the whole conversation. The browser itself opens and closes menu and dialog. */
+/** The chat's menu saves or deletes the whole conversation. */
 
 import {make} from "./bubbles.js"
 import {texts} from "./config.js"
+import {makeMenu, makeModal} from "./overlays.js"
 
 const KEEP_ADDRESS_MS = 60_000 // the browser may not read a download at once
 
 /** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` follows a deletion. */
 export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
   const menu = root.querySelector(".menu")
-  const dialog = root.querySelector("dialog")
+  const dialog = root.querySelector(".question")
   const alert = dialog.querySelector(".alert")
+  const closeMenu = makeMenu(menu, root.querySelector(".more"), signal)
+  const question = makeModal(dialog, signal)
 
   async function save() {
     try {
@@ -22,24 +25,29 @@ export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
   async function remove() {
     try {
       await api.deleteConversation()
-      dialog.close()
+      question.close()
       onDeleted()
     } catch {
       alert.textContent = texts.error_menu
     }
   }
 
-  menu.addEventListener("submit", (event) => {
+  // By their clicks, because Safari 15 does not say which button submits a form.
+  menu.addEventListener("click", (event) => {
+    const button = event.target.closest("button")
+    if (!button) return
     event.preventDefault()
-    menu.hidePopover() // before the dialog opens, so that the focus goes back to the button after it
-    if (event.submitter.value === "save_conversation") return save()
+    closeMenu() // before the dialog opens, so that the focus goes back to the button after it
+    if (button.value === "save_conversation") return save()
     alert.textContent = ""
-    dialog.showModal()
+    question.show()
   }, {signal})
-  dialog.addEventListener("submit", (event) => {
-    if (event.submitter.formMethod === "dialog") return // "Cancel"
+  dialog.addEventListener("click", (event) => {
+    const button = event.target.closest("button")
+    if (!button) return
     event.preventDefault()
-    remove()
+    if (button.matches(".danger")) remove()
+    else question.close()
   }, {signal})
 }
 

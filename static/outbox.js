@@ -1,32 +1,42 @@
 /** Keeps what is unsent and sends it. Knows neither the page nor how a message is sent. */
 
-import {Refused} from "./api.js"
+import {Later, Refused} from "./api.js"
 import {Backoff, inTurn} from "./retry.js"
+
+const MET_ALONE = ["between", "large", "network"] // reasons of failures that one item may meet while others do not
 
 /**
  * Sends items in order, one at a time, because the answer to the first brings the session's cookie. An item leaves
  * the outbox once the server has it or the visitor takes it back. Tabs share what is kept in the drawer and take
  * turns. An item with a file is kept in this page only.
+ *
+ * A failure that all items would meet, such as a lost connection, is waited for. One that an item meets alone, such as
+ * the limit of a proxy or a firewall that dislikes a word, holds up that item only: it rests while the others go.
  */
 export class Outbox {
   #drawer;
   #lockName;
   #send;
+  #reaches;
   #signal;
   #listener;
   #items;
   #running = false;
   #backoff = new Backoff();
+  #alone = new Map(); // a Backoff for each item that meets a failure alone, by its client_id
+  #resting = new Set(); // those of them that pause now
 
   /**
    * `lockName` names the lock that all tabs of this chat share. `send(item)` resolves to what the server stored.
+   * `reaches(error)`: after this error, whether others may go first, because a small request reaches the server now.
    * `listener` has a method for each outcome: `sent(item, result)`, `settledElsewhere(item)` when another tab sent
-   * the item or took it back, `postponed(item, reason)` before a pause, and `refused(item)`.
+   * the item or took it back, `postponed(item, error)` before a pause (a `Later`), and `refused(item)`.
    */
-  constructor({drawer, lockName, send, signal, listener}) {
+  constructor({drawer, lockName, send, reaches = async () => false, signal, listener}) {
     this.#drawer = drawer
     this.#lockName = lockName
     this.#send = send
+    this.#reaches = reaches
     this.#signal = signal
     this.#listener = listener
     this.#items = this.#keptItems()
@@ -41,7 +51,7 @@ export class Outbox {
   add(item) {
     this.#items.push(item)
     if (!item.file) this.#keep([...this.#keptItems(), item])
-    this.run()
+    this.#go()
   }
 
   /** Sends a refused item once more, after all others; sends a waiting one at once. */
@@ -59,12 +69,20 @@ export class Outbox {
   remove(clientId) {
     if (!this.#items.some(({client_id}) => client_id === clientId)) return
     const isAnother = ({client_id}) => client_id !== clientId
+    this.#alone.delete(clientId)
+    this.#resting.delete(clientId)
     this.#items = this.#items.filter(isAnother)
     this.#keep(this.#keptItems().filter(isAnother))
   }
 
-  /** Sends all that waits. If the outbox is pausing after a failure, the pause ends. */
-  async run() {
+  /** Sends all that waits. If the outbox, or an item, is pausing after a failure, the pause ends. */
+  run() {
+    for (const backoff of this.#alone.values()) backoff.wake()
+    this.#resting.clear()
+    return this.#go()
+  }
+
+  async #go() {
     this.#backoff.wake()
     if (this.#running) return
     this.#running = true
@@ -73,6 +91,22 @@ export class Outbox {
   }
 
   async #try(item) {
+    let error = await this.#attempt(item)
+    let isAlone = error?.reason === "large"
+    if (error && !isAlone && this.#othersWait(item) && MET_ALONE.includes(error.reason)) {
+      if (await this.#reaches(error)) {
+        error = await this.#attempt(item) // what all have met may just have ended, and the order is to be kept
+        isAlone = MET_ALONE.includes(error?.reason)
+      }
+    }
+    if (!error) return
+    this.#listener.postponed(item, error)
+    if (isAlone) this.#rest(item, error.seconds)
+    else await this.#backoff.pause(error.seconds)
+  }
+
+  /** Sends one item. Returns a `Later` if it has to be sent again, else null. */
+  async #attempt(item) {
     try {
       const send = () => this.#isUnsettled(item) && this.#send(item)
       const result = await inTurn(this.#lockName, {signal: this.#signal}, send)
@@ -80,14 +114,25 @@ export class Outbox {
       this.remove(item.client_id)
       if (result) this.#listener.sent(item, result)
       else this.#listener.settledElsewhere(item)
+      return null
     } catch (error) {
-      if (this.#signal.aborted || !this.#items.includes(item)) return
-      if (error instanceof Refused) this.#refuse(item, error.message)
-      else {
-        this.#listener.postponed(item, error.reason ?? "server")
-        await this.#backoff.pause(error.seconds)
-      }
+      if (this.#signal.aborted || !this.#items.includes(item)) return null
+      if (!(error instanceof Refused)) return error instanceof Later ? error : new Later("server")
+      this.#refuse(item, error.message)
+      return null
     }
+  }
+
+  #othersWait(item) {
+    return this.#items.some((other) => other !== item && this.#waits(other))
+  }
+
+  /** Lets others go until the item's own pause ends. */
+  async #rest({client_id: id}, seconds) {
+    if (!this.#alone.has(id)) this.#alone.set(id, new Backoff())
+    this.#resting.add(id)
+    await this.#alone.get(id).pause(seconds)
+    if (this.#resting.delete(id)) this.#go()
   }
 
   /** A refused item stays, so that the visitor can send it again or take it back. */
@@ -98,7 +143,11 @@ export class Outbox {
   }
 
   #firstWaiting() {
-    return this.#items.find((item) => !("refused" in item))
+    return this.#items.find((item) => this.#waits(item))
+  }
+
+  #waits(item) {
+    return !("refused" in item || this.#resting.has(item.client_id))
   }
 
   /** Whether no other tab has sent the item, or taken it back, while this tab waited for its turn. */

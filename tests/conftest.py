@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from install_browser import find_firefox, find_node, find_webkit
+from install_browser import find_firefox, find_nginx, find_node, find_webkit
 from pages import start_chromium, start_firefox
 from playwright.sync_api import (
     Browser,
@@ -72,6 +72,8 @@ expect.set_options(timeout=30_000)
 collect_ignore = [] if find_webkit() else ["test_webkit.py"]
 if not find_node():
     collect_ignore.append("test_javascript.py")
+if not find_nginx():
+    collect_ignore.append("test_proxies.py")
 
 
 def pytest_report_header() -> list[str]:
@@ -80,6 +82,7 @@ def pytest_report_header() -> list[str]:
         f"Firefox, for the tests marked so: {find_firefox() or nothing}",
         f"WebKit, for test_webkit.py: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
         f"Node, for test_javascript.py: {find_node() or nothing + ' (20.19, or 22.7 and newer)'}",
+        f"nginx, for test_proxies.py: {find_nginx() or nothing + ' (nginx, openssl)'}",
     ]
 
 

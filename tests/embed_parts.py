@@ -108,7 +108,7 @@ def delete_conversation(page: Page) -> None:
     chat = chat_in(page)
     chat.locator(".more").click()
     chat.get_by_role("button", name="Delete my conversation").click()
-    chat.locator("dialog").get_by_role("button", name="Delete").click()
+    chat.locator(".question").get_by_role("button", name="Delete").click()
     expect(chat.locator("article")).to_have_count(0)
 
 

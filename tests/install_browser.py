@@ -1,8 +1,8 @@
 """Make sure that there is a Chromium for the browser tests, or say why there is none.
 
 One that is installed is used; else Debian's package where we may install it, else Playwright's.
-WebKit, the engine of Safari, is installed where Debian's packages may be; elsewhere its tests are
-left out, and the head of the run says so.
+WebKit, the engine of Safari, and nginx are installed where Debian's packages may be; elsewhere
+their tests are left out, and the head of the run says so.
 """
 
 import os
@@ -20,6 +20,8 @@ NAMES = (
 PACKAGES = ("chromium-headless-shell", "chromium")
 WEBKIT_PROGRAMS = ("WebKitWebDriver", "Xvfb")  # WebKitGTK has no headless mode
 WEBKIT_PACKAGES = ("webkit2gtk-driver", "xvfb")
+NGINX_PROGRAMS = ("nginx", "openssl")
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin"  # not on every user's PATH
 
 
 def find_chromium() -> str | None:
@@ -46,6 +48,13 @@ def find_firefox() -> str | None:
 def find_webkit() -> str | None:
     """The WebDriver of a WebKitGTK to test with as well, where a screen for it can be had, too."""
     return shutil.which(WEBKIT_PROGRAMS[0]) if all(map(shutil.which, WEBKIT_PROGRAMS)) else None
+
+
+def find_nginx() -> str | None:
+    """An nginx to put in front of the application, where a certificate for it can be made."""
+    path = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"
+    found = [shutil.which(program, path=path) for program in NGINX_PROGRAMS]
+    return found[0] if all(found) else None
 
 
 @cache
@@ -82,6 +91,12 @@ def install_webkit() -> None:
     apt_get("install", "-y", "-qq", "--no-install-recommends", *WEBKIT_PACKAGES)
 
 
+def install_nginx() -> None:
+    print("installing nginx with apt-get ...")
+    apt_get("update", "-qq")
+    apt_get("install", "-y", "-qq", "--no-install-recommends", "nginx-light", "openssl")
+
+
 def apt_get(*command: str) -> bool:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     result = subprocess.run(
@@ -97,6 +112,8 @@ if __name__ == "__main__":
         install_chromium()
     if find_webkit() is None and may_use_apt():
         install_webkit()
+    if find_nginx() is None and may_use_apt():
+        install_nginx()
     if find_chromium() is None:
         sys.exit(
             "The browser tests need Chromium and it could not be installed (see above).\n"

@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import json
 import logging
+import re
 from contextlib import suppress
 from typing import cast
 
@@ -21,6 +22,8 @@ from turns import Turns
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
+WITH_PORT = re.compile(r"\[([^]]*)\](?::\d+)?|([\d.]+):\d+")  # as some proxies give an address
+BEHIND_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # all of IPv4, seen from a network without it
 VISITORS_FIELDS = 200  # of a form; the chat page sends about ten
 
 
@@ -50,11 +53,18 @@ def known_address() -> str | None:
 
 def _ip_address() -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address of whoever asks; None where the server or a proxy gives something else."""
+    given = (request.remote_addr or "").strip()
+    if match := WITH_PORT.fullmatch(given):
+        given = match[1] or match[2]
     try:
-        asker = ipaddress.ip_address(request.remote_addr or "")
+        asker = ipaddress.ip_address(given)
     except ValueError:
         return None
-    return getattr(asker, "ipv4_mapped", None) or asker
+    if isinstance(asker, ipaddress.IPv6Address):
+        if asker in BEHIND_NAT64:
+            return ipaddress.IPv4Address(asker.packed[-4:])
+        return asker.ipv4_mapped or asker
+    return asker
 
 
 def digest(value: str) -> str:

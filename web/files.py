@@ -95,7 +95,7 @@ def visitors_file(key: str) -> ResponseReturnValue:
         )
     except FileNotFoundError:
         abort(404)
-    answer.headers["Cache-Control"] = "private, max-age=86400"
+    answer.headers["Cache-Control"] = "private, max-age=86400, no-transform"
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     # Pages of other origins may show the file: a saved conversation does.
     answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"

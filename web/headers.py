@@ -10,6 +10,9 @@ from settings import Settings
 from store.database import StoreUnavailable
 from web.asking import services
 
+# Conversations go through as they are: what stands between rewrites e-mail addresses in pages.
+UNCHANGED = "no-store, no-transform"
+
 
 def secure(response: Response) -> Response:
     """Add security headers; only the portal and the sites of the settings may frame our pages."""
@@ -29,7 +32,7 @@ def secure(response: Response) -> Response:
         response.headers.update(isolation_headers())
     for name, value in strict_headers(settings, scripts, styles, ancestors).items():
         response.headers.setdefault(name, value)
-    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Cache-Control", UNCHANGED)
     return response
 
 
@@ -77,6 +80,7 @@ def strict_headers(
         f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"
         f" base-uri 'none'; frame-ancestors {ancestors}",
         "X-Content-Type-Options": "nosniff",
+        "X-Chat-Server": "sitechat",  # by which the page tells our answers from others' (api.js)
         "Referrer-Policy": "strict-origin-when-cross-origin",
     }
     if settings.public_url.startswith("https:"):

@@ -8,6 +8,10 @@ serves in memory. whitenoise answers from there, at two kinds of addresses:
 - `/static/<name>` for those who cannot know the digest: sites that include `loader.js`. Browsers
   ask each time whether it has changed.
 
+A proxy in front may let browsers keep all of it for a month (nginx: `expires 30d`, which replaces
+our Cache-Control). So no answer is given with 200 at an address that means another content, and a
+loader of a month ago works with the files of today.
+
 Knows nothing of Flask, the chat or the settings.
 """
 
@@ -120,9 +124,12 @@ def size_as_stat(size: int) -> os.stat_result:
 class StaticFiles(WhiteNoise):  # type: ignore[misc]
     """Answers `/static/…` and leaves all else to the application behind it.
 
-    A page that was opened before an update still asks for modules by the former digest. It gets the
-    present files, which browsers may not keep under that address: a missing module would break the
-    page for certain, a newer one seldom does.
+    A page that was opened before an update still asks for modules by the former digest, and during
+    an update a new page may ask a process that is still the former one. Both get the files of this
+    process, which nobody may use under that address again without asking: a missing module would
+    break the page for certain, another one seldom does. The status is 203, because a proxy that
+    lets browsers keep static files for long does so with 200, 206 and 304. Browsers take every 2xx
+    for a success.
     """
 
     def __init__(self, app: Application, headers: Mapping[str, str]) -> None:
@@ -146,8 +153,11 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if (match := DIGEST_IN_PATH.match(path)) and match[1] != self._digest:
+        match = DIGEST_IN_PATH.match(path)
+        is_of_another = match is not None and match[1] != self._digest
+        if match and is_of_another:
             path = path.replace(f"/{match[1]}/", "/", 1)
+            environ = whole(environ)
         static_file = self.files.get(path)
         if static_file is None:
             return self.application(environ, start_response)  # type: ignore[no-any-return]
@@ -155,6 +165,15 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
             environ["HTTP_IF_NONE_MATCH"] = etag.removeprefix("W/")
 
         def start(status: str, headers: list[tuple[str, str]]) -> Any:
+            if is_of_another and status.startswith("200"):
+                status = "203 Non-Authoritative Information"
+                headers = [one for one in headers if one[0] != "ETag"]
             return start_response(status, headers + self._headers)
 
         return self.serve(static_file, environ, start)  # type: ignore[no-any-return]
+
+
+def whole(environ: dict[str, Any]) -> dict[str, Any]:
+    """The same request, but for the whole file, whatever of it the browser has already."""
+    conditions = ("HTTP_RANGE", "HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
+    return {name: value for name, value in environ.items() if name not in conditions}

@@ -42,7 +42,6 @@ def chat_stream() -> ResponseReturnValue:
         response = Response(event_stream(there), mimetype="text/event-stream")
     else:
         response = endless_stream(visitor.chat_id, after, login)
-    response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["X-Chat-Id"] = visitor.chat_id
     return response

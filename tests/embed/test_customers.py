@@ -297,3 +297,27 @@ def test_a_page_that_another_device_emptied_says_so(stage: Stage, shop: Site, vi
 
     expect(chat_in(laptop).locator(".welcome")).to_be_visible()
     expect(chat_in(laptop).locator(".status")).to_have_text("Your conversation is deleted")
+
+
+@pytest.mark.parametrize("status", [200, 403, 503])
+def test_a_wall_before_log_in_and_history_only_delays_them(
+    stage: Stage, shop: Site, visit: Open, status: int
+) -> None:
+    """A firewall's page is neither a refusal of the signature nor a history."""
+    page = visit(customer(shop, f"Vera{status}"))
+    say(page, "before the wall")
+    challenge = '<script>1</script><article class="message operator">no message</article>'
+    page.context.route(
+        f"{stage.chat}/ajax*",
+        lambda route: route.fulfill(status=status, content_type="text/html", body=challenge),
+    )
+    page.reload()
+    frame = page.frame_locator("iframe")
+    expect(frame.locator('[data-connection="reconnecting"]')).to_be_visible()
+    page.context.unroute(f"{stage.chat}/ajax*")
+
+    expect(chat_in(page).locator("article .body")).to_have_text("before the wall")
+    names = page.evaluate("() => told.map(([name]) => name)")
+    assert "identify" in names
+    assert "error" not in names
+    expect(frame.locator("article.operator")).to_have_count(0)

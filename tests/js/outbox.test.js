@@ -9,16 +9,16 @@ import {Outbox} from "../../static/outbox.js"
 Object.defineProperty(globalThis, "navigator", {value: {}, configurable: true})
 
 /** An outbox whose server answers as `answer(item)` says, and what it told its listener. */
-function outboxWith(answer, {drawer = openDrawer("noStorage", ""), life = new AbortController()} = {}) {
+function outboxWith(answer, {drawer = openDrawer("noStorage", ""), life = new AbortController(), reaches} = {}) {
   const told = []
   const listener = Object.fromEntries(
     ["sent", "settledElsewhere", "postponed", "refused"].map((kind) => [
       kind,
-      ({client_id}, more) => told.push([kind, client_id, more].filter((part) => part !== undefined)),
+      ({client_id}, more) => told.push([kind, client_id, more?.reason ?? more].filter((part) => part !== undefined)),
     ]),
   )
   const send = async (item) => answer(item)
-  const outbox = new Outbox({drawer, lockName: "chat", send, signal: life.signal, listener})
+  const outbox = new Outbox({drawer, lockName: "chat", send, reaches, signal: life.signal, listener})
   return {outbox, told, drawer, life}
 }
 
@@ -152,4 +152,76 @@ test("what is removed while it is under way is told of no more", async () => {
   await settle()
 
   assert.deepEqual(told, [])
+})
+
+test("an item that is too large for what stands between lets the others go, and goes when it can", async () => {
+  mock.timers.enable({apis: ["setTimeout"]})
+  let wall = true
+  const {outbox, told} = outboxWith(({client_id}) => {
+    if (client_id === "a" && wall) throw new Later("large", 40)
+    return {id: client_id}
+  })
+  for (const id of ["a", "b"]) outbox.add(item(id))
+  await settle()
+  outbox.add(item("c"))
+  await settle()
+  assert.deepEqual(told, [["postponed", "a", "large"], ["sent", "b", {id: "b"}], ["sent", "c", {id: "c"}]])
+
+  mock.timers.tick(39_999) // to send it again and again may cost the visitor much
+  await settle()
+  assert.equal(told.length, 3)
+  wall = false
+  mock.timers.tick(1)
+  await settle()
+  assert.deepEqual(told.at(-1), ["sent", "a", {id: "a"}])
+  assert.deepEqual(outbox.items, [])
+  mock.timers.reset()
+})
+
+test("an item that a firewall dislikes lets the others go, if the server is reached otherwise", async () => {
+  mock.timers.enable({apis: ["setTimeout"]})
+  let reached = false
+  const tried = []
+  const {outbox, told} = outboxWith(
+    ({client_id}) => {
+      tried.push(client_id)
+      if (client_id === "a") throw new Later("between", 1)
+      return {id: client_id}
+    },
+    {reaches: async () => reached},
+  )
+  for (const id of ["a", "b"]) outbox.add(item(id))
+  await settle()
+  assert.deepEqual(tried, ["a"]) // a wall for all: the order is kept
+
+  reached = true
+  outbox.run()
+  await settle()
+  assert.deepEqual(tried, ["a", "a", "a", "b"])
+  assert.deepEqual(told.at(-1), ["sent", "b", {id: "b"}])
+
+  outbox.retry("a")
+  await settle()
+  assert.deepEqual(told.at(-1), ["postponed", "a", "between"])
+  outbox.remove("a")
+  mock.timers.tick(60_000)
+  await settle()
+  assert.deepEqual(tried.slice(4), ["a"])
+  mock.timers.reset()
+})
+
+test("where all of a wall has gone meanwhile, the order is kept", async () => {
+  let wall = true
+  const reaches = async () => !(wall = false)
+  const {outbox, told} = outboxWith(
+    ({client_id}) => {
+      if (wall) throw new Later("between")
+      return {id: client_id}
+    },
+    {reaches},
+  )
+  for (const id of ["a", "b"]) outbox.add(item(id))
+  await settle()
+
+  assert.deepEqual(told, [["sent", "a", {id: "a"}], ["sent", "b", {id: "b"}]])
 })
