@@ -14,6 +14,9 @@ from stage import ROOT
 FLOORS = [
     {"values", "turns"},
     {"sanitizer"},
+    {"links"},
+    {"nesting"},
+    {"codes"},
     {"settings", "texts", "bbcode", "logs"},
     {"rest", "store"},
     {"bitrix", "storage", "files", "rates", "under_way"},
