@@ -103,7 +103,7 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     name is shown.
     """
     name = _clean(name) or "file"
-    label = html.escape(name if size is None else f"{name} ({_readable(size)})")
+    label = html.escape(name if size is None else f"{name} ({readable_size(size)})")
     link = link.partition("#")[0]
     shown = f'<span class="bb-file">{label}</span>'
     if not values.is_web(link):
@@ -119,7 +119,8 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     return stored_html(cleaned(f'{player}<a href="{source}">{shown}</a>'))
 
 
-def _readable(size: int) -> str:
+def readable_size(size: int) -> str:
+    """Such as "186 KB", of a number of bytes."""
     for unit in ("B", "KB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

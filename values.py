@@ -61,8 +61,8 @@ def is_web(url: str) -> bool:
 
 
 def image(url: str, css: str, title: str = "") -> str | None:
-    """A picture as HTML; None unless its address is a safe one with https."""
-    if not is_web(url) or not url.lower().startswith("https:"):
+    """A picture as HTML; None unless its address is a safe one with https, or of this machine."""
+    if not is_web(url) or not PICTURE_URL.match(url):
         return None
     # The alternative text is the title, or the name of the file.
     name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2].replace("%20", " ")

@@ -40,11 +40,12 @@ def strict_headers(
 ) -> dict[str, str]:
     """The headers of every answer; by default only we and `chat.sites` may frame it."""
     ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
-    # Operators' pictures come from the portal, which may use plain HTTP on this very machine.
-    images = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
+    # Operators' files come from the portal, which may use plain HTTP on this very machine.
+    portal = origin_of(settings.bitrix24.portal) if settings.bitrix24.portal else ""
     headers = {
         "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"
-        f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"
+        f" img-src 'self' https: data: blob: {portal}; media-src 'self' https: {portal};"
+        " connect-src 'self'; form-action 'self';"
         f" base-uri 'none'; frame-ancestors {ancestors}",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "strict-origin-when-cross-origin",
