@@ -14,9 +14,6 @@ import {Backoff} from "./retry.js"
 import {lastId, play, Unread} from "./unread.js"
 import {Visitor} from "./visitor.js"
 
-const EMAIL = /^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$/
-const PHONE = /^\+?[0-9 ()./-]{3,30}$/
-
 const chat = document.querySelector("live-chat")
 const list = chat.querySelector(".list")
 
@@ -107,8 +104,8 @@ class EmbeddedVisitor extends Visitor {
     }
     this.fields = {
       ...(page.startsWith(`${this.site}/`) && {page}),
-      ...(EMAIL.test(email) && {email}),
-      ...(PHONE.test(phone) && {phone}),
+      ...(email && {email}), // the server leaves out what Bitrix24 would refuse
+      ...(phone && {phone}),
     }
     chat.querySelector("[name=alerts]").setAttribute("aria-pressed", sound)
     chat.classList.toggle("branded", CSS.supports("color", color))

@@ -96,9 +96,3 @@ def file_rules() -> dict[str, Any] | None:
 
 def back_to_page() -> ResponseReturnValue:
     return redirect(url_for("index", lang=asked_language()), 303)
-
-
-def wants_page() -> bool:
-    """Whether the request comes from a plain HTML form, without our script."""
-    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    return best == "text/html"
