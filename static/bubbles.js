@@ -3,7 +3,7 @@
 import {lang, texts} from "./config.js"
 
 const PARTS = [".from", ".body", ".meta", ".reason"] // of a bubble; `update` compares each by itself
-const SHOWN_PICTURES = /^image\/(png|jpeg|gif|webp)$/
+const SHOWN_PICTURES = /^image\/(png|jpeg|gif|webp|avif)$/
 
 const locale = navigator.languages.find((language) => language.split("-")[0] === lang) ?? lang
 const clock = new Intl.DateTimeFormat(locale, {hour: "numeric", minute: "2-digit"})

@@ -287,6 +287,22 @@ def test_what_may_not_be_sent_says_so_at_once_and_nothing_is_uploaded(page: Page
     assert "POST" not in posts
 
 
+def test_a_picture_under_a_wrong_name_is_sent_under_the_right_one(stage: Stage, page: Page) -> None:
+    past = len(stage.state()["dialogs"])  # other tests'
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": kind, "buffer": PNG}
+        for name, kind in (("1000012345", ""), ("IMG_1.HEIC", "image/heic"), ("a.b.jpg", ""))
+    ]
+
+    page.locator(".clip input").set_input_files(files)
+
+    wait_until(lambda: len(files_at_portal(stage, past)) == 3)
+    sent = files_at_portal(stage, past)
+    assert [file["name"] for file in sent] == ["1000012345.png", "IMG_1.png", "a.b.png"]
+    expect(page.locator(f"{OWN} img")).to_have_count(3)
+    assert ".heic" not in (page.locator(".clip input").get_attribute("accept") or "")
+
+
 def test_on_touch_the_limits_are_seen_before_the_choice(stage: Stage, browser: Browser) -> None:
     for touch in (True, False):
         context = browser.new_context(

@@ -83,7 +83,8 @@ def file_rules() -> dict[str, Any] | None:
     values = {"megabytes": rules.megabytes, "types": ", ".join(rules.types)}
     accept = ",".join(f".{ending}" for ending in rules.types)
     return {
-        "accept": accept,
+        # Where HEIC is not asked for, an iPhone makes a JPEG of it, which everybody can see.
+        "accept": ",".join(part for part in accept.split(",") if part not in (".heic", ".heif")),
         "limits": text(language(), "page.file_limits", **values),
         "rules": {  # for the script
             "accept": accept,
