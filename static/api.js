@@ -81,9 +81,10 @@ export class Api {
     return resultIn((await this.#ask(fields, "application/json")).text)
   }
 
-  /** The whole conversation as an HTML file. */
+  /** The whole conversation as an HTML file, with the times of the visitor's own zone. */
   async save() {
-    return (await this.#ask({type: "save_conversation"}, "text/html")).text
+    const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone
+    return (await this.#ask({type: "save_conversation", ...(zone && {zone})}, "text/html")).text
   }
 
   /** Deletes the conversation for good. */
