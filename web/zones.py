@@ -27,7 +27,7 @@ class Clock:
         return datetime.fromtimestamp(seconds, UTC).astimezone(self.zone)
 
     def shown(self, moment: datetime) -> str:
-        """Such as "23 November 2026, 14:05"; each time of UTC says so, as it is seldom one's own."""
+        """Such as "23 November 2026, 14:05"; each time of UTC says so, for few live there."""
         month = self.texts["months"].split()[moment.month - 1]
         time = f"{moment:%H:%M}" + (" UTC" if moment.tzname() == "UTC" else "")
         return self.texts["moment"].format(day=moment.day, month=month, year=moment.year, time=time)
