@@ -138,7 +138,7 @@ function offerIfFailed(picture) {
 function offer(media) {
   if (media.matches("audio, video")) return media.remove() // its link stands below it
   if (!media.matches(".bb-image, .bb-icon") || media.src.startsWith("blob:")) return
-  media.replaceWith(make("span", {className: media.matches(".bb-image") ? "bb-file" : "", textContent: media.alt}))
+  media.replaceWith(media.matches(".bb-icon") ? media.alt : make("span", {className: "bb-file", textContent: media.alt}))
 }
 
 /** What a bubble shows of a file that is not sent yet. */
