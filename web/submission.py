@@ -10,11 +10,11 @@ from typing import Any, Self
 from flask import request
 
 from portal import forms
+from portal.contacts import portal_email, portal_phone
 from portal.forms import Form
 from store.records import Chat, VisitorMessage
 from visible import is_visible
 from web.asking import Problem, services, wants_page
-from web.contacts import portal_email, portal_phone
 from web.visitor import Visitor, begin_session, current_visitor, remember
 
 NAME_LIMIT = 100  # letters
@@ -121,7 +121,7 @@ def contacts_in(form: Form) -> tuple[dict[str, str], tuple[str, ...]]:
     Who fills in a plain form can correct it, and is told so: raises Problem.
     """
     given = {field: forms.text_of(form, field, "").strip() for field in CHECKS}
-    taken = {field: check(given[field]) for field, check in CHECKS.items()}
+    taken = {field: given[field] if check(given[field]) else "" for field, check in CHECKS.items()}
     left_out = tuple(field for field in CHECKS if given[field] and not taken[field])
     if left_out and wants_page():
         raise Problem(f"errors.{left_out[0]}", 400)
