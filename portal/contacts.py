@@ -2,8 +2,9 @@
 
 What the portal would refuse is left out (docs/bitrix24.md, 5.21). What it refuses all the same
 makes it refuse each message that brings it (5.10, 5.11). So the chat keeps a mark of it, a digest;
-another value is sent again. Where the portal's reason names neither, both are left out on trial: the mark
-then also names the message, whose next result says whether they were to blame. Pure functions.
+another value is sent again. Where the portal's reason names neither, both are left out on trial:
+the mark then also names the message, whose next result says whether they were to blame. Pure
+functions.
 """
 
 import hashlib
