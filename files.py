@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -32,14 +32,27 @@ REMOVALS = 3  # tries to remove a folder into which another process may put a fi
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 
+HEAD_BYTES = 64  # the first bytes of a file, which tell what picture it is
+
 # Pictures, which a browser shows in a page and never runs, by their first bytes.
 PICTURES = {
     "image/png": rb"\x89PNG\r\n\x1a\n",
     "image/jpeg": rb"\xff\xd8\xff",
     "image/gif": rb"GIF8[79]a",
     "image/webp": rb"(?s:RIFF....WEBP)",
+    "image/avif": rb"(?s:....ftyp(?:avi[fs]|m[is]f1(?:.{4})+?avif))",
+    "image/heic": rb"(?s:....ftyp(?:he[iv][cmsx]|m[is]f1))",  # few browsers show it
 }
-PICTURE_ENDINGS = {"png", "jpg", "jpeg", "gif", "webp"}
+BEGINNINGS = b"\x89\xffGR\0"  # of all of them
+ENDINGS = {  # the first one is given to a picture whose name has another
+    "image/png": ("png",),
+    "image/jpeg": ("jpg", "jpeg", "jpe", "jfif"),
+    "image/gif": ("gif",),
+    "image/webp": ("webp",),
+    "image/avif": ("avif",),
+    "image/heic": ("heic", "heif"),
+}
+PICTURE_ENDINGS = {ending for endings in ENDINGS.values() for ending in endings}
 OTHERS = {  # other types by the file's ending; they are only downloaded
     "pdf": "application/pdf",
     "mp3": "audio/mpeg",
@@ -211,12 +224,34 @@ def ending(name: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
+def picture_type(head: bytes) -> str:
+    """The type of a picture by its first bytes; "" for anything else."""
+    return next((media for media, start in PICTURES.items() if re.match(start, head)), "")
+
+
+def may_become_picture(head: bytes) -> bool:
+    """Whether these first bytes, fewer than HEAD_BYTES, may be those of a picture."""
+    return not head or head[0] in BEGINNINGS
+
+
+def is_allowed(media: str, types: Collection[str]) -> bool:
+    """Whether a picture of this type is among the allowed endings, under any of its names."""
+    return any(end in types for end in ENDINGS.get(media, ()))
+
+
+def name_of_picture(name: str, media: str) -> str:
+    """The name with an ending that fits: phones and programs give pictures the wrong ones."""
+    if ending(name) in ENDINGS[media]:
+        return name
+    stem = name.rpartition(".")[0] if ending(name) in PICTURE_ENDINGS else name
+    return short_name(f"{stem}.{ENDINGS[media][0]}", NAME_LIMIT)
+
+
 def media_type(name: str, head: bytes) -> str:
     """The type as which a file is served; `head` is its first bytes, which a picture must match."""
     if ending(name) not in PICTURE_ENDINGS:
         return OTHERS.get(ending(name), "application/octet-stream")
-    types = (media for media, start in PICTURES.items() if re.match(start, head))
-    return next(types, "application/octet-stream")
+    return picture_type(head) or "application/octet-stream"
 
 
 def _sweep_folder(folder: str, keys: set[str], before: float, turns: Turns) -> int:

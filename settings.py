@@ -163,7 +163,7 @@ class FilesSettings(Section):
     enabled: bool = True
     megabytes: PositiveInt = Field(default=20, le=1000)  # of one file
     types: Annotated[tuple[Ending, ...], NoDecode, BeforeValidator(_json_list)] = (
-        *("png", "jpg", "jpeg", "gif", "webp", "pdf", "txt", "csv", "rtf"),
+        *("png", "jpg", "jpeg", "gif", "webp", "heic", "heif", "avif", "pdf", "txt", "csv", "rtf"),
         *("doc", "docx", "odt", "xls", "xlsx", "ods", "ppt", "pptx", "odp"),
         *("zip", "mp3", "m4a", "ogg", "wav", "mp4", "mov", "webm"),
     )

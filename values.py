@@ -20,13 +20,18 @@ PICTURE_URL = re.compile(r"(?ai:https://|http://(127\.0\.0\.1|localhost|\[::1\])
 SAFE_CONTACT = re.compile(
     r"(?ai:mailto):[\w.+-]++@[\w.-]++(?:\?[^\s<>\"`\\]*+)?|(?ai:tel):\+?[0-9().-]{2,40}"
 )
-PHONE = re.compile(r"\+?[0-9(). -]{2,40}")
+PHONE = re.compile(r"\+?[0-9().\xa0\u2010-\u2013 -]{2,40}")
 SIZES = ((11, "s"), (16, "m"), (22, "l"), (999, "xl"))  # up to so many pixels
 HUES = (  # up to so many degrees
     *((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "teal")),
     *((260, "blue"), (310, "purple"), (345, "pink"), (360, "red")),
 )
 COLORS = {"gray", *(name for _, name in HUES)}
+QUOTES = " \t\"'"  # around a value
+BARE_SITE = re.compile(  # an address without a scheme, as people write it into a [url]
+    r"(?:[^\W_](?:[\w-]{0,62}+)\.){1,20}[^\W\d_][\w-]{1,62}+\.?(?::[0-9]{1,5}+)?(?:[/?#].*+)?"
+)
+BARE_MAIL = re.compile(r"[\w.+-]{1,64}+@[\w.-]{1,255}+")
 
 PIXELS = re.compile(r"([0-9]{1,3})(?:px|pt)?")
 RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a-f])([0-9a-f]))")
@@ -34,16 +39,33 @@ RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a
 
 def link(url: str) -> str | None:
     """The opening tag of a link; None if the address is not allowed."""
-    safe = is_safe(SAFE_WEB_URL, url) or is_safe(SAFE_CONTACT, url)
+    safe = is_web(url) or is_safe(SAFE_CONTACT, url)
     return f'<a href="{html.escape(url)}">' if safe else None
 
 
+def address(given: str) -> str:
+    """The address that a value means: people leave its scheme away, and put spaces into it.
+
+    The portal writes "&amp;" and "&quot;" where somebody typed "&" and a quotation mark.
+    """
+    url = given.strip(QUOTES).removeprefix("&quot;").removesuffix("&quot;").replace("&amp;", "&")
+    if BARE_SITE.fullmatch(url):
+        url = f"http://{url}"
+    elif BARE_MAIL.fullmatch(url):
+        url = f"mailto:{url}"
+    return url.replace(" ", "%20")
+
+
+def is_web(url: str) -> bool:
+    return is_safe(SAFE_WEB_URL, url)
+
+
 def image(url: str, css: str, title: str = "") -> str | None:
-    """A picture as HTML; None unless its address is a safe one with https."""
-    if not is_safe(SAFE_WEB_URL, url) or not url.lower().startswith("https:"):
+    """A picture as HTML; None unless its address is a safe one with https, or of this machine."""
+    if not is_web(url) or not PICTURE_URL.match(url):
         return None
     # The alternative text is the title, or the name of the file.
-    name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]
+    name = title or re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2].replace("%20", " ")
     tooltip = f' title="{html.escape(title)}"' if title else ""
     source, name = html.escape(url), html.escape(name)
     return f'<img class="{css}" src="{source}" alt="{name}"{tooltip} {LOADING}>'
@@ -91,4 +113,5 @@ def color_class(value: str) -> str | None:
 
 def value_of(rest: str | None) -> str:
     """What follows the "=" of a code, without quotation marks."""
-    return rest[1:].strip(" \t\"'") if rest and rest[0] == "=" else ""
+    rest = (rest or "").lstrip(" ")
+    return rest[1:].strip(QUOTES) if rest.startswith("=") else ""

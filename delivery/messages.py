@@ -7,7 +7,7 @@ from delivery.batch import LONG_BACKLOG, MESSAGES_A_CALL, Batches
 from delivery.circuits import Scope
 from delivery.context import Context
 from delivery.dispatch import failed, sendable
-from delivery.reaction import to_result
+from delivery.reaction import NO_CONTACTS, to_result
 from portal.outgoing import wire_message
 from rest.errors import BitrixError, Cause, OutcomeUnknown
 from rest.replies import ItemResult
@@ -74,13 +74,17 @@ class Messages:
         context = self._context
         now = context.clock.now()
         retry_at = now + context.settings.delivery.retry_seconds
+        both = list(zip(batch, results, strict=True))
+        taken = {delivery.chat.id for delivery, result in both if result.accepted}
         outcomes = [
-            to_result(delivery, result, retry_at)
-            for delivery, result in zip(batch, results, strict=True)
+            to_result(delivery, result, retry_at, delivery.chat.id in taken)
+            for delivery, result in both
         ]
         for outcome in outcomes:
             if outcome.state == "failed":
                 log.warning("message %d refused: %s", outcome.delivery.message.id, outcome.error)
+            elif outcome.error == NO_CONTACTS:
+                log.warning("message %d is sent without the contacts", outcome.delivery.message.id)
             elif outcome.file_as_link:
                 log.warning("the file of message %d is sent as a link", outcome.delivery.message.id)
         ended = [outcome.delivery for outcome in outcomes if outcome.state != "in doubt"]

@@ -6,11 +6,13 @@ inactive line means in `messages`. `docs/architecture.md` shows the whole table.
 
 from typing import Literal
 
+from portal.contacts import contacts_of, left_out, named_in, on_trial, proved
 from rest.errors import NO_SESSION, STRANGE_ANSWER, BitrixError, OutcomeUnknown
 from rest.replies import HistoryMessage, ItemResult
 from store.records import Delivery, Outcome, PortalDialog
 
 NO_FILE = "NO_FILE"  # the portal did not take the file
+NO_CONTACTS = "NO_CONTACTS"  # the portal did not take the visitor's e-mail or telephone
 RESTORED = "RESTORED"  # the store was restored from a backup: the portal may have the message
 NO_REPLY = "NO_REPLY"  # the answer was lost, and the portal does not have the message
 SETTLES_OF_A_FIRST_MESSAGE = 3  # its dialog is named by an event, which may come late
@@ -22,19 +24,40 @@ Finding = HistoryMessage | Absent | Hidden
 Verdict = Literal["arrived", "arrived without its file", "not known yet", "lost", "nobody can tell"]
 
 
-def to_result(delivery: Delivery, result: ItemResult, retry_at: float) -> Outcome:
-    """A call was answered, with this result for the message (docs/bitrix24.md, section 4)."""
+def to_result(
+    delivery: Delivery, result: ItemResult, retry_at: float, chat_is_taken: bool = False
+) -> Outcome:
+    """A call was answered, with this result for the message (docs/bitrix24.md, section 4).
+
+    `chat_is_taken`: another message of the chat was accepted in this call, so its contacts were.
+    """
     if not result.understood:
         return Outcome(delivery, "in doubt", STRANGE_ANSWER, retry_at)
     dialog = PortalDialog(result.portal_chat_id, result.portal_user_id, result.session_id)
+    if not result.accepted:
+        return _refused(delivery, result, {} if chat_is_taken else contacts_of(delivery.chat))
     if lacks_file(delivery, result):
         return Outcome(delivery, "queued", NO_FILE, file_as_link=True, dialog=dialog)
-    if not result.accepted:
-        return Outcome(delivery, "failed", "; ".join(result.errors)[:300])
+    marks = proved(delivery) if on_trial(delivery) else None
     if result.session_id is None:
-        user_only = PortalDialog(None, result.portal_user_id, None)
-        return Outcome(delivery, "in doubt", NO_SESSION, retry_at, dialog=user_only)
-    return Outcome(delivery, "delivered", dialog=dialog)
+        dialog = PortalDialog(None, result.portal_user_id, None)
+        return Outcome(delivery, "in doubt", NO_SESSION, retry_at, True, False, dialog, marks)
+    return Outcome(delivery, "delivered", dialog=dialog, refused_contacts=marks)
+
+
+def _refused(delivery: Delivery, result: ItemResult, contacts: dict[str, str]) -> Outcome:
+    """An item is refused. `contacts`: those of the call that may be the reason."""
+    chat = delivery.chat
+    if named := named_in(result.errors) & contacts.keys():
+        return Outcome(delivery, "queued", NO_CONTACTS, refused_contacts=left_out(chat, named))
+    if lacks_file(delivery, result):
+        return Outcome(delivery, "queued", NO_FILE, file_as_link=True)
+    if contacts and not on_trial(delivery):
+        marks = left_out(chat, contacts, delivery)
+        return Outcome(delivery, "queued", NO_CONTACTS, refused_contacts=marks)
+    not_to_blame = "" if on_trial(delivery) else None
+    error = "; ".join(result.errors)[:300]
+    return Outcome(delivery, "failed", error, refused_contacts=not_to_blame)
 
 
 def to_error(delivery: Delivery, error: BitrixError, due: float) -> Outcome:

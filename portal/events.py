@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from bbcode import take_signature
+from portal.attachments import attached_lines
 from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_of
 
 ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
@@ -144,9 +146,9 @@ def _message(item: Form) -> IncomingMessage:
     ]
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
         raise BadRequest("missing", field="text")
-    attached = _attached(attachments, text)
-    if attached:  # on a line below the text, or directly after the signature
-        text += ("\n" if text.rpartition("[br]")[2].strip() else "") + attached
+    attached = attached_lines(attachments, text)
+    if attached:
+        text = _followed_by(text, attached)
     return IncomingMessage(
         chat_id=chat_id_of(branch_of(item, "chat")),
         im_chat_id=number_of(im, "chat_id"),
@@ -158,39 +160,13 @@ def _message(item: Form) -> IncomingMessage:
     )
 
 
-def _attached(attachments: list[object], text: str) -> str:
-    """Rich links and ATTACH blocks as lines of BB code (section 10); HTML in them stays text.
-
-    The portal sends blocks as JSON. What cannot be read is left out: the text is not lost.
-    """
-    lines: list[str] = []
-    for block in attachments:
-        try:
-            lines += _attached_lines(json.loads(block) if isinstance(block, str) else block)
-        except (ValueError, RecursionError):
-            log.error("an attachment of a message cannot be read")
-    return "\n".join(line for line in dict.fromkeys(lines) if line not in text)
-
-
-def _attached_lines(block: Any) -> list[str]:
-    """The texts and links of one block, and of the blocks in it, in their order."""
-    if isinstance(block, list):
-        return [line for inner in block for line in _attached_lines(inner)]
-    if not isinstance(block, dict):
-        return []
-    fields = {str(key).upper(): value for key, value in block.items()}
-    if not {"LINK", "URL", "VALUE"} & fields.keys():
-        lines = [fields[key] for key in ("MESSAGE", "HTML") if isinstance(fields.get(key), str)]
-        inner = [value for value in fields.values() if isinstance(value, dict | list)]
-        return lines + _attached_lines(inner)
-    link, value = fields.get("LINK") or fields.get("URL"), fields.get("VALUE")
-    if isinstance(link, dict | list):
-        return _attached_lines(link)
-    name = str(fields.get("NAME") or fields.get("TITLE") or link or "")
-    title = f"[url={link}]{name}[/url]" if link else name
-    description = fields.get("DESC") or fields.get("DESCRIPTION")
-    line = ": ".join(str(part) for part in (title, value) if part)
-    return [line, str(description)] if description else [line]
+def _followed_by(text: str, attached: str) -> str:
+    """The text, and on a line below it what is attached; a signature ends with a [br]."""
+    name, body = take_signature(text)
+    if body.strip():
+        return f"{text}\n{attached}"
+    ends = name is None or text.rstrip().lower().endswith("[br]")
+    return f"{text}{'' if ends else '[br]'}{attached}"
 
 
 def _file(item: Form) -> IncomingFile:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from files import short_name
+from portal.contacts import contacts_of
 from store.records import Delivery
 
 NAME_LIMIT = 25
@@ -16,7 +17,7 @@ FILE_NAME_LIMIT = 50  # the portal keeps the last characters of a longer one
 def wire_message(delivery: Delivery) -> dict[str, object]:
     """One item of `imconnector.send.messages`; the text goes as typed."""
     chat, message = delivery.chat, delivery.message
-    user = {"id": chat.id, "name": portal_name(chat.name), "email": chat.email, "phone": chat.phone}
+    user = {"id": chat.id, "name": portal_name(chat.name), **contacts_of(chat)}
     fields = {"id": wire_id(delivery), "date": int(message.sent_at), "text": message.text}
     files = message.files
     if delivery.file_as_link:  # without the message's own text, which has arrived before

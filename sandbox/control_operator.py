@@ -30,8 +30,9 @@ class OperatorButtons:
         body = Body()
         dialog, user_id = self._dialog(body), body.number("user_id", 1)
         files = body.files(self._disk)
-        text = body.text("text", "" if files else None)
-        return _answer(self._actions.answer(dialog, text, user_id, files))
+        attached = {name: body.objects(name) for name in ("blocks", "links")}
+        text = body.text("text", "" if files or any(attached.values()) else None)
+        return _answer(self._actions.answer(dialog, text, user_id, files, **attached))
 
     def add_automatic_text(self) -> ResponseReturnValue:
         body = Body()

@@ -76,14 +76,19 @@ class DialogActions:
     # The operator's side
 
     def answer(
-        self, dialog: Dialog, text: str, user_id: int, files: list[File] | None = None
+        self,
+        dialog: Dialog,
+        text: str,
+        user_id: int,
+        files: list[File] | None = None,
+        **attached: list[Any],
     ) -> Message:
-        """NotAllowed on an inactive line (bitrix24.md 10.9)."""
+        """`attached`: `blocks` and `links`. NotAllowed on an inactive line (bitrix24.md 10.9)."""
         with self._portal.lock:
             self._portal.user(user_id)
             self._check_line(dialog)
             message = self._dialogs.add_message(
-                dialog, "operator", user_id, text, files=files or [], sending=True
+                dialog, "operator", user_id, text, files=files or [], sending=True, **attached
             )
             self._events.message_added(dialog, message, user_id)
             return message

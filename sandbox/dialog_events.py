@@ -4,6 +4,7 @@ bitrix24.md sections 1 and 2. `user_id` is the user who caused an event, and
 None when the portal itself did (1.1.6).
 """
 
+import json
 from typing import Any
 
 from .dialogs import Dialog, Message
@@ -30,7 +31,11 @@ class DialogEvents:
                 if name in POSTED_PARAMS or name.startswith(POSTED_PREFIXES)
             },
         }
+        if message.links:
+            content["attachments"] = message.links
         item = _message_item(dialog, message, content)
+        if message.blocks:  # of the item, as JSON
+            item["attachments_old"] = [json.dumps({"BLOCKS": message.blocks})]
         self._fire(dialog, "ONIMCONNECTORMESSAGEADD", {"MESSAGES": [item]}, user_id)
 
     def message_edited(self, dialog: Dialog, message: Message, user_id: int | None) -> None:

@@ -25,6 +25,8 @@ class Message:
     at: float
     files: list[File] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+    blocks: list[Any] = field(default_factory=list)  # of an ATTACH (bitrix24.md 10.7)
+    links: list[Any] = field(default_factory=list)  # rich ones (bitrix24.md 10.6)
     connector_mid: list[str] = field(default_factory=list)
     sending: bool = False  # posted to the application, whose delivery status has not come yet
     hidden: bool = False  # a whisper or a notice: never posted to the application

@@ -15,13 +15,18 @@ from .dialogs import Dialogs
 from .files import Disk, File
 from .options import RestError
 from .portal import Connector, Portal
+from .troubles import Troubles
 
 TEXT_CHARACTERS = 20_000  # bitrix24.md 5.13
 TEXT_CUT_MARK = " (...)"
 NAME_CHARACTERS = 25  # bitrix24.md 5.8
 CHAT_LOCK_SECONDS = 6  # then the portal goes on without the lock (bitrix24.md 4.15)
 LOOK_SECONDS = 0.05  # between two looks at the trouble `item_seconds`
-EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+EMAIL = re.compile(  # bitrix24.md 5.10
+    r"(?i:[=_0-9a-z+~'!$&*^`|#%/?{}-]+(\.[=_0-9a-z+~'!$&*^`|#%/?{}-]+)*@([-0-9a-z]+\.)+[a-z0-9-]{2,20})"
+)
+PHONE = re.compile(r"\+?[0-9 ()./-]*")
+PHONE_DIGITS = range(5, 16)
 NAME_SIGNS = " -'’ʼ‘`"
 
 
@@ -86,7 +91,7 @@ class Incoming:
         text = cut(str(message.get("text") or ""))
         if troubles.fail_items and troubles.fail_items in text:
             raise ItemError("The message could not be saved")
-        check_user(user_data, troubles.strict_names)
+        check_user(user_data, troubles)
         if not chat.get("id"):
             raise ItemError("The chat id is empty")
         files = self._download(message.get("files"))
@@ -195,18 +200,28 @@ def allowed_in_name(sign: str) -> bool:
     return unicodedata.category(sign)[0] in "LM" or sign in NAME_SIGNS
 
 
-def check_user(user: dict[str, Any], strict_names: bool) -> None:
+def check_user(user: dict[str, Any], troubles: Troubles) -> None:
     if not str(user.get("id") or ""):
         raise ItemError("The user id is empty")
-    email = str(user.get("email") or "")
-    if email and not EMAIL.match(email):
-        raise ItemError("The e-mail address is wrong")
-    for key in ("name", "last_name") if strict_names else ():
+    check_contacts(str(user.get("email") or ""), str(user.get("phone") or ""), troubles)
+    for key in ("name", "last_name") if troubles.strict_names else ():
         name = str(user.get(key) or "")
         if len(name) > NAME_CHARACTERS or not all(map(allowed_in_name, name)):
             raise ItemError(
                 f"user.{key} is longer than {NAME_CHARACTERS} or has a forbidden character"
             )
+
+
+def check_contacts(email: str, phone: str, troubles: Troubles) -> None:
+    """An e-mail or telephone that is wrong fails the making of the user (5.10, 5.11)."""
+    if email and (len(email) > 320 or not EMAIL.fullmatch(email)):
+        raise ItemError("The e-mail address is wrong")
+    digits = sum(map(str.isdigit, phone))
+    if phone and not (PHONE.fullmatch(phone) and digits in PHONE_DIGITS):
+        raise ItemError("The telephone number is wrong")
+    for name, value in (("email", email), ("phone", phone)):
+        if troubles.refuse_contacts and troubles.refuse_contacts in value:
+            raise ItemError(troubles.refuse_contacts_as or f"user.{name} is wrong")
 
 
 def cut(text: str) -> str:

@@ -44,6 +44,13 @@ class Body:
             raise BadRequest(f"{name}: an object is expected")
         return value
 
+    def objects(self, name: str) -> list[Any]:
+        """A list; empty when it is absent."""
+        value = self.values.get(name) or []
+        if not isinstance(value, list):
+            raise BadRequest(f"{name}: a list is expected")
+        return value
+
     def files(self, disk: Disk) -> list[File]:
         """The files of `files`, put on the disk."""
         return [_stored_file(item, disk) for item in self.values.get("files") or []]

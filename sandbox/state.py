@@ -108,6 +108,7 @@ def message_fields(message: Message) -> dict[str, Any]:
             }
             for file in message.files
         ],
+        "has_card": bool(message.blocks or message.links),
         "deleted": message.deleted,
         "edited": message.edited,
         "hidden": message.hidden,

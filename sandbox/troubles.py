@@ -41,6 +41,8 @@ class Troubles:
     redirected_to: str = ""  # calls are redirected there, and the OAuth server knows of no rename
     old_tokens_live: bool = False  # a renewal leaves the old pair alive (8.13 does not say)
     fail_items: str = ""  # an item whose text has these words fails
+    refuse_contacts: str = ""  # an item whose e-mail or telephone has these words fails
+    refuse_contacts_as: str = ""  # with this reason; empty: one that names the field
     no_files: bool = False  # no file of a message can be fetched
     no_session: str = ""  # "stored" or "not stored": SUCCESS without a session (4.6)
     lose_events: bool = False

@@ -116,9 +116,10 @@ export class Api {
     return resultIn((await this.#ask(fields, "application/json")).text)
   }
 
-  /** The whole conversation as an HTML file. */
+  /** The whole conversation as an HTML file, with the times of the visitor's own zone. */
   async save() {
-    const {text} = await this.#ask({type: "save_conversation"}, "text/html")
+    const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone
+    const {text} = await this.#ask({type: "save_conversation", ...(zone && {zone})}, "text/html")
     if (!text.trimEnd().endsWith("</html>")) throw new Later("network") // it was cut off
     return text
   }

@@ -3,7 +3,7 @@
 import {lang, texts} from "./config.js"
 
 const PARTS = [".from", ".body", ".meta", ".reason"] // of a bubble; `update` compares each by itself
-const SHOWN_PICTURES = /^image\/(png|jpeg|gif|webp)$/
+const SHOWN_PICTURES = /^image\/(png|jpeg|gif|webp|avif)$/
 
 const locale = navigator.languages.find((language) => language.split("-")[0] === lang) ?? lang
 const clock = new Intl.DateTimeFormat(locale, {hour: "numeric", minute: "2-digit"})
@@ -25,6 +25,8 @@ export function messagesIn(html) {
 /** A bubble as data, with its `node`. The server's times are shown as the visitor's own. */
 export function messageOf(node) {
   localiseTimes(node)
+  node.addEventListener("error", ({target}) => offer(target), true) // of its pictures and players: it does not bubble
+  if (node.isConnected) node.querySelectorAll(".body img").forEach(offerIfFailed)
   const {id, position, revision = "", epoch = "", author, state = "", clientId = ""} = node.dataset
   const reason = node.querySelector(".reason")
   if (id && state === "refused") explain(node, reason.textContent, "retry")
@@ -133,6 +135,18 @@ export function sizeName(bytes) {
   let unit = 0
   for (; bytes >= 1000; unit++) bytes = Math.round(bytes / 1024)
   return `${bytes} ${["B", "KB", "MB", "GB"][unit]}`
+}
+
+/** A picture of the page itself may have failed before this script ran. */
+function offerIfFailed(picture) {
+  if (picture.complete && !picture.naturalWidth) picture.decode().catch(() => offer(picture))
+}
+
+/** Puts the link of a file in the place of a picture that this browser cannot show, or of a player that fails. */
+function offer(media) {
+  if (media.matches("audio, video")) return media.remove() // its link stands below it
+  if (!media.matches(".bb-image, .bb-icon") || media.src.startsWith("blob:")) return
+  media.replaceWith(media.matches(".bb-icon") ? media.alt : make("span", {className: "bb-file", textContent: media.alt}))
 }
 
 /** What a bubble shows of a file that is not sent yet. */

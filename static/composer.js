@@ -3,6 +3,7 @@
 import {make} from "./bubbles.js"
 import {files, limit, texts} from "./config.js"
 import {takeFiles} from "./files.js"
+import {isVisible} from "./visible.js"
 
 const COUNTED_CHARACTERS = 500 // the counter appears when no more than this are left
 const MOST_ROWS = 6 // of the field, in browsers without `field-sizing`
@@ -49,7 +50,7 @@ export class Composer {
   }
 
   get name() {
-    return this.#name.value.trim()
+    return isVisible(this.#name.value) ? this.#name.value.trim() : ""
   }
 
   /** Whether the visitor has ticked the box of the consent. */
@@ -63,7 +64,7 @@ export class Composer {
 
   /** Puts a text that the visitor took back into the field, below what they have written there. */
   restore(text) {
-    this.#field.value = [this.#field.value, text].filter((part) => part.trim()).join("\n")
+    this.#field.value = [this.#field.value, text].filter(isVisible).join("\n")
     this.#fieldChanged()
   }
 
@@ -117,7 +118,7 @@ export class Composer {
 
   #submit(onMessage) {
     const message = this.#field.value
-    if (message.trim() && message.length <= limit && this.#isAgreed()) {
+    if (isVisible(message) && message.length <= limit && this.#isAgreed()) {
       this.#field.value = ""
       this.#fieldChanged()
       onMessage(message)
@@ -149,7 +150,7 @@ export class Composer {
     this.#count.textContent = left < 0 ? `${texts.characters_over} ${-left}` : `${texts.characters_left} ${left}`
     this.#field.setAttribute("aria-invalid", left < 0)
     this.#form.classList.toggle("over", left < 0)
-    this.#form.classList.toggle("empty", !value.trim())
+    this.#form.classList.toggle("empty", !isVisible(value))
     if (!CSS.supports("field-sizing", "content")) this.#fitField()
   }
 

@@ -16,9 +16,6 @@ import {isListed} from "./sites.js"
 import {lastId, play, Unread} from "./unread.js"
 import {Visitor} from "./visitor.js"
 
-const EMAIL = /^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$/
-const PHONE = /^\+?[0-9 ()./-]{3,30}$/
-
 const knowsPopovers = "popover" in HTMLElement.prototype
 
 const chat = document.querySelector("live-chat")
@@ -120,8 +117,8 @@ class EmbeddedVisitor extends Visitor {
     }
     this.fields = {
       ...(page.startsWith(`${this.site}/`) && {page}),
-      ...(EMAIL.test(email) && {email}),
-      ...(PHONE.test(phone) && {phone}),
+      ...(email && {email}), // the server leaves out what Bitrix24 would refuse
+      ...(phone && {phone}),
     }
     chat.querySelector("[name=alerts]").setAttribute("aria-pressed", sound)
     chat.classList.toggle("branded", CSS.supports("color", color))

@@ -53,7 +53,7 @@ export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
 
 function offerDownload(html) {
   const url = URL.createObjectURL(new Blob([html], {type: "text/html"}))
-  const day = new Date().toISOString().slice(0, 10)
+  const day = new Date().toLocaleDateString("sv") // as 2026-11-23, in the visitor's zone
   make("a", {href: url, download: `conversation-${day}.html`}).click()
   setTimeout(() => URL.revokeObjectURL(url), KEEP_ADDRESS_MS)
 }

@@ -158,7 +158,7 @@ class ChatTables(Group):
         """Take the chat and its parts from the living ones; they keep nothing about the visitor."""
         rows = db.execute(
             "update chats set owner = '', name = '', email = '', phone = '', page = '',"
-            " consent = null where id = :chat or owner = :chat returning id",
+            " refused_contacts = '', consent = null where id = :chat or owner = :chat returning id",
             {"chat": chat_id},
         ).fetchall()
         ended = [row["id"] for row in rows]

@@ -218,6 +218,11 @@ class QueueTables(Group):
                      int(outcome.attempted), outcome.file_as_link, delivery.id),
                 )  # fmt: skip
             self._know_dialog_of(db, outcome)
+            if outcome.refused_contacts is not None:
+                db.execute(
+                    "update chats set refused_contacts = ? where id = ? and owner is not ''",
+                    (outcome.refused_contacts, delivery.chat.id),
+                )
 
     def _finish(self, db: Connection, outcome: Outcome) -> None:
         delivery = outcome.delivery

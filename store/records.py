@@ -36,6 +36,7 @@ class Chat:
     consent_at: float | None = None
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
     owner: str | None = None  # the id of the customer's chat that it is a part of
+    refused_contacts: str = ""  # marks of those that the portal has refused (portal/contacts.py)
 
 
 @dataclass(frozen=True, slots=True)  # there may be very many at once
@@ -205,6 +206,7 @@ class Outcome:
     attempted: bool = True  # whether a call may have brought it to the portal
     file_as_link: bool = False  # the next call brings the file's address only
     dialog: PortalDialog = PortalDialog()
+    refused_contacts: str | None = None  # what the chat notes of them; None where it stays
 
     @property
     def must_be_noted(self) -> bool:

@@ -171,4 +171,6 @@ MIGRATIONS = [
     """,
     # A chat that is deleted has the owner '' until all that it had is removed (store/removal.py).
     "create view living_chats as select * from chats where owner is not ''",
+    # Which of a chat's e-mail and telephone the portal has refused (portal/contacts.py).
+    "alter table chats add column refused_contacts text not null default ''",
 ]

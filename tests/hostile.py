@@ -404,6 +404,17 @@ CODES = [  # BB codes that overlap, stay open, nest or hide markup
 [quote][quote][quote]<script>xss()</script>
 [like]<script>xss()</script>[dislike]
 [attach=1]<script>xss()</script>[/attach]
+[table]<script>xss()</script>[tr onclick=xss()]<img src=x onerror=xss()>[td]x[/td][/tr][/table]
+[table][tr][td style=x]<svg/onload=xss()></td></table></article><script>xss()[/td][/tr][/table]
+[list=1" onclick="xss()][*]<img src=x onerror=xss()>[*=xss()]</ul></article><script>xss()[/list]
+[spoiler="><script>xss()</script>]<details open ontoggle=xss()>[/spoiler]
+[video]https://evil.invalid/x.mp4" onerror="xss()[/video] [audio]javascript:xss()[/audio]
+[center onclick=xss()]</div></article>[/center][p][h1]<script>xss()</script>[/h1][/p]
+[email]a@b.example" onclick="xss()[/email] [email=javascript:xss()]x[/email]
+[url=www.evil.invalid" onmouseover="xss()]x[/url] [url=evil.invalid/<script>xss()</script>]x[/url]
+www.a.example/"onmouseover="xss() www.a.example/'onmouseover='xss()' www.a.example<script>xss()
+a@b.example"onclick="xss() a"onclick="xss()@b.example mailto:a@b.example?x="><script>xss()
+[sup][/table][sub]</sup><script>xss()</script>[/sub][hr onload=xss()][br onload=xss() /]
 [rating=5" onclick="xss()"]
 [ch=javascript:xss()]x[/ch]
 <img data-code="<script>xss()</script>" src=x onerror=xss()>

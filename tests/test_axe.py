@@ -17,6 +17,11 @@ QUOTE = (
     + "-" * 54
     + "\nYes, [url=https://example.com]here[/url]"
 )
+BLOCKS = (
+    "[h1]Prices[/h1][table][tr][th]a[/th][th]b[/th][/tr][tr][td]1[/td][td][/td][/tr][/table]"
+    "[list=1][*]a[*][list][*]b[/list][/list][spoiler=more]x[/spoiler][center]c[/center][hr]"
+    "www.x.example a@b.example +7 999 123-45-67 [quote=Anna]x[/quote] x[sup]2[/sup]"
+)
 
 
 @pytest.fixture
@@ -64,9 +69,13 @@ def test_a_conversation_of_all_kinds_its_menu_and_its_end(stage: Stage, page: Pa
         stage.press("answer", external_chat_id=chat, text=text)["message_id"]
         for text in (QUOTE, "Before", "Gone", "[code]x = 1[/code] [color=red]red[/color]")
     ]
+    stage.press("answer", external_chat_id=chat, text=BLOCKS)
+    sound = {"name": "a.mp3", "type": "audio/mpeg", "content_base64": PICTURE}
+    film = {"name": "a.mp4", "type": "video/mp4", "content_base64": PICTURE}
+    stage.press("answer", external_chat_id=chat, files=[sound, film])
     picture = {"name": "scheme.png", "type": "image", "content_base64": PICTURE}
     stage.press("answer", external_chat_id=chat, text="A picture", files=[picture])
-    shows(page, ".message.operator", 5)
+    shows(page, ".message.operator", 7)
     for changed in answers[1:3]:
         stage.wait_for_confirmation(changed)
     stage.press("edit", message_id=answers[1], text="[b]After[/b]")

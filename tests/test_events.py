@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bbcode import take_signature
 from portal.events import (
     Auth,
     DialogEvent,
@@ -471,17 +472,45 @@ def test_an_attachment_alone_needs_no_text(path: str) -> None:
     assert message.text == "Hi"
 
 
+@pytest.mark.parametrize("signature", ["[b]Olga:[/b] ", "[b]Olga:[/b]", "[b]Olga:[/b] [br]", ""])
+def test_an_attachment_alone_leaves_the_signature_one(signature: str) -> None:
+    data = changed(data_of(TEXT), "MESSAGES.0.message.text", signature)
+    attached = {"0": '{"BLOCKS":[{"MESSAGE":"Hi"}]}'}
+
+    (message,) = read_messages(changed(data, "MESSAGES.0.attachments_old", attached))
+
+    assert take_signature(message.text) == ("Olga" if signature else None, "Hi")
+
+
 def test_what_is_attached_stands_below_the_text() -> None:
     blocks = [
         {"MESSAGE": "Order 5 is ready"},
         {"LINK": [{"NAME": "Track it", "LINK": "https://x.example/t", "DESC": "on the map"}]},
         {"GRID": [{"NAME": "Sum", "VALUE": "5 €"}]},
+        {"GRID": {"0": {"NAME": "a", "VALUE": "1", "DISPLAY": "ROW"},
+                  "1": {"NAME": "b", "VALUE": "2", "DISPLAY": "COLUMN", "LINK": "https://g.example"}}},
+        {"GRID": [{"NAME": "c", "VALUE": "3", "DISPLAY": "LINE"},
+                  {"NAME": "d", "VALUE": "4", "DISPLAY": "LINE"},
+                  {"NAME": "e", "VALUE": 5, "DISPLAY": "BLOCK"}]},
         {"DELIMITER": {"SIZE": 200}},
-        {"IMAGE": {"NAME": "a lamp", "LINK": "https://i.example/1.png"}},
-        {"HTML": "<b>as text</b>"},
-    ]
+        {"IMAGE": {"NAME": "a lamp", "LINK": "https://i.example/1.png", "PREVIEW": "https://i.example/s"}},
+        {"IMAGE": "https://i.example/2.png"},
+        {"FILE": {"NAME": "bill.pdf", "LINK": "https://f.example/a[1] b", "SIZE": "20480"}},
+        {"DELIMITER": []},
+        {"USER": {"NAME": "Olga", "AVATAR": "https://u.example/o.png", "LINK": "/company/5/"}},
+        {"HTML": "<p>as <b>text</b></p><script>x</script>1 &lt; 2"},
+        {"LINK": {"NAME": "portal", "LINK": "/crm/deal/5/"}},
+    ]  # fmt: skip
     rich = {"LINK": "https://r.example", "NAME": "Rich", "richData": {"url": "https://r.example"}}
-    data = changed(data_of(TEXT), "MESSAGES.0.message.attachments", {"0": rich})
+    card = {
+        "richData": {
+            "url": "https://shop.example/lamp",
+            "title": "Lamp",
+            "description": "50 €",
+            "image": {"src": "https://shop.example/lamp.jpg"},
+        }
+    }
+    data = changed(data_of(TEXT), "MESSAGES.0.message.attachments", {"0": rich, "1": card})
     broken = "[" * 100_000
     attached = {"0": json.dumps({"BLOCKS": blocks}), "1": "{broken", "2": broken, "3": "7"}
 
@@ -489,12 +518,27 @@ def test_what_is_attached_stands_below_the_text() -> None:
 
     assert message.text.splitlines()[1:] == [
         "[url=https://r.example]Rich[/url]",
+        "[url=https://shop.example/lamp]Lamp[/url]",
+        "[url=https://shop.example/lamp][img]https://shop.example/lamp.jpg[/img][/url]",
+        "50 €",
         "Order 5 is ready",
         "[url=https://x.example/t]Track it[/url]",
         "on the map",
         "Sum: 5 €",
-        "[url=https://i.example/1.png]a lamp[/url]",
-        "<b>as text</b>",
+        "[table][tr][th]a[/th][td]1[/td][/tr]"
+        "[tr][th]b[/th][td][url=https://g.example]2[/url][/td][/tr][/table]",
+        "[table][tr][th]c[/th][th]d[/th][/tr][tr][td]3[/td][td]4[/td][/tr][/table]",
+        "e: 5",
+        "[hr]",
+        "[url=https://i.example/1.png][img]https://i.example/s[/img][/url]",
+        "a lamp",
+        "[url=https://i.example/2.png][img]https://i.example/2.png[/img][/url]",
+        "[url=https://f.example/a%5B1%5D b]bill.pdf (20 KB)[/url]",
+        "[hr]",
+        "[icon=https://u.example/o.png title=Olga] Olga",
+        "as text",
+        "1 < 2",
+        "portal",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import os
 import re
 import shutil
@@ -19,7 +20,15 @@ from stage import Stage, Visitor, wait_until
 from test_round_trip import PICTURE
 
 from app import create_app
-from files import RESERVE_BYTES, Files, media_type, safe_name, short_name
+from files import (
+    RESERVE_BYTES,
+    Files,
+    may_become_picture,
+    media_type,
+    picture_type,
+    safe_name,
+    short_name,
+)
 from settings import FilesSettings as Rules
 from settings import LimitsSettings, Settings, StorageSettings
 from store.database import StoreUnavailable
@@ -100,6 +109,84 @@ def test_a_name_is_cut_for_the_portal_and_keeps_its_ending() -> None:
 )
 def test_only_a_picture_is_called_a_picture(name: str, head: bytes, media: str) -> None:
     assert media_type(name, head) == media
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 60
+JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 90
+AVIF = b"\0\0\0\x20ftypmif1\0\0\0\0mif1avifmiaf" + b"\0" * 60
+
+
+@pytest.mark.parametrize(
+    ("head", "media"),
+    [
+        *[(PNG, "image/png"), (JPEG, "image/jpeg"), (HEIC, "image/heic"), (AVIF, "image/avif")],
+        (b"\0\0\0\x18ftypavif", "image/avif"),
+        *[(b"\0\0\0\x18ftyp" + brand, "image/heic") for brand in (b"heix", b"hevc", b"msf1")],
+        *[(head, "") for head in (b"", b"\xff\xd8", b"\0\0\0\x18ftypisom", b"<svg", b"GIF88a")],
+    ],
+)
+def test_a_picture_is_known_by_its_first_bytes(head: bytes, media: str) -> None:
+    assert picture_type(head) == media
+    assert may_become_picture(head[:1]) or not media
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        ("IMG_1.HEIC", JPEG, "IMG_1.jpg"),
+        ("image.jpg", PNG, "image.png"),
+        ("photo.JPG", JPEG, "photo.JPG"),
+        ("1000012345", JPEG, "1000012345.jpg"),
+        ("photo.tmp", PNG, "photo.tmp.png"),
+        ("a.jfif", JPEG, "a.jfif"),
+        ("image.jpg", b"<html><script>alert(1)</script>", "image.jpg"),
+    ],
+)
+def test_a_picture_is_taken_by_its_content_and_gets_the_ending_of_it(
+    stage: Stage, name: str, content: bytes, kept: str
+) -> None:
+    visitor = stage.visitor()
+
+    answer = upload(visitor, name, content, message=f"see {name}")
+
+    assert answer.status_code == 200, answer.text
+    chat = answer.json()["chat"]
+    wait_until(lambda: stage.texts(chat) == [f"see {name}"], why="at the portal")
+    (file,) = stage.dialog(chat)["messages"][0]["files"]
+    assert file["name"] == kept
+    is_picture = not content.startswith(b"<")
+    served = requests.get(address(visitor), timeout=30)
+    assert served.headers["Content-Type"].startswith("image/") == is_picture
+    assert ("<img" in visitor.history()) == is_picture
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("IMG_1.jpg", HEIC), ("a", AVIF), ("a.png", HEIC), ("photo", b"\xff\xd8"), ("x.bin", b"MZ")],
+)
+def test_a_picture_of_a_kind_that_is_not_allowed_is_refused_under_any_name(
+    stage: Stage, name: str, content: bytes
+) -> None:
+    answer = upload(stage.visitor(), name, content)
+
+    assert (answer.status_code, answer.json()["result"]["error"]) == (415, "FILE_TYPE")
+
+
+def test_a_heic_is_offered_as_a_file(tmp_path: Path) -> None:
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files")
+    client = create_app(Settings(storage=storage)).test_client()
+    form = {"type": "upload_file", "file": (io.BytesIO(HEIC), "IMG_2.jpg")}
+
+    answer = client.post("/ajax", data=form, headers={"Accept": "application/json"})
+
+    assert answer.status_code == 200
+    history = client.post("/ajax", data={"type": "chat_history"}).text
+    assert '<span class="bb-file">IMG_2.heic (' in history
+    assert "<img" not in history
+    link = html.unescape(re.findall(r'href="([^"]+type=file[^"]+)"', history)[0])
+    with client.get(f"/ajax?{link.partition('?')[2]}") as served:
+        assert served.headers["Content-Type"] == "image/heic"
+        assert served.headers["Content-Disposition"].startswith("attachment")
 
 
 # -- there and back

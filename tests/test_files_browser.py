@@ -1,13 +1,16 @@
 """Files in a real browser: chosen, dropped, pasted, shrunk, cancelled, sent again, received."""
 
 import base64
+import io
 import re
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from pages import chat_of, shows, write
 from playwright.sync_api import (
     APIResponse,
     Browser,
@@ -55,6 +58,17 @@ HAND_OVER = """
     target.dispatchEvent(new (event === "paste" ? ClipboardEvent : DragEvent)(event, options))
   }
 """
+
+
+def silence() -> bytes:
+    """A second of it, as a WAV."""
+    written = io.BytesIO()
+    with wave.open(written, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(1)
+        sound.setframerate(8000)
+        sound.writeframes(b"\x80" * 8000)
+    return written.getvalue()
 
 
 @pytest.fixture
@@ -139,6 +153,44 @@ def test_a_file_goes_to_the_desk_and_one_comes_back(
     answer = page.locator("article.message.operator a")
     expect(answer).to_have_text("a.mp3 (3 B)")
     assert (answer.get_attribute("href") or "").startswith(f"{stage.portal}/~")
+
+
+def test_sounds_and_films_play_in_place_and_what_cannot_be_shown_is_offered(
+    stage: Stage, page: Page
+) -> None:
+    write(page, "Films, please")
+    sound = base64.b64encode(silence()).decode()
+    names = ["a.wav", "b.mp4", "no_film.mp4", "seen.png", "broken.jpg", "photo.HEIC", "old.tiff"]
+    kinds = ["audio/wav", "video/mp4", "video/mp4", *["image/png"] * 4]
+    contents = [sound, sound, PICTURE, PICTURE, sound, sound, PICTURE]
+    files = [
+        {"name": name, "type": kind, "content_base64": content}
+        for name, kind, content in zip(names, kinds, contents, strict=True)
+    ]
+    lamp = f"{stage.portal}/static/lamp.svg"
+    blocks = [{"IMAGE": {"NAME": "lamp", "LINK": f"{stage.portal}/none.png"}}, {"IMAGE": lamp}]
+    stage.press(
+        "answer", external_chat_id=chat_of(stage, "Films, please"), files=files, blocks=blocks
+    )
+    shows(page, ".bb-video", 2)
+    play = "async (media) => await media.play().then(() => 'plays', (error) => error.name)"
+    players = page.locator(".bb-audio, .bb-video").all()
+
+    assert [player.evaluate(play) for player in players] == ["plays", "plays", "NotSupportedError"]
+
+    for players_left in (1, 2):  # as it came, and when the page is loaded again
+        shows(page, ".body .bb-file", 6)
+        body = page.locator(".operator .body")
+        expect(body.locator("img")).to_have_count(2)
+        assert body.locator("a[href] .bb-file").all_inner_texts()[-4:] == [
+            "no_film.mp4 (73 B)",
+            "broken.jpg (8 KB)",
+            "photo.HEIC (8 KB)",
+            "old.tiff (73 B)",
+        ]
+        assert page.locator(".bb-video").count() == players_left
+        page.reload()
+        page.locator("live-chat[data-ready]").wait_for()
 
 
 def test_texts_and_files_keep_the_order_in_which_they_were_sent(stage: Stage, page: Page) -> None:
@@ -233,6 +285,22 @@ def test_what_may_not_be_sent_says_so_at_once_and_nothing_is_uploaded(page: Page
     reasons.nth(0).get_by_role("button", name="Remove").click()
     expect(page.locator(OWN)).to_have_count(0)
     assert "POST" not in posts
+
+
+def test_a_picture_under_a_wrong_name_is_sent_under_the_right_one(stage: Stage, page: Page) -> None:
+    past = len(stage.state()["dialogs"])  # other tests'
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": kind, "buffer": PNG}
+        for name, kind in (("1000012345", ""), ("IMG_1.HEIC", "image/heic"), ("a.b.jpg", ""))
+    ]
+
+    page.locator(".clip input").set_input_files(files)
+
+    wait_until(lambda: len(files_at_portal(stage, past)) == 3)
+    sent = files_at_portal(stage, past)
+    assert [file["name"] for file in sent] == ["1000012345.png", "IMG_1.png", "a.b.png"]
+    expect(page.locator(f"{OWN} img")).to_have_count(3)
+    assert ".heic" not in (page.locator(".clip input").get_attribute("accept") or "")
 
 
 def test_on_touch_the_limits_are_seen_before_the_choice(stage: Stage, browser: Browser) -> None:

@@ -12,8 +12,11 @@ from stage import ROOT
 
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
-    {"values", "turns", "addresses"},
+    {"values", "turns", "visible", "addresses"},
     {"sanitizer"},
+    {"links"},
+    {"nesting"},
+    {"codes"},
     {"settings", "texts", "bbcode", "logs"},
     {"rest", "store"},
     {"bitrix", "storage", "files", "rates", "under_way"},

@@ -318,6 +318,8 @@ def test_the_whole_conversation_can_be_saved(
     stage: Stage, page: Page, plain: Page, long_talk: Visitor, tmp_path: Path
 ) -> None:
     long_talk.send("<script>alert(1)</script>", name="<b>Anna</b>")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or ""))
     for one in (page, plain):
         continue_as(one, stage, long_talk)
         one.locator(".more").click()
@@ -329,7 +331,9 @@ def test_the_whole_conversation_can_be_saved(
         assert "&lt;script&gt;alert(1)" in html
         assert "&lt;b&gt;Anna" in html
         assert "<script" not in html
-        assert "UTC</time>" in html
+        assert one is page or "UTC</time>" in html
+    zone = page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+    assert any("save_conversation" in body and zone in body for body in asked)
 
 
 @pytest.mark.firefox

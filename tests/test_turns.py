@@ -50,8 +50,8 @@ def burn(who, pieces, log):
         turns.give_way()
 
 found = {
-    "text": held(to_html, "[b]" * 6_666),
-    "quotes": held(to_html, ">>a\\n" * 5_000),
+    "text": held(to_html, "[b]" * 20_000),
+    "quotes": held(to_html, ">>a\\n" * 20_000),
     "percents": held(decode_form, b"a=" + b"%41" * 340_000),
     "fields": held(decode_form, b"&".join([b"a[][][][][][][][][]=1"] * 4_999)),
 }

@@ -153,6 +153,12 @@ def any_form() -> Form:
     return forms.decode_form(request.query_string) | body
 
 
+def wants_page() -> bool:
+    """Whether the request comes from a plain HTML form, without our script."""
+    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return best == "text/html"
+
+
 class Problem(Exception):
     """A request that we turn away; `key` names the text that says why."""
 

@@ -6,8 +6,8 @@ from flask import session
 from flask.typing import ResponseReturnValue
 
 from portal.forms import Form
-from web.asking import digest, known_address, services
-from web.page import back_to_page, chat_page, wants_page
+from web.asking import digest, known_address, services, wants_page
+from web.page import back_to_page, chat_page
 from web.visitor import Visitor, current_visitor, visitor_of
 
 # Of one visitor, and of one address. Each one leaves the ids of its chats in the store.

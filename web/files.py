@@ -7,7 +7,16 @@ from typing import cast
 from flask import abort, request, send_file
 from flask.typing import ResponseReturnValue
 
-from files import files_html, media_type
+from files import (
+    HEAD_BYTES,
+    PICTURE_ENDINGS,
+    ending,
+    files_html,
+    is_allowed,
+    media_type,
+    name_of_picture,
+    picture_type,
+)
 from portal.forms import Form
 from store.database import StoreUnavailable
 from store.records import Chat, File, Message, VisitorMessage
@@ -15,7 +24,7 @@ from web.asking import Problem, services
 from web.connections import connection_of
 from web.messages import accepted, find_repeated, store_message
 from web.submission import read_submission
-from web.uploads import FormRequest, Upload
+from web.uploads import FormRequest, Upload, wrong_type
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +65,13 @@ def remove_unless_stored(chat: Chat, file: File) -> None:
 
 
 def keep_file(upload: Upload, chat: Chat) -> File:
-    size = upload.file.size
-    upload.file.seek(0)
-    media = media_type(upload.name, upload.file.read(16))
+    size, name = upload.file.size, upload.name
+    media = media_type(name, upload.head)
     kind = media.partition("/")[0]
-    kind = kind if kind in ("image", "video", "audio") else "file"
+    kind = kind if kind in ("image", "video", "audio") and media != "image/heic" else "file"
     key = services().files.keep(upload.file, chat.id)
     address = f"{services().settings.public_url}/ajax?type=file&key={key}"
-    return File(upload.name, kind, address, size, key, media)
+    return File(name, kind, address, size, key, media)
 
 
 def read_upload() -> Upload:
@@ -75,7 +83,23 @@ def read_upload() -> Upload:
         raise Problem("errors.file_missing", 400)
     if upload.file.size == 0:
         raise Problem("errors.file_empty", 400)
-    return upload
+    return judged(upload)
+
+
+def judged(upload: Upload) -> Upload:
+    """The upload under the name that its content asks for; raises Problem if that is not taken.
+
+    Only a picture under the name of a picture, or under one that would not be taken, is judged.
+    """
+    types = services().settings.files.types
+    upload.file.seek(0)
+    head = upload.file.read(HEAD_BYTES)
+    media, end = picture_type(head), ending(upload.name)
+    if media and (end in PICTURE_ENDINGS or end not in types):
+        if not is_allowed(media, types):
+            raise wrong_type()
+        return replace(upload, name=name_of_picture(upload.name, media), head=head)
+    return replace(upload, head=head)
 
 
 def visitors_file(key: str) -> ResponseReturnValue:

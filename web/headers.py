@@ -72,12 +72,12 @@ def strict_headers(
 ) -> dict[str, str]:
     """The headers of every answer; by default only we and `chat.sites` may frame it."""
     ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
-    portal = settings.bitrix24.portal
-    # Operators' pictures come from the portal, which may use plain HTTP on this very machine.
-    images = policy_source(origin_of(portal)) if portal else ""
+    # Operators' files come from the portal, which may use plain HTTP on this very machine.
+    portal = settings.bitrix24.portal and policy_source(origin_of(settings.bitrix24.portal))
     headers = {
         "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src {styles};"
-        f" img-src 'self' https: data: blob: {images}; connect-src 'self'; form-action 'self';"
+        f" img-src 'self' https: data: blob: {portal}; media-src 'self' https: {portal};"
+        " connect-src 'self'; form-action 'self';"
         f" base-uri 'none'; frame-ancestors {ancestors}",
         "X-Content-Type-Options": "nosniff",
         "X-Chat-Server": "sitechat",  # by which the page tells our answers from others' (api.js)

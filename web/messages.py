@@ -16,9 +16,9 @@ from flask.typing import ResponseReturnValue
 from bbcode import to_html
 from portal.forms import Form, number_of
 from store.records import Chat, Limits, Message, VisitorMessage
-from web.asking import Problem, address, known_address, services
-from web.page import back_to_page, wants_page
-from web.submission import Submission, consent_of, read_submission
+from web.asking import Problem, address, known_address, services, wants_page
+from web.page import back_to_page
+from web.submission import Submission, consent_of, contacts_in, read_submission
 from web.visitor import current_visitor
 
 
@@ -98,11 +98,10 @@ def accepted(chat: Chat, stored: Message, form: Form) -> ResponseReturnValue:
     services().worker.wake()
     if wants_page():
         return back_to_page()
-    return {
-        "chat": chat.id,
-        "post": form,
-        "result": {"id": stored.id, "state": stored.state},
-    }
+    result: dict[str, object] = {"id": stored.id, "state": stored.state}
+    if left_out := contacts_in(form)[1]:
+        result["left_out"] = left_out
+    return {"chat": chat.id, "post": form, "result": result}
 
 
 def limits() -> Limits:

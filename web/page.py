@@ -83,7 +83,8 @@ def file_rules() -> dict[str, Any] | None:
     values = {"megabytes": rules.megabytes, "types": ", ".join(rules.types)}
     accept = ",".join(f".{ending}" for ending in rules.types)
     return {
-        "accept": accept,
+        # Where HEIC is not asked for, an iPhone makes a JPEG of it, which everybody can see.
+        "accept": ",".join(part for part in accept.split(",") if part not in (".heic", ".heif")),
         "limits": text(language(), "page.file_limits", **values),
         "rules": {  # for the script
             "accept": accept,
@@ -96,9 +97,3 @@ def file_rules() -> dict[str, Any] | None:
 
 def back_to_page() -> ResponseReturnValue:
     return redirect(url_for("index", lang=asked_language()), 303)
-
-
-def wants_page() -> bool:
-    """Whether the request comes from a plain HTML form, without our script."""
-    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    return best == "text/html"

@@ -14,8 +14,8 @@ from rates import TooOften
 from store.database import DiskFull, StoreUnavailable
 from store.records import TooMany
 from texts import text
-from web.asking import Problem, language, note_refusal, posted_form
-from web.page import PLAIN_FORMS, chat_page, wants_page
+from web.asking import Problem, language, note_refusal, posted_form, wants_page
+from web.page import PLAIN_FORMS, chat_page
 from web.uploads import fields_of
 
 log = logging.getLogger(__name__)

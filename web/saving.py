@@ -8,10 +8,11 @@ nobody out; a browser says that the file did not come whole.
 import html
 import os
 import re
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from bbcode import stored_html
-from portal.forms import Form
+from portal.forms import Form, text_of
 from services import Services
 from store.records import File, Message
 from turns import Turns
@@ -30,6 +31,7 @@ from web.bubbles import Votes, chat_texts, message_row
 from web.connections import connection_of
 from web.history import count_reading
 from web.visitor import Visitor, current_visitor
+from web.zones import Clock, clock_of
 
 PICTURES_BYTES = 32 << 20  # in one saved conversation; further pictures are only linked
 PICTURE_PIECE = 48 << 10  # bytes of a picture that are read at once; divisible by 3, for base64
@@ -38,19 +40,23 @@ SOURCE = re.compile(r'src="([^"]*)"')
 KEY = re.compile(r"[?&]key=([0-9a-f]{1,100})$")
 
 
-def save_conversation(_: Form) -> ResponseReturnValue:
-    """The whole conversation as a file that can be read without our server."""
+def save_conversation(form: Form) -> ResponseReturnValue:
+    """The whole conversation as a file that can be read without our server.
+
+    The page's script names the visitor's time zone; a plain form does not, and gets UTC.
+    """
     visitor = current_visitor()
     count_reading(visitor)
     if visitor is None or not services().store.conversations.latest(visitor.chat_id, None, 1):
         raise Problem("errors.no_conversation", 404)
     texts = chat_texts()
-    rows = Conversation(services(), visitor.chat_id).rows(texts)
+    clock = clock_of(text_of(form, "zone", ""), texts)
+    rows = Conversation(services(), visitor.chat_id, clock).rows(texts)
     pieces = current_app.jinja_env.get_template("saved.html").generate(
         messages=rows, texts=texts, lang=language(), title=services().settings.chat.title
     )
     response = Response(joined(pieces), mimetype="text/html")
-    name = f"conversation-{datetime.now(UTC):%Y-%m-%d}.html"
+    name = f"conversation-{clock.at(time.time()):%Y-%m-%d}.html"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     # The last step: if another one failed after it, nobody would end the save.
     response.call_on_close(partial(services().saves.end, begin_save(visitor)))
@@ -84,9 +90,11 @@ def joined(pieces: Iterator[str]) -> Iterator[str]:
 class Conversation:
     """One conversation while it is saved; ends early if it is deleted meanwhile."""
 
-    def __init__(self, parts: Services, chat_id: str) -> None:
+    def __init__(self, parts: Services, chat_id: str, clock: Clock) -> None:
         self._parts = parts
         self._chat_id = chat_id
+        self._clock = clock
+        self._offset: timedelta | None = None  # of the clock at the last message
         self._bytes_left = PICTURES_BYTES
 
     def rows(self, texts: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -100,17 +108,38 @@ class Conversation:
                 return
             (message,) = following
             row = message_row(message, texts) | {"voted": votes.is_vote(message)}
-            yield row | {"html": self._html(message)}
+            moment = self._clock.at(message.sent_at)
+            yield row | {
+                "at": moment,
+                "shown_at": self._clock.shown(moment),
+                "zone": self._zone_note(moment, texts),
+                "html": self._html(message, moment),
+            }
 
-    def _html(self, message: Message) -> Iterator[Markup]:
+    def _zone_note(self, moment: datetime, texts: dict[str, str]) -> str:
+        """What is said of the zone above a message: above the first, and where its offset changes.
+
+        Without it nobody could tell the hour that comes twice when summer ends.
+        """
+        before, self._offset = self._offset, moment.utcoffset()
+        if before == self._offset:
+            return ""
+        note = texts["zone" if before is None else "zone_changes"]
+        name, offset = self._clock.name, self._clock.offset(moment)
+        return note.format(zone=name if name == offset else f"{name} ({offset})", offset=offset)
+
+    def _html(self, message: Message, moment: datetime) -> Iterator[Markup]:
         """The message with the visitor's own pictures in it, as long as there is room for them."""
         written = 0
         for source in SOURCE.finditer(message.html):
-            yield stored_html(message.html[written : source.start(1)])
+            yield self._piece(message.html[written : source.start(1)], moment)
             link = html.unescape(source[1])
             written = source.end(1)
             yield from self._picture(link) or [stored_html(source[1])]
-        yield stored_html(message.html[written:])
+        yield self._piece(message.html[written:], moment)
+
+    def _piece(self, html: str, moment: datetime) -> Markup:
+        return stored_html(self._clock.rewritten(html, moment))
 
     def _picture(self, link: str) -> Iterator[Markup] | None:
         """The address of one of the visitor's own pictures as data; None if it must stay a link."""

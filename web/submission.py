@@ -11,14 +11,15 @@ from flask import request
 
 from addresses import readable
 from portal import forms
+from portal.contacts import portal_email, portal_phone
 from portal.forms import Form
 from store.records import Chat, VisitorMessage
-from web.asking import Problem, services
-from web.visitor import EMAIL, Visitor, begin_session, current_visitor, remember
+from visible import is_visible
+from web.asking import Problem, services, wants_page
+from web.visitor import Visitor, begin_session, current_visitor, remember
 
 NAME_LIMIT = 100  # letters
-PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
-VALUE_LIMIT = 254  # letters of an e-mail or telephone; a longer one cannot be an e-mail
+CHECKS = {"email": portal_email, "phone": portal_phone}
 PAGE_LIMIT = 2000  # letters of the address of the page where the visitor writes
 
 
@@ -33,29 +34,34 @@ class Submission:
     page: str
     client_id: str | None
     agrees: bool  # to what the settings ask consent for
+    left_out: tuple[str, ...] = ()  # the fields that the portal would refuse
 
     @classmethod
     def of(cls, form: Form, needs_text: bool = True) -> Self:
         """Raises Problem, or BadRequest for a field that is no text."""
         limit = services().settings.chat.message_limit
         message = forms.text_of(form, "message", "").replace("\r\n", "\n")
-        if needs_text and not message.strip():
-            raise Problem("errors.message_missing", 400)
+        if not is_visible(message):
+            if needs_text:
+                raise Problem("errors.message_missing", 400)
+            message = ""
         if len(message) > limit:
             raise Problem("errors.message_long", 400, length=len(message), limit=limit)
         name = forms.text_of(form, "name", "").strip()
+        name = name if is_visible(name) else ""
         if len(name) > NAME_LIMIT:
             raise Problem("errors.name_long", 400, limit=NAME_LIMIT)
         page = forms.text_of(form, "page", "") or request.referrer or ""
         client_id = forms.text_of(form, "client_id", "")
+        contacts, left_out = contacts_in(form)
         return cls(
             message=message,
             name=name if "name" in form else None,
-            email=matched(forms.text_of(form, "email", ""), EMAIL, "errors.email"),
-            phone=matched(forms.text_of(form, "phone", ""), PHONE, "errors.phone"),
+            **contacts,
             page=page if re.match(r"https?://", page) and len(page) <= PAGE_LIMIT else "",
             client_id=canonical_uuid(client_id) if client_id else None,
             agrees=form.get("consent") == "yes",
+            left_out=left_out,
         )
 
     def chat(self, visitor: Visitor, consent: str | None) -> Chat:
@@ -110,12 +116,17 @@ def canonical_uuid(value: str) -> str:
         raise Problem("errors.client_id", 400) from None
 
 
-def matched(value: str, pattern: re.Pattern[str], problem_key: str) -> str:
-    """The value, or ""; raises Problem for a wrong one: the portal would refuse the message."""
-    value = value.strip()
-    if len(value) > VALUE_LIMIT or (value and not pattern.fullmatch(value)):
-        raise Problem(problem_key, 400)
-    return value
+def contacts_in(form: Form) -> tuple[dict[str, str], tuple[str, ...]]:
+    """E-mail and telephone, and which of them the portal would refuse: they are left out.
+
+    Who fills in a plain form can correct it, and is told so: raises Problem.
+    """
+    given = {field: forms.text_of(form, field, "").strip() for field in CHECKS}
+    taken = {field: given[field] if check(given[field]) else "" for field, check in CHECKS.items()}
+    left_out = tuple(field for field in CHECKS if given[field] and not taken[field])
+    if left_out and wants_page():
+        raise Problem(f"errors.{left_out[0]}", 400)
+    return taken, left_out
 
 
 def message_id(form: Mapping[str, Any], key: str) -> int | None:

@@ -1,13 +1,14 @@
 """Receives multipart forms. Only an upload may bring a file: one, checked before its bytes come.
 
 What can be known of an upload before its bytes, is checked before them: which field it is in, its
-name's ending, its length, the other fields that came before it, how many messages its visitor may
-still send, and the room on the disk. The bytes go to the disk where they will stay. Any other file
-is refused before anything is opened for it. Too many uploads at once end the one that
-`under_way.py` chooses, so that slow ones keep nobody out; its page tries again.
+name's ending (of a picture under another ending the first bytes decide), its length, the other
+fields that came before it, how many messages its visitor may still send, and the room on the disk.
+The bytes go to the disk where they will stay. Any other file is refused before anything is opened
+for it. Too many uploads at once end the one that `under_way.py` chooses, so that slow ones keep
+nobody out; its page tries again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any, cast
 
 from flask import Request
@@ -17,7 +18,16 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, NeedData, State
 from werkzeug.sansio.multipart import File as FilePart
 
-from files import Arrival, ending, safe_name
+from files import HEAD_BYTES as HEAD
+from files import (
+    PICTURES,
+    Arrival,
+    ending,
+    is_allowed,
+    may_become_picture,
+    picture_type,
+    safe_name,
+)
 from portal import forms
 from portal.forms import Form
 from rates import TooOften
@@ -39,6 +49,7 @@ class Upload:
 
     name: str
     file: Arrival
+    head: bytes = b""  # its first bytes
 
 
 class FormRequest(Request):
@@ -66,15 +77,15 @@ class FormRequest(Request):
             if self._place is not None:
                 self._place.waits = False  # for its client
 
-    def begin_file(self, part: FilePart) -> Arrival | None:
-        """The file for a part of the form; None for an empty field. Raises Problem."""
+    def check_file(self, part: FilePart) -> bool:
+        """Raise Problem for a file that cannot be taken; False for an empty field."""
         if self._file is not None:
             raise Problem("errors.one_file", 400)
-        form = forms.nested(self.fields, Turns())
-        name = safe_name(part.filename)
-        self._check_file(part, name, form)
-        if not name:
-            return None
+        self._check_file(part, forms.nested(self.fields, Turns()))
+        return bool(safe_name(part.filename))
+
+    def begin_file(self) -> Arrival:
+        """The file for the part that was checked."""
         self._take_place()
         largest = services().settings.files.largest_bytes
         expected = min(self.content_length or MAX_BODY_BYTES, largest)
@@ -100,7 +111,7 @@ class FormRequest(Request):
         if self._file is not None:
             services().files.discard(self._file)
 
-    def _check_file(self, part: FilePart, name: str, form: Form) -> None:
+    def _check_file(self, part: FilePart, form: Form) -> None:
         length = self.content_length or 0
         kind = form.get("type", "upload_file")  # the field may come after the file
         rules = services().settings.files
@@ -115,8 +126,6 @@ class FormRequest(Request):
             raise Problem("errors.one_file", 400)
         elif not part.filename:
             raise Problem("errors.file_missing", 400)
-        elif ending(name) not in rules.types:
-            raise Problem("errors.file_type", 415, types=", ".join(rules.types))
         elif part.headers.get("Content-Length", 0, type=int) > rules.largest_bytes:
             raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
         else:
@@ -171,6 +180,7 @@ class _Parts:
         self._field: str | None = None  # None while the part is a file
         self._file: Arrival | None = None  # None also for a file's field that is empty
         self._file_name = ""
+        self._head: bytearray | None = None  # of a file that its name does not allow
 
     def read(self, stream: IO[bytes], decoder: MultipartDecoder) -> None:
         while data := stream.read(PIECE_BYTES):
@@ -187,12 +197,37 @@ class _Parts:
                 self._field, self._value = event.name, bytearray()
             elif isinstance(event, FilePart):
                 self._field, self._file_name = None, safe_name(event.filename)
-                self._file = self._request.begin_file(event)
+                if self._request.check_file(event):
+                    self._begin_file()
             elif isinstance(event, Data):
                 self._take(event)
 
+    def _begin_file(self) -> None:
+        """Open a file for what its name allows. Of any other the first bytes decide."""
+        types = services().settings.files.types
+        if ending(self._file_name) in types:
+            self._file = self._request.begin_file()
+        elif any(is_allowed(media, types) for media in PICTURES):
+            self._head = bytearray()
+        else:
+            raise wrong_type()
+
+    def _judge(self, event: Data) -> Data:
+        """Open a file for a picture under another name; raises Problem for anything else."""
+        if self._head is None:
+            return event
+        self._head += event.data
+        head = bytes(self._head)
+        if is_allowed(picture_type(head[:HEAD]), services().settings.files.types):
+            self._head, self._file = None, self._request.begin_file()
+            return replace(event, data=head)
+        if not (event.more_data and len(head) < HEAD and may_become_picture(head)):
+            raise wrong_type()
+        return replace(event, data=b"")
+
     def _take(self, event: Data) -> None:
         if self._field is None:
+            event = self._judge(event)
             if self._file is not None:
                 self._request.take(self._file, event.data)
                 if not event.more_data:
@@ -205,6 +240,11 @@ class _Parts:
         if not event.more_data:
             value = self._value.decode("utf-8", "replace")
             self._request.fields += ((self._field, value),)
+
+
+def wrong_type() -> Problem:
+    types = ", ".join(services().settings.files.types)
+    return Problem("errors.file_type", 415, types=types)
 
 
 def many_uploads() -> Problem:

@@ -105,7 +105,8 @@ function bubble(message) {
     item.classList.add("deleted");
     item.append(element("p", { textContent: "Message deleted" }));
   } else {
-    if (message.text) item.append(element("p", { className: "text", textContent: message.text }));
+    const text = message.text || (message.has_card ? "(a card)" : "");
+    if (text) item.append(element("p", { className: "text", textContent: text }));
     item.append(...message.files.map(attachment));
   }
   const state = mark(message);
@@ -192,6 +193,26 @@ async function sendFile(file) {
   await act("/sandbox/answer", { chat_id: chosen, text: "", files });
 }
 
+/** Of each kind of block one, and a product as a rich link (bitrix24.md 10.6, 10.7). */
+async function sendCard() {
+  const picture = `${location.origin}/static/lamp.svg`;
+  const shop = "https://shop.example/lamp";
+  const cell = (NAME, VALUE, DISPLAY) => ({ NAME, VALUE, DISPLAY });
+  const blocks = [
+    { MESSAGE: "Your order [b]No. 5[/b] is packed." },
+    { USER: { NAME: "Olga Petrova", AVATAR: picture } },
+    { GRID: [cell("Lamp", "1 × 50 €", "ROW"), cell("Delivery", "5 €", "ROW")] },
+    { GRID: [cell("Sum", "55 €", "LINE"), cell("Paid", "yes", "LINE")] },
+    { DELIMITER: { SIZE: 200 } },
+    { IMAGE: { NAME: "The lamp", LINK: picture } },
+    { FILE: { NAME: "invoice.pdf", LINK: "https://shop.example/invoice.pdf", SIZE: 20480 } },
+    { LINK: { NAME: "Track it", LINK: "https://shop.example/track", DESC: "where it is now" } },
+    { HTML: "<p>Thank you <b>very</b> much!</p>" },
+  ];
+  const richData = { url: shop, title: "Table lamp", description: "50 €", image: picture };
+  await act("/sandbox/answer", { chat_id: chosen, blocks, links: [{ LINK: shop, richData }] });
+}
+
 function grow() {
   answer.style.height = "auto";
   answer.style.height = `${Math.min(answer.scrollHeight, 160)}px`;
@@ -216,6 +237,7 @@ $("file").addEventListener("change", async (event) => {
   if (file && chosen !== null) await sendFile(file);
   event.target.value = "";
 });
+$("card").addEventListener("click", sendCard);
 $("vote").addEventListener("click", () => act("/sandbox/vote", { chat_id: chosen }));
 $("close").addEventListener("click", () => act("/sandbox/close", { chat_id: chosen }));
 $("back").addEventListener("click", () => choose(null));

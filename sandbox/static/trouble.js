@@ -16,6 +16,7 @@ const GROUPS = {
   "Visitor to operator": {
     inactive_line: "The line is not active",
     fail_items: "Messages with this text fail",
+    refuse_contacts: "Messages of visitors with this in their e-mail or telephone fail",
     no_files: "Visitors' files cannot be fetched",
     no_session: "Accepted without a session",
     strict_names: "Names: 25 letters at most, no digits",

@@ -13,6 +13,7 @@ from delivery.reaction import (
     to_finding,
     to_result,
 )
+from portal.contacts import contacts_of
 from rest.errors import BitrixError, OutcomeUnknown, SetupFault, TryLater
 from rest.replies import HistoryMessage, ItemResult
 from store.records import Chat, Delivery, File, Message, Outcome, PortalDialog
@@ -41,6 +42,67 @@ CONFIRMATION = replace(TEXT, kind="confirmation")
 
 TAKEN = ItemResult(True, (), 3301, 5120, 2001)
 HERE = PortalDialog(5120, 2001, 3301)
+BOTH = replace(TEXT, chat=replace(CHAT, email="a@b.example", phone="+79991"))
+
+
+def refused(delivery: Delivery, *reasons: str, taken: bool = False) -> Delivery | str | None:
+    """The delivery as its chat has it after a refusal; the error if it has failed."""
+    outcome = to_result(delivery, ItemResult(False, reasons), NOW, taken)
+    if outcome.state == "failed":
+        return outcome.error
+    assert (outcome.state, outcome.error) == ("queued", "NO_CONTACTS")
+    assert outcome.refused_contacts is not None
+    return with_marks(delivery, outcome.refused_contacts)
+
+
+def with_marks(delivery: Delivery, marks: str) -> Delivery:
+    return replace(delivery, chat=replace(delivery.chat, refused_contacts=marks))
+
+
+@pytest.mark.parametrize(
+    ("reason", "left"),
+    [
+        ("The e-mail address is wrong", {"phone": "+79991"}),
+        ("Неверный E-Mail.", {"phone": "+79991"}),
+        ("Неверный номер телефона", {"email": "a@b.example"}),
+        ("Ungültige Telefonnummer", {"email": "a@b.example"}),
+        ("user.email, user.phone", {}),
+        ("Error 5", {}),
+    ],
+)
+def test_a_refused_message_goes_again_without_the_contacts_that_are_named(
+    reason: str, left: dict[str, str]
+) -> None:
+    again = refused(BOTH, reason)
+
+    assert isinstance(again, Delivery)
+    assert contacts_of(again.chat) == left
+    assert (
+        contacts_of(replace(again.chat, email="c@d.example", phone="+7"))["email"] == "c@d.example"
+    )
+
+
+def test_contacts_that_were_not_to_blame_are_sent_with_the_next_message() -> None:
+    again = refused(BOTH, "Error 5")
+    assert isinstance(again, Delivery)
+
+    failed = to_result(again, ItemResult(False, ("Error 5",)), NOW)
+    taken = to_result(again, TAKEN, NOW)
+
+    assert (failed.state, failed.error, failed.refused_contacts) == ("failed", "Error 5", "")
+    assert taken.state == "delivered"
+    proven = replace(again.chat, refused_contacts=taken.refused_contacts or "")
+    assert contacts_of(proven) == {}
+    other = replace(again, chat=proven, message=replace(again.message, id=2))
+    assert to_result(other, TAKEN, NOW).refused_contacts is None
+
+
+def test_contacts_are_not_to_blame_where_another_message_of_the_chat_was_taken() -> None:
+    assert refused(BOTH, "Error 5", taken=True) == "Error 5"
+
+
+def test_a_message_without_contacts_fails_at_once() -> None:
+    assert refused(TEXT, "The e-mail address is wrong") == "The e-mail address is wrong"
 
 
 @pytest.mark.parametrize(

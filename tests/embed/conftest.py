@@ -38,7 +38,7 @@ def stage(sites: list[Site], tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def shop(stage: Stage, sites: list[Site]) -> Iterator[Site]:
     yield sites[0]
-    sites[0].head, sites[0].data = "<!doctype html>", ""
+    sites[0].head, sites[0].data, sites[0].files = "<!doctype html>", "", {}
 
 
 @pytest.fixture

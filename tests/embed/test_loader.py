@@ -5,7 +5,7 @@ import re
 
 import pytest
 from embed_parts import Open, Site, chat_in, say
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
 
@@ -117,8 +117,6 @@ def test_a_policy_that_forbids_the_chat_is_named(
 ) -> None:
     context = browser.new_context(locale="en-GB")
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
     rest = {"frame-src": f"frame-src 'none'; script-src {stage.chat}"}.get(
         missing, f"frame-src {stage.chat}; script-src {stage.chat}/static/loader.js"
     )
@@ -127,12 +125,14 @@ def test_a_policy_that_forbids_the_chat_is_named(
     shop.files = {"/": f"<head>{policy}</head><body>{loader}"}
     page.goto(f"{shop.origin}/")
 
-    page.get_by_role("button", name="Chat", exact=True).click()
+    def names_it(said: ConsoleMessage) -> bool:
+        return said.text.startswith("SiteChat: ") and missing in said.text
+
+    with page.expect_event("console", names_it):
+        page.get_by_role("button", name="Chat", exact=True).click()
 
     if missing == "frame-src":
         expect(page.locator("section")).to_have_text("This page's settings do not allow the chat.")
-    wait_until(lambda: any(missing in line and "SiteChat: " in line for line in said))
-    shop.files = {}
     context.close()
 
 

@@ -49,7 +49,6 @@ def show(stage: Stage, shop: Site, browser: Browser) -> Iterator[Show]:
     page.said = said  # type: ignore[attr-defined]
     yield show
     context.close()
-    shop.files = {}
 
 
 def launcher(page: Page) -> None:
