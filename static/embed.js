@@ -7,7 +7,6 @@
  */
 
 import {Api, Later} from "./api.js"
-import {Back} from "./back.js"
 import {bubblesIn} from "./bubbles.js"
 import {startChat} from "./chat.js"
 import {ajax, lang, sites, texts} from "./config.js"
@@ -207,11 +206,17 @@ function attend(visitor) {
   const unread = new Unread(visitor, list, () => chat.holdsStream)
   const look = () => unread.look()
   const close = () => visitor.tell({close: true})
-  const back = new Back(() => visitor.tell({close: true, back: true}))
+  let back // loaded when the chat fills the screen of a phone for the first time
+  const letBackClose = async (isWanted) => {
+    if (!back && !isWanted) return
+    back ??= import("./back.js").then(({Back}) => new Back(() => visitor.tell({close: true, back: true})))
+    const loaded = await back.catch(() => (back = null)) // the server is away: Back leaves the page
+    loaded?.want(isWanted)
+  }
   visitor.listen((page) => {
     const before = visitor.page
     visitor.pageSaid(page)
-    back.want(Boolean(page.full))
+    letBackClose(Boolean(page.full))
     if (page.open && !before.open) takeFocus()
     if (page.sound && !before.sound) play()
     look()
@@ -230,7 +235,7 @@ function attend(visitor) {
   })
   new MutationObserver(look).observe(list, {childList: true})
   visitor.tell({event: "ready"})
-  back.want(Boolean(visitor.page.full))
+  letBackClose(Boolean(visitor.page.full))
   if (visitor.page.open) takeFocus()
   look()
 }

@@ -2,17 +2,15 @@
 
 import {make} from "./bubbles.js"
 import {texts} from "./config.js"
-import {makeMenu, makeModal} from "./overlays.js"
 
 const KEEP_ADDRESS_MS = 60_000 // the browser may not read a download at once
 
 /** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` follows a deletion. */
-export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
+export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
   const menu = root.querySelector(".menu")
   const dialog = root.querySelector(".question")
   const alert = dialog.querySelector(".alert")
-  const closeMenu = makeMenu(menu, root.querySelector(".more"), signal)
-  const question = makeModal(dialog, signal)
+  const {closeMenu, question} = await waysToOpen(menu, dialog, root.querySelector(".more"), signal)
 
   async function save() {
     try {
@@ -49,6 +47,16 @@ export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
     if (button.matches(".danger")) remove()
     else question.close()
   }, {signal})
+}
+
+/** How the menu is closed and the question shown and closed: by the browser, or by us where it does not know how. */
+async function waysToOpen(menu, dialog, button, signal) {
+  if ("popover" in HTMLElement.prototype && dialog.showModal) {
+    const question = {show: () => dialog.showModal(), close: () => dialog.close()}
+    return {closeMenu: () => menu.hidePopover(), question}
+  }
+  const {makeMenu, makeModal} = await import("./overlays.js")
+  return {closeMenu: makeMenu(menu, button, signal), question: makeModal(dialog, signal)}
 }
 
 function offerDownload(html) {

@@ -36,7 +36,7 @@ def older(stage: Stage, browser: Browser) -> Iterator[Callable[[Older], Page]]:
             return page
 
         yield open_older
-        page.context.unroute_all(behavior="wait")
+        page.context.unroute_all(behavior="ignoreErrors")
         assert [one for one in troubles if "Unexpected" not in one and "Invalid" not in one] == []
 
 

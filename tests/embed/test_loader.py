@@ -27,7 +27,7 @@ def test_loader_and_page_are_light(stage: Stage, language: str) -> None:
         return int(answer.headers["Content-Length"])
 
     first = len(gzip.compress(page.encode())) + sum(map(sent, parts))
-    later = sum(map(sent, ("loader.js", "panel.js", "upload.js")))
+    later = sum(map(sent, ("loader.js", "panel.js", "upload.js", "back.js", "overlays.js")))
 
     assert {"chat.js", "chat.css", "embed.js"} <= {*parts}
     assert sent("loader.js") <= LOADER_BYTES
