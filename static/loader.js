@@ -34,7 +34,7 @@
     .open i{clip-path:path("M5 9l2-2 7 7 7-7 2 2-9 9z")}
     b{bottom:62px;min-width:24px;border-radius:12px;background:#c4221b;font:600 14px/24px system-ui}
     section{z-index:2147482999;bottom:92px;width:400px;height:min(680px,100dvh - 112px);border-radius:20px;overflow:hidden;
-      font:16px/60px system-ui;box-shadow:0 4px 48px #0005,0 0 0 1px #8884;transition:.2s}
+      font:16px/60px system-ui;box-shadow:0 4px 48px #0005,0 0 0 1px #8884;transition:opacity .2s,translate .2s}
     :not(.open)>section{visibility:hidden;opacity:0;translate:0 1pc}
     iframe{display:block;width:100%;height:100%;margin-top:-60px;border:0;opacity:0}
     .live iframe{opacity:1}
