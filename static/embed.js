@@ -51,6 +51,14 @@ class EmbeddedVisitor extends Visitor {
     this.#port.onmessage = ({data}) => onMessage(data)
   }
 
+  /** The page greets again, over another channel: WebKit says "loaded" if only the frame's fragment has changed. */
+  greetedAgain(port) {
+    port.onmessage = this.#port.onmessage
+    this.#port.close()
+    this.#port = port
+    this.tell({})
+  }
+
   /** Finds out who the visitor is and shows their history, which on our own page the server has done. */
   async arrive() {
     const {reset, seen, token, who} = this.page
@@ -200,7 +208,7 @@ function attend(visitor) {
   visitor.listen((page) => {
     const before = visitor.page
     visitor.pageSaid(page)
-    if (page.open && !before.open) takeFocus()
+    if (page.focus ?? (page.open && !before.open)) takeFocus() // an older panel.js says nothing of the focus
     if (page.sound && !before.sound) play()
     look()
   })
@@ -217,20 +225,32 @@ function attend(visitor) {
   })
   new MutationObserver(look).observe(list, {childList: true})
   visitor.tell({event: "ready"})
-  if (visitor.page.open) takeFocus()
+  if (visitor.page.focus ?? visitor.page.open) takeFocus()
   look()
 }
 
-/** On touch screens the field would bring up the keyboard, so the conversation takes the focus there. */
+/**
+ * On touch screens the field would bring up the keyboard, so the conversation takes the focus there. The page has given
+ * the frame the focus, but the frame may not have it yet; if both ask Firefox at once, neither gets it.
+ */
 function takeFocus() {
+  if (!document.hasFocus()) return window.addEventListener("focus", takeFocus, {once: true})
   const isTouch = matchMedia("(pointer: coarse)").matches
-  chat.querySelector(isTouch ? ".log" : "#message").focus({focusVisible: false})
+  const target = chat.querySelector(isTouch ? ".log" : "#message")
+  target.focus({focusVisible: false})
+  // WebKit lets a frame's scripts move the focus only after the visitor has touched it; its own way to a fragment may.
+  if (document.activeElement !== target && !isTouch) {
+    location.replace("#message")
+    target.setSelectionRange(target.value.length, target.value.length)
+  }
 }
+
+let visitor
 
 async function greeted({data, origin, source, ports: [port]}) {
   if (source !== window.parent || !sites.includes(origin) || !port) return
-  window.removeEventListener("message", greeted)
-  const visitor = new EmbeddedVisitor(origin, port, data)
+  if (visitor) return visitor.greetedAgain(port)
+  visitor = new EmbeddedVisitor(origin, port, data)
   await visitor.arrive()
   showConnection("ready")
   document.body.inert = false
