@@ -7,6 +7,7 @@ const KEEP_ADDRESS_MS = 60_000 // the browser may not read a download at once
 
 /** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` follows a deletion. */
 export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
+  const button = root.querySelector(".more")
   const menu = root.querySelector(".menu")
   const dialog = root.querySelector("dialog")
   const alert = dialog.querySelector(".alert")
@@ -29,6 +30,11 @@ export function prepareMenu({root, api, onFailure, onDeleted, signal}) {
     }
   }
 
+  button.addEventListener("keydown", (event) => {
+    if (event.key !== "Tab" || event.shiftKey || !menu.matches(":popover-open")) return
+    event.preventDefault() // WebKit would pass by the open menu
+    menu.querySelector("button").focus()
+  }, {signal})
   menu.addEventListener("submit", (event) => {
     event.preventDefault()
     menu.hidePopover() // before the dialog opens, so that the focus goes back to the button after it
