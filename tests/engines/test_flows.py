@@ -76,12 +76,13 @@ def test_a_conversation_goes_on_through_reloads(stage: Stage, engine: Engine) ->
     engine.click("#message")
     engine.type("One")
     engine.press("Shift+Enter")
-    engine.type("and two")
+    engine.type(f"and two in {engine.name}")
     engine.press("Escape")
     engine.press("Enter")
     engine.sees(DELIVERED)
-    chat = chat_of(stage, "One\nand two")
-    expected = ["One\nand two"]
+    text = f"One\nand two in {engine.name}"
+    chat = chat_of(stage, text)
+    expected = [text]
 
     for number in range(engine.reloads):
         holds(engine, 1, 0)
