@@ -217,7 +217,7 @@ function attend(visitor) {
     const before = visitor.page
     visitor.pageSaid(page)
     letBackClose(Boolean(page.full))
-    if (page.open && !before.open) takeFocus()
+    if (page.focus ?? (page.open && !before.open)) takeFocus() // an older panel.js says nothing of the focus
     if (page.sound && !before.sound) play()
     look()
   })
@@ -236,21 +236,31 @@ function attend(visitor) {
   new MutationObserver(look).observe(list, {childList: true})
   visitor.tell({event: "ready"})
   letBackClose(Boolean(visitor.page.full))
-  if (visitor.page.open) takeFocus()
+  if (visitor.page.focus ?? visitor.page.open) takeFocus()
   look()
 }
 
-/** On touch screens the field would bring up the keyboard, so the conversation takes the focus there. */
+/**
+ * On touch screens the field would bring up the keyboard, so the conversation takes the focus there. The page has given
+ * the frame the focus, but the frame may not have it yet; if both ask Firefox at once, neither gets it.
+ */
 function takeFocus() {
+  if (!document.hasFocus()) return window.addEventListener("focus", takeFocus, {once: true})
   const isTouch = matchMedia("(pointer: coarse)").matches
-  chat.querySelector(isTouch ? ".log" : "#message").focus({focusVisible: false})
+  const target = chat.querySelector(isTouch ? ".log" : "#message")
+  target.focus({focusVisible: false})
+  // WebKit lets a frame's scripts move the focus only after the visitor has touched it; its own way to a fragment may.
+  if (document.activeElement !== target && !isTouch) {
+    location.replace("#message")
+    target.setSelectionRange(target.value.length, target.value.length)
+  }
 }
 
 let visitor
 
 /**
  * The site's page opens a channel whenever it hears that the frame has loaded. Chromium tells it so, too, when the
- * browser has gone back within our history.
+ * browser has gone back within our history, and WebKit when the frame's fragment has changed.
  */
 async function greeted({data, origin, source, ports: [port]}) {
   if (source !== window.parent || !isListed(origin, sites) || !port) return

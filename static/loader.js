@@ -128,7 +128,7 @@
         if (state.open) panel.opened()
       },
       () => {
-        if (!tries++) complain(`${panelAddress} cannot be loaded. A Content-Security-Policy needs ${base.origin} in script-src`)
+        if (!tries++) complain(`${panelAddress} does not load. If the page has a policy, its script-src needs ${base.origin}`)
         importing = null
         setTimeout(() => state.open && load(), RETRY_MS * (1 + Math.random()))
       },

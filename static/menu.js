@@ -7,10 +7,11 @@ const KEEP_ADDRESS_MS = 60_000 // the browser may not read a download at once
 
 /** `root` is the chat's element. `onFailure` is given a text for the visitor; `onDeleted` follows a deletion. */
 export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
+  const more = root.querySelector(".more")
   const menu = root.querySelector(".menu")
   const dialog = root.querySelector(".question")
   const alert = dialog.querySelector(".alert")
-  const {closeMenu, question} = await waysToOpen(menu, dialog, root.querySelector(".more"), signal)
+  const {closeMenu, question} = await waysToOpen(menu, dialog, more, signal)
 
   async function save() {
     try {
@@ -30,6 +31,12 @@ export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
     }
   }
 
+  more.addEventListener("keydown", (event) => {
+    const isOpen = menu.getClientRects().length > 0
+    if (event.key !== "Tab" || event.shiftKey || !isOpen) return
+    event.preventDefault() // WebKit would pass by the open menu
+    menu.querySelector("button").focus()
+  }, {signal})
   // By their clicks, because Safari 15 does not say which button submits a form.
   menu.addEventListener("click", (event) => {
     const button = event.target.closest("button")

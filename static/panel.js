@@ -7,6 +7,8 @@
  * imports this file, so new code may use only what older loaders share.
  */
 
+// What letters are typed into; a chat that a script opens does not take them away.
+const TYPED_IN = "input:not([type=button], [type=checkbox], [type=radio], [type=submit]), textarea, [contenteditable]"
 const REVIVE_MS = 5_000 // a frame that sends nothing for this time, or up to twice this time, is loaded again
 const ANSWER_MS = 2_000 // a frame that has loaded and sends nothing for this time may be one that is forbidden
 
@@ -15,6 +17,8 @@ export class Panel {
   #screen;
   #frame = null;
   #port = null;
+  #isReady = false; // the chat in the frame has started
+  #opener = null; // what had the page's focus when the chat was opened
   #waitedOnce = false; // a frame that is still loading gets one more pause
   #titlePrefix = ""; // the count of unread answers that we put before the page's title
 
@@ -52,11 +56,40 @@ export class Panel {
 
   /** The visitor or the site has opened or closed the chat. */
   opened() {
-    const {button, root, state} = this.#launcher
+    const {state} = this.#launcher
     this.#screen.update()
-    if (state.open) this.load().focus()
-    else if (document.activeElement === root) button.focus()
+    if (state.open) {
+      this.#opener = focused()
+      this.load()
+    }
     this.tell()
+    if (state.open) this.#giveFocus()
+    else this.#takeFocusBack()
+  }
+
+  /**
+   * Gives the frame the focus as soon as the chat in it can take it. The visitor keeps it who types on the page, or who
+   * has gone on to another part of the page meanwhile.
+   */
+  #giveFocus(mayWait = true) {
+    const {root, state} = this.#launcher
+    const now = focused()
+    const isElsewhere = now && now !== this.#opener && !root.shadowRoot.contains(now)
+    if (!this.#isReady || !state.open || isElsewhere || now?.matches(TYPED_IN)) return
+    this.#frame.focus()
+    // Firefox refuses this until it has noticed that the frame is visible again.
+    if (mayWait && focused() !== this.#frame) setTimeout(() => this.#giveFocus(false))
+    else this.#port.postMessage({...this.#knowledge(), focus: true})
+  }
+
+  /** A focus that is in the closed chat goes back to where it came from, else to the launcher. */
+  #takeFocusBack() {
+    const {button, root} = this.#launcher
+    const isIn = () => root.shadowRoot.activeElement === this.#frame
+    if (!this.#frame || !isIn()) return
+    this.#frame.blur() // Safari leaves the keys to a frame that is hidden
+    this.#opener?.focus({preventScroll: true})
+    if (!focused()) button.focus()
   }
 
   /** Tells the frame all that the page knows. */
@@ -66,7 +99,8 @@ export class Panel {
 
   #knowledge() {
     const {memory, state} = this.#launcher
-    return {...state, ...memory.read(), full: this.#isFull, page: location.origin + location.pathname}
+    const page = location.origin + location.pathname
+    return {...state, ...memory.read(), full: this.#isFull, focus: false, page}
   }
 
   /** Whether the chat fills the screen. */
@@ -120,12 +154,17 @@ export class Panel {
   #hear(message) {
     const {api, draw, fire, memory, view} = this.#launcher
     view.alive = !message.gone
+    if (message.gone) this.#isReady = false
     if (message.keep) memory.keep(message.keep)
     if (message.set) api.set(message.set)
     if (message.close) api.close()
     if (message.back) history.replaceState(history.state, "") // automated browsers wait until the page itself has moved
     if ("unread" in message && message.unread !== view.unread) this.#showUnread(message)
     draw()
+    if (message.event === "ready") {
+      this.#isReady = true
+      this.#giveFocus()
+    }
     if (message.event) fire(message.event, message.detail)
     if (message.note && document.hidden && memory.kept.notifications) this.#notify(message.note)
   }
@@ -160,6 +199,7 @@ export class Panel {
       if (this.#waitedOnce) return
     }
     this.#port = this.#frame = null
+    this.#isReady = false
     if (state.open || memory.read().reset) this.load() // after a log-out the frame tells the server
   }
 }
@@ -191,4 +231,11 @@ class FullScreen {
   #cover() {
     if (document.body) document.body.inert = this.#isFull
   }
+}
+
+/** The element that has the page's focus, also in open shadow trees; undefined if none has it. */
+function focused() {
+  let element = document.activeElement
+  while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement
+  return element === document.body || element === document.documentElement ? undefined : element
 }

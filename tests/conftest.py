@@ -38,9 +38,9 @@ def pytest_sessionfinish() -> None:
 
 # These take longest; begun last, one of them would keep the whole run waiting.
 FIRST = [
-    *("xss", "backlog", "faults", "crash", "customers", "page", "visitor", "webkit", "round_trip"),
+    *("xss", "backlog", "faults", "crash", "customers", "page", "visitor", "flows", "round_trip"),
     *("live", "security", "bbcode", "xss_repeated", "tabs", "loader", "files_browser", "history"),
-    *("axe", "install", "retries", "xss_watch", "browser", "panel"),
+    *("axe", "install", "retries", "xss_watch", "browser", "panel", "focus"),
 ]
 
 
@@ -68,10 +68,7 @@ def fresh_stage(tmp_path: Path) -> Iterator[Stage]:
 expect.set_options(timeout=30_000)
 
 
-# WebKit is driven by selenium, which Playwright's pages do not fit: its tests stand apart.
-collect_ignore = [] if find_webkit() else ["test_webkit.py"]
-if not find_node():
-    collect_ignore.append("test_javascript.py")
+collect_ignore = [] if find_node() else ["test_javascript.py"]
 if not find_nginx():
     collect_ignore.append("test_proxies.py")
 
@@ -79,8 +76,8 @@ if not find_nginx():
 def pytest_report_header() -> list[str]:
     nothing = "none on this machine, its tests are left out"
     return [
-        f"Firefox, for the tests marked so: {find_firefox() or nothing}",
-        f"WebKit, for test_webkit.py: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
+        f"Firefox, for engines/ and those marked: {find_firefox() or nothing + ' (firefox-esr)'}",
+        f"WebKit, for engines/: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
         f"Node, for test_javascript.py: {find_node() or nothing + ' (20.19, or 22.7 and newer)'}",
         f"nginx, for test_proxies.py: {find_nginx() or nothing + ' (nginx, openssl)'}",
     ]

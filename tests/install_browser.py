@@ -1,7 +1,7 @@
 """Make sure that there is a Chromium for the browser tests, or say why there is none.
 
 One that is installed is used; else Debian's package where we may install it, else Playwright's.
-WebKit, the engine of Safari, and nginx are installed where Debian's packages may be; elsewhere
+Firefox, WebKit (the engine of Safari) and nginx are installed where Debian's packages may be; elsewhere
 their tests are left out, and the head of the run says so.
 """
 
@@ -40,7 +40,7 @@ def find_chromium() -> str | None:
 
 
 def find_firefox() -> str | None:
-    """A Firefox to test with as well; it is not installed where there is none."""
+    """A Firefox to test with as well."""
     named = os.environ.get("SITETEST_FIREFOX")
     return named or next(filter(None, map(shutil.which, FIREFOXES)), None)
 
@@ -85,16 +85,11 @@ def install_chromium() -> None:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
 
 
-def install_webkit() -> None:
-    print("installing WebKitGTK with apt-get ...")
+def install(name: str, *packages: str) -> None:
+    """Install another engine, without which its tests are left out."""
+    print(f"installing {name} with apt-get ...")
     apt_get("update", "-qq")
-    apt_get("install", "-y", "-qq", "--no-install-recommends", *WEBKIT_PACKAGES)
-
-
-def install_nginx() -> None:
-    print("installing nginx with apt-get ...")
-    apt_get("update", "-qq")
-    apt_get("install", "-y", "-qq", "--no-install-recommends", "nginx-light", "openssl")
+    apt_get("install", "-y", "-qq", "--no-install-recommends", *packages)
 
 
 def apt_get(*command: str) -> bool:
@@ -110,10 +105,12 @@ def apt_get(*command: str) -> bool:
 if __name__ == "__main__":
     if find_chromium() is None:
         install_chromium()
+    if find_firefox() is None and may_use_apt():
+        install("Firefox", FIREFOXES[0])
     if find_webkit() is None and may_use_apt():
-        install_webkit()
+        install("WebKitGTK", *WEBKIT_PACKAGES)
     if find_nginx() is None and may_use_apt():
-        install_nginx()
+        install("nginx", "nginx-light", "openssl")
     if find_chromium() is None:
         sys.exit(
             "The browser tests need Chromium and it could not be installed (see above).\n"
