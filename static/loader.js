@@ -32,18 +32,13 @@
     }
   }
 
-  function make(tag, attributes) {
-    const element = document.createElement(tag)
-    for (const name of Object.keys(attributes)) element.setAttribute(name, attributes[name])
-    return element
-  }
-
+  const make = (tag) => document.createElement(tag)
   const fire = (event, detail) => dispatchEvent(new CustomEvent("sitechat:" + event, {detail}))
-  const root = make("div", {"data-sitechat": ""})
-  const box = make("aside", {"aria-label": name})
-  const section = make("section", {})
-  const button = make("button", {type: "button"})
-  const badge = make("b", {role: "status"})
+  const root = make("div")
+  const box = make("aside")
+  const section = make("section")
+  const button = make("button")
+  const badge = make("b")
   const view = {alive: false, unread: 0, label: ""} // what the frame told last
   const small = matchMedia("(max-width: 480px), (max-height: 480px), (max-device-width: 480px)") // as in launcher.css
   const css = `LAUNCHER_CSS` // the server puts launcher.css in here: no further request, and no policy forbids it
@@ -237,7 +232,7 @@
       style.replaceSync(css)
       shadow.adoptedStyleSheets = [style]
     } catch {
-      shadow.append(make("style", {}))
+      shadow.append(make("style"))
       shadow.lastChild.textContent = css
     }
   }
@@ -254,8 +249,11 @@
     if (memory.kept.reset || memory.kept.at > Date.now() - RECENT_MS) setTimeout(load, LOOK_AFTER_MS)
   }
 
+  root.dataset.sitechat = "" // for the site's developers, to tell it from what is theirs
+  box.setAttribute("aria-label", name)
+  badge.setAttribute("role", "status")
   section.textContent = connecting
-  button.append(make("i", {}))
+  button.append(make("i"))
   button.onclick = () => show(!state.open)
   button.onpointerenter = load
   box.append(button, badge, section)

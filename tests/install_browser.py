@@ -1,8 +1,8 @@
 """Make sure that there is a Chromium for the browser tests, or say why there is none.
 
 One that is installed is used; else Debian's package where we may install it, else Playwright's.
-Firefox, WebKit (the engine of Safari) and nginx are installed where Debian's packages may be; elsewhere
-their tests are left out, and the head of the run says so.
+Firefox, WebKit (the engine of Safari) and nginx are installed where Debian's packages may be;
+elsewhere their tests are left out, and the head of the run says so.
 """
 
 import os
