@@ -90,9 +90,6 @@ class Chromium(Engine):
         self._context.close()
         self._begin("dark" if dark else "light")
 
-    def picture(self, path: Path) -> None:
-        self._page.screenshot(path=path)
-
     def _switch(self) -> None:
         pass  # `_frame` looks each time
 

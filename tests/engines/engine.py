@@ -99,10 +99,6 @@ class Engine(ABC):
         """Be a new visitor with one tab, without cookies or storage, who likes it light or dark."""
 
     @abstractmethod
-    def picture(self, path: Path) -> None:
-        """A picture of what is seen."""
-
-    @abstractmethod
     def _switch(self) -> None:
         """Go into the chat's frame, or to the page, as `embedded` says."""
 

@@ -1,6 +1,5 @@
 """Firefox. Its clicks and keys take the way of real ones, also into a frame of another site."""
 
-import base64
 import contextlib
 import json
 import os
@@ -27,6 +26,11 @@ PREFERENCES = {
     "remote.events.async.mouse.enabled": True,  # a click takes the whole way, as keys do
     "network.cookie.cookieBehavior": 1,  # a frame of another site has neither cookies nor storage
 }
+RESIZE = """
+const {style} = gBrowser.selectedBrowser
+style.maxWidth = `${arguments[0]}px`
+style.maxHeight = `${arguments[1]}px`
+"""
 FORGET = """
 const [dark, onDataDeleted] = arguments
 Services.prefs.setIntPref("layout.css.prefers-color-scheme.content-override", dark ? 0 : 1)
@@ -55,6 +59,7 @@ class Firefox(Engine):
         connected = wait_until(lambda: self._connected(port), START_SECONDS, "Firefox listens")
         assert connected is not None
         self._driver = connected
+        self._driver.ask("WebDriver:SetWindowRect", width=1280, height=1024)
         self._ask = self._driver.ask
         self._tabs: list[str] = self._ask("WebDriver:GetWindowHandles")
 
@@ -113,9 +118,8 @@ class Firefox(Engine):
         )
 
     def resize(self, width: int, height: int) -> None:
-        around = self.evaluate("return [outerWidth - innerWidth, outerHeight - innerHeight]")
-        size = {"width": width + around[0], "height": height + around[1]}
-        self._ask("WebDriver:SetWindowRect", **size)
+        with self._whole_browser():  # a window of Firefox is 500 pixels wide at least
+            self._ask("WebDriver:ExecuteScript", script=RESIZE, args=[width, height])
 
     def choose(self, selector: str, path: Path) -> None:
         found = self._ask("WebDriver:FindElement", using="css selector", value=selector)
@@ -138,13 +142,10 @@ class Firefox(Engine):
             self.go_to_tab(1)
             self.close_tab()
         self.leave()
-        self._ask("WebDriver:SetWindowRect", width=1100, height=1000)
+        self.resize(1100, 900)
         self.evaluate("try { sessionStorage.clear() } catch {}")
         with self._whole_browser():
             self._ask("WebDriver:ExecuteAsyncScript", script=FORGET, args=[dark])
-
-    def picture(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self._ask("WebDriver:TakeScreenshot", full=False)))
 
     def _switch(self) -> None:
         frame = self.run("return find('iframe')") if self.embedded else None

@@ -80,6 +80,7 @@ def test_a_conversation_goes_on_through_reloads(stage: Stage, engine: Engine) ->
     engine.press("Escape")
     engine.press("Enter")
     engine.sees(DELIVERED)
+    assert engine.run("return getComputedStyle(find('.as')).textDecorationLine") == "underline"
     text = f"One\nand two in {engine.name}"
     chat = chat_of(stage, text)
     expected = [text]

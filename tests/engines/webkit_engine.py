@@ -128,10 +128,6 @@ class WebKit(Engine):
         self._environment["GTK_THEME"] = "Adwaita:dark" if dark else "Adwaita"
         self._start()
 
-    def picture(self, path: Path) -> None:
-        self.leave()
-        self._driver.save_screenshot(str(path))
-
     def heard(self) -> None:
         """Look at the page only: to go into a frame, WebDriver would move the focus there."""
         self.until(PING)
