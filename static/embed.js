@@ -225,7 +225,9 @@ function attend(visitor) {
   document.addEventListener("keydown", (event) => {
     // Escape closes these first. Browsers without popovers throw at their selector, and menu.js closes the menu there.
     const inner = chat.querySelector(`${knowsPopovers ? ":popover-open, " : ""}.question[open]`)
-    if (event.key === "Escape" && !inner && !event.defaultPrevented && !event.isComposing) close()
+    if (event.key !== "Escape" || inner || event.defaultPrevented || event.isComposing) return
+    event.preventDefault() // else back.js would hear of the key, too, and close what a script may have opened again
+    close()
   })
   for (const button of chat.querySelectorAll(".tool")) button.hidden = false
   chat.querySelector("[name=close]").addEventListener("click", close)
