@@ -6,7 +6,6 @@ import {Composer} from "./composer.js"
 import {ajax, files, texts} from "./config.js"
 import {faultOf, shrink} from "./files.js"
 import {Log} from "./log.js"
-import {prepareMenu} from "./menu.js"
 import {Outbox} from "./outbox.js"
 import {Stream} from "./stream.js"
 
@@ -53,7 +52,6 @@ class LiveChat extends HTMLElement {
       throw error
     }
     setTimeout(warmUp)
-    this.dataset.ready = ""
   }
 
   disconnectedCallback() {
@@ -127,13 +125,16 @@ class LiveChat extends HTMLElement {
   }
 
   #beginMenu(signal) {
-    prepareMenu({
+    const options = {
       root: this,
       api: this.#api,
       onFailure: (text) => this.#composer.warn(text),
       onDeleted: () => this.#deleted(),
       signal,
-    })
+    }
+    // Nobody needs the menu before the rest is there. Without its script its forms work as those of any page.
+    const prepared = import("./menu.js").then(({prepareMenu}) => signal.aborted || prepareMenu(options))
+    prepared.catch(() => {}).then(() => signal.aborted || (this.dataset.ready = ""))
     window.addEventListener("storage", ({key, newValue}) => {
       if (key !== `${this.#visitor.name}begun`) return
       if (newValue === null) this.#deleted()

@@ -2,10 +2,10 @@
 (() => {
   const OUR_FILE = /(https?:\/\/[^\s"'<>]*?\/)static\/([0-9a-f]{12}\/)?loader\.js/ // where our server has this file
   const RETRY_MS = 5_000
-  const PATIENCE_MS = 10_000 // a page that is still loading after so long is taken for loaded
-  const CALM_MS = 5_000 // after it has loaded, until no framework is expected to take over the whole page
+  const CALM_MS = 10_000 // until no framework is expected to take over all of the page any more
   const LOOK_AFTER_MS = 2_000 // until we look for unread answers, because the page itself must load first
   const RECENT_MS = 86_400_000 // only a conversation younger than a day is looked at for unread answers
+  const SCROLLBAR_PIXELS = 20 // the most that the window is higher than what is seen of the page
   const REMOVAL_MS = 60_000 // for so long each removal of the launcher doubles the pause before it comes back
 
   const complain = (...what) => console.error("SiteChat:", ...what)
@@ -17,16 +17,17 @@
   const panelAddress = new URL("static/DIGEST/panel.js", base) // the server replaces DIGEST
   const place = "sitechat " + base // the key of our entry in the site's localStorage
   const state = {open: false} // what the site asks for; the frame is told, too
-  const isRussian = /^ru/.test(data.lang || navigator.language)
-  const [name, connecting] = isRussian ? ["Чат", "Соединяемся…"] : ["Chat", "Connecting…"]
+  const say = (english, russian) => (/^ru/.test(state.lang || navigator.language) ? russian : english)
+  const name = () => say("Chat", "Чат")
 
-  /** Our address and our script's attributes. Modules and bundles have no script that names this file. */
+  /** Our address and our script's attributes. A bundle does not bear our name, so a script names the address. */
   function findOurselves() {
-    const addressOf = ({dataset, src}) => /^https?:.*/.exec(dataset.base)?.[0] || OUR_FILE.exec(src)?.[1]
-    const script = [document.currentScript, ...document.scripts].find((one) => one && addressOf(one))
-    const address = script ? addressOf(script) : OUR_FILE.exec(new Error().stack)?.[1]
+    const own = document.currentScript // modules have none
+    const file = OUR_FILE.exec(new Error().stack)
+    const named = document.querySelector(file ? `script[src^="${file[0]}"]` : "script[data-base^=http]")
+    const data = {...(own || named)?.dataset}
     try {
-      return {base: new URL(address.replace(/\/?$/, "/")), data: {...script?.dataset}}
+      return {base: new URL((data.base || file[1]).replace(/\/?$/, "/")), data}
     } catch {
       return {}
     }
@@ -34,7 +35,7 @@
 
   const make = (tag) => document.createElement(tag)
   const fire = (event, detail) => dispatchEvent(new CustomEvent("sitechat:" + event, {detail}))
-  const root = make("div")
+  const root = make("site-chat") // a name that no morphing takes for an element of the page
   const box = make("aside")
   const section = make("section")
   const button = make("button")
@@ -46,8 +47,9 @@
   function draw() {
     const {bottom, color, launcher, open, side, theme} = state
     box.className = [side, open && "open", view.alive && "live", launcher && "bare"].join(" ")
-    button.setAttribute("aria-label", view.label || name)
-    button.setAttribute("aria-expanded", state.open)
+    box.setAttribute("aria-label", name())
+    button.setAttribute("aria-label", view.label || name())
+    button.setAttribute("aria-expanded", open)
     badge.textContent = view.unread || ""
     const scheme = !theme || theme === "auto" ? "light dark" : theme
     const values = {color: color || "#0d4a57", bottom: bottom || "20px", scheme}
@@ -56,18 +58,21 @@
 
   // How the chat looks is the site's wish. What cannot be is refused on the console, and what was before stands.
 
+  const isPlain = (property, value) => CSS.supports(property, value) && !NOT_PLAIN.test(value)
+  const NOT_PLAIN = /^(-|auto|inherit|initial|unset|revert|transparent)|(var|attr|anchor)\(|env\((?!safe-area-)/i
   const CHECKS = {
-    bottom: (value) => CSS.supports("bottom", value),
-    color: (value) => CSS.supports("color", value) && !/^(inherit|initial|unset|revert)|var\(/i.test(value),
-    lang: (value) => /^[a-z-]+$/i.test(value),
+    bottom: (value) => isPlain("bottom", value),
+    color: (value) => isPlain("color", value),
+    lang: (value) => /^\w+/.test(value),
     launcher: (value) => !document.createDocumentFragment().querySelector(value), // throws if it is no selector
     side: (value) => /^(left|right)$/.test(value),
     theme: (value) => /^(auto|light|dark)$/.test(value),
   }
 
   function take(look) {
-    for (const key of Object.keys(CHECKS).filter((key) => key in look)) {
-      const isNumber = key === "bottom" && look[key] >= 0 && look[key] !== ""
+    for (const key of Object.keys(look)) {
+      if (!CHECKS[key]) continue
+      const isNumber = key === "bottom" && /^[\d.]+$/.test(look[key])
       const value = isNumber ? look[key] + "px" : look[key] ?? ""
       try {
         if (value !== "" && !CHECKS[key](value)) throw value
@@ -80,11 +85,15 @@
 
   // What the site's page keeps of the visitor: their token, the last message they saw, whether an answer rings.
 
+  /** Old libraries, such as Prototype, put quotation marks into the texts of JSON; ours have none. */
+  const parse = (json) =>
+    JSON.parse(json, (key, value) => (typeof value === "string" ? value.replace(/["\\]/g, "") : value))
+
   const memory = {
     kept: {},
     read() {
       try {
-        memory.kept = JSON.parse(localStorage[place] || null) || memory.kept
+        memory.kept = parse(localStorage[place] || null) || memory.kept
       } catch {
         memory.blocked = true
       }
@@ -93,19 +102,10 @@
     keep(changes) {
       const kept = Object.assign(memory.read(), changes)
       try {
-        if (kept.token || kept.reset) localStorage[place] = asJson(kept)
+        if (kept.token || kept.reset) localStorage[place] = JSON.stringify(kept)
         else delete localStorage[place]
       } catch {} // storage is blocked, so `kept` lasts only until the page closes
     },
-  }
-
-  /** Texts without quotation marks, numbers and truth values as JSON; old libraries break the browser's own. */
-  function asJson(kept) {
-    const pairs = Object.keys(kept).map((key) => {
-      const value = kept[key]
-      return `"${key}":${typeof value === "string" ? `"${value}"` : value}`
-    })
-    return `{${pairs}}`
   }
 
   // The panel is imported when the visitor reaches for the chat, or when there may be unread answers.
@@ -116,14 +116,15 @@
   /** Loads the panel and its frame. Each try has another address, because browsers remember a failed import. */
   function load() {
     if (panel) return panel.load()
-    importing ??= loaded.then(settle).then(() => import(panelAddress + (tries ? "?" + tries : ""))).then(
+    if (document.readyState === "complete") settle()
+    importing ??= import(panelAddress + (tries ? "?" + tries : "")).then(
       ({Panel}) => {
-        panel = new Panel({api, base, button, draw, fire, memory, name, place, root, section, small, state, view})
+        panel = new Panel({api, base, button, draw, fire, memory, name: name(), place, root, section, small, state, view})
         panel.load()
         if (state.open) panel.opened()
       },
       () => {
-        if (!tries++) complain(`${panelAddress} does not load. If the page has a policy, its script-src needs ${base.origin}`)
+        if (!tries++) complain(`${panelAddress} does not load: is ${base.origin} in script-src?`)
         importing = null
         setTimeout(() => state.open && load(), RETRY_MS * (1 + Math.random()))
       },
@@ -140,13 +141,12 @@
   }
 
   const calls = {
+    __proto__: null,
     open: () => show(true),
     close: () => show(false),
     toggle: () => show(!state.open),
     identify(who) {
-      const isSaid = (key) => /string|number/.test(typeof who[key]) // a frame cannot be told anything
-      state.who = {}
-      for (const key of ["name", "email", "phone", "signature", "until"].filter(isSaid)) state.who[key] = who[key]
+      state.who = Object.assign(who) // which throws if there is nobody
       panel?.tell()
     },
     set(changes) {
@@ -181,31 +181,29 @@
     }
   }
 
-  const api = {}
+  const api = {push: (...wishes) => wishes.forEach(call)}
   for (const name of Object.keys(calls)) api[name] = (...values) => call([name, ...values])
 
-  // Where the launcher stands. Until the page has loaded it is the last child of the body, where React's hydration of a
-  // whole document takes no offence; then beside the body, where it and the frame stay if a framework replaces the body.
+  // Where the launcher stands: first at the end of the body, where React's hydration of a whole document takes no
+  // offence; later, or if something has removed it, beside the body, where it stays when a framework replaces the body.
 
   let isSettled = false
   let removals = 0
   let returning
 
-  const loaded = new Promise((done) => {
-    if (document.readyState === "complete") done()
-    addEventListener("load", done)
-    setTimeout(done, PATIENCE_MS)
-  })
-
   function mount() {
     const isFocused = document.activeElement === root
-    if (isSettled) document.documentElement.append(root)
-    else document.body.append(root)
+    const parent = isSettled ? document.documentElement : document.body
+    parent.append(root)
+    root.dir = getComputedStyle(document.body).direction
     if (isFocused) button.focus()
+    // A body with a transform, say, holds what is fixed to the window; one that is not shown yet hides it.
+    if (Math.abs(box.offsetHeight - innerHeight) > SCROLLBAR_PIXELS) settle()
   }
 
+  /** Moves the launcher beside the body. A frame would load again, so it stays where it is. */
   function settle() {
-    if (isSettled) return
+    if (isSettled || importing) return
     isSettled = true
     mount()
   }
@@ -217,9 +215,13 @@
     for (const parent of [document, document.documentElement, document.body]) {
       if (parent) watcher.observe(parent, {childList: true})
     }
+    for (const copy of [...document.querySelectorAll("site-chat")]) {
+      if (copy !== root) copy.remove() // a framework has kept the page with the launcher in it
+    }
     if (root.isConnected || returning) return
     returning = setTimeout(() => {
       returning = 0
+      isSettled = true
       if (document.body && !root.isConnected) mount()
     }, 2 ** removals++)
     setTimeout(() => removals--, REMOVAL_MS)
@@ -242,17 +244,16 @@
     const shadow = root.attachShadow({mode: "open"})
     dress(shadow)
     shadow.append(box)
+    draw()
     mount()
     watch()
-    draw()
-    loaded.then(() => setTimeout(settle, CALM_MS))
+    setTimeout(settle, CALM_MS)
     if (memory.kept.reset || memory.kept.at > Date.now() - RECENT_MS) setTimeout(load, LOOK_AFTER_MS)
   }
 
-  root.dataset.sitechat = "" // for the site's developers, to tell it from what is theirs
-  box.setAttribute("aria-label", name)
+  const callAll = (wishes) => Array.isArray(wishes) && wishes.forEach(call)
+
   badge.setAttribute("role", "status")
-  section.textContent = connecting
   button.append(make("i"))
   button.onclick = () => show(!state.open)
   button.onpointerenter = load
@@ -260,19 +261,23 @@
   root.addEventListener("keydown", ({key}) => key === "Escape" && show(false))
   addEventListener("storage", ({key, newValue}) => {
     if (key !== place) return
-    memory.kept = JSON.parse(newValue) || {} // another tab of the site has changed it
+    memory.kept = parse(newValue) || {} // another tab of the site has changed it
     panel?.tell()
   })
   addEventListener("click", (event) => {
-    const isOn = (node) => node.matches?.(state.launcher)
-    if (!state.launcher || !event.composedPath().some(isOn)) return
-    event.preventDefault() // it may be a link
+    const {launcher} = state
+    const path = event.composedPath()
+    if (!launcher || !path.some((node) => node.matches?.(launcher))) return
+    event.preventDefault() // it may be a link, which is then no matter of the site's router
+    if (path.some((node) => node.href)) event.stopPropagation()
     show(!state.open)
-  })
-  window.SiteChat = Object.freeze(Object.assign(Object.create({push: call}), api))
+  }, true)
+  Object.freeze(api)
+  Object.defineProperty(window, "SiteChat", {get: () => api, set: callAll}) // the site may set a second queue
   take(data)
   memory.read()
-  for (const wish of Array.isArray(queue) ? queue : []) call(wish)
+  callAll(queue)
+  section.textContent = say("Connecting…", "Соединяемся…")
   if (document.body) begin()
   else addEventListener("DOMContentLoaded", begin)
 })()

@@ -9,6 +9,8 @@
 
 // What letters are typed into; a chat that a script opens does not take them away.
 const TYPED_IN = "input:not([type=button], [type=checkbox], [type=radio], [type=submit]), textarea, [contenteditable]"
+// Safari knows one policy for pages that are isolated, `require-corp`; this property is Chromium's alone.
+const KNOWS_CREDENTIALLESS = "credentialless" in HTMLIFrameElement.prototype
 const REVIVE_MS = 5_000 // a frame that sends nothing for this time, or up to twice this time, is loaded again
 const ANSWER_MS = 2_000 // a frame that has loaded and sends nothing for this time may be one that is forbidden
 
@@ -17,6 +19,8 @@ export class Panel {
   #screen;
   #frame = null;
   #port = null;
+  #connecting; // the text under the frame while there is nothing to explain
+  #needsPolicy = self.crossOriginIsolated && !KNOWS_CREDENTIALLESS; // the page shows no frame without such a policy
   #isReady = false; // the chat in the frame has started
   #opener = null; // what had the page's focus when the chat was opened
   #waitedOnce = false; // a frame that is still loading gets one more pause
@@ -25,7 +29,7 @@ export class Panel {
   /** `launcher` has what loader.js shares: its elements, its state, what it keeps, and its `draw`. */
   constructor(launcher) {
     this.#launcher = launcher
-    this.#screen = new FullScreen(() => this.#isFull)
+    this.#screen = new FullScreen(launcher.root, () => this.#isFull)
     launcher.small.addEventListener("change", () => {
       this.#screen.update()
       this.tell()
@@ -40,13 +44,11 @@ export class Panel {
   load() {
     const {base, name, section, state} = this.#launcher
     if (!this.#frame) {
-      // Chromium alone has this property, and loads frames without credentials on pages that are isolated.
-      const isStrict = self.crossOriginIsolated && !("credentialless" in HTMLIFrameElement.prototype)
       this.#frame = Object.assign(document.createElement("iframe"), {
         title: name,
         allow: "clipboard-write; autoplay",
         onload: ({target}) => this.#greet(target.contentWindow),
-        src: `${base}?embed=1&lang=${state.lang || ""}${isStrict ? "&isolated=1" : ""}`,
+        src: `${base}?embed=1&lang=${state.lang || ""}${this.#needsPolicy ? "&isolated=1" : ""}`,
       })
       section.querySelector("iframe")?.remove()
       section.append(this.#frame)
@@ -84,12 +86,12 @@ export class Panel {
 
   /** A focus that is in the closed chat goes back to where it came from, else to the launcher. */
   #takeFocusBack() {
-    const {button, root} = this.#launcher
+    const {button, root, state} = this.#launcher
     const isIn = () => root.shadowRoot.activeElement === this.#frame
     if (!this.#frame || !isIn()) return
     this.#frame.blur() // Safari leaves the keys to a frame that is hidden
     this.#opener?.focus({preventScroll: true})
-    if (!focused()) button.focus()
+    if (!focused()) (state.launcher ? document.querySelector(state.launcher) : button)?.focus()
   }
 
   /** Tells the frame all that the page knows. */
@@ -100,7 +102,7 @@ export class Panel {
   #knowledge() {
     const {memory, state} = this.#launcher
     const page = location.origin + location.pathname
-    return {...state, ...memory.read(), full: this.#isFull, focus: false, page}
+    return {...state, ...memory.read(), who: sayable(state.who), full: this.#isFull, focus: false, page}
   }
 
   /** Whether the chat fills the screen. */
@@ -124,18 +126,22 @@ export class Panel {
     const {base, section} = this.#launcher
     if (section.className) return // it has been said why
     const asked = import(`${base}ajax?type=site&at=${Date.now()}`)
-    const isListed = await asked.then((answer) => answer.default, () => true) // the server is away, or an older one
-    if (isListed) return
-    this.#explain(
-      ["This site is not set up for the chat yet.", "Этот сайт ещё не подключён к чату."],
-      `${base} does not know this site. Its settings need chat.sites = ["${location.origin}"]`,
-    )
+    const isListed = await asked.then((answer) => answer.default, () => null) // null: the server is away
+    if (isListed === false) {
+      this.#explain(
+        ["This site is not set up for the chat yet.", "Этот сайт ещё не подключён к чату."],
+        `${base} does not know this site. Its settings need chat.sites = ["${location.origin}"]`,
+      )
+    } else if (isListed && !KNOWS_CREDENTIALLESS && !this.#needsPolicy) {
+      this.#needsPolicy = true
+      this.#loadAnew()
+    }
   }
 
   /** The page's own policy forbids something of ours. */
-  #forbidden({blockedURI, effectiveDirective}) {
-    const {origin} = this.#launcher.base
-    if (!blockedURI.startsWith(origin) || this.#launcher.view.alive || this.#launcher.section.className) return
+  #forbidden({blockedURI, disposition, effectiveDirective}) {
+    const {base: {origin}, section, view} = this.#launcher
+    if (disposition !== "enforce" || !blockedURI.startsWith(origin) || view.alive || section.className) return
     this.#explain(
       ["This page's settings do not allow the chat.", "Настройки этой страницы не разрешают чат."],
       `the page's Content-Security-Policy needs ${origin} in ${effectiveDirective}`,
@@ -146,19 +152,29 @@ export class Panel {
   #explain([english, russian], reason) {
     const {section, state} = this.#launcher
     const text = /^ru/.test(state.lang || navigator.language) ? russian : english
+    this.#connecting = section.firstChild.data
     section.firstChild.data = text
     section.className = "told"
     console.error("SiteChat:", reason)
   }
 
+  /** What was explained is so no longer. */
+  #takeBack() {
+    const {section} = this.#launcher
+    section.firstChild.data = this.#connecting
+    section.className = ""
+  }
+
   #hear(message) {
-    const {api, draw, fire, memory, view} = this.#launcher
+    const {api, draw, fire, memory, section, view} = this.#launcher
     view.alive = !message.gone
+    if (section.className) this.#takeBack()
     if (message.gone) this.#isReady = false
     if (message.keep) memory.keep(message.keep)
     if (message.set) api.set(message.set)
     if (message.close) api.close()
-    if (message.back) history.replaceState(history.state, "") // automated browsers wait until the page itself has moved
+    // Automated browsers wait after Back until the page itself has moved. A router would hear of this, so only for them.
+    if (message.back && navigator.webdriver) history.replaceState(history.state, "")
     if ("unread" in message && message.unread !== view.unread) this.#showUnread(message)
     draw()
     if (message.event === "ready") {
@@ -198,22 +214,32 @@ export class Panel {
       this.#waitedOnce = !this.#waitedOnce
       if (this.#waitedOnce) return
     }
+    // After a log-out the frame tells the server.
+    if (state.open || memory.read().reset) this.#loadAnew()
+  }
+
+  #loadAnew() {
     this.#port = this.#frame = null
     this.#isReady = false
-    if (state.open || memory.read().reset) this.load() // after a log-out the frame tells the server
+    this.load()
   }
 }
 
 /** On phones the open chat fills the screen: the page behind it is inert and does not scroll. */
 class FullScreen {
+  #root;
   #wanted;
   #isFull = false;
   #overflow = ""; // of the page, as the site wants it
+  #scrolled = null; // where the page was, if it jumps when it may not scroll
+  #inert = []; // what we have made inert
 
-  /** `wanted()` says whether the chat should fill the screen. */
-  constructor(wanted) {
+  /** `root` is what holds the chat. `wanted()` says whether it should fill the screen. */
+  constructor(root, wanted) {
+    this.#root = root
     this.#wanted = wanted
-    new MutationObserver(() => this.#cover()).observe(document.documentElement, {childList: true})
+    const watcher = new MutationObserver(() => this.#isFull && this.#cover())
+    for (const parent of [document.documentElement, document.body]) watcher.observe(parent, {childList: true})
   }
 
   /** Fills the screen or leaves it, as `wanted()` says. */
@@ -221,15 +247,40 @@ class FullScreen {
     const full = this.#wanted()
     if (full === this.#isFull) return
     this.#isFull = full
-    const {style} = document.documentElement
-    if (full) this.#overflow = style.overflow
-    style.overflow = full ? "hidden" : this.#overflow
-    this.#cover()
+    if (full) {
+      this.#lock()
+      this.#cover()
+    } else {
+      for (const element of this.#inert) element.inert = false
+      this.#inert = []
+      this.#unlock()
+    }
   }
 
-  /** A framework may have put another body in the place of the one that was inert. */
+  #lock() {
+    const {scrollX, scrollY} = window
+    const {style} = document.documentElement
+    this.#overflow = style.overflow
+    style.overflow = "hidden"
+    this.#scrolled = window.scrollY === scrollY ? null : [scrollX, scrollY]
+  }
+
+  /** The site may have set its own overflow meanwhile. */
+  #unlock() {
+    const {style} = document.documentElement
+    if (style.overflow === "hidden") style.overflow = this.#overflow
+    if (this.#scrolled) scrollTo({left: this.#scrolled[0], top: this.#scrolled[1], behavior: "instant"})
+  }
+
+  /** Makes inert what is not ours: the body, or all else in it. A framework may have replaced it meanwhile. */
   #cover() {
-    if (document.body) document.body.inert = this.#isFull
+    const {body} = document
+    const others = this.#root.parentNode === body ? [...body.children].filter((one) => one !== this.#root) : [body]
+    for (const element of others) {
+      if (!element || element.inert) continue
+      element.inert = true
+      this.#inert.push(element)
+    }
   }
 }
 
@@ -238,4 +289,10 @@ function focused() {
   let element = document.activeElement
   while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement
   return element === document.body || element === document.documentElement ? undefined : element
+}
+
+/** What the site says of its visitor, as far as a frame can be told: texts and numbers. */
+function sayable(who) {
+  const isSayable = ([, value]) => /string|number/.test(typeof value)
+  return who && Object.fromEntries(Object.entries(who).filter(isSayable))
 }

@@ -50,6 +50,7 @@ class Site:
         self.head = "<!doctype html>"  # what a page begins with
         self.data = ""  # the script's data- attributes
         self.files: dict[str, str] = {}  # by path: what is served instead, under no policy
+        self.headers: dict[str, str] = {}  # with them
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,6 +64,8 @@ class Site:
                 self.send_header("Content-Length", str(len(body)))
                 if own is None:
                     self.send_header("Content-Security-Policy", site.policy())
+                for name, value in site.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -38,7 +38,8 @@ def stage(sites: list[Site], tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def shop(stage: Stage, sites: list[Site]) -> Iterator[Site]:
     yield sites[0]
-    sites[0].head, sites[0].data, sites[0].files = "<!doctype html>", "", {}
+    sites[0].head, sites[0].data = "<!doctype html>", ""
+    sites[0].files, sites[0].headers = {}, {}
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def opened(browser: Browser) -> Iterator[Open]:
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", note)
         page.goto(url)
-        page.wait_for_function("() => window.SiteChat?.open && document.querySelector('div')")
+        page.wait_for_function("() => window.SiteChat?.open && document.querySelector('site-chat')")
         return page
 
     yield open_page

@@ -27,7 +27,9 @@ def test_loader_and_page_are_light(stage: Stage, language: str) -> None:
         return int(answer.headers["Content-Length"])
 
     first = len(gzip.compress(page.encode())) + sum(map(sent, parts))
-    later = sum(map(sent, ("loader.js", "panel.js", "upload.js", "back.js", "overlays.js")))
+    later = sum(
+        map(sent, ("loader.js", "panel.js", "upload.js", "menu.js", "back.js", "overlays.js"))
+    )
 
     assert {"chat.js", "chat.css", "embed.js"} <= {*parts}
     assert sent("loader.js") <= LOADER_BYTES
@@ -272,7 +274,7 @@ def test_language_side_and_colour_are_the_sites(stage: Stage, shop: Site, opened
     expect(chat_in(page).locator(".top")).to_have_css("background-color", "rgb(255, 210, 0)")
     dark = page.evaluate("""() => {
       const paint = document.createElement("canvas").getContext("2d")
-      paint.fillStyle = getComputedStyle(document.querySelector("html > div").shadowRoot
+      paint.fillStyle = getComputedStyle(document.querySelector("site-chat").shadowRoot
         .querySelector("button")).color
       paint.fillRect(0, 0, 1, 1)
       return [...paint.getImageData(0, 0, 1, 1).data]

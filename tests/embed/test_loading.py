@@ -51,8 +51,8 @@ def show(stage: Stage, shop: Site, browser: Browser) -> Iterator[Show]:
     context.close()
 
 
-def launcher(page: Page) -> None:
-    expect(page.get_by_role("button", name="Chat", exact=True)).to_have_count(1)
+def launcher(page: Page, name: str = "Chat") -> None:
+    expect(page.get_by_role("button", name=name, exact=True)).to_have_count(1)
 
 
 def said(page: Page) -> list[str]:
@@ -82,7 +82,7 @@ def test_one_bad_call_is_told_and_harms_no_other(show: Show) -> None:
         f"<body><script>SiteChat = [['set', {{side: 'left'}}], {bad}, ['set', {{lang: 'ru'}}],"
         f" ['set', {{color: 'rgb(1, 2, 3)'}}]]</script><script src={LOADER}></script>"
     )
-    launcher(page)
+    launcher(page, "Чат")
     page.evaluate("() => { SiteChat.push(['fly']); SiteChat.set(); SiteChat.identify(null) }")
     odd = "{name: () => 1, email: {}, phone: Symbol(), until: 7n, more: document}"
     page.evaluate(f"() => {{ SiteChat.identify({odd}); SiteChat.set({{sound: {{}}}}) }}")
@@ -91,7 +91,7 @@ def test_one_bad_call_is_told_and_harms_no_other(show: Show) -> None:
     assert len(lines) == 11
     assert all(line.startswith("error: SiteChat: ") for line in lines)
     assert 'error: SiteChat: color cannot be "no colour"' in lines
-    button = page.locator("[data-sitechat] button")
+    button = page.locator("site-chat button")
     expect(button).to_have_css("background-color", "rgb(1, 2, 3)")
     box = button.bounding_box()
     assert box is not None
@@ -101,8 +101,8 @@ def test_one_bad_call_is_told_and_harms_no_other(show: Show) -> None:
 
 
 BAD_LOOKS = {
-    "data-color": ["none", "#12", "inherit", "var(--brand)", "red; bottom: 0", "url(x)"],
-    "data-bottom": ["low", "-", "10 px"],
+    "data-color": ["none", "#12", "inherit", "var(--brand)", "red; bottom: 0", "transparent"],
+    "data-bottom": ["low", "-", "10 px", "auto", "-200px", "env(nope)", "var(--nope)"],
     "data-side": ["middle", "top"],
     "data-theme": ["toString", "sepia"],
     "data-launcher": ["#", "button["],
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused_and_the_default_stands(show: Show) -> None:
             assert page.evaluate(FROM_BOTTOM) == 20
 
 
-FROM_BOTTOM = """() => innerHeight - document.querySelector("[data-sitechat]").shadowRoot
+FROM_BOTTOM = """() => innerHeight - document.querySelector("site-chat").shadowRoot
   .querySelector("button").getBoundingClientRect().bottom"""
 
 
@@ -134,23 +134,64 @@ def test_its_place_is_the_sites(show: Show) -> None:
     page.evaluate("() => SiteChat.set({bottom: 120})")
     assert page.evaluate(FROM_BOTTOM) == 120
     page.emulate_media(media="print")
-    expect(page.locator("[data-sitechat] button")).to_be_hidden()
+    expect(page.locator("site-chat button")).to_be_hidden()
     page.emulate_media(media="screen")
 
     own = "<a class=ask href=/elsewhere><b>Ask us</b></a><p><a class=ask href=/>Ask</a>"
     page = show(f"<body>{own}<script src={LOADER} data-launcher=.ask></script>")
-    page.wait_for_function("() => document.querySelector('[data-sitechat]')")
-    expect(page.locator("[data-sitechat] button")).to_be_hidden()
+    page.wait_for_function("() => document.querySelector('site-chat')")
+    expect(page.locator("site-chat button")).to_be_hidden()
     page.get_by_text("Ask us").click()
     chat_in(page)
     expect(page.locator("iframe")).to_be_visible()
     height = page.evaluate("() => innerHeight")
-    box = page.locator("[data-sitechat] section").bounding_box()
+    box = page.locator("site-chat section").bounding_box()
     assert box is not None
     assert box["y"] + box["height"] == height - 20  # the launcher's place is the panel's
     page.get_by_text("Ask us").click()
     expect(page.locator("iframe")).to_be_hidden()
     assert said(page) == []
+
+
+def test_the_sites_own_link_opens_the_chat_and_leads_nowhere(show: Show) -> None:
+    """Whatever the site's handlers do with a click: stop it, or go where the link leads."""
+    page = show(
+        "<body><nav onclick='event.stopPropagation()'><a class=ask href=/bundle.js>Ask</a></nav>"
+        "<script>document.querySelector('.ask').onclick = (event) => { window.routed = true }"
+        f"</script><script src={LOADER} data-launcher=.ask></script>"
+    )
+    page.wait_for_function("() => document.querySelector('site-chat')")
+    link = page.get_by_text("Ask")
+    link.focus()
+    page.keyboard.press("Enter")
+    chat_in(page)
+    expect(page.locator("iframe")).to_be_visible()
+    expect(chat_in(page).locator("#message")).to_be_focused()
+    page.keyboard.press("Escape")
+
+    expect(page.locator("iframe")).to_be_hidden()
+    expect(link).to_be_focused()
+    assert page.evaluate("() => [location.pathname, window.routed]") == ["/", None]
+
+
+def test_a_policy_that_only_reports_forbids_nothing(shop: Site, show: Show) -> None:
+    shop.headers = {"Content-Security-Policy-Report-Only": "frame-src 'none'"}
+    page = show(f"<body><script src={LOADER}></script>")
+    page.get_by_role("button", name="Chat", exact=True).click()
+    chat_in(page)
+
+    assert [line for line in said(page) if "SiteChat" in line] == []
+    expect(page.locator("section")).not_to_have_class("told")
+
+
+def test_several_wishes_at_once_and_a_second_queue_are_heard(show: Show) -> None:
+    page = show(f"<body><script src={LOADER}></script>")
+    launcher(page)
+    page.evaluate("() => SiteChat.push(['set', {side: 'left'}], ['set', {lang: 'ru'}])")
+    launcher(page, "Чат")
+    page.evaluate("() => { SiteChat = [['set', {lang: 'en'}]] }")
+    launcher(page)
+    assert page.evaluate("() => Object.isFrozen(SiteChat) && typeof SiteChat.open") == "function"
 
 
 def test_the_theme_is_the_sites(shop: Site, opened: Open) -> None:
@@ -178,7 +219,7 @@ def test_on_a_phone_a_page_without_a_viewport_shows_it_as_large_as_any(
     button.tap()
 
     chat_in(page)
-    box = page.locator("[data-sitechat] section").bounding_box()
+    box = page.locator("site-chat section").bounding_box()
     assert box is not None
     assert [round(box[side]) for side in ("x", "y", "width")] == [0, 0, wide]
     assert chat_in(page).evaluate("() => innerWidth") < 480

@@ -6,7 +6,7 @@ from stage import Stage
 from test_browser import dialog_of
 
 FILLED = """() => {
-  const {x, y, width, height} = document.querySelector("html > div").shadowRoot
+  const {x, y, width, height} = document.querySelector("site-chat").shadowRoot
     .querySelector("iframe").getBoundingClientRect()
   return [x, y, width, height].map(Math.round).join() === "0,0,375,667"
 }"""

@@ -17,7 +17,7 @@ READY = "live-chat[data-ready]"
 # The first element of the page, or of the launcher that the loader puts on a site's page.
 ELEMENT = """
 const find = (selector) => document.querySelector(selector)
-  ?? document.querySelector("html > div")?.shadowRoot?.querySelector(selector)
+  ?? document.querySelector("site-chat")?.shadowRoot?.querySelector(selector)
 """
 MIDDLE = """
 const {x, y, width, height} = find(arguments[0]).getBoundingClientRect()

@@ -43,7 +43,7 @@ def visit(stage: Stage, hosts: Hosts, browser: Browser) -> Iterator[Open]:
         page = context.new_page()
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else 0)
-        page.goto(f"{hosts.origin}{path}")
+        page.goto(f"{hosts.origin}{path}", wait_until="domcontentloaded")
         return page
 
     yield open_page

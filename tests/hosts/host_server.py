@@ -5,7 +5,7 @@ import subprocess
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from stage import ROOT
@@ -59,11 +59,15 @@ class Hosts:
 
     def __init__(self) -> None:
         self.chat = ""
+        self.hangs = Event()  # set when what never comes may come
         hosts = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
+                if path == "/hang.png":
+                    hosts.hangs.wait()
+                    path = "/strict/"
                 content = hosts.file(path)
                 kind = "text/javascript" if path.endswith(".js") else "text/html; charset=utf-8"
                 self.send_response(404 if content is None else 200)
@@ -81,6 +85,7 @@ class Hosts:
         Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
+        self.hangs.set()
         self.server.shutdown()
         self.server.server_close()
 

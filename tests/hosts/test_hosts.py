@@ -5,7 +5,7 @@ Frameworks that own the page or replace it, routers, old libraries, strict polic
 
 import pytest
 from embed_parts import Open, chat_in, say
-from host_server import DEBIAN
+from host_server import DEBIAN, Hosts
 from playwright.sync_api import Page, expect
 from stage import Stage
 from test_browser import dialog_of
@@ -66,7 +66,7 @@ def test_it_comes_back_whatever_has_removed_it(stage: Stage, visit: Open) -> Non
     say(page, "before the page was made anew")
     launcher = page.get_by_role("button", name="Chat", exact=True)
     for removal in (
-        "document.querySelector('[data-sitechat]').remove()",
+        "document.querySelector('site-chat').remove()",
         "document.body.replaceWith(document.createElement('body'))",
         "document.documentElement.replaceChildren(document.createElement('body'))",
         "document.documentElement.replaceWith(document.createElement('html'));"
@@ -80,6 +80,69 @@ def test_it_comes_back_whatever_has_removed_it(stage: Stage, visit: Open) -> Non
     expect(page.locator("iframe")).to_be_hidden()
 
 
+def test_what_is_morphed_into_the_page_is_the_pages(visit: Open) -> None:
+    """Morphing takes an element of the same kind for the one that it is to become."""
+    page = visit("/htmx/")
+    launcher = page.get_by_role("button", name="Chat", exact=True)
+    launcher.wait_for()
+
+    page.evaluate(
+        "() => Idiomorph.morph(document.body, '<body><h1>new</h1><div>Thank you</div></body>')"
+    )
+
+    expect(page.get_by_text("Thank you")).to_be_visible()
+    expect(launcher).to_be_visible()
+
+
+def test_what_a_framework_kept_of_the_launcher_is_removed(visit: Open) -> None:
+    page = visit("/htmx/")
+    page.get_by_role("button", name="Chat", exact=True).wait_for()
+
+    page.evaluate("() => { document.body.innerHTML = document.body.innerHTML }")
+
+    page.get_by_role("button", name="Chat", exact=True).wait_for()
+    expect(page.locator("site-chat")).to_have_count(1)
+
+
+def test_opened_while_the_page_still_loads_it_comes_at_once(hosts: Hosts, visit: Open) -> None:
+    page = visit("/slow/")  # a picture of it never comes
+    open_chat(page)
+    chat_in(page)
+
+    assert page.evaluate("() => document.readyState") == "interactive"
+    hosts.hangs.set()
+
+
+def test_a_page_that_holds_what_is_fixed_to_the_window_does_not_hold_the_launcher(
+    visit: Open,
+) -> None:
+    page = visit("/transformed/")
+    launcher = page.get_by_role("button", name="Chat", exact=True)
+
+    box = launcher.bounding_box()
+    height = page.evaluate("() => innerHeight")
+    assert box is not None
+    assert box["y"] + box["height"] == height - 20
+    assert box["x"] == 20  # the body is written from right to left
+
+
+def test_on_a_phone_the_page_stands_where_it_stood(visit: Open) -> None:
+    """Also if its body scrolls as soon as its root does not, and if it sets its own overflow."""
+    page = visit("/scrolling/", **PHONE)
+    page.evaluate("() => scrollTo(0, 700)")
+    launcher = page.get_by_role("button", name="Chat", exact=True)
+    launcher.tap()
+    chat_in(page).locator("[name=close]").click()
+    expect(page.locator("iframe")).to_be_hidden()
+    assert page.evaluate("() => scrollY") == 700
+
+    launcher.tap()
+    page.evaluate("() => { document.documentElement.style.overflow = '' }")
+    chat_in(page).locator("[name=close]").click()
+    expect(page.locator("iframe")).to_be_hidden()
+    assert page.evaluate("() => document.documentElement.style.overflow") == ""
+
+
 def test_a_page_that_always_removes_it_goes_on(visit: Open) -> None:
     page = visit("/strict/")
     page.get_by_role("button", name="Chat", exact=True).wait_for()
@@ -87,7 +150,7 @@ def test_a_page_that_always_removes_it_goes_on(visit: Open) -> None:
     removals = page.evaluate("""() => new Promise((done) => {
       let removals = 0
       const remove = () => {
-        const root = document.querySelector("[data-sitechat]")
+        const root = document.querySelector("site-chat")
         if (root) removals++, root.remove()
       }
       new MutationObserver(remove).observe(document, {childList: true, subtree: true})
