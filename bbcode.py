@@ -36,7 +36,7 @@ from nesting import Token, Writer
 from sanitizer import cleaned, escaped
 from turns import Turns
 
-RENDERER: int = 5
+RENDERER: int = 6
 """Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
 under another version is then rendered again."""
 
@@ -57,7 +57,8 @@ TOKEN = re.compile(
     rf"""
       ^(?P<lines>>>)[ ]?
     | ^(?P<dashes>-{{20,}}+)[ \t]*+$
-    | \[(?P<closing>/?)(?P<name>\*|[A-Za-z]++[1-6]?)(?P<rest>/|[= ](?:[^\[\]\n]++|\[\w*+\])*+)?\]
+    | \[(?P<closing>/?)(?P<name>\*|[A-Za-z]++[1-6]?)
+          (?P<rest>/|[= \t\xa0](?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)?\s{{0,4}}+\]
     | (?P<smiley><(?ai:img)[ ](?:[^<>"'\n]++|"[^"<\n]*+"|'[^'<\n]*+')*+>)
     | (?P<url>{values.WEB_URL})
     """,
@@ -209,7 +210,7 @@ def _other(match: re.Match[str]) -> Token | None:
 
 
 def _closing(match: re.Match[str], waiting: list[Token]) -> Token | None:
-    if match["rest"] is not None or not waiting:
+    if (match["rest"] or "").strip() or not waiting:
         return None
     opening = waiting.pop()
     opening.pair = Token("close", *match.span(), is_block=opening.is_block, pair=opening)

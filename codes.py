@@ -42,7 +42,7 @@ LETTERED = re.compile(r"[1aAiI]")  # how the items of a list are counted
 # Each pattern ends at a bracket or a line. An address does not begin with "=" or "[", so that a
 # text of many "[url]=" or "[url]" is not read again from each of them.
 ENCLOSED = re.compile(
-    r"\s*+(?![=\[])(?P<value>(?:[^\[\]\n]++|(?:\[\w*+\])++=)*+)\s*\[/(?P<name>[A-Za-z]++)\]"
+    r"\s*+(?![=\[])(?P<value>(?:[^\[\]\n]++|(?:\[(?!/)[^\[\]\n]*+\])++=)*+)\s*\[/(?P<name>[A-Za-z]++)\s{0,4}+\]"
 )
 PARAMETER = re.compile(r"\s(\w++)=")
 DISK = re.compile(r"(?:=| file id=)(\w{1,40})", re.IGNORECASE)

@@ -2,7 +2,8 @@
 
 Addresses with https:// are tokens of `bbcode.py`, because brackets in them may be codes. Sites and
 mail are found by linkify-it-py, which is given one word at a time: its time then grows with the
-length of the text and no faster. Telephone numbers, which it does not know, are found here.
+length of the text and no faster. Telephone numbers, which it does not know, are those
+of `phones.py`.
 """
 
 import re
@@ -11,34 +12,16 @@ from linkify_it import LinkifyIt  # type: ignore[import-untyped]
 from linkify_it.main import Match  # type: ignore[import-untyped]
 
 import values
+from phones import phones_in
 from sanitizer import escaped
 from turns import Turns
 
 MAX_WORD = 1000  # characters; linkify-it-py takes up to 3 ms for a hostile one
 # Between words. Chinese and Japanese put no space beside their marks.
 BREAK = r"\s<>\"\u3000-\u303f\uff08\uff09\uff0c\uff0e\uff1a\uff1b\uff01\uff1f"
-DASH = r"\u2010-\u2013-"
 DOT = re.compile(r"\.[^\W\d_]")  # each word with a link has one; it is found far faster than a word
 WORD = re.compile(rf"[^{BREAK}]++")
 UP_TO_BREAK = re.compile(rf"(?s:.*)[{BREAK}]")
-DIGIT = re.compile("[0-9]")
-PHONE = re.compile(  # begins with what is found fast, too
-    rf"[+(0-9](?<![\w@\#№/=&+-].)(?<![0-9][.,:].)(?:(?<=[0-9])|\(?[0-9])"
-    rf"(?:[ \u00a0.(){DASH}]{{0,2}}[0-9]){{6,16}}+(?![.,:/{DASH}]?\w)",
-    re.DOTALL,
-)
-PHONES = re.compile(
-    rf"""
-      \+[0-9].*                                                 # with the country's code
-    | 8[ \u00a0{DASH}]?\(?[3489](?:[^0-9.]*[0-9]){{9}}          # Russia, dialled from inside
-    | 0[1-9][0-9]{{1,3}}[ \u00a0/{DASH}][0-9 \u00a0{DASH}]{{6,9}}  # with the zero of many countries
-    | 0[1-9](?:[ .{DASH}][0-9]{{2}}){{4}}                       # France
-    | \(0?[0-9]{{2,4}}\)[ \u00a0]?[0-9](?:[ \u00a0{DASH}]?[0-9]){{4,8}}
-    | [0-9]{{3}}-[0-9]{{3}}-[0-9]{{4}}                          # North America
-    """,
-    re.VERBOSE,
-)
-PHONE_DIGITS = range(7, 16)
 # Endings of bare sites beside the library's own (two letters, com, org, рф and some more). Further
 # ones are no use: "zip" and "mov" are endings of files, "email" and "one" are words, with which a
 # sentence begins after a full stop whose space is missing.
@@ -94,11 +77,11 @@ def _matches(word: str) -> list[Match]:
 
 def _phones(text: str, turns: Turns) -> str:
     shown, written = [], 0
-    for found in PHONE.finditer(text) if DIGIT.search(text) else ():
+    for phone in phones_in(text):
         turns.give_way()
-        number = found[0]
-        link = values.link(values.phone(number)) if PHONES.fullmatch(number) else None
-        if link and sum(map(str.isdigit, number)) in PHONE_DIGITS:
-            shown += [escaped(text[written : found.start()]), link, escaped(number), "</a>"]
-            written = found.end()
+        link = values.link(phone.url) if phone else None
+        if phone and link:
+            number = escaped(text[phone.start : phone.end])
+            shown += [escaped(text[written : phone.start]), link, number, "</a>"]
+            written = phone.end
     return "".join([*shown, escaped(text[written:])])

@@ -104,9 +104,10 @@ class Writer:
                 return False
             self._close(token.pair)
         elif token.kind == "open" or not self._lines:
-            second_link = self._in_link and token.html.startswith("<a ")
-            if second_link or len(self._open) >= MAX_DEPTH:
+            if len(self._open) >= MAX_DEPTH:
                 return False
+            if self._in_link and token.html.startswith("<a "):
+                token.html = PLAIN
             if not self._imply_parents(token.tag):
                 token.html = PLAIN  # a cell without a table, an item without a list
             self._begin(token)

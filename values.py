@@ -12,7 +12,8 @@ LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
 URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
 # At the end of an address these belong to the sentence.
 AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"
-WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[\w*+\])++=)*+"  # brackets as in ?a[id]=1
+# With brackets as in ?a[id]=1.
+WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[{URL_CHARACTER}*+\])++=)*+"
 SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
     r"(?ai:https?)://[^\s\x00-,/:-@\[-^`{-\x7f]++(?::[0-9]{1,5}+)?(?:[/?#][^\s<>\"`\\]*+)?"
 )
@@ -113,5 +114,5 @@ def color_class(value: str) -> str | None:
 
 def value_of(rest: str | None) -> str:
     """What follows the "=" of a code, without quotation marks."""
-    rest = (rest or "").lstrip(" ")
+    rest = (rest or "").lstrip()
     return rest[1:].strip(QUOTES) if rest.startswith("=") else ""

@@ -1,6 +1,7 @@
 """BB codes become safe HTML in linear time, and the signature comes off the front of a text."""
 
 import html
+import re
 import time
 from html.parser import HTMLParser
 
@@ -304,6 +305,27 @@ CODES += [
     ("[b]www.x.example[/b]", f"<strong>{link('http://www.x.example', 'www.x.example')}</strong>"),
     ("[url=https://a.example]www.b.example[/url]", link("https://a.example", "www.b.example")),
     ("[code]www.x.example[/code]", '<pre class="bb-code"><code>www.x.example</code></pre>'),
+    # brackets, breaks and spaces in codes
+    ("[url=https://a.example/?f[a-b]=1]x[/url]", link("https://a.example/?f[a-b]=1", "x")),
+    ("[url=https://a.example/?f[a b]=1]x[/url]", link("https://a.example/?f[a%20b]=1", "x")),
+    ("[url=https://a.example/[x y]]z[/url]", link("https://a.example/[x%20y]", "z")),
+    ("[url=https://[::1]/]x[/url]", "<span>x</span>"),
+    ("[url=https://a.example\n]x[/url]", link("https://a.example", "x")),
+    ("[url=https://a.example]x[/url ]", link("https://a.example", "x")),
+    ("[url\t=https://a.example]x[/url]", link("https://a.example", "x")),
+    ("[url\xa0href=https://a.example]x[/url]", "<span>x</span>"),
+    (
+        "[url=https://a.example]x [url=https://b.example]y[/url] z[/url]",
+        link("https://a.example", "x <span>y</span> z"),
+    ),
+    (
+        "[url=https://a.example]x [url=https://b.example][/url] z[/url]",
+        link("https://a.example", "x <span>https://b.example</span> z"),
+    ),
+    ("https://a.example/?a[b-c]=1", link("https://a.example/?a[b-c]=1")),
+    ("[url]https://a.example/?a[b-c]=1[/url]", link("https://a.example/?a[b-c]=1")),
+    ("[b ]x[/b ]", "<strong>x</strong>"),
+    ("[quote=I. [12.05.2026 10:11]]x[/quote]", quote("<cite>I. [12.05.2026 10:11]</cite>x")),
     # quotes
     (
         "[quote]a [quote=Name]b[/quote] c[/quote]",
@@ -358,7 +380,7 @@ def test_a_code_is_rendered(text: str, expected: str) -> None:
 
 
 NO_CODES = r"""
-[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[b ]x[/b ]|[/b]x[b]|[b][/i]|[/b x]|[br=1]|[quote=x]y
+[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[/b]x[b]|[b][/i]|[/b x]|[br=1]|[quote=x]y
 [note]x[/note]|[1]|a[i] = b[j]|[/like]|[*]x|[li]x|[/li]|[h7]x[/h7]|[list]x|[td]x|[url=https://]x
 [url]x|[url=javascript:x]x|[img]x|https://u:p@a.example/x
 https://a.example:123456|https://%61.example
@@ -385,6 +407,62 @@ x >> y| >>x|https://|http:// x|https://...|ftp://a.example|a@b|x.y.z|a@|www.|www
 def test_what_is_no_code_is_shown_as_typed(text: str) -> None:
     assert visible(text) == text
     assert to_html(text) == html.escape(text, quote=False).replace("\n", "<br>")
+
+
+PHONES = r"""
++7 (495) 123-45-67 2 этаж -> +7 (495) 123-45-67 -> +74951234567
++7 495 123-45-67 10-18 -> +7 495 123-45-67 -> +74951234567
++7 (495) 123 - 45 - 67 -> +7 (495) 123 - 45 - 67 -> +74951234567
++7 495 123 — 45 — 67 -> +7 495 123 — 45 — 67 -> +74951234567
++7 495 123-45-67/68 -> +7 495 123-45-67 -> +74951234567
++7(495)123-45-67,123-45-68 -> +7(495)123-45-67 -> +74951234567
++44 20 7946 0958 10-18 -> +44 20 7946 0958 -> +442079460958
+(8-800-555-35-35) -> 8-800-555-35-35 -> 88005553535
+(8 800 555 35 35) -> 8 800 555 35 35 -> 88005553535
+(8 495) 123-45-67 -> (8 495) 123-45-67 -> 84951234567
+8 800 555 - 35 - 35 -> 8 800 555 - 35 - 35 -> 88005553535
+8.800.555.35.35 -> 8.800.555.35.35 -> 88005553535
+79991234567 -> 79991234567 -> +79991234567
+7 495 123-45-67 -> 7 495 123-45-67 -> +74951234567
+8 800 555 35 35 24/7 -> 8 800 555 35 35 -> 88005553535
+10-18 8 912 345 67 89 -> 8 912 345 67 89 -> 89123456789
+1) 8 912 345 67 89 -> 8 912 345 67 89 -> 89123456789
+2. 8 912 345 67 89 -> 8 912 345 67 89 -> 89123456789
+в 10 8 800 555 35 35 -> 8 800 555 35 35 -> 88005553535
+8 800 555-35-35-звонок -> 8 800 555-35-35 -> 88005553535
+8 912 345 67 89. 5 минут -> 8 912 345 67 89 -> 89123456789
+8 912 345 67 89:Иван -> 8 912 345 67 89 -> 89123456789
+8 800 555 35 35 -> 8 800 555 35 35 -> 88005553535
+8 800 555 35 35 -> 8 800 555 35 35 -> 88005553535
+8−800−555−35−35 -> 8−800−555−35−35 -> 88005553535
+(495) 123-45-67 -> (495) 123-45-67 -> 4951234567
+8 912 345 67 89 8 912 345 67 90 -> 8 912 345 67 89 -> 89123456789
+""".strip().splitlines()
+NO_PHONES = r"""
++10 000 000 рублей|89 990 000 000 руб|+1 000 000 $|+1200000|+15 12 2026|(100) 1 000 000 руб
+(2026) 12 05 10 11|01.02.03.04.05|артикул 100-200-3000|№ 89991234567|договор 89001234567
++7 (495) 123|+7 495 123-45-678|8.9512345678|2200 7001 8923 4567 890|8 912 345 67 89Иван
+от 8 900 - 9 500 000 руб
+""".strip().replace("\n", "|")
+
+
+@pytest.mark.parametrize("line", PHONES)
+def test_a_telephone_is_dialled_whole_and_nothing_beside_it(line: str) -> None:
+    typed, shown, number = re.sub(r"\\u(....)", lambda code: chr(int(code[1], 16)), line).split(
+        " -> "
+    )
+
+    assert link(f"tel:{number}", shown) in to_html(typed)
+    assert visible(typed) == typed
+
+
+@pytest.mark.parametrize("text", NO_PHONES.split("|"))
+def test_another_number_is_no_telephone(text: str) -> None:
+    assert to_html(text) == text
+
+
+def test_a_line_break_ends_a_telephone() -> None:
+    assert "<a" not in to_html("+7 (495) 123 -\n45 - 67")
 
 
 LABELS = r"""
@@ -788,6 +866,7 @@ ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800
 ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
 ENDLESS += ["www.", "www.a.ru/(", "www.a.ru/[", "a@b.ru,", "a.b.c.d.", "лампы.рф ", "ⓐ.ru ", "a@"]
 ENDLESS += ["+7 999 ", "8(999)123-45-67 ", "1 2 ", "(1)", "-1-2", "a.b ", "mailto:", "'www.a.ru "]
+ENDLESS += ["8 912 345 67 89. ", "1/2/3 ", "+375", "12) 8 9 ", "(8 ", "[a=[x y]", "[a[b-c]=1"]
 ENDLESS += ["[*]", "[list][*]a", "[table][tr][td]x", "[td]", "[table]a[b]c[/b]", "[ul][li]"]
 ENDLESS += ["[list][b][*]x[/b]", "[table][tr][b]x[/tr][/b][/table]", "[url]https://x.example/a b"]
 ENDLESS += ["[quote=a]", "[url=/x]y[/url]", "[table][tr][td][list][*]x[/table]", "[list][*]"]
