@@ -36,7 +36,8 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
         text=text,
         text_html=text_html(text),
         files=files,
-        files_html=files_html(files),
+        attached=incoming.attached,
+        files_html=html_below(incoming.attached, files),
         asks_vote="IMOL_VOTE" in incoming.params,
         own_ids=incoming.own_ids,
     )
@@ -45,6 +46,11 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
 def text_html(text: str) -> str:
     """The HTML of a message's text; "" for an empty text, as a dialog's end has."""
     return to_html(text) if text else ""
+
+
+def html_below(attached: str, files: tuple[File, ...]) -> str:
+    """The HTML of what comes with a text: its attachments, then its files."""
+    return "<br>".join(part for part in (text_html(attached), files_html(files)) if part)
 
 
 def render_outdated(store: Store, stop: threading.Event) -> int:
@@ -68,7 +74,10 @@ def _rendered_again(
     rendered: dict[Message, tuple[str, str]] = {}
     began = time.monotonic()
     for message in messages:
-        rendered[message] = text_html(message.text), files_html(message.files)
+        rendered[message] = (
+            text_html(message.text),
+            html_below(message.attached, message.files),
+        )
         letters = sum(len(html) for both in rendered.values() for html in both)
         if letters > SAVED_AT_ONCE or message is messages[-1]:
             yield rendered
