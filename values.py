@@ -12,6 +12,9 @@ LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
 URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
 # At the end of an address these belong to the sentence.
 AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"
+AFTER_SENTENCE = re.compile(  # what is no part of an address, or begins the next
+    r"[,;](?=https?://)|(?<!_)—|&quot;|[\u3001\u3002\uff01\uff0c\uff1b\uff1f]"
+)
 # With brackets as in ?a[id]=1.
 WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[{URL_CHARACTER}*+\])++=)*+"
 SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
@@ -79,7 +82,8 @@ def is_safe(pattern: re.Pattern[str], url: str) -> bool:
 
 
 def without_punctuation(url: str) -> str:
-    """The address without the punctuation of the sentence that it ends."""
+    """The address without the punctuation of the sentence that it ends, and what follows that."""
+    url = AFTER_SENTENCE.split(url, maxsplit=1)[0]
     unopened = url.count(")") - url.count("(")
     end = len(url)
     while url[end - 1] in AFTER_URL or (url[end - 1] == ")" and unopened > 0):

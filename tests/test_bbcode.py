@@ -465,6 +465,56 @@ def test_a_line_break_ends_a_telephone() -> None:
     assert "<a" not in to_html("+7 (495) 123 -\n45 - 67")
 
 
+BARE = r"""
+«ivan@mail.ru» -> ivan@mail.ru
+„ivan@mail.ru“ -> ivan@mail.ru
+[ivan@mail.ru] -> ivan@mail.ru
+*ivan@mail.ru* -> ivan@mail.ru
+E-mail:ivan@mail.ru -> ivan@mail.ru
+📧ivan@mail.ru -> ivan@mail.ru
+—ivan@mail.ru -> ivan@mail.ru
+|ivan@mail.ru| -> ivan@mail.ru
+иван@почта.рф -> иван@почта.рф
+почта@site.ru -> почта@site.ru
+a@x.ru,b@x.ru -> a@x.ru b@x.ru
+i.p+x@mail.co.uk. -> i.p+x@mail.co.uk
+_i_p@x.ru_ -> i_p@x.ru
+Сайт:www.a.ru -> www.a.ru
+сайт:a.ru -> a.ru
+a.ru:8080/x:y -> a.ru:8080/x:y
+_www.a.ru_ -> www.a.ru
+www.a.ru|www.b.ru -> www.a.ru www.b.ru
+site.app -> site.app
+🌐www.a.ru -> www.a.ru
+www.a.ru👈 -> www.a.ru
+www.a.ru→www.b.ru -> www.a.ru www.b.ru
+нашсайтwww.a.ru -> www.a.ru
+www.a.ruспасибо -> www.a.ru
+дом.москва/x -> дом.москва/x
+Mail.Ru -> Mail.Ru
+https://a.ru/a—текст -> https://a.ru/a
+https://a.ru/Я_—_я -> https://a.ru/Я_—_я
+https://a.ru/a,https://b.ru -> https://a.ru/a https://b.ru
+https://a.ru。谢谢 -> https://a.ru
+https://a.ru/&quot; -> https://a.ru/
+г.Москва ->
+вопрос.Онлайн ->
+готово.Сайт ->
+слово.ком ->
+thank you.It ->
+г.рф ->
+a@b@c.ru ->
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("line", BARE)
+def test_a_bare_address_is_found_beside_any_sign_and_ends_where_it_ends(line: str) -> None:
+    typed, _, shown = line.partition(" ->")
+
+    assert re.findall(r"<a [^>]*>([^<]*)</a>", to_html(typed)) == shown.split()
+    assert visible(typed) == typed
+
+
 LABELS = r"""
 [url=javascript:a]x [b]y[/b][/url] -> x y
 [url=/path]x[/url] -> x
@@ -866,6 +916,7 @@ ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800
 ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
 ENDLESS += ["www.", "www.a.ru/(", "www.a.ru/[", "a@b.ru,", "a.b.c.d.", "лампы.рф ", "ⓐ.ru ", "a@"]
 ENDLESS += ["+7 999 ", "8(999)123-45-67 ", "1 2 ", "(1)", "-1-2", "a.b ", "mailto:", "'www.a.ru "]
+ENDLESS += ["a@b.c.", "a@b.ru_", "_a@", "x:a.", "[x.ru", "www.a.ru*", "яwww.", "—a.ru", "a.ruя"]
 ENDLESS += ["8 912 345 67 89. ", "1/2/3 ", "+375", "12) 8 9 ", "(8 ", "[a=[x y]", "[a[b-c]=1"]
 ENDLESS += ["[*]", "[list][*]a", "[table][tr][td]x", "[td]", "[table]a[b]c[/b]", "[ul][li]"]
 ENDLESS += ["[list][b][*]x[/b]", "[table][tr][b]x[/tr][/b][/table]", "[url]https://x.example/a b"]

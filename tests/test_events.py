@@ -502,7 +502,7 @@ ATTACHED = [
     ([{"GRID": [{"NAME": "Sum", "VALUE": 0}]}], "", ["Sum: 0"]),
     ([{"GRID": [{"NAME": "Of", "VALUE": ["a", "b"]}]}], "", ["Of: a, b"]),
     ([{"MESSAGE": "m", "LINK": "https://a.example", "NAME": "n"}], "", ["m", "[url=https://a.example]n[/url]"]),
-    ([{"HTML": "<a href='https://a.example/?b&amp;c'>d</a> x"}], "", ["[url=https://a.example/?b&c]d[/url] x"]),
+    ([{"HTML": "<a href='https://a/?b&amp;c'>d</a> x"}], "", ["[url=https://a/?b&c]d[/url] x"]),
     ([{"HTML": "<a href=javascript:x>here</a><a name=y>z</a>"}], "", ["herez"]),
     ([{"HTML": "<table><tr><td>a</td><td>b</td></tr><tr><td>c"}], "", ["a b", "c"]),
     ([{"HTML": "<ul><li>a<li>b</ul><style>x<b>y</b></style>c"}], "", ["a", "b", "c"]),
