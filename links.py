@@ -54,7 +54,7 @@ online store site website tech dev app xyz club blog moscow tatar
 WORDS = """
 online store site website tech blog club moscow
 москва онлайн сайт дети орг ком бел рус мон ею католик
-""".split()
+"""
 
 
 class _Linkify(LinkifyIt):  # type: ignore[misc]
@@ -123,7 +123,7 @@ def _is_meant(site: str) -> bool:
         return True
     last = name.rpartition(".")[2]
     is_next = ending[:1].isupper() and ending[1:].islower() and last[:1].islower()
-    if is_next or (ending.lower() in WORDS and not (ending.isascii() and ending.islower())):
+    if is_next or (ending.lower() in WORDS.split() and not (ending.isascii() and ending.islower())):
         return False
     return site.isascii() or len(last) > 1
 
