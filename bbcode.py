@@ -35,6 +35,7 @@ from codes import MAX_NAME, QUOTE, bare_link, enclosed, item, opening, single
 from nesting import Token, Writer
 from sanitizer import cleaned, escaped
 from turns import Turns
+from visible import is_visible
 
 RENDERER: int = 6
 """Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
@@ -88,7 +89,11 @@ def to_html(text: str) -> Markup:
         writer.write(token)
         turns.give_way()
     shown = cleaned(writer.finish())
-    if text.strip() and not SEEN.search(shown) and not TAG.sub("", shown).strip():
+    if (
+        text.strip()
+        and not SEEN.search(shown)
+        and not is_visible(html.unescape(TAG.sub("", shown)))
+    ):
         # Codes that hold nothing are shown as typed, so that no bubble is empty.
         shown = cleaned(escaped(text.strip()).replace("\n", "<br>"))
     return stored_html(shown)
@@ -103,7 +108,7 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     stands the link, for browsers that cannot play what they know. Without a safe link only the
     name is shown.
     """
-    name = _clean(name) or "file"
+    name = _clean(name) if is_visible(name) else "file"
     label = html.escape(name if size is None else f"{name} ({readable_size(size)})")
     link = link.partition("#")[0]
     shown = f'<span class="bb-file">{label}</span>'
@@ -143,7 +148,7 @@ def take_signature(text: str) -> tuple[str | None, str]:
     if signature is None:
         return None, text
     name = " ".join(_clean(html.unescape(signature["name"])).split())
-    return (name, text[signature.end() :]) if name else (None, text)
+    return (name, text[signature.end() :]) if is_visible(name) else (None, text)
 
 
 def _clean(text: str) -> str:

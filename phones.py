@@ -16,7 +16,9 @@ import phonenumbers
 
 SPACE = r" \t\u00a0\u2007\u2009\u202f"
 DASH = r"\u2010-\u2015\u2212\-"
-RUN = re.compile(rf"[0-9](?:[{SPACE}{DASH}.()/]{{0,3}}+[0-9])*+")
+RUN = re.compile(
+    rf"[0-9](?:[{SPACE}{DASH}.()/]{{0,3}}+[0-9]){{0,999}}+"
+)  # longer ones are cut, for a turn of others
 GROUP = re.compile("[0-9]+")
 DIGIT = re.compile("[0-9]")
 BETWEEN = re.compile(  # the groups of one number
@@ -44,6 +46,7 @@ AMERICAN = re.compile(
 )
 DATES = re.compile(r"(?:[0-2][0-9]|3[01])(?:\.(?:[0-2][0-9]|3[01]))*")
 RUSSIAN = ("7", "8")  # begin its numbers of eleven digits; without them they have ten
+RUSSIAN_DIGITS = range(11, 12)
 MOST_DIGITS, LEAST_DIGITS = 15, 8
 TRIES = 3  # ends of a number of unknown length
 
@@ -54,12 +57,24 @@ class Phone(NamedTuple):
     url: str
 
 
+class Group(NamedTuple):
+    """Digits that stand together."""
+
+    start: int
+    end: int
+    is_joined: bool  # to the group before it: what lies between may stand in a number
+
+
 def phones_in(text: str) -> Iterator[Phone | None]:
     """The numbers, in their order; None now and then, for others to have a turn."""
     for run in RUN.finditer(text) if DIGIT.search(text) else ():
         yield None
         start, end = run.span()
-        groups = [(group.start(), group.end()) for group in GROUP.finditer(text, start, end)]
+        groups: list[Group] = []
+        for digits in GROUP.finditer(text, start, end):
+            before = groups[-1].end if groups else start
+            is_joined = BETWEEN.fullmatch(text, before, digits.start()) is not None
+            groups.append(Group(digits.start(), digits.end(), is_joined))
         place, after = 0, True
         while place < len(groups):
             found = _number(text, groups, place) if _may_begin(text, groups, place, after) else None
@@ -72,9 +87,11 @@ def phones_in(text: str) -> Iterator[Phone | None]:
             place += count
 
 
-def _may_begin(text: str, groups: list[tuple[int, int]], place: int, after: bool) -> bool:
+def _may_begin(text: str, groups: list[Group], place: int, after: bool) -> bool:
     """Whether a number may begin with this group: `after` one, or after a short figure."""
-    begin, end = groups[place]
+    begin, end, _ = groups[place]
+    if text[begin] not in "078" and text[begin - 1 : begin] not in ("+", "(") and end - begin != 3:
+        return False
     if place == 0:
         before = text[begin - 1 : begin]
         if before == "+":
@@ -86,34 +103,29 @@ def _may_begin(text: str, groups: list[tuple[int, int]], place: int, after: bool
         is_part = len(pair) == 2 and pair[0].isdigit() and pair[1] in ".,:"
         return not before or not (before.isalnum() or before in BEFORE or is_part)
     previous = groups[place - 1]
-    if not SPACED.fullmatch(text[previous[1] : begin].removesuffix("(")):
+    if not SPACED.fullmatch(text[previous.end : begin].removesuffix("(")):
         return after
-    return after or previous[1] - previous[0] <= 2 or end - begin == 1
+    return after or previous.end - previous.start <= 2 or end - begin == 1
 
 
-def _number(text: str, groups: list[tuple[int, int]], place: int) -> tuple[int, Phone] | None:
+def _number(text: str, groups: list[Group], place: int) -> tuple[int, Phone] | None:
     """The number that begins with this group, and of how many groups it is."""
-    begin = groups[place][0]
+    begin = groups[place].start
     plus = text[begin - 1 : begin] == "+"
+    is_russian = text.startswith(RUSSIAN, begin)
+    lengths = RUSSIAN_DIGITS if is_russian else range(LEAST_DIGITS, MOST_DIGITS + 1)
+    if is_russian and text[begin - 1 : begin] == "(":  # the code of a town, or "(8 495) ..."
+        lengths = range(10, 12)
     ends, digits = [], 0
     for at in range(place, min(place + MOST_DIGITS, len(groups))):
-        if at > place and not BETWEEN.fullmatch(text, groups[at - 1][1], groups[at][0]):
+        digits += groups[at].end - groups[at].start
+        if digits >= lengths.stop or (at > place and not groups[at].is_joined):
             break
-        digits += groups[at][1] - groups[at][0]
-        if digits > MOST_DIGITS:
-            break
-        ends.append((digits, at))
-    tries = [one for one in reversed(ends) if one[0] >= LEAST_DIGITS]
-    if text.startswith(RUSSIAN, begin) and (plus or text[begin - 1 : begin] != "("):
-        tries = [one for one in tries if one[0] == 11]
-    for _, at in tries[:TRIES]:
-        phone = _phone(text, begin, groups[at][1], plus, at - place + 1)
-        if phone:
+        if digits in lengths:
+            ends.append(at)
+    for at in ends[: -TRIES - 1 : -1]:
+        if phone := _phone(text, begin, groups[at].end, plus, at - place + 1):
             return at - place + 1, phone
-    if text.startswith(RUSSIAN, begin) and text[begin - 1 : begin] == "(":
-        for digits, at in ends:
-            if digits == 11 and (phone := _phone(text, begin, groups[at][1], plus, at - place + 1)):
-                return at - place + 1, phone
     return None
 
 

@@ -9,10 +9,12 @@ from files import files_html
 from portal.events import IncomingMessage
 from storage import Store
 from store.records import File, Message, OperatorMessage
+from visible import is_visible
 
 READ_AT_ONCE = 20  # messages
 SAVED_AT_ONCE = 50_000  # letters of HTML in one transaction, or one message more
 WORK_SECONDS = 0.004  # of rendering again, after which it rests
+NOTHING_SEEN = "…"
 RESTS = 2  # times as long as the work: visitors wait for an answer, nobody waits for this
 LONGEST_REST_SECONDS = 0.05
 
@@ -24,7 +26,9 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
     operator's, because a line may hide its operators' names.
     """
     name, text = take_signature(incoming.text)
-    text = text or incoming.params.get("IMOL_VOTE_TEXT", "")
+    shown_without = (incoming.params.get("IMOL_VOTE_TEXT"), incoming.files, incoming.attached)
+    if any(shown_without) and not is_visible(text):
+        text = incoming.params.get("IMOL_VOTE_TEXT", "")
     files = tuple(File(file.name, file.type, file.link, file.size) for file in incoming.files)
     return OperatorMessage(
         chat_id=incoming.chat_id,
@@ -44,8 +48,11 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
 
 
 def text_html(text: str) -> str:
-    """The HTML of a message's text; "" for an empty text, as a dialog's end has."""
-    return to_html(text) if text else ""
+    """The HTML of a message's text; "" for an empty text, as a dialog's end has.
+
+    Of a text in which nothing can be seen, three dots show that it is there.
+    """
+    return to_html(text) if is_visible(text) else NOTHING_SEEN if text else ""
 
 
 def html_below(attached: str, files: tuple[File, ...]) -> str:

@@ -634,6 +634,7 @@ SIGNED = [
     (f"[b]{'n' * 255}:[/b] [br]x", "n" * 255, "x"),
 ]
 UNSIGNED = [
+    *("[b]\u3164:[/b][br]x", "[b]\u200b:[/b]"),
     *("", "Hello", "Price: 100", "[b]Note[/b] text", "[b]Now:[/b] text", "[b]Now:[/b]text"),
     *("[b]Important:[/b]\ntext", "[b]Note[/b] and [b]Olga:[/b] [br]x", "[b]Olga[/b]: [br]x"),
     *(" [b]Olga:[/b] [br]x", "x[b]Olga:[/b] [br]x", "[b]:[/b] [br]x", "[b] :[/b] [br]x"),
@@ -1001,6 +1002,8 @@ def test_overlapping_codes_do_not_multiply_the_text() -> None:
     [
         (">>", "&gt;&gt;"),
         ("[b][/b]", "[b][/b]"),
+        ("[b]\u200b[/b]", "[b]\u200b[/b]"),
+        ("[b]\xa0\u3164[/b]", "[b]&nbsp;\u3164[/b]"),
         (f"{'-' * 54}\n{'-' * 54}", f"{'-' * 54}<br>{'-' * 54}"),
     ],
 )
@@ -1013,3 +1016,8 @@ def test_two_rules_with_nothing_between_are_no_quote() -> None:
 
     assert to_html(f"text\n{rule}\n{rule}\nend").count(rule) == 2
     assert "blockquote" not in to_html(f"text\n{rule}\n{rule}\nend")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n", "\u200b", "\u3164\u2800", "\u0301"])
+def test_a_file_without_a_name_that_is_seen_is_called_file(name: str) -> None:
+    assert Page(file_html(name, "file", "", 70)).text == "file (70 B)"

@@ -6,6 +6,7 @@ import pytest
 from stage import Stage, wait_until
 
 from portal.contacts import portal_email, portal_phone
+from visible import is_visible
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,18 @@ from portal.contacts import portal_email, portal_phone
 )
 def test_what_can_be_seen_is_taken_as_typed(stage: Stage, text: str) -> None:
     assert stage.visitor().send(text)["post"]["message"] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " \n\t\u00a0", "\u200d\u200c\ufe0f", "\u3164\u2800\uffa0 \u115f", "\u0301\u20dd"),
+        *("\ufdd0\ufdef", "\U0001fffe\U0010ffff", "\u0600\u06dd\U00013430", "\u180e\u034f\u2028"),
+    ],
+)
+def test_what_holds_nothing_to_see_is_empty(text: str) -> None:
+    """The same ones as in tests/js/visible.test.js."""
+    assert not is_visible(text)
 
 
 @pytest.mark.parametrize(
