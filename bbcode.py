@@ -43,7 +43,7 @@ under another version is then rendered again."""
 
 PLAYED = 'controls preload="none"'  # nothing is fetched before somebody wants to hear or see it
 KNOWN_ENDINGS = {  # of what browsers can show or play themselves
-    "image": {"", "png", "jpg", "jpeg", "jfif", "gif", "webp", "avif"},
+    "image": {"", "png", "jpg", "jpeg", "jpe", "jfif", "gif", "webp", "avif"},
     "audio": {"mp3", "m4a", "aac", "ogg", "oga", "opus", "wav", "flac", "weba"},
     "video": {"mp4", "m4v", "mov", "webm", "ogv"},
 }
@@ -110,7 +110,7 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     """
     name = _clean(name) if is_visible(name) else "file"
     label = html.escape(name if size is None else f"{name} ({readable_size(size)})")
-    link = link.partition("#")[0]
+    link = link.partition("#")[0].strip().replace(" ", "%20")
     shown = f'<span class="bb-file">{label}</span>'
     if not values.is_web(link):
         return stored_html(cleaned(shown))

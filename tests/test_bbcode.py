@@ -313,7 +313,16 @@ CODES += [
     ("[url=https://a.example\n]x[/url]", link("https://a.example", "x")),
     ("[url=https://a.example]x[/url ]", link("https://a.example", "x")),
     ("[url\t=https://a.example]x[/url]", link("https://a.example", "x")),
-    ("[url\xa0href=https://a.example]x[/url]", "<span>x</span>"),
+    ("[url\xa0href=https://a.example]x[/url]", link("https://a.example", "x")),
+    ('[url="https://a.example" target="_blank"]x[/url]', link("https://a.example", "x")),
+    ("[url=«https://a.example»]x[/url]", link("https://a.example", "x")),
+    ("[url=“https://a.example”]x[/url]", link("https://a.example", "x")),
+    ("[url=tel:8 800 555 35 35]x[/url]", link("tel:88005553535", "x")),
+    ("[url=https://a.example:65535/]x[/url]", link("https://a.example:65535/", "x")),
+    ("[email=a@b.example?subject=x]y[/email]", link("mailto:a@b.example?subject=x", "y")),
+    ("[video=https://a.example/v]x[/video]", link("https://a.example/v", "x")),
+    ("[quote]x[/quote] \ty", quote("x") + "y"),
+    ("[spoiler]x[/spoiler]", "<details><summary>…</summary>x</details>"),
     (
         "[url=https://a.example]x [url=https://b.example]y[/url] z[/url]",
         link("https://a.example", "x <span>y</span> z"),
@@ -329,7 +338,7 @@ CODES += [
     # quotes
     (
         "[quote]a [quote=Name]b[/quote] c[/quote]",
-        quote(f"a {quote('<cite>Name</cite>b')} c"),
+        quote(f"a {quote('<cite>Name</cite>b')}c"),
     ),
     ("[code=php]x[/code]", '<pre class="bb-code"><code>x</code></pre>'),
     # of text editors
@@ -534,6 +543,8 @@ LABELS = r"""
 [url=https://a.example:port]x[/url] -> x
 [url=https://a .example]x[/url] -> x
 [url=https://%61.example]x[/url] -> x
+[url=https://a.example:65536/]x[/url] -> x
+[url=https://a.example:99999/]x[/url] -> x
 [img]x[/img] -> x
 [img]data:image/png;base64,AAAA[/img] -> data:image/png;base64,AAAA
 [icon=x.png title=dog] -> dog
@@ -682,6 +693,10 @@ def test_whatever_is_signed_is_split_again(name: str, body: str, form: str) -> N
         (
             ("s.png", "image", "https://a.example/~x#img.png", 12),
             link("https://a.example/~x", image("https://a.example/~x", "s.png (12 B)")),
+        ),
+        (
+            ("s.jpe", "image", "https://a.example/a b", None),
+            link("https://a.example/a%20b", image("https://a.example/a%20b", "s.jpe")),
         ),
         (
             ("s.HEIC", "image", "https://a.example/~x", None),
@@ -917,6 +932,7 @@ ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800
 ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
 ENDLESS += ["www.", "www.a.ru/(", "www.a.ru/[", "a@b.ru,", "a.b.c.d.", "лампы.рф ", "ⓐ.ru ", "a@"]
 ENDLESS += ["+7 999 ", "8(999)123-45-67 ", "1 2 ", "(1)", "-1-2", "a.b ", "mailto:", "'www.a.ru "]
+ENDLESS += ['[url=" a', '[url="   ', "[url=https://a.ru: ", "[quote]x[/quote] ", "x[hr]   "]
 ENDLESS += ["a@b.c.", "a@b.ru_", "_a@", "x:a.", "[x.ru", "www.a.ru*", "яwww.", "—a.ru", "a.ruя"]
 ENDLESS += ["8 912 345 67 89. ", "1/2/3 ", "+375", "12) 8 9 ", "(8 ", "[a=[x y]", "[a[b-c]=1"]
 ENDLESS += ["[*]", "[list][*]a", "[table][tr][td]x", "[td]", "[table]a[b]c[/b]", "[ul][li]"]
