@@ -35,14 +35,15 @@ from codes import MAX_NAME, QUOTE, bare_link, enclosed, item, opening, single
 from nesting import Token, Writer
 from sanitizer import cleaned, escaped
 from turns import Turns
+from visible import is_visible
 
-RENDERER: int = 5
+RENDERER: int = 6
 """Version of what `to_html` gives. Raise it whenever the HTML of any text changes: what is stored
 under another version is then rendered again."""
 
 PLAYED = 'controls preload="none"'  # nothing is fetched before somebody wants to hear or see it
 KNOWN_ENDINGS = {  # of what browsers can show or play themselves
-    "image": {"", "png", "jpg", "jpeg", "jfif", "gif", "webp", "avif"},
+    "image": {"", "png", "jpg", "jpeg", "jpe", "jfif", "gif", "webp", "avif"},
     "audio": {"mp3", "m4a", "aac", "ogg", "oga", "opus", "wav", "flac", "weba"},
     "video": {"mp4", "m4v", "mov", "webm", "ogv"},
 }
@@ -57,7 +58,8 @@ TOKEN = re.compile(
     rf"""
       ^(?P<lines>>>)[ ]?
     | ^(?P<dashes>-{{20,}}+)[ \t]*+$
-    | \[(?P<closing>/?)(?P<name>\*|[A-Za-z]++[1-6]?)(?P<rest>/|[= ](?:[^\[\]\n]++|\[\w*+\])*+)?\]
+    | \[(?P<closing>/?)(?P<name>\*|[A-Za-z]++[1-6]?)
+          (?P<rest>/|[= \t\xa0](?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)?\s{{0,4}}+\]
     | (?P<smiley><(?ai:img)[ ](?:[^<>"'\n]++|"[^"<\n]*+"|'[^'<\n]*+')*+>)
     | (?P<url>{values.WEB_URL})
     """,
@@ -87,7 +89,11 @@ def to_html(text: str) -> Markup:
         writer.write(token)
         turns.give_way()
     shown = cleaned(writer.finish())
-    if text.strip() and not SEEN.search(shown) and not TAG.sub("", shown).strip():
+    if (
+        text.strip()
+        and not SEEN.search(shown)
+        and not is_visible(html.unescape(TAG.sub("", shown)))
+    ):
         # Codes that hold nothing are shown as typed, so that no bubble is empty.
         shown = cleaned(escaped(text.strip()).replace("\n", "<br>"))
     return stored_html(shown)
@@ -102,9 +108,9 @@ def file_html(name: str, kind: str, link: str, size: int | None) -> Markup:
     stands the link, for browsers that cannot play what they know. Without a safe link only the
     name is shown.
     """
-    name = _clean(name) or "file"
+    name = _clean(name) if is_visible(name) else "file"
     label = html.escape(name if size is None else f"{name} ({readable_size(size)})")
-    link = link.partition("#")[0]
+    link = link.partition("#")[0].strip().replace(" ", "%20")
     shown = f'<span class="bb-file">{label}</span>'
     if not values.is_web(link):
         return stored_html(cleaned(shown))
@@ -142,7 +148,7 @@ def take_signature(text: str) -> tuple[str | None, str]:
     if signature is None:
         return None, text
     name = " ".join(_clean(html.unescape(signature["name"])).split())
-    return (name, text[signature.end() :]) if name else (None, text)
+    return (name, text[signature.end() :]) if is_visible(name) else (None, text)
 
 
 def _clean(text: str) -> str:
@@ -209,7 +215,7 @@ def _other(match: re.Match[str]) -> Token | None:
 
 
 def _closing(match: re.Match[str], waiting: list[Token]) -> Token | None:
-    if match["rest"] is not None or not waiting:
+    if (match["rest"] or "").strip() or not waiting:
         return None
     opening = waiting.pop()
     opening.pair = Token("close", *match.span(), is_block=opening.is_block, pair=opening)

@@ -35,6 +35,7 @@ OTHERS = {
     **BLOCKS,
 }
 LABELLED = {"quote": "cite", "spoiler": "summary", "cut": "summary"}  # by their values
+UNLABELLED = {"summary": "<summary>…</summary>"}  # browsers would write a word of their language
 SHOW_VALUE = {*NAMED, "send", "put", "url", "call", "email"}  # if they hold nothing
 SINGLE = {"br": "<br>", "hr": "<hr>", "like": "👍", "dislike": "👎"}
 LETTERED = re.compile(r"[1aAiI]")  # how the items of a list are counted
@@ -42,7 +43,7 @@ LETTERED = re.compile(r"[1aAiI]")  # how the items of a list are counted
 # Each pattern ends at a bracket or a line. An address does not begin with "=" or "[", so that a
 # text of many "[url]=" or "[url]" is not read again from each of them.
 ENCLOSED = re.compile(
-    r"\s*+(?![=\[])(?P<value>(?:[^\[\]\n]++|(?:\[\w*+\])++=)*+)\s*\[/(?P<name>[A-Za-z]++)\]"
+    r"\s*+(?![=\[])(?P<value>(?:[^\[\]\n]++|(?:\[(?!/)[^\[\]\n]*+\])++=)*+)\s*\[/(?P<name>[A-Za-z]++)\s{0,4}+\]"
 )
 PARAMETER = re.compile(r"\s(\w++)=")
 DISK = re.compile(r"(?:=| file id=)(\w{1,40})", re.IGNORECASE)
@@ -96,7 +97,7 @@ def opening(name: str, match: re.Match[str]) -> Token | None:
         return None
     around, label = LABELLED.get(name), html.escape(value)
     if around:
-        label = f"<{around}>{label}</{around}>" if value else ""
+        label = f"<{around}>{label}</{around}>" if value else UNLABELLED.get(around, "")
     elif name not in SHOW_VALUE:
         label = ""
     return Token("open", start, end, _tag(name, value), label, is_block=name in BLOCKS)
@@ -107,7 +108,7 @@ def _tag(name: str, value: str) -> str:
     tag = OTHERS[name]
     if name == "list" and value and value not in ("disc", "circle", "square"):
         tag = f'<ol type="{value}">' if LETTERED.fullmatch(value) else "<ol>"
-    elif value and name in ("url", "call", "email"):
+    elif value and name in ("url", "call", "email", "video", "audio"):
         url = values.phone(value) if name == "call" else values.address(value)
         tag = values.link(url) or PLAIN
     elif value and name in ("size", "color"):

@@ -22,6 +22,7 @@ from bbcode import file_html
 from store.database import DISK_FULL, DiskFull, StoreUnavailable
 from store.records import File
 from turns import Turns, apart
+from visible import is_visible
 
 KEY_BYTES = 24
 NAME_LIMIT = 100  # characters
@@ -207,7 +208,10 @@ def safe_name(name: str) -> str:
         for letter in name
         if unicodedata.category(letter)[0] != "C" or letter in JOINERS + "\t\n"
     )
-    return short_name(" ".join(name.split()).lstrip(". "), NAME_LIMIT)
+    name = " ".join(name.split()).lstrip(". ")
+    if name and not is_visible(name.rpartition(".")[0] or name):
+        name = f"file.{ending(name)}" if "." in name else "file"
+    return short_name(name, NAME_LIMIT)
 
 
 def short_name(name: str, limit: int) -> str:

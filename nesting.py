@@ -4,6 +4,7 @@ Goes through the tokens once. What stands in a list or a table beside its items 
 item or a cell of its own, so that no browser moves it. Knows no code by its name.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ PLAIN = "<span>"  # of a code that changes nothing: only what it holds is shown
 ITEM, ROW, CELL = "<li>", "<tr>", "<td>"
 PARENTS = {"li": ("ul", "ol"), "tr": ("tbody",), "td": ("tr",), "th": ("tr",)}
 CHILD = {"ul": ITEM, "ol": ITEM, "tbody": ROW, "tr": CELL}  # what alone may stand in them
+BEHIND_BLOCK = re.compile(r"[ \t]*+\n?")
 KEPT_EMPTY = {"li", "td", "th"}  # a table without its empty cells would be another
 
 
@@ -76,8 +78,8 @@ class Writer:
 
     def _write_plain(self, end: int) -> None:
         start, self._written = self._written, end
-        if start == self._block_end and self._text.startswith("\n", start, end):
-            start += 1
+        if start == self._block_end and (behind := BEHIND_BLOCK.match(self._text, start, end)):
+            start = behind.end()
         line_end = self._text.find("\n", start, end)
         quote = self._lines
         if quote and line_end >= 0 and not self._text.startswith(">>", line_end + 1):
@@ -104,9 +106,10 @@ class Writer:
                 return False
             self._close(token.pair)
         elif token.kind == "open" or not self._lines:
-            second_link = self._in_link and token.html.startswith("<a ")
-            if second_link or len(self._open) >= MAX_DEPTH:
+            if len(self._open) >= MAX_DEPTH:
                 return False
+            if self._in_link and token.html.startswith("<a "):
+                token.html = PLAIN
             if not self._imply_parents(token.tag):
                 token.html = PLAIN  # a cell without a table, an item without a list
             self._begin(token)

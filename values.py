@@ -12,9 +12,14 @@ LOADING = 'loading="lazy" referrerpolicy="no-referrer"'  # of every image
 URL_CHARACTER = r"""[^\s<>"`\\\[\]]"""
 # At the end of an address these belong to the sentence.
 AFTER_URL = ".,:;!?'*»”’…\u200b\u200e\u200f\u2060\ufeff"
-WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[\w*+\])++=)*+"  # brackets as in ?a[id]=1
+AFTER_SENTENCE = re.compile(  # what is no part of an address, or begins the next
+    r"[,;](?=https?://)|(?<!_)—|&quot;|[\u3001\u3002\uff01\uff0c\uff1b\uff1f]"
+)
+# With brackets as in ?a[id]=1.
+WEB_URL = rf"(?ai:https?)://(?:{URL_CHARACTER}++|(?:\[{URL_CHARACTER}*+\])++=)*+"
+PORT = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6(?:[0-4][0-9]{3}|5(?:[0-4][0-9]{2}|5(?:[0-2][0-9]|3[0-5]))))"
 SAFE_WEB_URL = re.compile(  # no user part: it makes a foreign name look like the host
-    r"(?ai:https?)://[^\s\x00-,/:-@\[-^`{-\x7f]++(?::[0-9]{1,5}+)?(?:[/?#][^\s<>\"`\\]*+)?"
+    rf"(?ai:https?)://[^\s\x00-,/:-@\[-^`{{-\x7f]++(?::{PORT})?(?:[/?#][^\s<>\"`\\]*+)?"
 )
 PICTURE_URL = re.compile(r"(?ai:https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
 SAFE_CONTACT = re.compile(
@@ -28,10 +33,12 @@ HUES = (  # up to so many degrees
 )
 COLORS = {"gray", *(name for _, name in HUES)}
 QUOTES = " \t\"'"  # around a value
+ADDRESS_QUOTES = QUOTES + "\xa0“”„«»"
+PARAMETERS = re.compile(r"[\"'”»]\s++[A-Za-z]++=")  # behind an address, as in HTML
 BARE_SITE = re.compile(  # an address without a scheme, as people write it into a [url]
     r"(?:[^\W_](?:[\w-]{0,62}+)\.){1,20}[^\W\d_][\w-]{1,62}+\.?(?::[0-9]{1,5}+)?(?:[/?#].*+)?"
 )
-BARE_MAIL = re.compile(r"[\w.+-]{1,64}+@[\w.-]{1,255}+")
+BARE_MAIL = re.compile(r"[\w.+-]{1,64}+@[\w.-]{1,255}+(?:\?.*+)?")
 
 PIXELS = re.compile(r"([0-9]{1,3})(?:px|pt)?")
 RGB = re.compile(r"#?(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|([0-9a-f])([0-9a-f])([0-9a-f]))")
@@ -48,7 +55,10 @@ def address(given: str) -> str:
 
     The portal writes "&amp;" and "&quot;" where somebody typed "&" and a quotation mark.
     """
-    url = given.strip(QUOTES).removeprefix("&quot;").removesuffix("&quot;").replace("&amp;", "&")
+    url = given.replace("&quot;", '"').replace("&amp;", "&").strip(ADDRESS_QUOTES)
+    url = PARAMETERS.split(url, maxsplit=1)[0]
+    if url[:4].lower() == "tel:" and (number := phone(url[4:])):
+        return number
     if BARE_SITE.fullmatch(url):
         url = f"http://{url}"
     elif BARE_MAIL.fullmatch(url):
@@ -78,7 +88,8 @@ def is_safe(pattern: re.Pattern[str], url: str) -> bool:
 
 
 def without_punctuation(url: str) -> str:
-    """The address without the punctuation of the sentence that it ends."""
+    """The address without the punctuation of the sentence that it ends, and what follows that."""
+    url = AFTER_SENTENCE.split(url, maxsplit=1)[0]
     unopened = url.count(")") - url.count("(")
     end = len(url)
     while url[end - 1] in AFTER_URL or (url[end - 1] == ")" and unopened > 0):
@@ -113,5 +124,5 @@ def color_class(value: str) -> str | None:
 
 def value_of(rest: str | None) -> str:
     """What follows the "=" of a code, without quotation marks."""
-    rest = (rest or "").lstrip(" ")
+    rest = (rest or "").lstrip().removeprefix("href")
     return rest[1:].strip(QUOTES) if rest.startswith("=") else ""

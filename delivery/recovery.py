@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from bbcode import to_html
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
-from files import files_html
+from portal.attachments import attached_lines
+from portal.inbox import html_below, text_html
 from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
 from storage import Store
@@ -219,6 +219,7 @@ def _operator_message(dialog: Dialog, message: HistoryMessage, line: int) -> Ope
     files = tuple(
         File(str(file.get("name", "")), str(file.get("type", "file"))) for file in message.files
     )
+    attached = attached_lines(message.attachments, message.text)
     return OperatorMessage(
         chat_id=dialog.chat.id,
         line=line,
@@ -227,9 +228,10 @@ def _operator_message(dialog: Dialog, message: HistoryMessage, line: int) -> Ope
         author="system" if system else "operator",
         name=None if system else message.author_name,
         text=message.text,
-        text_html=to_html(message.text),
+        text_html=text_html(message.text),
         files=files,
-        files_html=files_html(files),
+        attached=attached,
+        files_html=html_below(attached, files),
         incomplete=True,
         sent_at=message.sent_at,
     )

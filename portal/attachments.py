@@ -8,16 +8,22 @@ import html
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import nh3
-
+import values
 from bbcode import readable_size
+from turns import Turns
 
 RULE = "[hr]"
-LINE_ENDS = re.compile(r"(?i:<(?:br|/p|/div|/li|/tr|/h[1-6])\b[^>]{0,100}>)")
-ADDRESS = re.compile(r"(?ai:https?|mailto|tel):\S")
+TAG = re.compile(r"(<(?:!|/?[A-Za-z])[^<>]*+>)")
+TAG_NAME = re.compile(r"</?([a-z]*[1-6]?)")
+HREF = re.compile(r"""\shref\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]++))""", re.IGNORECASE)
+LINES = {"br", "p", "div", "ul", "ol", "li", "table", "tr", "h1", "h2", "h3", "h4", "h5", "h6"}
+CELLS = {"td", "th"}
+NOT_TEXT = {"script", "style", "head", "template"}
+MARKUP_LIMIT = 20_000  # letters of HTML; its text is then no longer than an operator's may be
+LINK_LINE = re.compile(r"\[url=([^\[\]]++)\](.*)\[/url\]")
 SIDE_BY_SIDE = ("ROW", "COLUMN", "TABLE")  # of a grid's cells: name and value stand side by side
 UNFIT = {"[": "%5B", "]": "%5D", '"': "%22"}  # in an address within a code
 
@@ -25,20 +31,27 @@ log = logging.getLogger(__name__)
 Fields = dict[str, Any]
 
 
-def attached_lines(attachments: list[object], text: str) -> str:
-    """All attachments, each line once; a line that the text has already is left out."""
-    lines: list[str] = []
+def attached_lines(attachments: Iterable[object], text: str) -> str:
+    """All attachments, in turns with others.
+
+    A link that says no more than the text, or than an earlier attachment, is left out: the portal
+    describes the links of a text, and may name one both ways.
+    """
+    known: set[str] = set(text.splitlines())
+    words = set(text.split())
+    kept, turns = [], Turns()
     for block in attachments:
+        links = set()
         try:
-            lines += _lines(json.loads(block) if isinstance(block, str) else block)
+            for line in _lines(json.loads(block) if isinstance(block, str) else block):
+                turns.give_way()
+                link = LINK_LINE.fullmatch(line)
+                if link is None or not (line in known or (link[1] == link[2] and link[1] in words)):
+                    kept.append(line)
+                links.update([line] if link else [])
         except (ValueError, RecursionError):
             log.error("an attachment of a message cannot be read")
-    seen: set[str] = set()
-    kept = []
-    for line in lines:
-        if line == RULE or (line not in seen and line not in text):
-            kept.append(line)
-        seen.add(line)
+        known |= links
     return "\n".join(kept)
 
 
@@ -52,6 +65,8 @@ def _lines(block: Any) -> Iterator[str]:
     fields = {str(key).upper(): value for key, value in block.items()}
     if isinstance(fields.get("RICHDATA"), dict):
         fields = _with_rich_data(fields)
+    if isinstance(fields.get("MESSAGE"), str) and not isinstance(fields.get("LINK"), dict | list):
+        yield fields.pop("MESSAGE")
     if {"LINK", "URL"} & {key for key, value in fields.items() if isinstance(value, str)}:
         yield from _link(fields)
     elif "VALUE" in fields:
@@ -110,12 +125,13 @@ def _link(fields: Fields) -> Iterator[str]:
     name = _word(fields, "NAME", "TITLE") or url
     yield from _titled(url, name, _word(fields, "VALUE"))
     if preview := _picture(fields.get("PREVIEW") or fields.get("IMAGE")):
-        yield f"[url={url}][img]{preview}[/img][/url]" if url else f"[img]{preview}[/img]"
+        picture = f"[img]{preview}[/img]"
+        yield f"[url={url}]{picture}[/url]" if _is_link(url) else picture
     yield from filter(None, [_word(fields, "DESC", "DESCRIPTION"), _plain(_word(fields, "HTML"))])
 
 
 def _titled(url: str, name: str, value: str = "") -> Iterator[str]:
-    title = f"[url={url}]{name}[/url]" if ADDRESS.match(url) else name
+    title = f"[url={url}]{name}[/url]" if _is_link(url) else name
     yield from filter(None, [": ".join(filter(None, [title, value]))])
 
 
@@ -159,14 +175,14 @@ def _grid(cells: list[Fields]) -> Iterator[str]:
         if kind:
             row.append(cell)
         else:
-            name, value = _word(cell, "NAME"), str(cell.get("VALUE") or "")
+            name, value = _word(cell, "NAME"), _value(cell)
             yield from _titled(_address(cell.get("LINK")), name or value, value if name else "")
 
 
 def _table(cells: list[Fields], display: str) -> str:
     names, found = [], []
     for cell in cells:
-        value = str(cell.get("VALUE") or "")
+        value = _value(cell)
         names.append(f"[th]{_word(cell, 'NAME')}[/th]")
         found.append(f"[td]{next(_titled(_address(cell.get('LINK')), value), '')}[/td]")
     if display == "ROW":
@@ -174,6 +190,15 @@ def _table(cells: list[Fields], display: str) -> str:
     else:
         rows = ["".join(names), "".join(found)]
     return "[table]" + "".join(f"[tr]{row}[/tr]" for row in rows) + "[/table]"
+
+
+def _value(cell: Fields) -> str:
+    """The value of a cell; of several, all."""
+    value = cell.get("VALUE")
+    if isinstance(value, dict):
+        value = list(value.values())
+    parts = value if isinstance(value, list) else [value]
+    return ", ".join(str(part) for part in parts if isinstance(part, str | int | float))
 
 
 def _word(fields: Fields, *keys: str) -> str:
@@ -195,12 +220,35 @@ def _picture(value: object) -> str:
         fields = {str(key).upper(): inner for key, inner in value.items()}
         value = fields.get("SRC") or fields.get("URL") or fields.get("LINK") or fields.get("0")
     url = _address(value)
-    return url if ADDRESS.match(url) else ""
+    return url if values.is_web(values.address(url)) else ""
+
+
+def _is_link(url: str) -> bool:
+    return values.link(values.address(url)) is not None
 
 
 def _plain(markup: str) -> str:
-    """The text of HTML, with its line breaks."""
-    text = nh3.clean(
-        LINE_ENDS.sub("\n", markup), tags=set(), clean_content_tags={"script", "style"}
-    )
-    return "\n".join(" ".join(line.split()) for line in html.unescape(text).splitlines()).strip()
+    """The text of HTML, with its lines and links. Goes through it once, however deep it nests."""
+    written: list[str] = []
+    skipped = link = ""
+    for number, piece in enumerate(TAG.split(markup[:MARKUP_LIMIT])):
+        tag = TAG_NAME.match(piece.lower()) if number % 2 else None
+        name = tag[1] if tag else ""
+        if skipped:
+            skipped = "" if name == skipped and piece.startswith("</") else skipped
+        elif number % 2 == 0:
+            written.append(html.unescape(" ".join(piece.splitlines())))
+        elif name in NOT_TEXT and not piece.startswith("</"):
+            skipped = name
+        elif name in LINES:
+            written.append("\n")
+        elif name in CELLS:
+            written.append(" ")
+        elif name == "a":
+            written.append("[/url]" if link else "")
+            href = HREF.search(piece)
+            link = _address(html.unescape(href[1] or href[2] or href[3] or "")) if href else ""
+            link = link if _is_link(link) else ""
+            written.append(f"[url={link}]" if link else "")
+    lines = [" ".join(line.split()) for line in "".join(written).splitlines()]
+    return "\n".join(filter(None, lines)) + ("[/url]" if link else "")

@@ -9,6 +9,7 @@ functions.
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from email_validator import EmailNotValidError, validate_email
@@ -16,12 +17,20 @@ from email_validator import EmailNotValidError, validate_email
 from store.records import Chat, Delivery
 
 EMAIL_LIMIT = 254  # letters
+TYPED_LIMIT = 200  # letters of a telephone with what stands beside it
 # The portal takes letters of ASCII alone, and an ending of at most 20.
 PORTAL_EMAIL = re.compile(
     r"[=_.0-9a-z+~'!$&*^`|#%/?{}-]{1,64}@(?:[-0-9a-z]+\.)+[a-z0-9-]{2,20}", re.IGNORECASE
 )
 PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
 PHONE_DIGITS = range(5, 16)
+# What people copy along from pages.
+LABEL = re.compile(r"(?:mailto|tel|phone|телефон|тел|моб)[.:]*\s*", re.IGNORECASE)
+DASHES = re.compile(r"[\u2010-\u2015\u2212]")
+BEHIND_PHONE = re.compile(  # an extension, a second number, a name
+    r"\s*(?:[,;(]?\s*(?:доб|вн|ext)[а-яa-z]*[.:]?\s*[0-9]{1,6}\)?|[,;/]\s?[0-9 ()-]+|\s[^\W\d_]+)",
+    re.IGNORECASE,
+)
 # How the portal's languages call them. A reason that names neither may mean either.
 NAMES = {
     "email": re.compile(
@@ -36,6 +45,9 @@ NAMES = {
 
 def portal_email(given: str) -> str:
     """The address as the portal takes it, its domain in ASCII; "" if it would refuse it."""
+    given = _tidy(given)
+    if given.startswith("<") and given.endswith(">"):
+        given = given[1:-1]
     if not given or len(given) > EMAIL_LIMIT:
         return ""
     try:
@@ -47,9 +59,24 @@ def portal_email(given: str) -> str:
 
 
 def portal_phone(given: str) -> str:
-    """The telephone number as it was typed; "" if it is none."""
-    is_phone = PHONE.fullmatch(given) and sum(map(str.isdigit, given)) in PHONE_DIGITS
-    return given if is_phone else ""
+    """The telephone number as the portal takes it, without its extension; "" if it is none."""
+    given = DASHES.sub("-", _tidy(unicodedata.normalize("NFKC", given[:TYPED_LIMIT])))
+    number = PHONE.match(given)
+    if number is None or not (number.end() == len(given) or _is_behind(given, number)):
+        return ""
+    return number[0].rstrip(" (") if sum(map(str.isdigit, number[0])) in PHONE_DIGITS else ""
+
+
+def _is_behind(given: str, number: re.Match[str]) -> bool:
+    """Whether all that follows the number is known to be no part of it."""
+    return BEHIND_PHONE.fullmatch(given, len(number[0].rstrip(" (/"))) is not None
+
+
+def _tidy(given: str) -> str:
+    """Without invisible characters, a word before and the punctuation of a sentence behind."""
+    seen = (letter for letter in given if unicodedata.category(letter) != "Cf")
+    given = " ".join("".join(seen).split())
+    return given.removeprefix(found[0] if (found := LABEL.match(given)) else "").rstrip(".,;: ")
 
 
 def contacts_of(chat: Chat) -> dict[str, str]:

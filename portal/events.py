@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bbcode import take_signature
 from portal.attachments import attached_lines
-from portal.forms import BadRequest, Form, branch_of, items_of, number_of, text_of
+from portal.forms import LARGEST_ID, BadRequest, Form, branch_of, items_of, number_of, text_of
 
 ON, OFF = ("true", "1", "y"), ("false", "0", "n", "")  # how the portal spells a boolean
 OPTIONS_LIMIT = 10_000  # characters; the portal sends about a hundred
@@ -59,6 +58,7 @@ class IncomingMessage:
     text: str
     files: tuple[IncomingFile, ...]
     params: dict[str, str]
+    attached: str = ""  # lines of BB code, below the text
     own_ids: tuple[int, ...] = ()  # our message ids, as an update or deletion names them
 
     @property
@@ -136,19 +136,13 @@ def _good_items(data: Form, key: str, read: Callable[[Form], T]) -> list[T]:
 
 def _message(item: Form) -> IncomingMessage:
     im, message = branch_of(item, "im"), branch_of(item, "message")
-    files = [_file(file) for file in items_of(message, "files")] if message.get("files") else []
+    files = _files(message.get("files"))
     text = text_of(message, "text", "")
     params = _params(message.get("params"))
-    attachments = [
-        attachment
-        for group in (message.get("attachments"), item.get("attachments_old"))
-        for attachment in (group.values() if isinstance(group, dict) else ())
-    ]
+    groups = (message.get("attachments"), item.get("attachments_old"))
+    attachments = [attachment for group in groups for attachment in _attachments(group)]
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
         raise BadRequest("missing", field="text")
-    attached = attached_lines(attachments, text)
-    if attached:
-        text = _followed_by(text, attached)
     return IncomingMessage(
         chat_id=chat_id_of(branch_of(item, "chat")),
         im_chat_id=number_of(im, "chat_id"),
@@ -157,24 +151,33 @@ def _message(item: Form) -> IncomingMessage:
         text=text,
         files=tuple(files),
         params=params,
+        attached=attached_lines(attachments, text),
     )
 
 
-def _followed_by(text: str, attached: str) -> str:
-    """The text, and on a line below it what is attached; a signature ends with a [br]."""
-    name, body = take_signature(text)
-    if body.strip():
-        return f"{text}\n{attached}"
-    ends = name is None or text.rstrip().lower().endswith("[br]")
-    return f"{text}{'' if ends else '[br]'}{attached}"
+def _attachments(group: object) -> list[object]:
+    """Several attachments, or one."""
+    if isinstance(group, dict):
+        is_list = all(str(key).isdecimal() for key in group)
+        return list(group.values()) if is_list else [group]
+    return [group] if group else []
+
+
+def _files(files: object) -> list[IncomingFile]:
+    """The files of a message. What is wrong with one costs neither the others nor the text."""
+    items = files.values() if isinstance(files, dict) else ()
+    return [_file(item) for item in items if isinstance(item, dict)]
 
 
 def _file(item: Form) -> IncomingFile:
+    fields = {key: value for key, value in item.items() if isinstance(value, str)}
+    size = fields.get("size", "")
+    is_number = re.fullmatch("[0-9]{1,19}", size) and int(size) <= LARGEST_ID
     return IncomingFile(
-        name=text_of(item, "name", ""),
-        type=text_of(item, "type", "file"),
-        link=text_of(item, "link", ""),  # without a link the page shows the name
-        size=number_of(item, "size", least=0) if item.get("size") else None,
+        name=fields.get("name", ""),
+        type=fields.get("type", "file"),
+        link=fields.get("link", ""),  # without a link the page shows the name
+        size=int(size) if is_number else None,
     )
 
 

@@ -9,10 +9,12 @@ from files import files_html
 from portal.events import IncomingMessage
 from storage import Store
 from store.records import File, Message, OperatorMessage
+from visible import is_visible
 
 READ_AT_ONCE = 20  # messages
 SAVED_AT_ONCE = 50_000  # letters of HTML in one transaction, or one message more
 WORK_SECONDS = 0.004  # of rendering again, after which it rests
+NOTHING_SEEN = "…"
 RESTS = 2  # times as long as the work: visitors wait for an answer, nobody waits for this
 LONGEST_REST_SECONDS = 0.05
 
@@ -24,7 +26,9 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
     operator's, because a line may hide its operators' names.
     """
     name, text = take_signature(incoming.text)
-    text = text or incoming.params.get("IMOL_VOTE_TEXT", "")
+    shown_without = (incoming.params.get("IMOL_VOTE_TEXT"), incoming.files, incoming.attached)
+    if any(shown_without) and not is_visible(text):
+        text = incoming.params.get("IMOL_VOTE_TEXT", "")
     files = tuple(File(file.name, file.type, file.link, file.size) for file in incoming.files)
     return OperatorMessage(
         chat_id=incoming.chat_id,
@@ -36,15 +40,24 @@ def operator_message(incoming: IncomingMessage, line: int) -> OperatorMessage:
         text=text,
         text_html=text_html(text),
         files=files,
-        files_html=files_html(files),
+        attached=incoming.attached,
+        files_html=html_below(incoming.attached, files),
         asks_vote="IMOL_VOTE" in incoming.params,
         own_ids=incoming.own_ids,
     )
 
 
 def text_html(text: str) -> str:
-    """The HTML of a message's text; "" for an empty text, as a dialog's end has."""
-    return to_html(text) if text else ""
+    """The HTML of a message's text; "" for an empty text, as a dialog's end has.
+
+    Of a text in which nothing can be seen, three dots show that it is there.
+    """
+    return to_html(text) if is_visible(text) else NOTHING_SEEN if text else ""
+
+
+def html_below(attached: str, files: tuple[File, ...]) -> str:
+    """The HTML of what comes with a text: its attachments, then its files."""
+    return "<br>".join(part for part in (text_html(attached), files_html(files)) if part)
 
 
 def render_outdated(store: Store, stop: threading.Event) -> int:
@@ -68,7 +81,10 @@ def _rendered_again(
     rendered: dict[Message, tuple[str, str]] = {}
     began = time.monotonic()
     for message in messages:
-        rendered[message] = text_html(message.text), files_html(message.files)
+        rendered[message] = (
+            text_html(message.text),
+            html_below(message.attached, message.files),
+        )
         letters = sum(len(html) for both in rendered.values() for html in both)
         if letters > SAVED_AT_ONCE or message is messages[-1]:
             yield rendered

@@ -80,6 +80,7 @@ class HistoryMessage:
     # The text of a deleted message is the portal's notice. Newer builds keep no other parameter:
     # it is unknown whether the message was a whisper, a notice, or which of ours it was.
     deleted: bool = False
+    attachments: tuple[Any, ...] = ()  # ATTACH blocks
 
 
 def grant_from(values: dict[str, Any]) -> Grant | None:
@@ -171,6 +172,7 @@ def history(messages: Any, authors: Any, attached: Any) -> list[HistoryMessage]:
                 author_name=words(author.get("name")) or None,
                 files=tuple(files[file_id] for file_id in file_ids if file_id in files),
                 deleted=any(map(truth, params.get("ISDELETED", []))),
+                attachments=tuple(params.get("ATTACH", [])),
             )
         )
     return sorted(read_messages, key=lambda message: message.id)

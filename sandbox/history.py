@@ -167,6 +167,8 @@ def _params(message: Message) -> dict[str, Any]:
         params["CONNECTOR_MID"] = list(message.connector_mid)
     if message.files:
         params["FILE_ID"] = [file.id for file in message.files]
+    if message.blocks:
+        params["ATTACH"] = [{"ID": 1, "BLOCKS": message.blocks}]
     if message.edited:
         params["IS_EDITED"] = "Y"
     if message.sending:

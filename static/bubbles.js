@@ -26,6 +26,7 @@ export function messagesIn(html) {
 export function messageOf(node) {
   localiseTimes(node)
   node.addEventListener("error", ({target}) => offer(target), true) // of its pictures and players: it does not bubble
+  for (const table of node.querySelectorAll(".body table")) table.tabIndex = 0 // it scrolls where it has no room
   if (node.isConnected) node.querySelectorAll(".body img").forEach(offerIfFailed)
   const {id, position, revision = "", epoch = "", author, state = "", clientId = ""} = node.dataset
   const reason = node.querySelector(".reason")
@@ -144,9 +145,16 @@ function offerIfFailed(picture) {
 
 /** Puts the link of a file in the place of a picture that this browser cannot show, or of a player that fails. */
 function offer(media) {
-  if (media.matches("audio, video")) return media.remove() // its link stands below it
+  if (media.matches("audio, video")) return offerLater(media)
   if (!media.matches(".bb-image, .bb-icon") || media.src.startsWith("blob:")) return
-  media.replaceWith(media.matches(".bb-icon") ? media.alt : make("span", {className: "bb-file", textContent: media.alt}))
+  const isNamed = media.alt && media.nextSibling?.textContent.trim().startsWith(media.alt)
+  media.replaceWith(media.matches(".bb-icon") ? (isNamed ? "" : media.alt) : make("span", {className: "bb-file", textContent: media.alt}))
+}
+
+/** A player whose link stands below it goes, unless it is the network that fails: then it may play later. */
+function offerLater(player) {
+  if (navigator.onLine && player.error?.code !== 2 /* MEDIA_ERR_NETWORK */) return player.remove()
+  addEventListener("online", () => player.load(), {once: true})
 }
 
 /** What a bubble shows of a file that is not sent yet. */

@@ -149,15 +149,15 @@ class MessageTables(Group):
         row: Row | None = db.execute(
             "insert into messages (id, revision, position, chat_id, author, name, text, html,"
             " files, files_html, renderer, sent_at, state, im_message_id, im_chat_id, edited,"
-            " asks_vote, incomplete)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?)"
+            " asks_vote, incomplete, attached)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?, ?)"
             " on conflict (im_message_id) do nothing returning *",
             (next_message_id(db, now), revision, _position(db, message, revision),
              message.chat_id, message.author, message.name, message.text, message.text_html,
              stored_files(message.files), message.files_html, self.renderer,
              now if message.sent_at is None else message.sent_at,
              message.im_message_id, message.im_chat_id, edited, int(message.asks_vote),
-             int(message.incomplete)),
+             int(message.incomplete), message.attached),
         ).fetchone()  # fmt: skip
         if row is None:
             self._complete(db, message)
@@ -181,9 +181,9 @@ class MessageTables(Group):
             return
         db.execute(
             "update messages set author = ?, name = coalesce(?, name), files = ?, files_html = ?,"
-            " asks_vote = ?, incomplete = 0, revision = ? where id = ?",
+            " attached = ?, asks_vote = ?, incomplete = 0, revision = ? where id = ?",
             (message.author, message.name, stored_files(message.files), message.files_html,
-             int(message.asks_vote), next_revision(db), stored["id"]),
+             message.attached, int(message.asks_vote), next_revision(db), stored["id"]),
         )  # fmt: skip
         if not stored["edited"]:
             db.execute(

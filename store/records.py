@@ -84,10 +84,11 @@ class Message:
     asks_vote: bool  # the portal asks for a vote with it
     ends_dialog: bool  # the system's mark that the operator has closed the dialog
     incomplete: bool  # known from history or from its edit only: its event brings the rest
+    attached: str = ""  # lines of BB code; their HTML stands in `files_html`
 
     @property
     def html(self) -> str:
-        """The text, then the files."""
+        """The text, then what is attached and the files."""
         return "<br>".join(part for part in (self.text_html, self.files_html) if part)
 
 
@@ -160,6 +161,7 @@ class OperatorMessage:
     text_html: str = ""
     files: tuple[File, ...] = ()
     files_html: str = ""
+    attached: str = ""
     asks_vote: bool = False
     incomplete: bool = False
     own_ids: tuple[int, ...] = ()

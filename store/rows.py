@@ -46,6 +46,7 @@ def message_of(row: Row) -> Message:
         asks_vote=bool(row["asks_vote"]),
         ends_dialog=bool(row["ends_dialog"]),
         incomplete=bool(row["incomplete"]),
+        attached=row["attached"],
     )
 
 
@@ -89,7 +90,7 @@ def delete_message(db: Connection, message_id: int) -> None:
     """Delete a message of an operator or of the system, its text included."""
     db.execute(
         "update messages set deleted = 1, text = '', html = '', files = '[]', files_html = '',"
-        " asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
+        " attached = '', asks_vote = 0, ends_dialog = 0, incomplete = 0, revision = ? where id = ?",
         (next_revision(db), message_id),
     )
 

@@ -173,4 +173,6 @@ MIGRATIONS = [
     "create view living_chats as select * from chats where owner is not ''",
     # Which of a chat's e-mail and telephone the portal has refused (portal/contacts.py).
     "alter table chats add column refused_contacts text not null default ''",
+    # What is attached to an operator's message stays when its text is edited (portal/inbox.py).
+    "alter table messages add column attached text not null default ''",
 ]

@@ -73,8 +73,14 @@ BAD_EVENTS: dict[str, dict[str, Any]] = {
     "no chat": {f"{ITEM}[chat][id]": None},
     "a text with fields": {f"{ITEM}[message][text]": None, f"{ITEM}[message][text][x]": "y"},
     "neither text nor file": {f"{ITEM}[message][text]": ""},
-    "a file whose link has fields": {f"{ITEM}[message][files][0][link][x]": "y"},
-    "files is a scalar": {f"{ITEM}[message][files]": "x"},
+    "files that are scalars, without a text": {
+        f"{ITEM}[message][text]": "",
+        f"{ITEM}[message][files][0]": "x",
+    },
+    "files is a scalar, without a text": {
+        f"{ITEM}[message][text]": "",
+        f"{ITEM}[message][files]": "x",
+    },
     "an unknown event": {"event": "ONSOMETHINGELSE"},
     "an empty event": {"event": ""},
     "an event with fields": {"event": None, "event[a]": "b"},

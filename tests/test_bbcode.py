@@ -1,6 +1,7 @@
 """BB codes become safe HTML in linear time, and the signature comes off the front of a text."""
 
 import html
+import re
 import time
 from html.parser import HTMLParser
 
@@ -304,10 +305,40 @@ CODES += [
     ("[b]www.x.example[/b]", f"<strong>{link('http://www.x.example', 'www.x.example')}</strong>"),
     ("[url=https://a.example]www.b.example[/url]", link("https://a.example", "www.b.example")),
     ("[code]www.x.example[/code]", '<pre class="bb-code"><code>www.x.example</code></pre>'),
+    # brackets, breaks and spaces in codes
+    ("[url=https://a.example/?f[a-b]=1]x[/url]", link("https://a.example/?f[a-b]=1", "x")),
+    ("[url=https://a.example/?f[a b]=1]x[/url]", link("https://a.example/?f[a%20b]=1", "x")),
+    ("[url=https://a.example/[x y]]z[/url]", link("https://a.example/[x%20y]", "z")),
+    ("[url=https://[::1]/]x[/url]", "<span>x</span>"),
+    ("[url=https://a.example\n]x[/url]", link("https://a.example", "x")),
+    ("[url=https://a.example]x[/url ]", link("https://a.example", "x")),
+    ("[url\t=https://a.example]x[/url]", link("https://a.example", "x")),
+    ("[url\xa0href=https://a.example]x[/url]", link("https://a.example", "x")),
+    ('[url="https://a.example" target="_blank"]x[/url]', link("https://a.example", "x")),
+    ("[url=«https://a.example»]x[/url]", link("https://a.example", "x")),
+    ("[url=“https://a.example”]x[/url]", link("https://a.example", "x")),
+    ("[url=tel:8 800 555 35 35]x[/url]", link("tel:88005553535", "x")),
+    ("[url=https://a.example:65535/]x[/url]", link("https://a.example:65535/", "x")),
+    ("[email=a@b.example?subject=x]y[/email]", link("mailto:a@b.example?subject=x", "y")),
+    ("[video=https://a.example/v]x[/video]", link("https://a.example/v", "x")),
+    ("[quote]x[/quote] \ty", quote("x") + "y"),
+    ("[spoiler]x[/spoiler]", "<details><summary>…</summary>x</details>"),
+    (
+        "[url=https://a.example]x [url=https://b.example]y[/url] z[/url]",
+        link("https://a.example", "x <span>y</span> z"),
+    ),
+    (
+        "[url=https://a.example]x [url=https://b.example][/url] z[/url]",
+        link("https://a.example", "x <span>https://b.example</span> z"),
+    ),
+    ("https://a.example/?a[b-c]=1", link("https://a.example/?a[b-c]=1")),
+    ("[url]https://a.example/?a[b-c]=1[/url]", link("https://a.example/?a[b-c]=1")),
+    ("[b ]x[/b ]", "<strong>x</strong>"),
+    ("[quote=I. [12.05.2026 10:11]]x[/quote]", quote("<cite>I. [12.05.2026 10:11]</cite>x")),
     # quotes
     (
         "[quote]a [quote=Name]b[/quote] c[/quote]",
-        quote(f"a {quote('<cite>Name</cite>b')} c"),
+        quote(f"a {quote('<cite>Name</cite>b')}c"),
     ),
     ("[code=php]x[/code]", '<pre class="bb-code"><code>x</code></pre>'),
     # of text editors
@@ -358,7 +389,7 @@ def test_a_code_is_rendered(text: str, expected: str) -> None:
 
 
 NO_CODES = r"""
-[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[b ]x[/b ]|[/b]x[b]|[b][/i]|[/b x]|[br=1]|[quote=x]y
+[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[/b]x[b]|[b][/i]|[/b x]|[br=1]|[quote=x]y
 [note]x[/note]|[1]|a[i] = b[j]|[/like]|[*]x|[li]x|[/li]|[h7]x[/h7]|[list]x|[td]x|[url=https://]x
 [url]x|[url=javascript:x]x|[img]x|https://u:p@a.example/x
 https://a.example:123456|https://%61.example
@@ -387,6 +418,112 @@ def test_what_is_no_code_is_shown_as_typed(text: str) -> None:
     assert to_html(text) == html.escape(text, quote=False).replace("\n", "<br>")
 
 
+PHONES = r"""
++7 (495) 123-45-67 2 этаж -> +7 (495) 123-45-67 -> +74951234567
++7 495 123-45-67 10-18 -> +7 495 123-45-67 -> +74951234567
++7 (495) 123 - 45 - 67 -> +7 (495) 123 - 45 - 67 -> +74951234567
++7 495 123 — 45 — 67 -> +7 495 123 — 45 — 67 -> +74951234567
++7 495 123-45-67/68 -> +7 495 123-45-67 -> +74951234567
++7(495)123-45-67,123-45-68 -> +7(495)123-45-67 -> +74951234567
++44 20 7946 0958 10-18 -> +44 20 7946 0958 -> +442079460958
+(8-800-555-35-35) -> 8-800-555-35-35 -> 88005553535
+(8 800 555 35 35) -> 8 800 555 35 35 -> 88005553535
+(8 495) 123-45-67 -> (8 495) 123-45-67 -> 84951234567
+8 800 555 - 35 - 35 -> 8 800 555 - 35 - 35 -> 88005553535
+8.800.555.35.35 -> 8.800.555.35.35 -> 88005553535
+79991234567 -> 79991234567 -> +79991234567
+7 495 123-45-67 -> 7 495 123-45-67 -> +74951234567
+8 800 555 35 35 24/7 -> 8 800 555 35 35 -> 88005553535
+10-18 8 912 345 67 89 -> 8 912 345 67 89 -> 89123456789
+1) 8 912 345 67 89 -> 8 912 345 67 89 -> 89123456789
+2. 8 912 345 67 89 -> 8 912 345 67 89 -> 89123456789
+в 10 8 800 555 35 35 -> 8 800 555 35 35 -> 88005553535
+8 800 555-35-35-звонок -> 8 800 555-35-35 -> 88005553535
+8 912 345 67 89. 5 минут -> 8 912 345 67 89 -> 89123456789
+8 912 345 67 89:Иван -> 8 912 345 67 89 -> 89123456789
+8 800 555 35 35 -> 8 800 555 35 35 -> 88005553535
+8 800 555 35 35 -> 8 800 555 35 35 -> 88005553535
+8−800−555−35−35 -> 8−800−555−35−35 -> 88005553535
+(495) 123-45-67 -> (495) 123-45-67 -> 4951234567
+8 912 345 67 89 8 912 345 67 90 -> 8 912 345 67 89 -> 89123456789
+""".strip().splitlines()
+NO_PHONES = r"""
++10 000 000 рублей|89 990 000 000 руб|+1 000 000 $|+1200000|+15 12 2026|(100) 1 000 000 руб
+(2026) 12 05 10 11|01.02.03.04.05|артикул 100-200-3000|№ 89991234567|договор 89001234567
++7 (495) 123|+7 495 123-45-678|8.9512345678|2200 7001 8923 4567 890|8 912 345 67 89Иван
+от 8 900 - 9 500 000 руб
+""".strip().replace("\n", "|")
+
+
+@pytest.mark.parametrize("line", PHONES)
+def test_a_telephone_is_dialled_whole_and_nothing_beside_it(line: str) -> None:
+    typed, shown, number = re.sub(r"\\u(....)", lambda code: chr(int(code[1], 16)), line).split(
+        " -> "
+    )
+
+    assert link(f"tel:{number}", shown) in to_html(typed)
+    assert visible(typed) == typed
+
+
+@pytest.mark.parametrize("text", NO_PHONES.split("|"))
+def test_another_number_is_no_telephone(text: str) -> None:
+    assert to_html(text) == text
+
+
+def test_a_line_break_ends_a_telephone() -> None:
+    assert "<a" not in to_html("+7 (495) 123 -\n45 - 67")
+
+
+BARE = r"""
+«ivan@mail.ru» -> ivan@mail.ru
+„ivan@mail.ru“ -> ivan@mail.ru
+[ivan@mail.ru] -> ivan@mail.ru
+*ivan@mail.ru* -> ivan@mail.ru
+E-mail:ivan@mail.ru -> ivan@mail.ru
+📧ivan@mail.ru -> ivan@mail.ru
+—ivan@mail.ru -> ivan@mail.ru
+|ivan@mail.ru| -> ivan@mail.ru
+иван@почта.рф -> иван@почта.рф
+почта@site.ru -> почта@site.ru
+a@x.ru,b@x.ru -> a@x.ru b@x.ru
+i.p+x@mail.co.uk. -> i.p+x@mail.co.uk
+_i_p@x.ru_ -> i_p@x.ru
+Сайт:www.a.ru -> www.a.ru
+сайт:a.ru -> a.ru
+a.ru:8080/x:y -> a.ru:8080/x:y
+_www.a.ru_ -> www.a.ru
+www.a.ru|www.b.ru -> www.a.ru www.b.ru
+site.app -> site.app
+🌐www.a.ru -> www.a.ru
+www.a.ru👈 -> www.a.ru
+www.a.ru→www.b.ru -> www.a.ru www.b.ru
+нашсайтwww.a.ru -> www.a.ru
+www.a.ruспасибо -> www.a.ru
+дом.москва/x -> дом.москва/x
+Mail.Ru -> Mail.Ru
+https://a.ru/a—текст -> https://a.ru/a
+https://a.ru/Я_—_я -> https://a.ru/Я_—_я
+https://a.ru/a,https://b.ru -> https://a.ru/a https://b.ru
+https://a.ru。谢谢 -> https://a.ru
+https://a.ru/&quot; -> https://a.ru/
+г.Москва ->
+вопрос.Онлайн ->
+готово.Сайт ->
+слово.ком ->
+thank you.It ->
+г.рф ->
+a@b@c.ru ->
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("line", BARE)
+def test_a_bare_address_is_found_beside_any_sign_and_ends_where_it_ends(line: str) -> None:
+    typed, _, shown = line.partition(" ->")
+
+    assert re.findall(r"<a [^>]*>([^<]*)</a>", to_html(typed)) == shown.split()
+    assert visible(typed) == typed
+
+
 LABELS = r"""
 [url=javascript:a]x [b]y[/b][/url] -> x y
 [url=/path]x[/url] -> x
@@ -406,6 +543,8 @@ LABELS = r"""
 [url=https://a.example:port]x[/url] -> x
 [url=https://a .example]x[/url] -> x
 [url=https://%61.example]x[/url] -> x
+[url=https://a.example:65536/]x[/url] -> x
+[url=https://a.example:99999/]x[/url] -> x
 [img]x[/img] -> x
 [img]data:image/png;base64,AAAA[/img] -> data:image/png;base64,AAAA
 [icon=x.png title=dog] -> dog
@@ -506,6 +645,7 @@ SIGNED = [
     (f"[b]{'n' * 255}:[/b] [br]x", "n" * 255, "x"),
 ]
 UNSIGNED = [
+    *("[b]\u3164:[/b][br]x", "[b]\u200b:[/b]"),
     *("", "Hello", "Price: 100", "[b]Note[/b] text", "[b]Now:[/b] text", "[b]Now:[/b]text"),
     *("[b]Important:[/b]\ntext", "[b]Note[/b] and [b]Olga:[/b] [br]x", "[b]Olga[/b]: [br]x"),
     *(" [b]Olga:[/b] [br]x", "x[b]Olga:[/b] [br]x", "[b]:[/b] [br]x", "[b] :[/b] [br]x"),
@@ -553,6 +693,10 @@ def test_whatever_is_signed_is_split_again(name: str, body: str, form: str) -> N
         (
             ("s.png", "image", "https://a.example/~x#img.png", 12),
             link("https://a.example/~x", image("https://a.example/~x", "s.png (12 B)")),
+        ),
+        (
+            ("s.jpe", "image", "https://a.example/a b", None),
+            link("https://a.example/a%20b", image("https://a.example/a%20b", "s.jpe")),
         ),
         (
             ("s.HEIC", "image", "https://a.example/~x", None),
@@ -788,6 +932,9 @@ ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800
 ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
 ENDLESS += ["www.", "www.a.ru/(", "www.a.ru/[", "a@b.ru,", "a.b.c.d.", "лампы.рф ", "ⓐ.ru ", "a@"]
 ENDLESS += ["+7 999 ", "8(999)123-45-67 ", "1 2 ", "(1)", "-1-2", "a.b ", "mailto:", "'www.a.ru "]
+ENDLESS += ['[url=" a', '[url="   ', "[url=https://a.ru: ", "[quote]x[/quote] ", "x[hr]   "]
+ENDLESS += ["a@b.c.", "a@b.ru_", "_a@", "x:a.", "[x.ru", "www.a.ru*", "яwww.", "—a.ru", "a.ruя"]
+ENDLESS += ["8 912 345 67 89. ", "1/2/3 ", "+375", "12) 8 9 ", "(8 ", "[a=[x y]", "[a[b-c]=1"]
 ENDLESS += ["[*]", "[list][*]a", "[table][tr][td]x", "[td]", "[table]a[b]c[/b]", "[ul][li]"]
 ENDLESS += ["[list][b][*]x[/b]", "[table][tr][b]x[/tr][/b][/table]", "[url]https://x.example/a b"]
 ENDLESS += ["[quote=a]", "[url=/x]y[/url]", "[table][tr][td][list][*]x[/table]", "[list][*]"]
@@ -871,6 +1018,8 @@ def test_overlapping_codes_do_not_multiply_the_text() -> None:
     [
         (">>", "&gt;&gt;"),
         ("[b][/b]", "[b][/b]"),
+        ("[b]\u200b[/b]", "[b]\u200b[/b]"),
+        ("[b]\xa0\u3164[/b]", "[b]&nbsp;\u3164[/b]"),
         (f"{'-' * 54}\n{'-' * 54}", f"{'-' * 54}<br>{'-' * 54}"),
     ],
 )
@@ -883,3 +1032,8 @@ def test_two_rules_with_nothing_between_are_no_quote() -> None:
 
     assert to_html(f"text\n{rule}\n{rule}\nend").count(rule) == 2
     assert "blockquote" not in to_html(f"text\n{rule}\n{rule}\nend")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n", "\u200b", "\u3164\u2800", "\u0301"])
+def test_a_file_without_a_name_that_is_seen_is_called_file(name: str) -> None:
+    assert Page(file_html(name, "file", "", 70)).text == "file (70 B)"

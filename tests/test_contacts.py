@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from stage import Stage, wait_until
 
-from portal.contacts import portal_email
+from portal.contacts import portal_email, portal_phone
+from visible import is_visible
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,18 @@ from portal.contacts import portal_email
 )
 def test_what_can_be_seen_is_taken_as_typed(stage: Stage, text: str) -> None:
     assert stage.visitor().send(text)["post"]["message"] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " \n\t\u00a0", "\u200d\u200c\ufe0f", "\u3164\u2800\uffa0 \u115f", "\u0301\u20dd"),
+        *("\ufdd0\ufdef", "\U0001fffe\U0010ffff", "\u0600\u06dd\U00013430", "\u180e\u034f\u2028"),
+    ],
+)
+def test_what_holds_nothing_to_see_is_empty(text: str) -> None:
+    """The same ones as in tests/js/visible.test.js."""
+    assert not is_visible(text)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +61,44 @@ def test_a_contact_that_bitrix24_would_refuse_costs_the_field_alone(
 )
 def test_an_e_mail_goes_as_the_portal_takes_it(typed: str, sent: str) -> None:
     assert portal_email(typed) == sent
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("ivan@x.ru.", "ivan@x.ru,", "mailto:ivan@x.ru", "<ivan@x.ru>", "ivan@x.ru\u200b"),
+        *("\u202aivan@x.ru\u202c", "ivan@x.ru\xa0", "\ufeffivan@x.ru;"),
+    ],
+)
+def test_an_e_mail_that_was_pasted_from_a_page_is_taken(typed: str) -> None:
+    assert portal_email(typed) == "ivan@x.ru"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("+7\xa0999\xa0123\u201145\u201167", "+7 999 123-45-67"),
+        ("+7 (999) 123\u201345\u201367", "+7 (999) 123-45-67"),
+        ("+7 999 123\u221245\u221267", "+7 999 123-45-67"),
+        ("\u202a+7 999 1234567\u202c", "+7 999 1234567"),
+        ("+79991234567\u200b;", "+79991234567"),
+        ("тел. +79991234567", "+79991234567"),
+        ("Tel: +79991234567", "+79991234567"),
+        ("tel:+79991234567", "+79991234567"),
+        ("+7 999 123 45 67 доб. 5", "+7 999 123 45 67"),
+        ("+7 999 123 45 67 (доб. 5)", "+7 999 123 45 67"),
+        ("+7 999 123 45 67, ext. 15", "+7 999 123 45 67"),
+        ("+7 999 123 45 67 Анна", "+7 999 123 45 67"),
+        ("+7 999 1234567, 1234568", "+7 999 1234567"),
+        ("８９９９１２３４５６７", "89991234567"),
+        ("+7 999 12x", ""),
+        ("1" * 100_000, ""),
+        ("112", ""),
+        ("", ""),
+    ],
+)
+def test_a_telephone_that_was_pasted_from_a_page_is_taken(typed: str, sent: str) -> None:
+    assert portal_phone(typed) == sent
 
 
 def users_sent(stage: Stage, chat: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbcode import take_signature
+from portal.attachments import attached_lines
 from portal.events import (
     Auth,
     DialogEvent,
@@ -455,6 +457,85 @@ def test_a_file_needs_nothing_but_its_link() -> None:
     assert message.files == (IncomingFile("", "file", "https://p/~a", None),)
 
 
+@pytest.mark.parametrize("size", ["big", "12.5", "-1", "9" * 25, "", {"0": "1"}])
+def test_a_size_that_is_none_costs_nothing_else(size: Any) -> None:
+    files = {"0": {"link": "https://p/~a", "size": size}}
+
+    (message,) = read_messages(changed(data_of(FILES), "MESSAGES.0.message.files", files))
+
+    assert message.files == (IncomingFile("", "file", "https://p/~a", None),)
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ("x", 0),
+        ({"0": "x"}, 0),
+        ({"0": "x", "1": {"name": "a"}}, 1),
+        ({"0": {"link": {"0": "x"}, "name": {"0": "x"}, "type": {"0": "x"}}}, 1),
+    ],
+)
+def test_files_of_another_shape_do_not_cost_the_message(files: Any, count: int) -> None:
+    (message,) = read_messages(changed(data_of(TEXT), "MESSAGES.0.message.files", files))
+
+    assert message.text
+    assert len(message.files) == count
+
+
+ATTACHED = [
+    # What is said twice is shown twice, also where the text has a part of it.
+    (["Цена", "100", "100", "да"], "Цена 100 руб, да", ["Цена", "100", "100", "да"]),
+    (
+        [{"LINK": {"NAME": "A", "LINK": "https://a.example/1", "DESC": "in stock"}},
+         {"LINK": {"NAME": "B", "LINK": "https://a.example/2", "DESC": "in stock"}}],
+        "",
+        ["[url=https://a.example/1]A[/url]", "in stock",
+         "[url=https://a.example/2]B[/url]", "in stock"],
+    ),
+    # A link that the text has is not said again.
+    ([{"LINK": "https://a.example/1"}], "see https://a.example/1 !", []),
+    ([{"LINK": "https://a.example/1"}], "see https://a.example/12", ["[url=https://a.example/1]https://a.example/1[/url]"]),
+    ([{"LINK": {"NAME": "A", "LINK": "https://a.example/1"}}] * 2, "", ["[url=https://a.example/1]A[/url]"]),
+    # What is written otherwise
+    ([{"LINK": {"NAME": "A", "LINK": "www.a.example"}}], "", ["[url=www.a.example]A[/url]"]),
+    ([{"LINK": {"NAME": "A", "LINK": "лампы.рф"}}], "", ["[url=лампы.рф]A[/url]"]),
+    ([{"GRID": [{"NAME": "Sum", "VALUE": 0}]}], "", ["Sum: 0"]),
+    ([{"GRID": [{"NAME": "Of", "VALUE": ["a", "b"]}]}], "", ["Of: a, b"]),
+    ([{"MESSAGE": "m", "LINK": "https://a.example", "NAME": "n"}], "", ["m", "[url=https://a.example]n[/url]"]),
+    ([{"HTML": "<a href='https://a/?b&amp;c'>d</a> x"}], "", ["[url=https://a/?b&c]d[/url] x"]),
+    ([{"HTML": "<a href=javascript:x>here</a><a name=y>z</a>"}], "", ["herez"]),
+    ([{"HTML": "<table><tr><td>a</td><td>b</td></tr><tr><td>c"}], "", ["a b", "c"]),
+    ([{"HTML": "<ul><li>a<li>b</ul><style>x<b>y</b></style>c"}], "", ["a", "b", "c"]),
+    ([{"HTML": "1 < 2 > 1 &amp; <b>x"}], "", ["1 < 2 > 1 & x"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("blocks", "text", "lines"), ATTACHED)
+def test_nothing_that_is_attached_is_lost(blocks: list[Any], text: str, lines: list[str]) -> None:
+    given = [{"MESSAGE": block} if isinstance(block, str) else block for block in blocks]
+
+    assert attached_lines(given, text).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"HTML": "<div>" * 100_000},
+        {"HTML": "&" * 400_000},
+        {"HTML": "<script>" * 60_000},
+        {"HTML": "<a href=" * 60_000},
+        {"HTML": "<a href='https://a.example'>" * 20_000},
+        [{"MESSAGE": f"m{number}"} for number in range(20_000)],
+    ],
+    ids=lambda block: str(block)[:20],
+)
+def test_a_long_hostile_attachment_takes_less_than_a_second(block: Any) -> None:
+    began = time.process_time()
+    attached_lines([block], "x\n" * 100_000)
+
+    assert time.process_time() - began < 1
+
+
 @pytest.mark.parametrize("value", [MISSING, ""])
 def test_a_file_alone_needs_no_text(value: Any) -> None:
     (message,) = read_messages(changed(data_of(FILES), "MESSAGES.0.message.text", value))
@@ -469,7 +550,7 @@ def test_an_attachment_alone_needs_no_text(path: str) -> None:
 
     (message,) = read_messages(changed(data, path, {"0": '{"BLOCKS":[{"MESSAGE":"Hi"}]}'}))
 
-    assert message.text == "Hi"
+    assert (message.text, message.attached) == ("", "Hi")
 
 
 @pytest.mark.parametrize("signature", ["[b]Olga:[/b] ", "[b]Olga:[/b]", "[b]Olga:[/b] [br]", ""])
@@ -479,7 +560,8 @@ def test_an_attachment_alone_leaves_the_signature_one(signature: str) -> None:
 
     (message,) = read_messages(changed(data, "MESSAGES.0.attachments_old", attached))
 
-    assert take_signature(message.text) == ("Olga" if signature else None, "Hi")
+    assert take_signature(message.text) == ("Olga" if signature else None, "")
+    assert message.attached == "Hi"
 
 
 def test_what_is_attached_stands_below_the_text() -> None:
@@ -516,7 +598,7 @@ def test_what_is_attached_stands_below_the_text() -> None:
 
     (message,) = read_messages(changed(data, "MESSAGES.0.attachments_old", attached))
 
-    assert message.text.splitlines()[1:] == [
+    assert message.attached.splitlines() == [
         "[url=https://r.example]Rich[/url]",
         "[url=https://shop.example/lamp]Lamp[/url]",
         "[url=https://shop.example/lamp][img]https://shop.example/lamp.jpg[/img][/url]",
@@ -618,12 +700,6 @@ WRONG_CHATS = [
         ("MESSAGES.0.message.user_id", "x"),
         ("MESSAGES.0.message.user_id", "-1"),
         ("MESSAGES.0.message.user_id", {"0": "18"}),
-        ("MESSAGES.0.message.files", "x"),
-        ("MESSAGES.0.message.files", {"0": "x"}),
-        ("MESSAGES.0.message.files", {"0": {"link": {"0": "x"}}}),
-        ("MESSAGES.0.message.files", {"0": {"link": "https://p/~a", "name": {"0": "x"}}}),
-        ("MESSAGES.0.message.files", {"0": {"link": "https://p/~a", "size": "big"}}),
-        ("MESSAGES.0.message.files", {"0": {"link": "https://p/~a", "size": {"0": "1"}}}),
         ("MESSAGES.0.chat", MISSING),
         ("MESSAGES.0.chat", CHAT),
         *(("MESSAGES.0.chat.id", value) for value in WRONG_CHATS),

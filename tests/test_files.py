@@ -80,6 +80,8 @@ def kept(stage: Stage) -> list[Path]:
         ("a\r\nSet-Cookie: x=1.png", "a Set-Cookie: x=1.png"),
         ("nul\0byte.png", "nulbyte.png"),
         ("../", ""),
+        ("\u3164.jpg", "file.jpg"),
+        ("\u2800", "file"),
         ("صورة.png", "صورة.png"),
         ("x" * 300 + ".jpeg", "x" * 94 + "….jpeg"),
     ],

@@ -193,6 +193,36 @@ def test_sounds_and_films_play_in_place_and_what_cannot_be_shown_is_offered(
         page.locator("live-chat[data-ready]").wait_for()
 
 
+def test_a_short_cut_of_the_network_costs_no_player_and_a_wide_table_scrolls(
+    stage: Stage, page: Page
+) -> None:
+    write(page, "Sound, please")
+    content = base64.b64encode(silence()).decode()
+    sound = {"name": "a.wav", "type": "audio/wav", "content_base64": content}
+    cells = "".join(f"[td]Длинное {word}[/td]" for word in ("Товарищество", "Количество") * 3)
+    chat = chat_of(stage, "Sound, please")
+    table = f"[table][tr]{cells}[/tr][/table]"
+    stage.press("answer", external_chat_id=chat, text=table, files=[sound])
+    player, wide = page.locator(".bb-audio"), page.locator(".body table")
+    player.wait_for()
+    page.set_viewport_size({"width": 340, "height": 700})
+    play = "async (media) => await media.play().then(() => 'plays', (error) => error.name)"
+
+    page.context.set_offline(True)
+    assert player.evaluate(play) != "plays"
+    page.wait_for_function("() => document.querySelector('.bb-audio').error")
+    page.context.set_offline(False)
+    page.wait_for_function("() => !document.querySelector('.bb-audio').error")
+
+    assert player.evaluate(play) == "plays"
+    assert wide.evaluate("(table) => table.scrollWidth > table.clientWidth + 50")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    line = "(cell) => cell.getBoundingClientRect().height"
+    assert page.locator("td").first.evaluate(line) < 80, "words are whole"
+    wide.focus()
+    expect(wide).to_be_focused()
+
+
 def test_texts_and_files_keep_the_order_in_which_they_were_sent(stage: Stage, page: Page) -> None:
     page.locator("#message").fill("one")
     page.locator("#message").press("Enter")

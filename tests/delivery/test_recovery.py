@@ -215,6 +215,21 @@ def test_a_recovered_message_is_kept_with_all_that_the_history_tells(
     assert "a.pdf" in kept.html
 
 
+@pytest.mark.parametrize("text", ["lost", ""])
+def test_what_is_attached_to_a_recovered_message_is_recovered(
+    store: Store, bitrix: FakePortal, worker: Worker, text: str
+) -> None:
+    know_dialogs(store, 1)
+    blocks = {"ID": 1, "BLOCKS": [{"MESSAGE": "Order 5"}]}
+    bitrix.histories[6000] = [replace(said(10, text=text), attachments=(blocks,))]
+
+    run(worker, NOW)
+
+    (kept,) = store.conversations.latest(chat_id(0), None, 10)[1:]
+    assert (kept.text, kept.attached) == (text, "Order 5")
+    assert kept.html.endswith("Order 5")
+
+
 def test_a_recovered_message_is_confirmed_on_the_line_of_its_dialog_or_else_of_its_chat(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:

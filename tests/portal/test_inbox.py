@@ -12,6 +12,7 @@ from portal.events import IncomingFile, IncomingMessage
 from portal.inbox import operator_message, render_outdated
 from storage import Store
 from store.records import Chat, Limits, VisitorMessage
+from visible import is_visible
 
 
 def incoming(text: str = "[b]Olga:[/b] [br] hello", **others: Any) -> IncomingMessage:
@@ -35,6 +36,8 @@ PDF = IncomingFile("a.pdf", "file", "https://b24.example/a", 10)
         (incoming("unsigned"), "operator", None, "unsigned"),
         (incoming("automatic", user_id=0), "system", None, "automatic"),
         (incoming(user_id=0), "operator", "Olga", "hello"),
+        (incoming("\u200b", attached="card"), "operator", None, ""),
+        (incoming("\u200b", files=(PDF,)), "operator", None, ""),
         (incoming("", user_id=0, params={"IMOL_VOTE_TEXT": "Rate us"}), "system", None, "Rate us"),
     ],
 )
@@ -44,6 +47,11 @@ def test_who_wrote_a_message_is_told_by_its_signature(
     kept = operator_message(message, LINE)
 
     assert (kept.author, kept.name, kept.text, kept.line) == (author, name, text, LINE)
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u2060\u3164", "\n", "[b]\u200b[/b]"])
+def test_no_bubble_is_empty(text: str) -> None:
+    assert is_visible(operator_message(incoming(text), LINE).text_html)
 
 
 def test_a_files_link_stands_below_the_text(store: Store) -> None:

@@ -251,6 +251,19 @@ def test_an_edit_brings_a_text_and_leaves_the_files(store: Store) -> None:
     assert message.html == "<p>Good evening</p><br>price.pdf"
 
 
+def test_an_edit_leaves_what_is_attached(store: Store) -> None:
+    """The event of an edit brings the text alone."""
+    whole = answer(attached="[hr]", files_html="<hr>price.pdf")
+    store.messages.edit(answer(text="Good evening", files=(), files_html=""), NOW)
+    store.messages.add_from_operators([whole], NOW)
+
+    store.messages.edit(answer(text="Good night", files=(), files_html=""), NOW)
+
+    message = only_message(store)
+    assert (message.text, message.attached) == ("Good night", "[hr]")
+    assert message.html == "<p>Good night</p><br><hr>price.pdf"
+
+
 def test_an_edit_leaves_the_name_where_it_brings_none(store: Store) -> None:
     store.messages.add_from_operators([answer(10, "original")], NOW)
 

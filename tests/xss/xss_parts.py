@@ -73,7 +73,7 @@ AUDIT = """() => {
     IMG: ["class", "src", "alt", "title", "loading", "referrerpolicy"],
     AUDIO: ["class", "src", "title", "controls", "preload"],
     VIDEO: ["class", "src", "title", "controls", "preload"],
-    UL: [], OL: ["type"], LI: [], TABLE: [], TBODY: [], TR: [], TD: [], TH: [], HR: [],
+    UL: [], OL: ["type"], LI: [], TABLE: ["tabindex"], TBODY: [], TR: [], TD: [], TH: [], HR: [],
     SUB: [], SUP: [], DIV: ["class"], DETAILS: ["open"], SUMMARY: [],
   }
   const addresses = ["href", "src", "action", "formaction", "data", "poster", "background",
