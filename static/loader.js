@@ -12,7 +12,7 @@
   const queue = window.SiteChat
   if (queue?.open && queue.push) return // the page includes the loader twice
   const {base, data} = findOurselves()
-  if (!base) return complain("name the chat's address: <script data-base=https://chat.example …>")
+  if (!base) return complain("name the chat's address: <script data-base=https://…>")
 
   const panelAddress = new URL("static/DIGEST/panel.js", base) // the server replaces DIGEST
   const place = "sitechat " + base // the key of our entry in the site's localStorage
