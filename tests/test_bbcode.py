@@ -309,6 +309,7 @@ CODES += [
     ("[url=https://a.example/?f[a-b]=1]x[/url]", link("https://a.example/?f[a-b]=1", "x")),
     ("[url=https://a.example/?f[a b]=1]x[/url]", link("https://a.example/?f[a%20b]=1", "x")),
     ("[url=https://a.example/[x y]]z[/url]", link("https://a.example/[x%20y]", "z")),
+    ("[url=https://a.example/a[1]x[/url]", link("https://a.example/a[1", "x")),
     ("[url=https://[::1]/]x[/url]", "<span>x</span>"),
     ("[url=https://a.example\n]x[/url]", link("https://a.example", "x")),
     ("[url=https://a.example]x[/url ]", link("https://a.example", "x")),
@@ -932,6 +933,7 @@ ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800
 ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
 ENDLESS += ["www.", "www.a.ru/(", "www.a.ru/[", "a@b.ru,", "a.b.c.d.", "лампы.рф ", "ⓐ.ru ", "a@"]
 ENDLESS += ["+7 999 ", "8(999)123-45-67 ", "1 2 ", "(1)", "-1-2", "a.b ", "mailto:", "'www.a.ru "]
+ENDLESS += ["[url=a[b]c", "[url=a["]
 ENDLESS += ['[url=" a', '[url="   ', "[url=https://a.ru: ", "[quote]x[/quote] ", "x[hr]   "]
 ENDLESS += ["a@b.c.", "a@b.ru_", "_a@", "x:a.", "[x.ru", "www.a.ru*", "яwww.", "—a.ru", "a.ruя"]
 ENDLESS += ["8 912 345 67 89. ", "1/2/3 ", "+375", "12) 8 9 ", "(8 ", "[a=[x y]", "[a[b-c]=1"]
