@@ -2,9 +2,9 @@
 
 Pure functions. Whatever the text, the HTML is well-formed, is made in linear time and holds no
 script, no style and no address but http, https, mailto and tel. An unknown code and one without its
-other half are shown as typed; a known one whose value makes no sense shows what it holds. A long
-text is rendered in turns: others of the process are served in between. Knows nothing of the
-product.
+other half are shown as typed, but for quotes, lists and tables, which then hold the rest; a known
+one whose value makes no sense shows what it holds. A long text is rendered in turns: others of the
+process are served in between. Knows nothing of the product.
 
 `_scan` cuts a text into tokens, which `codes.py` makes, and joins the pairs; `nesting.py` writes
 them and keeps the nesting right; `links.py` finds bare addresses in what lies between. Each goes
@@ -31,7 +31,7 @@ from collections import defaultdict
 from markupsafe import Markup
 
 import values
-from codes import MAX_NAME, QUOTE, bare_link, enclosed, item, opening, single
+from codes import MAX_NAME, QUOTE, UNCLOSED, bare_link, enclosed, item, opening, single
 from nesting import Token, Writer
 from sanitizer import cleaned, escaped
 from turns import Turns
@@ -59,7 +59,8 @@ TOKEN = re.compile(
       ^(?P<lines>>>)[ ]?
     | ^(?P<dashes>-{{20,}}+)[ \t]*+$
     | \[(?P<closing>/?)(?P<name>\*|[A-Za-z]++[1-6]?)
-          (?P<rest>/|[= \t\xa0](?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)?\s{{0,4}}+\]
+          (?P<rest>/|[= \t\xa0](?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+
+            |(?<=(?i:url))=[^\s\[\]]++\[[^\s\[\]]*+)?\s{{0,4}}+\]
     | (?P<smiley><(?ai:img)[ ](?:[^<>"'\n]++|"[^"<\n]*+"|'[^'<\n]*+')*+>)
     | (?P<url>{values.WEB_URL})
     """,
@@ -182,6 +183,9 @@ def _scan(text: str, turns: Turns) -> list[Token]:
             position = match.end()
         else:  # not a code after all, but one may begin within it
             position = match.start() + 1
+    for name in UNCLOSED:
+        for token in waiting[name]:
+            token.pair = Token("close", len(text), len(text), is_block=True, pair=token)
     return tokens
 
 

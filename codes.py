@@ -34,6 +34,8 @@ OTHERS = {
     **dict.fromkeys(("font", "size", "color", "background", "attach", *ADDRESSED), PLAIN),
     **BLOCKS,
 }
+# Without their other half they hold the rest of the text: a message may be cut.
+UNCLOSED = ("quote", "list", "ul", "ol", "table", "tr", "td", "th", "center")
 LABELLED = {"quote": "cite", "spoiler": "summary", "cut": "summary"}  # by their values
 UNLABELLED = {"summary": "<summary>…</summary>"}  # browsers would write a word of their language
 SHOW_VALUE = {*NAMED, "send", "put", "url", "call", "email"}  # if they hold nothing

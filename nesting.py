@@ -20,6 +20,7 @@ ITEM, ROW, CELL = "<li>", "<tr>", "<td>"
 PARENTS = {"li": ("ul", "ol"), "tr": ("tbody",), "td": ("tr",), "th": ("tr",)}
 CHILD = {"ul": ITEM, "ol": ITEM, "tbody": ROW, "tr": CELL}  # what alone may stand in them
 BEHIND_BLOCK = re.compile(r"[ \t]*+\n?")
+BLANK = re.compile(r"(?:\s|\[br ?/?\])*+", re.IGNORECASE)
 KEPT_EMPTY = {"li", "td", "th"}  # a table without its empty cells would be another
 
 
@@ -113,7 +114,8 @@ class Writer:
             if not self._imply_parents(token.tag):
                 token.html = PLAIN  # a cell without a table, an item without a list
             self._begin(token)
-            is_empty = token.pair and token.pair.start == token.end
+            blank = BLANK.match(self._text, token.end)
+            is_empty = token.pair and blank and token.pair.start <= blank.end()
             if token.label and (token.is_block or is_empty):
                 self._html.append(token.label)
         return True

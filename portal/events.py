@@ -143,6 +143,9 @@ def _message(item: Form) -> IncomingMessage:
     attachments = [attachment for group in groups for attachment in _attachments(group)]
     if not (text or files or params.get("IMOL_VOTE_TEXT") or attachments):
         raise BadRequest("missing", field="text")
+    attached = attached_lines(attachments, text)
+    if attachments and not (text or files or attached):
+        attached = "…"  # nothing of it can be read: that there is something must be seen
     return IncomingMessage(
         chat_id=chat_id_of(branch_of(item, "chat")),
         im_chat_id=number_of(im, "chat_id"),
@@ -151,7 +154,7 @@ def _message(item: Form) -> IncomingMessage:
         text=text,
         files=tuple(files),
         params=params,
-        attached=attached_lines(attachments, text),
+        attached=attached,
     )
 
 

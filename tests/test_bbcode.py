@@ -309,6 +309,14 @@ CODES += [
     ("[url=https://a.example/?f[a-b]=1]x[/url]", link("https://a.example/?f[a-b]=1", "x")),
     ("[url=https://a.example/?f[a b]=1]x[/url]", link("https://a.example/?f[a%20b]=1", "x")),
     ("[url=https://a.example/[x y]]z[/url]", link("https://a.example/[x%20y]", "z")),
+    ("[url=https://a.example] [/url]", link("https://a.example", "https://a.example ")),
+    ("[url=https://a.example][br][/url]", link("https://a.example", "https://a.example<br>")),
+    ("[list][*]x\n[*]y", "<ul><li>x<br></li><li>y</li></ul>"),
+    ("[table][tr][td]x", "<table><tbody><tr><td>x</td></tr></tbody></table>"),
+    ("[table][tr][td]x[/td][/tr]", "<table><tbody><tr><td>x</td></tr></tbody></table>"),
+    ("x [center]y", 'x <div class="bb-center">y</div>'),
+    ("[quote=x]y", quote("<cite>x</cite>y")),
+    ("[url=https://a.example/a[1]x[/url]", link("https://a.example/a[1", "x")),
     ("[url=https://[::1]/]x[/url]", "<span>x</span>"),
     ("[url=https://a.example\n]x[/url]", link("https://a.example", "x")),
     ("[url=https://a.example]x[/url ]", link("https://a.example", "x")),
@@ -389,8 +397,8 @@ def test_a_code_is_rendered(text: str, expected: str) -> None:
 
 
 NO_CODES = r"""
-[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[/b]x[b]|[b][/i]|[/b x]|[br=1]|[quote=x]y
-[note]x[/note]|[1]|a[i] = b[j]|[/like]|[*]x|[li]x|[/li]|[h7]x[/h7]|[list]x|[td]x|[url=https://]x
+[b]x|x[/b]|[b|b]|[]|[/]|[ b]x[/b]|[/b]x[b]|[b][/i]|[/b x]|[br=1]
+[note]x[/note]|[1]|a[i] = b[j]|[/like]|[*]x|[li]x|[/li]|[h7]x[/h7]|[url=https://]x
 [url]x|[url=javascript:x]x|[img]x|https://u:p@a.example/x
 https://a.example:123456|https://%61.example
 [icon=x.png]|[icon]|[icon=mailto:a@b.example]|[timestamp=x]|[timestamp=-1]|[timestamp]
@@ -932,6 +940,7 @@ ENDLESS += ["<img data-code=", '<img data-code="', '<img """\'', "\x00", "\ud800
 ENDLESS += ["-" * 20 + end for end in ("\n", "\nA [b]\n", "\t\t\t\tx\n", "\n" + "x" * 99 + "[")]
 ENDLESS += ["www.", "www.a.ru/(", "www.a.ru/[", "a@b.ru,", "a.b.c.d.", "лампы.рф ", "ⓐ.ru ", "a@"]
 ENDLESS += ["+7 999 ", "8(999)123-45-67 ", "1 2 ", "(1)", "-1-2", "a.b ", "mailto:", "'www.a.ru "]
+ENDLESS += ["[url=a[b]c", "[url=a["]
 ENDLESS += ['[url=" a', '[url="   ', "[url=https://a.ru: ", "[quote]x[/quote] ", "x[hr]   "]
 ENDLESS += ["a@b.c.", "a@b.ru_", "_a@", "x:a.", "[x.ru", "www.a.ru*", "яwww.", "—a.ru", "a.ruя"]
 ENDLESS += ["8 912 345 67 89. ", "1/2/3 ", "+375", "12) 8 9 ", "(8 ", "[a=[x y]", "[a[b-c]=1"]

@@ -553,6 +553,14 @@ def test_an_attachment_alone_needs_no_text(path: str) -> None:
     assert (message.text, message.attached) == ("", "Hi")
 
 
+def test_of_an_attachment_that_says_nothing_it_is_seen_that_it_is_there() -> None:
+    data = changed(data_of(TEXT), "MESSAGES.0.message.text", "")
+
+    (message,) = read_messages(changed(data, "MESSAGES.0.attachments_old", {"0": "{broken"}))
+
+    assert message.attached == "…"
+
+
 @pytest.mark.parametrize("signature", ["[b]Olga:[/b] ", "[b]Olga:[/b]", "[b]Olga:[/b] [br]", ""])
 def test_an_attachment_alone_leaves_the_signature_one(signature: str) -> None:
     data = changed(data_of(TEXT), "MESSAGES.0.message.text", signature)
