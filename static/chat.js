@@ -6,7 +6,7 @@ import {Composer} from "./composer.js"
 import {ajax, files, texts} from "./config.js"
 import {faultOf, shrink} from "./files.js"
 import {Log} from "./log.js"
-import {prepareMenu} from "./menu.js"
+import {failureText, prepareMenu} from "./menu.js"
 import {Outbox} from "./outbox.js"
 import {Stream} from "./stream.js"
 
@@ -240,7 +240,7 @@ class LiveChat extends HTMLElement {
       if (this.#log.holds(message)) setState(message, state) // else the stream has told what became of it since
       this.#stream.look()
     } catch (error) {
-      const reason = (error instanceof Refused && error.message) || texts.error_menu
+      const reason = (error instanceof Refused && error.message) || failureText(error)
       if (this.#log.holds(message)) explain(message.node, reason, "retry")
     }
     this.#composer.focus()

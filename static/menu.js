@@ -16,8 +16,8 @@ export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
   async function save() {
     try {
       offerDownload(await api.save())
-    } catch {
-      onFailure(texts.error_menu)
+    } catch (error) {
+      onFailure(failureText(error))
     }
   }
 
@@ -26,8 +26,8 @@ export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
       await api.deleteConversation()
       question.close()
       onDeleted()
-    } catch {
-      alert.textContent = texts.error_menu
+    } catch (error) {
+      alert.textContent = failureText(error)
     }
   }
 
@@ -54,6 +54,11 @@ export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
     if (button.matches(".danger")) remove()
     else question.close()
   }, {signal})
+}
+
+/** Why something that is not tried again by itself did not work. */
+export function failureText({reason}) {
+  return texts[`error_menu_${reason}`] ?? texts.error_menu
 }
 
 /** How the menu is closed and the question shown and closed: by the browser, or by us where it does not know how. */
