@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from portal.place import end_former_agreement
 from services import Services
 from settings import Settings, doubts, load_settings
 from store.database import StoreUnavailable
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     add_explanations(app)
     try:
         services.store.open()
+        end_former_agreement(services.settings.bitrix24, services.store)
     except StoreUnavailable as error:
         # /install says how to mend the store, and every use tries again to open it.
         log.error("the store cannot be used: %s", error)

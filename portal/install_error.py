@@ -89,19 +89,23 @@ def cures(
 
 
 @contextmanager
-def explained(settings: Bitrix24Settings, store: Store) -> Iterator[None]:
-    """Turn a BitrixError into an InstallError that says what to do."""
+def explained(settings: Bitrix24Settings, store: Store, place: str = "") -> Iterator[None]:
+    """Turn a BitrixError into an InstallError that says what to do.
+
+    `place` is the portal's address that is called, if it is not the one of all other calls.
+    """
     try:
         yield
     except BitrixError as error:
         log.warning("%s failed: %s", error.method, error.code, extra=of_kind(error.method))
         key, status = explanation(error.code, error.cause)
+        place = place or portal_address(settings, store)
         raise InstallError(
             key,
             status,
             method=error.method,
             code=error.code,
-            portal=readable(asked(settings, portal_address(settings, store), error.method)),
+            portal=readable(asked(settings, place, error.method)),
             description=error.description[:300],
             address=both_forms(error.address),
             new_portal=error.address,

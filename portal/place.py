@@ -11,6 +11,13 @@ def portal_address(settings: Bitrix24Settings, store: Store) -> str:
     return agreed.address if agreed and agreed.setting == settings.portal else settings.portal
 
 
+def end_former_agreement(settings: Bitrix24Settings, store: Store) -> None:
+    """Forget an address that was agreed to for another setting, which may be set again one day."""
+    agreed = store.notes.new_address.get()
+    if agreed and agreed.setting != settings.portal:
+        store.notes.new_address.clear()
+
+
 def asked(settings: Bitrix24Settings, portal: str, method: str) -> str:
     """The address of the server that was asked by this method."""
     return settings.oauth_server if method in OF_OAUTH_SERVER else portal

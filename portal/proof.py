@@ -39,6 +39,10 @@ class Proof:
         known = portal.member_id if portal else ""
         return bool(known) and same(member_id, known)
 
+    def may_know(self, member_id: str) -> bool:
+        """Whether a request names our portal, or none has installed us that it could name."""
+        return self._store.portal.find() is None or self.names_our_portal(member_id)
+
     def prove(self, access_token: str, member_id: str = "") -> None:
         """Raise InstallError unless our portal knows the token as one of our application's.
 

@@ -37,7 +37,7 @@ class Rename:
 
         Raises InstallError unless the address is our portal's and the token its administrator's.
         """
-        with explained(self._settings, self._store):
+        with explained(self._settings, self._store, address):
             if not self._is_of_our_portal(address, access_token):
                 place = both_forms(address)
                 raise InstallError("rename_not_confirmed", 403, address=place)
@@ -48,12 +48,14 @@ class Rename:
     def agree(self, ticket: str) -> str:
         """Call the portal at the ticket's address from now on; returns it. Raises InstallError."""
         try:
-            setting, former, address = self._tickets().loads(ticket, max_age=TICKET_SECONDS)
+            *present, address = self._tickets().loads(ticket, max_age=TICKET_SECONDS)
         except (BadData, ValueError, TypeError):
             raise InstallError("rename_over", 403) from None
-        if [setting, former] != self._present():  # somebody else was faster
+        setting, former, agreed_at = self._present()
+        if present != [setting, former, agreed_at]:  # it was used, or somebody else was faster
             raise InstallError("rename_over", 403)
         notes = self._store.notes
+        notes.agreed_at.set(time.time())  # first: from now on no earlier ticket is good
         notes.new_address.set(NewAddress(setting, address))
         notes.fault.clear()
         notes.mended_at.set(time.time())
@@ -77,8 +79,10 @@ class Rename:
             and home.portal == address
         )
 
-    def _present(self) -> list[str]:
-        return [self._settings.portal, portal_address(self._settings, self._store)]
+    def _present(self) -> tuple[str, str, float]:
+        """What a ticket is made for; the moment of the last agreement makes it good for one."""
+        former = portal_address(self._settings, self._store)
+        return self._settings.portal, former, self._store.notes.agreed_at.get() or 0.0
 
     def _tickets(self) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(self._store.portal.secret_key(), SALT)

@@ -50,8 +50,9 @@ export class Api {
 
   /** The chat's messages as HTML, oldest first; with `before`, those older than the message of that id. */
   async history(options) {
-    const {text} = await this.#ask({type: "chat_history", ...options}, "text/html")
-    if (text.lastIndexOf("<article") > text.lastIndexOf("</article>")) throw new Later("network") // it was cut off
+    const {text, response: {headers}} = await this.#ask({type: "chat_history", ...options}, "text/html")
+    const count = headers.get("X-Chat-Messages") // a former release does not say it
+    if (count && text.split("</article>").length <= count) throw new Later("network") // it was cut off
     return text
   }
 
@@ -180,7 +181,7 @@ async function textOf({body}, onPiece) {
 function checked(answer) {
   const {response, text} = answer
   const result = readResult(text)
-  const isOurs = response.headers.has(OURS) || result !== null // a former release does not mark its answers
+  const isOurs = response.headers.has(OURS) || (response.ok && result?.id) // a former release marks none
   if (!response.ok || !isOurs) throw failure(response, isOurs ? (result ?? {}) : null)
   return answer
 }
@@ -205,6 +206,7 @@ function postWithProgress({url, fields, headers, signals, onProgress}) {
       clearTimeout(timer)
       const {status, responseText: text} = request
       if (!status) return reject(new Later("network"))
+      if (request.responseURL !== new Request(url).url) return reject(new Later("between")) // it was redirected
       const get = (name) => request.getResponseHeader(name)
       const has = (name) => get(name) !== null
       resolve({response: {status, ok: status < 300, headers: {get, has}}, text})

@@ -181,3 +181,8 @@ function keepOwnPicture(shown, wanted) {
   }
   stored.src = stored.getAttribute("src") // setting the same value makes the browser load it
 }
+
+/** Why something that is not tried again by itself did not work. */
+export function failureText({reason}) {
+  return texts[`error_menu_${reason}`] ?? texts.error_menu
+}

@@ -1,7 +1,7 @@
 /** The chat's element: connects the parts, and shows what becomes of each message. */
 
 import {Api, Later, Refused} from "./api.js"
-import {explain, messagesIn, setState, showProgress, sizeName, warmUp} from "./bubbles.js"
+import {explain, failureText, messagesIn, setState, showProgress, sizeName, warmUp} from "./bubbles.js"
 import {Composer} from "./composer.js"
 import {ajax, files, texts} from "./config.js"
 import {faultOf, shrink} from "./files.js"
@@ -241,7 +241,7 @@ class LiveChat extends HTMLElement {
       if (this.#log.holds(message)) setState(message, state) // else the stream has told what became of it since
       this.#stream.look()
     } catch (error) {
-      const reason = (error instanceof Refused && error.message) || texts.error_menu
+      const reason = (error instanceof Refused && error.message) || failureText(error)
       if (this.#log.holds(message)) explain(message.node, reason, "retry")
     }
     this.#composer.focus()

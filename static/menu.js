@@ -1,6 +1,6 @@
 /** The chat's menu saves or deletes the whole conversation. */
 
-import {make} from "./bubbles.js"
+import {failureText, make} from "./bubbles.js"
 import {texts} from "./config.js"
 
 const KEEP_ADDRESS_MS = 60_000 // the browser may not read a download at once
@@ -16,8 +16,8 @@ export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
   async function save() {
     try {
       offerDownload(await api.save())
-    } catch {
-      onFailure(texts.error_menu)
+    } catch (error) {
+      onFailure(failureText(error))
     }
   }
 
@@ -26,8 +26,8 @@ export async function prepareMenu({root, api, onFailure, onDeleted, signal}) {
       await api.deleteConversation()
       question.close()
       onDeleted()
-    } catch {
-      alert.textContent = texts.error_menu
+    } catch (error) {
+      alert.textContent = failureText(error)
     }
   }
 

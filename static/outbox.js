@@ -3,6 +3,7 @@
 import {Later, Refused} from "./api.js"
 import {Backoff, inTurn} from "./retry.js"
 
+const AT_ONCE_SECONDS = 10 // an item that was asked to pause for longer is not tried before its time
 const MET_ALONE = ["between", "large", "network"] // reasons of failures that one item may meet while others do not
 
 /**
@@ -11,7 +12,8 @@ const MET_ALONE = ["between", "large", "network"] // reasons of failures that on
  * turns. An item with a file is kept in this page only.
  *
  * A failure that all items would meet, such as a lost connection, is waited for. One that an item meets alone, such as
- * the limit of a proxy or a firewall that dislikes a word, holds up that item only: it rests while the others go.
+ * the limit of a proxy or a firewall that dislikes a word, holds up that item only: it rests while the others go. As
+ * long as none of them gets through, it is tried again before each later one, so that the order is kept.
  */
 export class Outbox {
   #drawer;
@@ -24,7 +26,7 @@ export class Outbox {
   #running = false;
   #backoff = new Backoff();
   #alone = new Map(); // a Backoff for each item that meets a failure alone, by its client_id
-  #resting = new Set(); // those of them that pause now
+  #resting = new Map(); // of those of them that pause now: the seconds asked for; Infinity once another has passed it
 
   /**
    * `lockName` names the lock that all tabs of this chat share. `send(item)` resolves to what the server stored.
@@ -77,12 +79,11 @@ export class Outbox {
 
   /** Sends all that waits. If the outbox, or an item, is pausing after a failure, the pause ends. */
   run() {
-    for (const backoff of this.#alone.values()) backoff.wake()
-    this.#resting.clear()
-    return this.#go()
+    return this.#go(Infinity)
   }
 
-  async #go() {
+  async #go(longest) {
+    this.#recall(longest)
     this.#backoff.wake()
     if (this.#running) return
     this.#running = true
@@ -102,7 +103,17 @@ export class Outbox {
     if (!error) return
     this.#listener.postponed(item, error)
     if (isAlone) this.#rest(item, error.seconds)
-    else await this.#backoff.pause(error.seconds)
+    else {
+      await this.#backoff.pause(error.seconds)
+      this.#recall()
+    }
+  }
+
+  /** Ends the rest of all items that may still go in order. */
+  #recall(longest = AT_ONCE_SECONDS) {
+    for (const [id, seconds] of this.#resting) {
+      if (seconds <= longest && this.#resting.delete(id)) this.#alone.get(id).wake()
+    }
   }
 
   /** Sends one item. Returns a `Later` if it has to be sent again, else null. */
@@ -112,6 +123,7 @@ export class Outbox {
       const result = await inTurn(this.#lockName, {signal: this.#signal}, send)
       this.#backoff.reset()
       this.remove(item.client_id)
+      for (const id of this.#resting.keys()) this.#resting.set(id, Infinity)
       if (result) this.#listener.sent(item, result)
       else this.#listener.settledElsewhere(item)
       return null
@@ -130,7 +142,7 @@ export class Outbox {
   /** Lets others go until the item's own pause ends. */
   async #rest({client_id: id}, seconds) {
     if (!this.#alone.has(id)) this.#alone.set(id, new Backoff())
-    this.#resting.add(id)
+    this.#resting.set(id, seconds)
     await this.#alone.get(id).pause(seconds)
     if (this.#resting.delete(id)) this.#go()
   }

@@ -121,6 +121,14 @@ class ChatTables(Group):
         """Note in which chat the visitor of a chat that is over goes on, unless it is known."""
         _give_heir(db, chat_id, heir)
 
+    @transaction
+    def is_first_to_take(self, db: Connection, chat_id: str, shared: str) -> bool:
+        """Whether no other chat than this one has taken over a chat that several sites shared."""
+        taken = f"taken {shared}"
+        _give_heir(db, taken, chat_id)
+        row = db.execute("select heir from heirs where id = ?", (taken,)).fetchone()
+        return bool(row["heir"] == chat_id)
+
     def over_without_heir(self, chat_ids: list[str]) -> set[str]:
         """Those of some hundred chats that are over without an heir: earlier releases ended them.
 

@@ -70,8 +70,9 @@ class Notes:
         # A digest of the refresh token that was sent away, until the answer is noted.
         self.renewal: Note[str] = Note(database, "renewal")
         self.new_address: Note[NewAddress] = Note(
-            database, "new_address", lambda value: NewAddress(**value), asdict
+            database, NEW_ADDRESS, lambda value: NewAddress(**value), asdict
         )
+        self.agreed_at: Note[float] = Note(database, "agreed_at")  # to any new address
         # For the admin's page.
         self.fault: Note[ReportedFault] = Note(
             database, "fault", lambda value: ReportedFault(**value), asdict
@@ -90,6 +91,12 @@ class Notes:
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session
+NEW_ADDRESS = "new_address"  # where a renamed portal is called
+
+
+def forget_new_address(db: Connection) -> None:
+    """Forget where the portal is called beside the setting: whoever agreed to it is gone."""
+    db.execute("delete from meta where key = ?", (f"note.{NEW_ADDRESS}",))
 
 
 def forget_the_portals_build(db: Connection) -> None:

@@ -3,7 +3,7 @@
 import secrets
 
 from store.database import Connection, Group, transaction
-from store.notes import forget_the_portals_build
+from store.notes import forget_new_address, forget_the_portals_build
 from store.records import Portal
 
 
@@ -67,9 +67,13 @@ class PortalTables(Group):
 
     @transaction
     def forget(self, db: Connection) -> None:
-        """Forget tokens and lines after an uninstall; chats and waiting deliveries stay."""
+        """Forget tokens, lines and what was agreed about the portal's address after an uninstall.
+
+        Chats and waiting deliveries stay.
+        """
         db.execute("delete from portal")
         db.execute("update lines set active = 0")
+        forget_new_address(db)
 
     # -- lines
 

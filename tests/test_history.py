@@ -52,6 +52,21 @@ def read(client: FlaskClient, **fields: object) -> str:
     return answer.text
 
 
+def test_a_history_says_how_many_messages_it_has_so_that_a_cut_one_is_known(
+    client: FlaskClient,
+) -> None:
+    def counts(**fields: object) -> tuple[str | None, int]:
+        answer = client.post("/ajax", data={"type": "chat_history", **fields})
+        return answer.headers.get("X-Chat-Messages"), answer.text.count("</article>")
+
+    assert counts() == ("0", 0)
+    send(client, "one", "</article> <article>", "[article]three[/article]", "four")
+    assert counts() == ("4", 4)
+    assert counts(limit=3) == ("3", 3)
+    ids = re.findall(r'data-id="(\d+)"', read(client))
+    assert counts(before=ids[2]) == ("2", 2)
+
+
 def pages(client: FlaskClient) -> list[list[str]]:
     """The ids of all messages, page by page as the chat page asks for them, the newest first."""
     found: list[list[str]] = []

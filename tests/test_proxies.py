@@ -23,6 +23,11 @@ WALLS = {  # what nginx says in place of /ajax, and what the visitor is told
     "return 503;": "did not take this yet",
 }
 
+NOT_SAVED = (
+    "Something between you and us, such as a firewall or a sign-in page, answered in our place."
+    " Please try again."
+)
+
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
@@ -123,6 +128,15 @@ def test_what_a_wall_says_is_shown_to_nobody_and_all_goes_when_it_is_gone(
         write(page, f"text {wall[:10]}")
         waiting = page.locator('[data-state="waiting"]')
         expect(waiting.locator(".reason")).to_contain_text(said)
+        if "302" in wall:  # which a request with progress follows unasked
+            page.get_by_role("button", name="Conversation menu").click()
+            page.get_by_role("button", name="Save my conversation").click()
+            expect(page.locator(".composer > .alert")).to_have_text(NOT_SAVED)
+            page.get_by_role("button", name="Edit").click()
+            page.locator("#message").fill("")
+            file = FilePayload(name="small.txt", mimeType="text/plain", buffer=b"x")
+            page.set_input_files(".clip input", file)
+            expect(waiting.locator(".reason")).to_contain_text(said)
         expect(page.locator('[data-connection="reconnecting"]')).to_have_count(1)
 
         nginx.start()

@@ -125,6 +125,63 @@ def test_a_visitor_from_before_goes_on_when_the_setting_is_switched(
     assert read(apart, "https://fr.shop.example") == ""
 
 
+@pytest.mark.parametrize("by", ["token", "cookie"])
+def test_sites_are_parted_when_the_setting_is_switched_off(
+    browsers: Callable[[bool], Browsers], by: str
+) -> None:
+    browser = browsers(True)()
+    token = write(browser, RU, text="shared")
+    cookies = browser._cookies
+
+    def apart() -> FlaskClient:
+        browser = browsers(False)()
+        if by == "cookie":
+            browser._cookies = cookies
+        return browser
+
+    given = token if by == "token" else ""
+    ru = apart()
+    assert "shared" in read(ru, RU, given), "the first site keeps the conversation"
+    newer = write(ru, RU, given, text="only at ru")
+    for site in (DE, TOP, "https://fr.shop.example"):
+        for known_by in (given, token, newer):
+            assert read(apart(), site, known_by) == "", site
+        other = write(apart(), site, given, text="elsewhere")
+        assert "shared" not in read(apart(), site, other)
+    assert "only at ru" in read(ru, RU, newer)
+    assert "elsewhere" not in read(ru, RU, newer)
+
+
+def test_a_conversation_goes_back_to_the_site_where_it_was_begun(
+    browsers: Callable[[bool], Browsers],
+) -> None:
+    token = write(browsers(False)(), RU, text="begun at ru")
+    shared = write(browsers(True)(), RU, token, text="shared")
+    assert "shared" in read(browsers(True)(), DE, shared)
+
+    apart = browsers(False)
+    for known_by in (token, shared):
+        assert read(apart(), DE, known_by) == ""
+        assert "begun at ru" in read(apart(), RU, known_by)
+
+
+def test_customers_are_parted_when_the_setting_is_switched_off(
+    browsers: Callable[[bool], Browsers],
+) -> None:
+    shared = browsers(True)
+    token = log_in(shared(), RU)
+    write(shared(), RU, token, text="shared")
+    assert "shared" in read(shared(), DE, log_in(shared(), DE))
+
+    apart = browsers(False)
+    ru = log_in(apart(), RU)
+    assert "shared" in read(apart(), RU, ru)
+    write(apart(), RU, ru, text="only at ru")
+    for known_by in (token, ru, log_in(apart(), DE), log_in(apart(), DE)):
+        assert read(apart(), DE, known_by) == ""
+    assert "only at ru" in read(apart(), RU, log_in(apart(), RU))
+
+
 def test_a_customer_has_one_conversation_on_all_sites_of_the_domain(
     browsers: Callable[[bool], Browsers],
 ) -> None:

@@ -19,7 +19,8 @@ from stage import HOST, ROOT, Stage, wait_until
 
 from app import create_app
 from settings import Bitrix24Settings, Settings, StorageSettings
-from store.records import Portal, ReportedFault
+from storage import Store
+from store.records import NewAddress, Portal, ReportedFault
 from web.reports import reports
 
 KNOWN = Portal("member", 1, "access", "refresh", 4e9, "application", False, 1.0)
@@ -117,6 +118,16 @@ def test_a_renamed_portal_is_called_at_its_new_address_once_an_administrator_agr
     # A stranger, who does not know the portal's id, is told nothing.
     assert "localhost" not in open_page(stage, member_id="guessed").text
 
+    def install(member_id: str) -> str:
+        form = {"AUTH_ID": "x", "REFRESH_ID": "y", "AUTH_EXPIRES": "1", "member_id": member_id}
+        return requests.post(f"{stage.chat}/install?LANG=en", data=form, timeout=30).text
+
+    assert "localhost" not in install("guessed")
+    assert "sends us to another address." in install("guessed")
+    assert f"sends us to another address: {new}" in install(
+        stage.press("token", user_id=1)["member_id"]
+    )
+
     page = open_page(stage)
     assert f"{stage.portal} was renamed: {new}." in page.text
     assert page.headers["Content-Security-Policy"].endswith(f"frame-ancestors {new}")
@@ -137,6 +148,25 @@ def test_a_renamed_portal_is_called_at_its_new_address_once_an_administrator_agr
     again = requests.post(f"{stage.chat}/handler", data=form, timeout=30)
     assert again.status_code == 403
     assert "answered already" in again.text
+
+
+def test_an_agreement_for_another_setting_does_not_outlive_it(tmp_path: Path) -> None:
+    def start(portal: str) -> Store:
+        url = f"sqlite:///{tmp_path}/chats.db"
+        app = create_app(
+            Settings(
+                bitrix24=Bitrix24Settings(portal=portal, client_id="a", client_secret="b"),  # type: ignore[arg-type]
+                storage=StorageSettings(url=url, files=str(tmp_path / "files")),
+            )
+        )
+        found: Store = app.extensions["sitechat"].store
+        return found
+
+    old, new = "https://old.example", "https://new.example"
+    start(old).notes.new_address.set(NewAddress(old, new))
+    assert start(old).notes.new_address.get() == NewAddress(old, new)
+    start(new)
+    assert start(old).notes.new_address.get() is None
 
 
 @pytest.mark.parametrize(

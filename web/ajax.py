@@ -64,7 +64,10 @@ def chat_history(form: Form) -> ResponseReturnValue:
     limit = min(forms.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
     renew(visitor)
-    return Response(bubbles(*last_messages(visitor, before, limit)), mimetype="text/html")
+    messages, has_older = last_messages(visitor, before, limit)
+    answer = Response(bubbles(messages, has_older), mimetype="text/html")
+    answer.headers["X-Chat-Messages"] = len(messages)  # by which the page knows that it has all
+    return answer
 
 
 def chat_form() -> Form:

@@ -13,6 +13,7 @@ from portal import events
 from portal.connector import Claim
 from portal.forms import BadRequest, Form, text_of
 from portal.install_error import InstallError
+from rest.errors import PORTAL_RENAMED
 from rest.replies import Grant, expiry
 from store.database import StoreUnavailable
 from store.records import TooMany
@@ -29,7 +30,7 @@ def install() -> ResponseReturnValue:
         if claim is None:
             return verdict()
         take_install_hit(claim.member_id)
-        services().connector.install(claim)
+        install_claim(claim)
     except BadRequest as error:
         return install_error_page(
             "title_failed", InstallError("form", 400, why=error.explanation(language()))
@@ -49,6 +50,17 @@ def install() -> ResponseReturnValue:
         *reports(),
     ]
     return portal_page("title_installed", lines, done=True, finish=settings.bitrix24.js_api)
+
+
+def install_claim(claim: Claim) -> None:
+    """Install; where a renamed portal lives now is told to nobody who does not name its id."""
+    try:
+        services().connector.install(claim)
+    except InstallError as fault:
+        is_renamed = fault.values.get("code") == PORTAL_RENAMED
+        if not is_renamed or services().proof.may_know(claim.member_id):
+            raise
+        raise InstallError("renamed_untold", fault.status, portal=fault.values["portal"]) from None
 
 
 def verdict() -> ResponseReturnValue:

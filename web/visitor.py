@@ -79,11 +79,18 @@ def visitor_of(bearer: identity.Bearer) -> Visitor:
 
 
 def heir_of_former_site(first: str, name: str) -> str:
-    """Where a visitor goes on who wrote before `chat.share_visitors` was switched, and note it."""
-    chats = services().store.chats
+    """Where a visitor goes on who wrote before `chat.share_visitors` was switched, and note it.
+
+    When the sites of a domain are parted, what was written on all of them stays with one of them:
+    that from which it came when they were joined, else the first on which the visitor is seen.
+    """
+    chats, shared = services().store.chats, services().settings.chat.share_visitors
     for site in visitors_sites()[1:]:
         former = chat_id_of(site, name)
         if chats.find_open(former) or chats.latest_heir(former) != former:
+            domains, sites = (first, former) if shared else (former, first)
+            if not chats.is_first_to_take(sites, domains) and not shared:
+                continue
             chats.give_heir(first, former)
             return chats.latest_heir(first)
     return first

@@ -40,4 +40,4 @@ def test_no_job_holds_up_others_however_many_rows_there_are(
 
     assert longest < MOST_MS, f"{job} held the process for {longest:.0f} ms"
     if job in IN_PIECES:
-        assert total > MOST_MS, f"{job} is no long work"
+        assert total > 3 * longest, f"{job} is done in one piece, or is no long work"

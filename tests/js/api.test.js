@@ -56,15 +56,10 @@ test("a redirect is not followed, and is later", async () => {
   for (const [name, ask] of Object.entries(REQUESTS)) assert.equal((await outcome(ask(api))).reason, "between", name)
 })
 
-test("our own refusal is final, by our mark or, of a former release, by its shape", async () => {
-  for (const [body, headers, said] of [
-    [OUR_REFUSAL, OURS, "Not so."],
-    [OUR_REFUSAL, {}, "Not so."],
-    ["", OURS, ""],
-    ["{}", OURS, ""],
-  ]) {
+test("our own refusal is final, by our mark", async () => {
+  for (const [body, said] of [[OUR_REFUSAL, "Not so."], ["", ""], ["{}", ""]]) {
     for (const status of [400, 403, 404, 405, 413, 415]) {
-      const api = apiWith(() => response(status, body, headers))
+      const api = apiWith(() => response(status, body, OURS))
       const error = await outcome(REQUESTS.send(api))
       assert.ok(error instanceof Refused, `${status} ${body}`)
       assert.equal(error.message, said)
@@ -72,9 +67,66 @@ test("our own refusal is final, by our mark or, of a former release, by its shap
   }
 })
 
+test("JSON without our mark is no refusal, whatever its shape, and no success without what was stored", async () => {
+  const shapes = ["[]", "{}", "[1]", '"no"', '{"success":false}', '{"id":7}', '{"error":"X","error_description":"No."}']
+  for (const body of [...shapes.map((shape) => `{"result":${shape},"success":false}`), "[]", "null", OUR_REFUSAL]) {
+    for (const [status, reason] of [[200, "between"], [403, "between"], [404, "between"], [413, "large"]]) {
+      if (status === 200 && body.includes('"id"')) continue // of a former release
+      const api = apiWith(() => response(status, body, {"Content-Type": "application/json"}))
+      for (const [name, ask] of Object.entries(REQUESTS)) {
+        assert.equal((await outcome(ask(api))).reason, reason, `${name} ${status} ${body}`)
+      }
+    }
+  }
+})
+
+/** An XMLHttpRequest that is answered from `url`: another one than was asked for, after a redirect. */
+function answerUploads({status = 200, body, headers, url}) {
+  globalThis.XMLHttpRequest = class {
+    upload = {};
+    open(method, asked) {
+      this.responseURL = url ?? asked
+    }
+    setRequestHeader() {}
+    abort() {}
+    getResponseHeader(name) {
+      return headers[name] ?? null
+    }
+    send() {
+      Object.assign(this, {status, responseText: body})
+      setImmediate(() => this.onloadend())
+    }
+  }
+}
+
+test("the answer of an upload that was redirected is not believed, whoever gave it", async () => {
+  const asked = "http://chat.example/ajax?lang=en"
+  const {signal} = new AbortController()
+  const api = new Api(asked, {headers: () => ({}), fields: () => ({}), onResponse() {}, signal})
+  const file = new Blob(["x"])
+  const upload = () => outcome(api.upload({client_id: "1", name: "", message: "", file}, () => {}, signal))
+  const sent = '{"result": {"id": 1, "state": "stored"}}'
+
+  for (const url of ["http://chat.example/login", "http://chat.example/", "https://elsewhere.example/ajax?lang=en"]) {
+    for (const [status, headers] of [[404, OURS], [405, OURS], [200, OURS], [200, {}], [413, {}], [503, {}]]) {
+      answerUploads({status, body: status === 200 ? sent : OUR_REFUSAL, headers, url})
+      const error = await upload()
+      assert.ok(error instanceof Later, `${status} ${url}`)
+      assert.equal(error.reason, "between", `${status} ${url}`)
+    }
+  }
+  answerUploads({body: sent, headers: OURS})
+  assert.deepEqual(await upload(), {id: 1, state: "stored"})
+  answerUploads({status: 403, body: OUR_REFUSAL, headers: OURS})
+  assert.ok((await upload()) instanceof Refused)
+})
+
 test("our own answers are taken", async () => {
   const history = '<article class="message">hello</article>\n'
-  assert.equal(await REQUESTS.history(apiWith(() => response(200, history, OURS))), history)
+  for (const counted of [{}, {"X-Chat-Messages": "1"}]) {
+    assert.equal(await REQUESTS.history(apiWith(() => response(200, history, {...OURS, ...counted}))), history)
+  }
+  assert.equal(await REQUESTS.history(apiWith(() => response(200, "", {...OURS, "X-Chat-Messages": "0"}))), "")
   assert.equal(await REQUESTS.history(apiWith(() => response(200, "", OURS))), "")
   assert.equal(await REQUESTS.stream(apiWith(() => response(204, null, OURS))), null)
   const sent = JSON.stringify({chat: "c", post: {}, result: {id: 1, state: "stored"}})
@@ -86,12 +138,16 @@ test("our own answers are taken", async () => {
 test("what was cut off is later", async () => {
   const cut = [
     ["history", '<article class="message">hello</article>\n<article class="mess'],
+    ["history", '<article class="message">hello</article>\n'],
+    ["history", '<article class="message">hello</article>\n<article class="message">hello</articl'],
     ["history", '<article class="message">hel'],
+    ["history", ""],
     ["save", "<!doctype html><p>half"],
     ["send", '{"chat": "c", "result": {"id"'],
   ]
   for (const [name, body] of cut) {
-    assert.ok((await outcome(REQUESTS[name](apiWith(() => response(200, body, OURS))))) instanceof Later, body)
+    const api = apiWith(() => response(200, body, {...OURS, "X-Chat-Messages": "2"}))
+    assert.ok((await outcome(REQUESTS[name](api))) instanceof Later, body)
   }
   const breaks = () => new ReadableStream({pull: (body) => body.error(new TypeError("cut"))})
   for (const name of ["history", "send", "save"]) {

@@ -225,3 +225,60 @@ test("where all of a wall has gone meanwhile, the order is kept", async () => {
 
   assert.deepEqual(told, [["sent", "a", {id: "a"}], ["sent", "b", {id: "b"}]])
 })
+
+test("several items that rest alone go in the order in which they were written", async () => {
+  mock.timers.enable({apis: ["setTimeout"]})
+  const tick = async (seconds) => {
+    for (let at = 0; at < seconds * 10; at++) {
+      mock.timers.tick(100)
+      await settle()
+    }
+  }
+  for (const reason of ["between", "large", "network"]) {
+    for (let round = 0; round < 8; round++) { // the pauses are random
+      let wall = true
+      const sent = []
+      const {outbox} = outboxWith(
+        ({client_id}) => {
+          if (wall) throw new Later(reason, client_id === "file" ? 2 : 0)
+          sent.push(client_id)
+          return {id: client_id}
+        },
+        {reaches: async () => true},
+      )
+      const ids = ["m", "file", "n", "o"]
+      for (const id of ids) outbox.add(item(id, id === "file" && {file: {}}))
+      await tick(3 * round + 0.1)
+      wall = false
+      if (round % 2) outbox.add(item("p")) // as the wall goes
+      await tick(60)
+      assert.deepEqual(sent, round % 2 ? [...ids, "p"] : ids, reason)
+    }
+  }
+  mock.timers.reset()
+})
+
+test("what a firewall alone dislikes is not tried anew with each later item, nor before its time", async () => {
+  mock.timers.enable({apis: ["setTimeout"]})
+  const tried = []
+  const {outbox} = outboxWith(
+    ({client_id}) => {
+      tried.push(client_id)
+      if (client_id === "a") throw new Later("between", 5)
+      if (client_id === "b") throw new Later("large", 100)
+      return {id: client_id}
+    },
+    {reaches: async () => true},
+  )
+  for (const id of ["a", "b", "c"]) outbox.add(item(id))
+  await settle()
+  assert.deepEqual(tried, ["a", "a", "b", "c"])
+
+  outbox.add(item("d"))
+  await settle()
+  assert.deepEqual(tried.slice(4), ["d"])
+  mock.timers.tick(5_000)
+  await settle()
+  assert.deepEqual(tried.slice(5), ["a"])
+  mock.timers.reset()
+})

@@ -6,7 +6,7 @@ import pytest
 from portal_parts import CLIENT, KNOWN, FakePortal
 
 from portal.install_error import InstallError
-from portal.place import portal_address
+from portal.place import end_former_agreement, portal_address
 from portal.rename import TICKET_SECONDS, Rename
 from rest.errors import BitrixError, SetupFault, TryLater
 from rest.replies import TokenHome
@@ -152,7 +152,56 @@ def test_only_our_own_ticket_counts_and_once_and_not_for_long(
     rename.agree(ticket)
     assert refusal(rename.agree, ticket) == "rename_over"
     store.notes.new_address.set(NewAddress("https://older.example", OLD))
-    assert rename.agree(ticket) == NEW, "an agreement about another setting says nothing"
+    assert refusal(rename.agree, ticket) == "rename_over", "it was used"
+    fresh = rename.ticket(NEW, "token")
+    assert rename.agree(fresh) == NEW, "an agreement about another setting says nothing"
+
+
+def test_a_ticket_is_not_good_again_when_the_portal_is_called_at_its_old_address_again(
+    rename: Rename, settings: Bitrix24Settings, store: Store, portal: Renamed
+) -> None:
+    first = rename.ticket(NEW, "token")
+    unused = rename.ticket(NEW, "another token")
+    rename.agree(first)
+    portal.home = TokenHome(CLIENT, KNOWN.member_id, OLD)
+    rename.agree(rename.ticket(OLD, "token"))
+    for ticket in (first, unused):
+        assert refusal(rename.agree, ticket) == "rename_over"
+    store.portal.forget()
+    for ticket in (first, unused):
+        assert refusal(rename.agree, ticket) == "rename_over"
+    assert portal_address(settings, store) == OLD
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TryLater("NOT_CONNECTED", "profile"), TryLater("CERTIFICATE_EXPIRED", "profile")],
+    ids=repr,
+)
+def test_a_fault_at_the_new_address_is_told_of_the_new_one(
+    rename: Rename, portal: Renamed, error: BitrixError
+) -> None:
+    portal.errors["is_administrator"] = error
+
+    with pytest.raises(InstallError) as caught:
+        rename.ticket(NEW, "token")
+
+    assert caught.value.values["portal"] == NEW
+
+
+def test_an_agreement_ends_with_the_install_and_with_the_setting_for_good(
+    rename: Rename, settings: Bitrix24Settings, store: Store
+) -> None:
+    rename.agree(rename.ticket(NEW, "token"))
+    store.portal.forget()
+    assert portal_address(settings, store) == OLD
+
+    store.portal.save(KNOWN)
+    rename.agree(rename.ticket(NEW, "token"))
+    end_former_agreement(settings, store)
+    assert portal_address(settings, store) == NEW, "the same setting"
+    end_former_agreement(Bitrix24Settings(portal=NEW), store)
+    assert portal_address(settings, store) == OLD
 
 
 def test_a_portal_may_be_renamed_again(
