@@ -121,13 +121,25 @@ class ChatTables(Group):
         """Note in which chat the visitor of a chat that is over goes on, unless it is known."""
         _give_heir(db, chat_id, heir)
 
+    def is_taken_by(self, site: str, shared: str) -> bool:
+        """Whether a chat that several sites shared is this one's, which it is if it was nobody's.
+
+        `site` is the beginning of the ids of its chats.
+        """
+        taken, read = f"taken {shared}", "select heir from heirs where id = ?"
+        row = self._database.row(read, taken)
+        if row is None:
+            self.give_heir(taken, site)
+            row = self._database.row(read, taken)
+        return row is not None and bool(row["heir"] == site)
+
     @transaction
-    def is_first_to_take(self, db: Connection, chat_id: str, shared: str) -> bool:
-        """Whether no other chat than this one has taken over a chat that several sites shared."""
-        taken = f"taken {shared}"
-        _give_heir(db, taken, chat_id)
-        row = db.execute("select heir from heirs where id = ?", (taken,)).fetchone()
-        return bool(row["heir"] == chat_id)
+    def part(self, db: Connection, chat_id: str) -> str:
+        """Let the visitor of a chat go on in a new one on the same site, in place of its heir's."""
+        db.execute("delete from heirs where id = ?", (chat_id,))
+        heir = _new_id(chat_id)
+        _give_heir(db, chat_id, heir)
+        return heir
 
     def over_without_heir(self, chat_ids: list[str]) -> set[str]:
         """Those of some hundred chats that are over without an heir: earlier releases ended them.

@@ -153,15 +153,16 @@ def test_below_the_floor_the_plain_form_works(
     expect(page.locator("article")).to_have_count(0)
 
 
+OURS = {"X-Chat-Server": "sitechat"}
 ODD: list[dict[str, Any]] = [
     {"status": 200, "json": {"result": {"id": 987654321}}},
     {"status": 200, "json": {"result": {"id": 987654322, "state": "a new one"}}},
     {"status": 200, "json": {"result": {"id": None}}},
     {"status": 200, "json": {"result": None}},
     {"status": 200, "json": None},
-    {"status": 400, "json": {"result": {"error_description": {"a": 1}}}},
-    {"status": 400, "json": {"result": {"error_description": None}}},
-    {"status": 400, "json": {"result": {}}},
+    {"status": 400, "headers": OURS, "json": {"result": {"error_description": {"a": 1}}}},
+    {"status": 400, "headers": OURS, "json": {"result": {"error_description": None}}},
+    {"status": 400, "headers": OURS, "json": {"result": {}}},
     {"status": 400, "body": ""},
     {"status": 413, "body": "undefined"},
     {"status": 429, "json": {}},

@@ -182,6 +182,32 @@ def test_customers_are_parted_when_the_setting_is_switched_off(
     assert "only at ru" in read(apart(), RU, log_in(apart(), RU))
 
 
+def test_customers_whose_conversations_were_joined_are_parted_again(
+    browsers: Callable[[bool], Browsers],
+) -> None:
+    apart, shared = browsers(False), browsers(True)
+    olds = {site: log_in(apart(), site) for site in (RU, DE)}
+    for site, token in olds.items():
+        write(apart(), site, token, text=f"at {NAMES[site]}")
+    joined = {site: log_in(shared(), site) for site in (RU, DE)}
+    assert "at ru" in read(shared(), DE, joined[DE])
+
+    de = log_in(apart(), DE)
+    assert "at ru" in read(apart(), DE, de), "the first site that is opened keeps all"
+    write(apart(), DE, de, text="only at de")
+    for token in (olds[RU], joined[RU], joined[DE], log_in(apart(), RU), log_in(apart(), RU)):
+        assert read(apart(), RU, token) == ""
+    ru = log_in(apart(), RU)
+    write(apart(), RU, ru, text="anew at ru")
+    assert "anew at ru" in read(apart(), RU, log_in(apart(), RU))
+    assert "anew at ru" not in read(apart(), DE, log_in(apart(), DE))
+    ask(apart(), DE, de, type="delete_conversation")
+    assert "only at de" not in read(apart(), RU, ru)
+
+    again = log_in(shared(), RU)
+    assert "anew at ru" in read(shared(), DE, again)
+
+
 def test_a_customer_has_one_conversation_on_all_sites_of_the_domain(
     browsers: Callable[[bool], Browsers],
 ) -> None:

@@ -607,7 +607,7 @@ def test_axe_finds_nothing_in_a_russian_page_with_a_refusal_an_upload_and_news_b
 
     def answers(route: Route) -> None:
         if b"send_message" in (route.request.post_data_buffer or b""):
-            route.fulfill(status=400, json=refusal)
+            route.fulfill(status=400, json=refusal, headers={"X-Chat-Server": "sitechat"})
         elif route.request.method == "GET":
             route.continue_()  # and the upload hangs
 

@@ -23,6 +23,7 @@ from flask.typing import ResponseReturnValue
 
 from addresses import readable
 from portal.forms import Form, text_of
+from store.chats import SITE_LENGTH
 from store.records import Chat
 from web import identity
 from web.asking import (
@@ -70,6 +71,8 @@ def visitor_of(bearer: identity.Bearer) -> Visitor:
     chat = store.chats.find_open(first)
     if chat is None:
         chat_id = store.chats.latest_heir(first)
+        if not stays_with_site(first, chat_id):
+            chat_id = store.chats.part(first)
         if chat_id == first:
             chat_id = heir_of_former_site(first, bearer.visitor)
         if chat_id == first and store.chats.is_over(first):
@@ -79,21 +82,28 @@ def visitor_of(bearer: identity.Bearer) -> Visitor:
 
 
 def heir_of_former_site(first: str, name: str) -> str:
-    """Where a visitor goes on who wrote before `chat.share_visitors` was switched, and note it.
-
-    When the sites of a domain are parted, what was written on all of them stays with one of them:
-    that from which it came when they were joined, else the first on which the visitor is seen.
-    """
-    chats, shared = services().store.chats, services().settings.chat.share_visitors
+    """Where a visitor goes on who wrote before `chat.share_visitors` was switched, and note it."""
+    chats = services().store.chats
     for site in visitors_sites()[1:]:
         former = chat_id_of(site, name)
-        if chats.find_open(former) or chats.latest_heir(former) != former:
-            domains, sites = (first, former) if shared else (former, first)
-            if not chats.is_first_to_take(sites, domains) and not shared:
-                continue
+        heir = chats.latest_heir(former)
+        if (chats.find_open(former) or heir != former) and stays_with_site(first, heir):
             chats.give_heir(first, former)
             return chats.latest_heir(first)
     return first
+
+
+def stays_with_site(first: str, chat_id: str) -> bool:
+    """Whether a visitor, whose own chat here is `first`, goes on in this one.
+
+    When the sites of a domain are parted, a chat of the whole domain stays with the first of them
+    on which its visitor is seen, and a chat of one site with that site.
+    """
+    site, sites = first[:SITE_LENGTH], visitors_sites()
+    if chat_id.startswith(site) or services().settings.chat.share_visitors:
+        return True
+    is_domains = len(sites) == 1 or chat_id.startswith(f"chat{digest(sites[1])}")
+    return is_domains and services().store.chats.is_taken_by(site, chat_id)
 
 
 def heir_of_older(first: str, name: str) -> str:
