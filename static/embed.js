@@ -268,7 +268,8 @@ async function greeted({data, origin, source, ports: [port]}) {
   if (source !== window.parent || !isListed(origin, sites) || !port) return
   if (visitor) return chat.isConnected && visitor.connect(port)
   visitor = new EmbeddedVisitor(origin, port, data)
-  await visitor.arrive()
+  // On a phone Back closes the chat as soon as it is there.
+  await Promise.all([visitor.arrive(), data.full && import("./back.js").catch(() => null)])
   showConnection("ready")
   document.body.inert = false
   startChat(visitor)

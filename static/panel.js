@@ -174,7 +174,7 @@ export class Panel {
     if (message.set) api.set(message.set)
     if (message.close) api.close()
     // Automated browsers wait after Back until the page itself has moved. A router would hear of this, so only for them.
-    if (message.back && navigator.webdriver) history.replaceState(history.state, "")
+    if (message.back && navigator.webdriver) History.prototype.replaceState.call(history, history.state, "")
     if ("unread" in message && message.unread !== view.unread) this.#showUnread(message)
     draw()
     if (message.event === "ready") {

@@ -37,6 +37,7 @@ POST = """(forms) => Promise.all(forms.map(([action, fields], index) => new Prom
   form.submit()
 })))"""
 
+READY = "() => document.querySelector('live-chat')?.hasAttribute('data-ready') ?? true"
 FIELDS = """() => ({
   kind: document.contentType,
   name: document.querySelector("#name")?.value,
@@ -82,6 +83,7 @@ def answers(page: Page, host: str, posts: list[tuple[str, dict[str, str]]]) -> l
     for index, (url, _) in enumerate(posts):
         frame = frames[f"f{index}"]
         assert frame.url.startswith("http"), url
+        frame.wait_for_function(READY)
         found.append(audit(frame) | frame.evaluate(FIELDS))
     return found
 
