@@ -59,7 +59,7 @@
   // How the chat looks is the site's wish. What cannot be is refused on the console, and what was before stands.
 
   const isPlain = (property, value) => CSS.supports(property, value) && !NOT_PLAIN.test(value)
-  const NOT_PLAIN = /^(-|auto|inherit|initial|unset|revert|transparent)|(var|attr|anchor)\(|env\((?!safe-area-)/i
+  const NOT_PLAIN = /^(-|auto|inherit|initial|unset|revert|transp)|(var|attr|anchor)\(|env\((?!safe-)/i
   const CHECKS = {
     bottom: (value) => isPlain("bottom", value),
     color: (value) => isPlain("color", value),
@@ -215,7 +215,7 @@
     for (const parent of [document, document.documentElement, document.body]) {
       if (parent) watcher.observe(parent, {childList: true})
     }
-    for (const copy of [...document.querySelectorAll("site-chat")]) {
+    for (const copy of document.querySelectorAll("site-chat")) {
       if (copy !== root) copy.remove() // a framework has kept the page with the launcher in it
     }
     if (root.isConnected || returning) return
@@ -272,8 +272,10 @@
     if (path.some((node) => node.href)) event.stopPropagation()
     show(!state.open)
   }, true)
-  Object.freeze(api)
-  Object.defineProperty(window, "SiteChat", {get: () => api, set: callAll}) // the site may set a second queue
+  window.SiteChat = Object.freeze(api)
+  try {
+    Object.defineProperty(window, "SiteChat", {get: () => api, set: callAll}) // the site may set a second queue
+  } catch {} // not if it has declared its queue by `var`
   take(data)
   memory.read()
   callAll(queue)

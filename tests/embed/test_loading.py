@@ -25,6 +25,8 @@ WAYS = {
     "in a bundle of modules": "<body><script data-base=/app></script><script data-base=CHAT/>"
     "</script><script type=module>import '/bundle.js'</script>",
     "in quirks": f"<html><table><script src={LOADER}></script><td>Lamps</table>",
+    "after a queue by var": "<body><script>var SiteChat = [['set', {side: 'left'}]]</script>"
+    f"<script src={LOADER}></script>",
     "beside an element of that name": f"<body><p id=SiteChat><script async src={LOADER}></script>",
 }
 
