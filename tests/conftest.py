@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from install_browser import find_firefox, find_nginx, find_node, find_webkit
+from install_browser import (
+    find_firefox,
+    find_mootools,
+    find_nginx,
+    find_node,
+    find_webkit,
+)
 from pages import start_chromium, start_firefox
 from playwright.sync_api import (
     Browser,
@@ -80,6 +86,8 @@ def pytest_report_header() -> list[str]:
         f"WebKit, for engines/: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
         f"Node, for test_javascript.py: {find_node() or nothing + ' (20.19, or 22.7 and newer)'}",
         f"nginx, for test_proxies.py: {find_nginx() or nothing + ' (nginx, openssl)'}",
+        f"npm, for hosts/: {shutil.which('npm') or nothing}",
+        f"MooTools, for hosts/: {find_mootools() or nothing + ' (libjs-mootools)'}",
     ]
 
 

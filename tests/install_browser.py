@@ -20,6 +20,7 @@ NAMES = (
 PACKAGES = ("chromium-headless-shell", "chromium")
 WEBKIT_PROGRAMS = ("WebKitWebDriver", "Xvfb")  # WebKitGTK has no headless mode
 WEBKIT_PACKAGES = ("webkit2gtk-driver", "xvfb")
+MOOTOOLS = "/usr/share/javascript/mootools"
 NGINX_PROGRAMS = ("nginx", "openssl")
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin"  # not on every user's PATH
 
@@ -55,6 +56,11 @@ def find_nginx() -> str | None:
     path = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"
     found = [shutil.which(program, path=path) for program in NGINX_PROGRAMS]
     return found[0] if all(found) else None
+
+
+def find_mootools() -> str | None:
+    """The folder of MooTools, which npm has without the part for browsers."""
+    return MOOTOOLS if os.path.isdir(MOOTOOLS) else None
 
 
 @cache
@@ -111,6 +117,8 @@ if __name__ == "__main__":
         install("WebKitGTK", *WEBKIT_PACKAGES)
     if find_nginx() is None and may_use_apt():
         install("nginx", "nginx-light", "openssl")
+    if find_mootools() is None and may_use_apt():
+        install("MooTools", "libjs-mootools")
     if find_chromium() is None:
         sys.exit(
             "The browser tests need Chromium and it could not be installed (see above).\n"

@@ -5,13 +5,14 @@ Frameworks that own the page or replace it, routers, old libraries, strict polic
 
 import pytest
 from embed_parts import Open, chat_in, say
-from host_server import DEBIAN, Hosts
+from host_server import Hosts
+from install_browser import find_mootools
 from playwright.sync_api import Page, expect
 from stage import Stage
 from test_browser import dialog_of
 
 HOSTS = ("react18", "react19", "turbo", "htmx", "history", "hash", "isolated", "strict")
-OLD = ("prototype", *(["mootools"] if (DEBIAN / "mootools").exists() else []))
+OLD = ("prototype", *(["mootools"] if find_mootools() else []))
 PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True}
 
 
