@@ -16,8 +16,10 @@ const SHRINKABLE = /^image\/(jpeg|png|webp)$/ // a GIF may be animated
 /** Takes files that are chosen, dropped or pasted; `onFile` is given each. */
 export function takeFiles({root, input, onFile, signal}) {
   import("./upload.js").catch(() => {}) // now, because a file may be chosen while the browser is offline
-  const takeAll = async (files) => {
-    for (const file of await Promise.all([...files].map(rightlyNamed))) onFile(file)
+  let taken = Promise.resolve() // what is chosen later comes later, however long the reading of a file takes
+  const takeAll = (files) => {
+    const named = Promise.all([...files].map(rightlyNamed))
+    taken = taken.finally(async () => (await named).forEach((file) => onFile(file)))
   }
   input.addEventListener("change", () => {
     takeAll(input.files)

@@ -14,6 +14,7 @@ PAGES = Path(__file__).parent / "pages"
 BUILD = ROOT / "build" / "hosts"  # where npm installs; git does not see it
 DEBIAN = Path("/usr/share/javascript")  # libraries that npm has not, as Debian packs them
 REACTS = ("18", "19")
+SAME_PAGE = dict.fromkeys(("isolated", "strict"), "plain")  # which differ in their headers alone
 ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -108,7 +109,7 @@ class Hosts:
             if rest == ["shop.js"]:
                 return (BUILD / name / "shop.js").read_bytes()
             return run("node", f"render{name[5:]}.cjs", self.chat).encode()
-        page = PAGES / f"{name}.html"
+        page = PAGES / f"{SAME_PAGE.get(name, name)}.html"
         if not page.exists():
             return None
         return page.read_text("utf-8").replace("CHAT", self.chat).replace("PATH", path).encode()
