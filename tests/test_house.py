@@ -21,7 +21,7 @@ FLOORS = [
     {"rest", "store"},
     {"bitrix", "storage", "files", "rates", "under_way"},
     {"live", "portal"},
-    {"delivery"},
+    {"delivery", "operations"},
     {"services"},
     {"web"},
     {"app"},

@@ -1,0 +1,52 @@
+"""What a check has found, and the verdict that follows from all findings.
+
+The page in the portal, `/install`, `sitechat doctor`, the log and the note to the administrator all
+say what these objects hold, each in its reader's language.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """How bad a finding is. The numbers are also the exit codes of `sitechat doctor`."""
+
+    GOOD = 0
+    ATTENTION = 1  # the chat works, but somebody should look at this
+    BROKEN = 2  # messages or answers do not arrive, or soon will not
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time among the values of a finding: each reader sees it in a zone of their own."""
+
+    seconds: float  # Unix seconds
+
+
+Value = str | int | float | Moment
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check has found.
+
+    `key` names a text of the section [doctor] of `locales/`, which says what is so and, unless the
+    level is GOOD, what to do about it; `values` fill it. The same cause always has the same `check`
+    and `key`: the log says it once for as long as it lasts.
+    """
+
+    check: str  # what was looked at: "secret", "lines"; a text `check_...` is its heading
+    level: Level
+    key: str
+    values: dict[str, Value] = field(default_factory=dict)
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The verdict: the level of the worst finding."""
+    return max((finding.level for finding in findings), default=Level.GOOD)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings as they are shown; those of one level keep the order of the checks."""
+    return sorted(findings, key=lambda finding: -finding.level)
