@@ -74,6 +74,7 @@ def test_a_wrong_value_is_refused_in_the_readers_language_and_nothing_is_kept(
             parts.save_page_settings({"chat.consent": "Yes", key: value})
         (said,) = caught.value.told("ru")
         assert key in said
+        assert caught.value.told("en") != caught.value.told("ru")
     assert parts.page_settings.values() == {}
     parts.save_page_settings({"chat.title": "File", "chat.language": "auto"})
     assert parts.page_settings.values() == {}
