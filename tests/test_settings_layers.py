@@ -243,6 +243,17 @@ def test_what_the_system_does_not_give_says_why(file: Path, tmp_path: Path) -> N
     assert "no plain text file" in refusals(file)[0]
 
 
+@pytest.mark.parametrize("name", ["config.local.toml", ".env"])
+def test_a_file_to_whose_name_the_editor_has_added_an_ending_is_told(file: Path, name: str) -> None:
+    wrong = file.parent / f"{name}.txt"
+    wrong.write_text("")
+
+    assert refusals(file) == [f"{wrong}: is not read under this name; rename it to {name}"]
+    assert refusals(file, "ru")[0].endswith(f"переименуйте его в {name}")
+    (file.parent / name).write_text("")
+    assert load_settings(file).chat.title == "Chat with us"
+
+
 # -- the language
 
 
