@@ -1,11 +1,14 @@
 """Where settings may stand: the environment, .env, config.local.toml, config.toml; which counts."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from stage import Stage, wait_until
 
 from settings import ROOT, SettingsError, load_settings, system_variables
 from texts import language_of_system
@@ -300,3 +303,25 @@ def test_a_start_with_wrong_settings_ends_with_a_line_in_the_language_of_the_sys
     assert said in ended.stderr
     assert ended.stderr.startswith("sitechat: ")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_reload_with_wrong_settings_leaves_the_chat_as_it_is(tmp_path: Path) -> None:
+    file, local = tmp_path / "config.toml", tmp_path / "config.local.toml"
+    shutil.copy(ROOT / "config.toml", file)
+
+    with Stage(tmp_path, SITECHAT_CONFIG=str(file)) as stage:
+        assert stage.app is not None
+        page = stage.visitor().http
+
+        def shows(title: str) -> bool:
+            return f"<bdi>{title}</bdi>" in page.get(stage.chat, timeout=30).text
+
+        local.write_text("[chat]\ntitle = Лампы\n", "utf-8")
+        os.kill(stage.app.pid, signal.SIGHUP)
+        wait_until(lambda: "the former settings stay" in stage.log.read_text(), 10, "the log")
+        assert "config.local.toml: line 2: text stands in straight quotes" in stage.log.read_text()
+        assert shows("Chat with us")
+
+        local.write_text('[chat]\ntitle = "Лампы"\n', "utf-8")
+        os.kill(stage.app.pid, signal.SIGHUP)
+        wait_until(lambda: shows("Лампы"), 20, "the new title")

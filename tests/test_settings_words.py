@@ -142,6 +142,27 @@ def test_nothing_that_is_said_holds_a_secret(file: Path, toml: str, secret: str)
         assert secret[:10] not in told
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "client_secret = 'pw-9x",
+        "client_secret = pw-9x",
+        "client_secret: pw-9x",
+        "client_secret pw-9x",
+        "client_id = “pw-9x”",
+        "client_secert = 'pw-9x",
+        "token = pw-9x",
+        "password = pw-9x",
+        "portal = 'https://a.example' client_secret = 'pw-9x'",
+        'client_secret = """pw-9x',
+    ],
+)
+def test_of_a_line_with_a_secret_only_its_key_is_shown(file: Path, line: str) -> None:
+    """A secret may be short."""
+    for told in refusals(file, f"[bitrix24]\n{line}").values():
+        assert "pw-9x" not in told
+
+
 # -- values
 
 COPIED = "space or an invisible character"
