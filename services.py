@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from bbcode import RENDERER
 from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from operations.sightings import Sightings
+from portal.administrators import Administrators
 from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.place import portal_address
@@ -67,6 +69,8 @@ class Services:
     connector: Connector
     proof: Proof
     rename: Rename
+    administrators: Administrators
+    sightings: Sightings
     worker: Worker
     live: Live
     files: Files
@@ -96,8 +100,70 @@ class Services:
         connector = Connector(settings, store, bitrix, proof)
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
-        rename = Rename(settings.bitrix24, store, bitrix)
-        return cls(settings, store, bitrix, connector, proof, rename, worker, Live(store), files)
+        return cls(
+            settings=settings,
+            store=store,
+            bitrix=bitrix,
+            connector=connector,
+            proof=proof,
+            rename=Rename(settings.bitrix24, store, bitrix),
+            administrators=Administrators(settings, store, bitrix, proof),
+            sightings=Sightings(store),
+            worker=worker,
+            live=Live(store),
+            files=files,
+        )
+
+    # -- STUBS of helper W, dropped at the merge with D (verdict) and S (page settings)
+
+    def verdict(self) -> list[Any]:
+        from operations.findings import Finding, Level, Moment
+
+        notes, found = self.store.notes, []
+        if fault := notes.fault.get():
+            found.append(
+                Finding(
+                    "delivery", Level.BROKEN, "fault", {"method": fault.method, "code": fault.code}
+                )
+            )
+        if notes.registered.get() is None:
+            found.append(Finding("connector", Level.BROKEN, "not_registered"))
+        if not self.store.portal.active_lines():
+            found.append(
+                Finding(
+                    "lines",
+                    Level.ATTENTION,
+                    "no_line_yet",
+                    {"connector": self.settings.connector.name},
+                )
+            )
+        found.append(Finding("settings", Level.GOOD, "settings_good"))
+        if (at := notes.last_event_at.get()) is not None:
+            found.append(Finding("events", Level.GOOD, "last_event", {"at": Moment(at)}))
+        return found
+
+    def check_now(self) -> None:
+        self.store.notes.checked_at.set(time.time())
+
+    @property
+    def chat(self) -> Any:
+        page = self.store.notes.page_settings.get() or {}
+        sites = (*self.settings.chat.sites, *page.get("sites", ()))
+        return self.settings.chat.model_copy(update={"greeting": "", **page, "sites": sites})
+
+    def sources(self) -> dict[str, str]:
+        page = self.store.notes.page_settings.get() or {}
+        return {"chat.language": "config.local.toml"} | {f"chat.{key}": "page" for key in page}
+
+    def save_page_settings(self, values: dict[str, Any]) -> None:
+        from settings import ChatSettings, SettingsError
+
+        try:
+            ChatSettings(**{key: value for key, value in values.items() if key != "greeting"})
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        page = self.store.notes.page_settings.get() or {}
+        self.store.notes.page_settings.set(page | values)
 
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""
@@ -128,6 +194,7 @@ class Services:
         jobs: dict[str, Callable[[threading.Event], None]] = {
             "live": self.live.run,
             "refusals": self.note_refusals,
+            "sightings": self.sightings.run,
             "rendering": self.render_again,
             "files": self.sweep_files,
             "deletions": self.finish_deletions,

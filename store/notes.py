@@ -88,6 +88,14 @@ class Notes:
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict
         )
+        self.checked_at: Note[float] = Note(database, "checked_at")  # STUB of W
+        self.page_settings: Note[dict[str, Any]] = Note(database, "page_settings")  # STUB of W
+        # How we are reached, by `operations/sightings.py`.
+        self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # Origins that tried to embed the chat and may not: first and last time, and how often.
+        self.tried_sites: Note[dict[str, list[float]]] = Note(database, "tried_sites")
+        # By which origin the portal and the visitors came last: "portal", "visitors".
+        self.seen_addresses: Note[dict[str, str]] = Note(database, "seen_addresses")
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

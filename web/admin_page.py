@@ -1,0 +1,141 @@
+"""What an administrator sees on the application's page, beside the verdict and its reasons."""
+
+import json
+from dataclasses import dataclass
+
+from flask import g
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+
+from addresses import both_forms, readable
+from operations import test_message
+from rest.errors import BitrixError
+from texts import all_texts, text
+from web.asking import language, services
+from web.page_settings import Notice, settings_fields
+from web.portal_page import portal_page
+from web.verdict import moment, said, verdict
+
+
+@dataclass(frozen=True)
+class ShownLine:
+    number: int
+    name: str  # "" where the portal does not say
+    is_for_new: bool  # new visitors get it
+    is_dead: bool  # it takes no messages
+
+
+@dataclass(frozen=True)
+class TriedSite:
+    origin: str
+    shown: str
+    last: Markup
+    count: int
+
+
+def admin_page(
+    ticket: str,
+    notice: Notice | None = None,
+    test: int | None = None,
+    typed: dict[str, str] | None = None,
+    status: int = 200,
+    finish: str | None = None,
+) -> ResponseReturnValue:
+    """The page; `typed` are values of the settings' form that could not be kept."""
+    found = verdict()
+    settings = services().settings
+    page = portal_page(
+        found.title,
+        [],
+        found.level.name.lower(),
+        found.is_well,
+        template="application.html",
+        finish=finish,
+        words=all_texts(language())["application"],
+        found=found,
+        pass_=ticket,
+        notice=notice,
+        checked=moment_of_check(),
+        open_lines=shown_lines(),
+        connector=settings.connector.name,
+        test=shown_test(test),
+        chat_url=f"{settings.public_url}/",
+        snippet=f'<script async src="{settings.public_url}/static/loader.js"></script>',
+        policy=f"script-src {settings.origin}; frame-src {settings.origin}",
+        sites=[both_forms(site) for site in services().chat.sites],
+        tried=tried_sites(),
+        fields=settings_fields(typed),
+        refusals=refusals(),
+    )
+    return page, status
+
+
+def moment_of_check() -> Markup | None:
+    checked_at = services().store.notes.checked_at.get()
+    return None if checked_at is None else moment(checked_at)
+
+
+def shown_lines() -> list[ShownLine]:
+    """The connected lines; the first is the one that new visitors get."""
+    numbers = services().store.portal.active_lines()
+    dead = services().store.notes.dead_lines.get() or {}
+    names = names_of_lines(numbers)
+    first = next((number for number in numbers if number not in dead), (numbers or [0])[0])
+    lines = [
+        ShownLine(number, names.get(number, ""), number == first, number in dead)
+        for number in numbers
+    ]
+    return sorted(lines, key=lambda line: not line.is_for_new)
+
+
+def names_of_lines(numbers: list[int]) -> dict[int, str]:
+    """As the portal has them; none where it cannot be asked, which the findings say."""
+    if not numbers:
+        return {}
+    try:
+        lines = services().bitrix.examine(services().settings.connector.id, numbers).lines
+    except BitrixError:
+        return {}
+    known = {number: line for number, line in lines.items() if line is not None}
+    return {
+        number: line.name for number, line in known.items() if not isinstance(line, BitrixError)
+    }
+
+
+def shown_test(message_id: int | None) -> dict[str, object] | None:
+    """What has become of a test message."""
+    if message_id is None:
+        return None
+    state = test_message.state(services().store, message_id)
+    return {
+        "id": message_id,
+        "is_waiting": state.is_waiting,
+        "is_error": state.key == "refused",
+        "text": said(f"test_{state.key}", code=state.error),
+    }
+
+
+def tried_sites() -> list[TriedSite]:
+    """Sites that tried to show the chat and may not; the one seen last first."""
+    noted = services().store.notes.tried_sites.get() or {}
+    return [
+        TriedSite(origin, both_forms(origin), moment(last), int(count))
+        for origin, (_, last, count) in sorted(noted.items(), key=lambda one: -one[1][1])
+        if not services().chat.lists(origin)
+    ]
+
+
+def refusals() -> list[dict[str, object]]:
+    """What was turned away, and why; the latest first."""
+    found = sorted(services().store.limits.refusals(), key=lambda one: -one.last_at)
+    return [
+        {"reason": reason_text(one.reason), "count": one.count, "at": moment(one.last_at)}
+        for one in found
+    ]
+
+
+def reason_text(noted: str) -> str:
+    """The text for a reason that `note_refusal` has noted."""
+    place, key, values = json.loads(noted)
+    reason = text(language(), key, **values).rstrip(".")
+    return f"{place}: {reason}" if place else reason

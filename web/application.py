@@ -1,0 +1,168 @@
+"""The application's page in the portal's menu: the verdict, and what its buttons do.
+
+Reasons and buttons are the administrator's only. Who that is the portal says when the page is
+opened; each form carries a ticket of that (portal/administrators.py), because the frame has no
+cookies.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from flask.typing import ResponseReturnValue
+
+from operations import test_message
+from portal.forms import BadRequest, Form, number_of, text_of
+from portal.install_error import InstallError
+from portal.tickets import TicketExpired, TicketRefused
+from store.database import StoreUnavailable
+from store.records import TooMany
+from web import renamed
+from web.admin_page import admin_page
+from web.asking import note_refusal, services
+from web.install import take_install_hit, verdict_alone
+from web.page_settings import Notice, save_settings, typed_values
+from web.portal_page import install_error_page, portal_page
+from web.seen import saw_portal
+from web.verdict import said, verdict
+
+log = logging.getLogger(__name__)
+
+TESTS_A_MINUTE = 6  # test messages
+TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
+LOOK_SECONDS = 0.1  # between two looks whether it has
+
+
+def application_page(form: Form) -> ResponseReturnValue:
+    """The verdict, for an administrator with its reasons and what can be done about them."""
+    try:
+        if "ticket" in form:
+            return act(form)
+        return opened_page(form)
+    except InstallError as fault:  # nothing has been installed here
+        return install_error_page("title_failed", fault)
+
+
+def opened_page(form: Form) -> ResponseReturnValue:
+    """The page as the portal opens it, with the token of whoever has clicked."""
+    lines: list[str] = []
+    try:
+        if "rename" in form:
+            return renamed.agree(form)
+        services().connector.check_installed()
+        with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
+            if (user_id := administrator(form)) is not None:
+                return admin_page(services().administrators.ticket(user_id))
+    except InstallError as fault:
+        with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
+            if renamed.concerns(fault, form):
+                return renamed.way_page(form, fault)
+        if fault.key in ("not_installed", "no_settings", "no_store", "disk_full"):
+            raise
+        if fault.status >= 500:
+            lines = [said("not_proved")]
+    return verdict_alone(verdict(), *lines)
+
+
+def administrator(form: Form) -> int | None:
+    """The id of the administrator who has opened the page; None for anybody else of the portal.
+
+    Raises BadRequest, InstallError, TooMany and StoreUnavailable.
+    """
+    token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
+    take_install_hit(member_id)
+    user_id = services().administrators.proved(token, member_id)
+    saw_portal()
+    return user_id
+
+
+# -- what the buttons do
+
+
+def act(form: Form) -> ResponseReturnValue:
+    """Do what the button of an administrator's page says, and show the page again."""
+    ticket = text_of(form, "ticket")
+    try:
+        user_id = services().administrators.of_ticket(ticket)
+    except TicketExpired:  # whoever typed this was an administrator; what they typed is kept
+        return ticket_page("ticket_over", typed_values(form))
+    except TicketRefused:
+        note_refusal("reasons.ticket")
+        return ticket_page("ticket_refused", {})
+    do = text_of(form, "do")
+    if do not in ACTIONS:
+        raise BadRequest("action")
+    log.info("user %d of the portal, an administrator: %s", user_id, do)
+    return ACTIONS[do](form, ticket)
+
+
+def ticket_page(key: str, typed: dict[str, str]) -> ResponseReturnValue:
+    page = portal_page(
+        said("nothing_changed"), [said(key)], "attention", typed=typed, typed_title=said("typed")
+    )
+    return page, 403
+
+
+def check_again(_: Form, ticket: str) -> ResponseReturnValue:
+    """Make all checks now."""
+    services().check_now()
+    return admin_page(ticket, Notice("verdict", said("checked_now")))
+
+
+def allow_site(form: Form, ticket: str) -> ResponseReturnValue:
+    """Let a site embed the chat that has tried to; no other can be named by this button."""
+    site = text_of(form, "site")
+    if site not in (services().store.notes.tried_sites.get() or {}):
+        notice = Notice("sites", said("site_unknown", site=site[:200]), is_error=True)
+        return admin_page(ticket, notice, status=400)
+    notice = save_settings({"allow": site})
+    if notice.is_error:
+        return admin_page(ticket, notice, status=400)
+    services().sightings.forget_site(site)
+    return admin_page(ticket, Notice("sites", said("site_allowed", site=site)))
+
+
+def send_test(_: Form, ticket: str) -> ResponseReturnValue:
+    """Send a message as a visitor would, and say what has become of it."""
+    store, settings, now = services().store, services().settings, time.time()
+    try:
+        store.limits.count_hit("test messages", TESTS_A_MINUTE, now)
+        message_id = test_message.send(store, settings, now)
+    except TooMany as error:
+        notice = Notice("test", said("wait", seconds=error.seconds), is_error=True)
+        return admin_page(ticket, notice, status=429)
+    services().worker.wake()
+    return shown_test(message_id, ticket)
+
+
+def look_at_test(form: Form, ticket: str) -> ResponseReturnValue:
+    """What has become of a test message meanwhile."""
+    return shown_test(number_of(form, "message"), ticket)
+
+
+def shown_test(message_id: int, ticket: str) -> ResponseReturnValue:
+    """The page with the state of a test message, once that is known or takes long."""
+    until = time.monotonic() + TEST_SECONDS
+    while test_message.state(services().store, message_id).is_waiting:
+        if time.monotonic() > until:
+            break
+        time.sleep(LOOK_SECONDS)
+    return admin_page(ticket, test=message_id)
+
+
+def change_settings(form: Form, ticket: str) -> ResponseReturnValue:
+    """Keep the texts and sites of the form; what is wrong stands beside what was typed."""
+    typed = typed_values(form)
+    notice = save_settings(typed)
+    status = 400 if notice.is_error else 200
+    return admin_page(ticket, notice, typed=typed if notice.is_error else None, status=status)
+
+
+ACTIONS: dict[str, Callable[[Form, str], ResponseReturnValue]] = {
+    "check": check_again,
+    "allow": allow_site,
+    "test": send_test,
+    "look": look_at_test,
+    "settings": change_settings,
+}
