@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -16,6 +16,7 @@ from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from operations.page_settings import PageSettings
 from operations.sightings import Sightings
 from portal.administrators import Administrators
 from portal.connector import Connector
@@ -25,7 +26,7 @@ from portal.proof import Proof
 from portal.rename import Rename
 from portal.tokens import StoredTokens
 from rates import Pace, Rates
-from settings import ROOT, Settings
+from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreUnavailable
 from under_way import UnderWay
@@ -74,6 +75,7 @@ class Services:
     worker: Worker
     live: Live
     files: Files
+    page_settings: PageSettings
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
     # Both by address.
@@ -112,6 +114,7 @@ class Services:
             worker=worker,
             live=Live(store),
             files=files,
+            page_settings=PageSettings(settings, store),
         )
 
     # -- STUBS of helper W, dropped at the merge with D (verdict) and S (page settings)
@@ -146,24 +149,17 @@ class Services:
         self.store.notes.checked_at.set(time.time())
 
     @property
-    def chat(self) -> Any:
-        page = self.store.notes.page_settings.get() or {}
-        sites = (*self.settings.chat.sites, *page.get("sites", ()))
-        return self.settings.chat.model_copy(update={"greeting": "", **page, "sites": sites})
+    def chat(self) -> ChatSettings:
+        """The chat's settings that count now: those of the files, and else those of the page."""
+        return self.page_settings.chat
 
     def sources(self) -> dict[str, str]:
-        page = self.store.notes.page_settings.get() or {}
-        return {"chat.language": "config.local.toml"} | {f"chat.{key}": "page" for key in page}
+        """Where each key comes from: "environment", a file's name, "page" or "default"."""
+        return self.page_settings.sources()
 
-    def save_page_settings(self, values: dict[str, Any]) -> None:
-        from settings import ChatSettings, SettingsError
-
-        try:
-            ChatSettings(**{key: value for key, value in values.items() if key != "greeting"})
-        except ValueError as error:
-            raise SettingsError(str(error)) from None
-        page = self.store.notes.page_settings.get() or {}
-        self.store.notes.page_settings.set(page | values)
+    def save_page_settings(self, values: Mapping[str, Any]) -> None:
+        """Set keys such as `chat.title` on the page; SettingsError, and then nothing is kept."""
+        self.page_settings.save(values)
 
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""
