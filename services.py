@@ -136,8 +136,8 @@ class Services:
                 Finding(
                     "lines",
                     Level.ATTENTION,
-                    "no_line_yet",
-                    {"connector": self.settings.connector.name},
+                    "line_first",
+                    {"name": self.settings.connector.name},
                 )
             )
         found.append(Finding("settings", Level.GOOD, "settings_good"))

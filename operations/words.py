@@ -3,16 +3,17 @@
 from collections.abc import Callable
 
 from operations.findings import Finding, Moment
-from texts import all_texts, text
+from texts import all_texts
 
 
-def words(finding: Finding, language: str, moment: Callable[[float], str]) -> str:
+def words(finding: Finding, language: str, moment: Callable[[Moment], str]) -> str:
     values = {
-        name: moment(value.seconds) if isinstance(value, Moment) else value
+        name: moment(value) if isinstance(value, Moment) else value
         for name, value in finding.values.items()
     }
-    return text(language, f"doctor.{finding.key}", **values)
+    stub = f"{finding.key} " + " ".join(str(value) for value in values.values())
+    return all_texts(language).get("doctor", {}).get(finding.key, stub).format(**values)
 
 
 def heading(finding: Finding, language: str) -> str:
-    return all_texts(language)["doctor"].get(f"check_{finding.check}", finding.check)
+    return all_texts(language).get("doctor", {}).get(f"check_{finding.check}", finding.check)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from web.reports import reports
 
 from app import create_app
 from rest.errors import MEANINGS, OAUTH, RENEWAL_LOST, SetupFault
 from settings import Bitrix24Settings, Settings, StorageSettings
 from store.records import ReportedFault
 from web.asking import services
-from web.reports import reports
 
 FAULTS = sorted(code for code, meaning in MEANINGS.items() if meaning.kind is SetupFault)
 

@@ -16,12 +16,12 @@ import pytest
 import requests
 import trustme
 from stage import HOST, ROOT, Stage, wait_until
+from web.reports import reports
 
 from app import create_app
 from settings import Bitrix24Settings, Settings, StorageSettings
 from storage import Store
 from store.records import NewAddress, Portal, ReportedFault
-from web.reports import reports
 
 KNOWN = Portal("member", 1, "access", "refresh", 4e9, "application", False, 1.0)
 

@@ -3,18 +3,17 @@
 import json
 from dataclasses import dataclass
 
-from flask import g
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from addresses import both_forms, readable
+from addresses import both_forms
 from operations import test_message
 from rest.errors import BitrixError
 from texts import all_texts, text
 from web.asking import language, services
-from web.page_settings import Notice, settings_fields
+from web.page_settings import Typed, settings_fields, source_text
 from web.portal_page import portal_page
-from web.verdict import moment, said, verdict
+from web.verdict import Notice, moment, said, verdict
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,16 @@ def admin_page(
     ticket: str,
     notice: Notice | None = None,
     test: int | None = None,
-    typed: dict[str, str] | None = None,
+    typed: Typed | None = None,
+    errors: dict[str, str] | None = None,
     status: int = 200,
     finish: str | None = None,
 ) -> ResponseReturnValue:
-    """The page; `typed` are values of the settings' form that could not be kept."""
+    """The page with a ticket for its buttons.
+
+    `typed` has what could not be kept of the settings' form, `errors` what is wrong with it, both
+    by `chat.key`.
+    """
     found = verdict()
     settings = services().settings
     page = portal_page(
@@ -63,8 +67,9 @@ def admin_page(
         snippet=f'<script async src="{settings.public_url}/static/loader.js"></script>',
         policy=f"script-src {settings.origin}; frame-src {settings.origin}",
         sites=[both_forms(site) for site in services().chat.sites],
+        sites_source=source_text(services().sources()["chat.sites"]),
         tried=tried_sites(),
-        fields=settings_fields(typed),
+        fields=settings_fields(typed or {}, errors or {}),
         refusals=refusals(),
     )
     return page, status

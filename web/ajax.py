@@ -12,6 +12,7 @@ from web.files import upload_file, visitors_file
 from web.history import last_messages
 from web.messages import retry_message, send_message
 from web.saving import save_conversation
+from web.seen import saw_foreign_site
 from web.stream import chat_stream
 from web.submission import message_id
 from web.visitor import check_origin, current_visitor, forget, identify, renew
@@ -53,6 +54,8 @@ def whether_site_is_listed() -> Response:
     """
     asks = request.headers.get("Origin", "")
     is_listed = asks in ("", services().settings.origin) or bool(embedding_site())
+    if not is_listed:
+        saw_foreign_site(asks)
     answer = Response(f"export default {str(is_listed).lower()}", mimetype="text/javascript")
     answer.headers["Access-Control-Allow-Origin"] = "*"
     return answer

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from flask.typing import ResponseReturnValue
 
+from addresses import both_forms
 from operations import test_message
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.install_error import InstallError
@@ -22,10 +23,10 @@ from web import renamed
 from web.admin_page import admin_page
 from web.asking import note_refusal, services
 from web.install import take_install_hit, verdict_alone
-from web.page_settings import Notice, save_settings, typed_values
+from web.page_settings import allow_site, save_settings, typed_values
 from web.portal_page import install_error_page, portal_page
 from web.seen import saw_portal
-from web.verdict import said, verdict
+from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
 
@@ -110,17 +111,17 @@ def check_again(_: Form, ticket: str) -> ResponseReturnValue:
     return admin_page(ticket, Notice("verdict", said("checked_now")))
 
 
-def allow_site(form: Form, ticket: str) -> ResponseReturnValue:
-    """Let a site embed the chat that has tried to; no other can be named by this button."""
+def allow(form: Form, ticket: str) -> ResponseReturnValue:
+    """Let a site show the chat that has tried to; no other can be named by this button."""
     site = text_of(form, "site")
     if site not in (services().store.notes.tried_sites.get() or {}):
-        notice = Notice("sites", said("site_unknown", site=site[:200]), is_error=True)
-        return admin_page(ticket, notice, status=400)
-    notice = save_settings({"allow": site})
-    if notice.is_error:
-        return admin_page(ticket, notice, status=400)
+        wrong = said("site_unknown", site=site[:200])
+    else:
+        wrong = allow_site(site)
+    if wrong:
+        return admin_page(ticket, Notice("sites", wrong, is_error=True), status=400)
     services().sightings.forget_site(site)
-    return admin_page(ticket, Notice("sites", said("site_allowed", site=site)))
+    return admin_page(ticket, Notice("sites", said("site_allowed", site=both_forms(site))))
 
 
 def send_test(_: Form, ticket: str) -> ResponseReturnValue:
@@ -154,14 +155,16 @@ def shown_test(message_id: int, ticket: str) -> ResponseReturnValue:
 def change_settings(form: Form, ticket: str) -> ResponseReturnValue:
     """Keep the texts and sites of the form; what is wrong stands beside what was typed."""
     typed = typed_values(form)
-    notice = save_settings(typed)
-    status = 400 if notice.is_error else 200
-    return admin_page(ticket, notice, typed=typed if notice.is_error else None, status=status)
+    errors = save_settings(typed)
+    if not errors:
+        return admin_page(ticket, Notice("settings", said("settings_saved")))
+    notice = Notice("settings", said("settings_wrong"), is_error=True)
+    return admin_page(ticket, notice, typed=typed, errors=errors, status=400)
 
 
 ACTIONS: dict[str, Callable[[Form, str], ResponseReturnValue]] = {
     "check": check_again,
-    "allow": allow_site,
+    "allow": allow,
     "test": send_test,
     "look": look_at_test,
     "settings": change_settings,

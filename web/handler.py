@@ -181,5 +181,7 @@ def connect_page(placement: events.Placement) -> str:
     lines = [admin_text(key, name=name, line=placement.line)]
     found = verdict()
     if placement.active and found.level is Level.BROKEN:
-        return portal_page(said("connected_but"), [*lines, said("administrator_sees_why")], "broken")
+        return portal_page(
+            said("connected_but"), [*lines, said("administrator_sees_why")], "broken"
+        )
     return portal_page(admin_text(f"title_{key}"), lines, "good", is_well=True)

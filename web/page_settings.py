@@ -4,93 +4,106 @@ What a file or the environment says counts more than this page, so such a value 
 source and cannot be changed here. Sites of both are added up.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from operations.page_settings import PAGE, PAGE_KEYS, SITES
 from portal.forms import Form, text_of
 from settings import SettingsError
 from texts import all_texts
 from web.asking import language, services
 from web.verdict import said
 
-TEXTS = ("title", "greeting", "accent", "consent", "consent_link")
-KEYS = ("title", "greeting", "language", "accent", "consent", "consent_link", "sites")
-AREAS = frozenset({"greeting", "consent", "sites"})  # of several lines
-ON_PAGE = frozenset({"page", "default"})  # the sources of values that the page may change
+DEFAULT = "default"  # the source of a value that nobody has set
+ORDER = (
+    *("chat.title", "chat.language", "chat.greeting", "chat.accent", "chat.consent"),
+    *("chat.consent_link", SITES),
+)
+LARGE = {"chat.greeting", "chat.consent", SITES}  # texts of several lines
+LANGUAGES = {"auto": "", "en": "English", "ru": "Русский"}  # of visitors, in their own words
+TYPED_LENGTH = 20_000  # characters of a field that are shown again
 
-
-@dataclass(frozen=True)
-class Notice:
-    """What a button has done, told in the section of the page that the button is in."""
-
-    section: str  # "verdict", "sites", "test" or "settings"
-    text: str
-    is_error: bool = False
+Typed = dict[str, str]  # by `chat.key`
 
 
 @dataclass(frozen=True)
 class Field:
-    key: str
+    id: str  # the name of the field
     label: str
     hint: str
     value: str
-    source: str  # in words
-    is_fixed: bool  # a file or the environment says it
-    is_area: bool
-    choices: tuple[tuple[str, str], ...] = ()  # value and text
+    error: str  # what is wrong with what was typed, or ""
+    source: str  # where the value comes from, in words
+    is_fixed: bool  # a file or the environment has set it
+    is_large: bool
+    choices: dict[str, str]  # of a list: value and text
 
 
-def settings_fields(typed: dict[str, str] | None) -> list[Field]:
-    """The form's fields with the values that count now, or with those `typed` and not kept."""
-    fields = [_field(key) for key in KEYS]
-    if typed is None:
-        return fields
-    return [
-        field if field.is_fixed else replace(field, value=typed.get(field.key, field.value))
-        for field in fields
-    ]
+def settings_fields(typed: Typed, errors: dict[str, str]) -> list[Field]:
+    """The form's fields with the values that count now, or with those that were `typed`."""
+    return [_field(key, typed, errors.get(key, "")) for key in ORDER]
 
 
-def _field(key: str) -> Field:
-    chat, words = services().chat, all_texts(language())["application"]
-    source = services().sources().get(f"chat.{key}", "default")
-    value = getattr(chat, key)
-    if key == "sites":
-        value = "\n".join(services().page_sites())
-    choices = [("auto", words["language_auto"]), ("en", "English"), ("ru", "Русский")]
+def _field(key: str, typed: Typed, error: str) -> Field:
+    words = all_texts(language())["application"]
+    source = services().sources().get(key, DEFAULT)
+    name = key.removeprefix("chat.")
+    if key == SITES:
+        value, is_fixed = "\n".join(services().page_settings.values().get(SITES, [])), False
+        source = PAGE if value else DEFAULT  # those of a file stand above, with their source
+    else:
+        value, is_fixed = str(getattr(services().chat, name)), source not in (PAGE, DEFAULT)
+    choices = LANGUAGES | {"auto": words["language_auto"]} if key == "chat.language" else {}
     return Field(
-        key=key,
-        label=words[f"field_{key}"],
-        hint=words[f"hint_{key}"],
-        value=str(value),
+        id=name,
+        label=words[f"field_{name}"],
+        hint=words[f"hint_{name}"],
+        value=value if is_fixed else typed.get(key, value),
+        error=error,
         source=source_text(source),
-        is_fixed=source not in ON_PAGE and key != "sites",
-        is_area=key in AREAS,
-        choices=tuple(choices) if key == "language" else (),
+        is_fixed=is_fixed,
+        is_large=key in LARGE,
+        choices=choices,
     )
 
 
 def source_text(source: str) -> str:
     """Where a value comes from, in words."""
     known = all_texts(language())["application"]
-    key = f"source_{source}"
-    return known[key] if key in known else said("source_file", name=source)
+    return known.get(f"source_{source}") or said("source_file", name=source)
 
 
-def typed_values(form: Form) -> dict[str, str]:
-    """What was typed into the form, as it came."""
-    return {key: text_of(form, key) for key in KEYS if key in form}
-
-
-def save_settings(typed: dict[str, str]) -> Notice:
-    """Keep what was typed; all of it or, with an explanation, nothing."""
-    values: dict[str, object] = {
-        key: " ".join(value.split("\r\n")) if key not in AREAS else value.replace("\r\n", "\n")
-        for key, value in typed.items()
+def typed_values(form: Form) -> Typed:
+    """What was typed into the form; a browser ends lines with CR and LF."""
+    names = {key: key.removeprefix("chat.") for key in PAGE_KEYS}
+    return {
+        key: text_of(form, name).replace("\r\n", "\n").strip()[:TYPED_LENGTH]
+        for key, name in names.items()
+        if name in form
     }
-    if "sites" in values:
-        values["sites"] = [line for line in str(values["sites"]).split() if line]
+
+
+def save_settings(typed: Typed) -> dict[str, str]:
+    """Keep what was typed, all of it or nothing. Returns what is wrong, by `chat.key`."""
     try:
-        services().save_page_settings(values)
+        services().save_page_settings(typed)
     except SettingsError as error:
-        return Notice("settings", str(error), is_error=True)
-    return Notice("settings", said("settings_saved"))
+        return _by_key(error)
+    return {}
+
+
+def allow_site(origin: str) -> str:
+    """Let the site show the chat; returns what is wrong with it, or ""."""
+    try:
+        services().page_settings.allow_site(origin)
+    except SettingsError as error:
+        return " ".join(_by_key(error).values())
+    return ""
+
+
+def _by_key(error: SettingsError) -> dict[str, str]:
+    """What is wrong, by the field; of a list each part that is wrong is a fault of its own."""
+    errors: dict[str, str] = {}
+    for fault in error.faults:
+        key = ".".join(fault.key.split(".")[:2])
+        errors[key] = f"{errors.get(key, '')} {fault.why.told(language())}.".strip()
+    return errors

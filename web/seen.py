@@ -18,7 +18,9 @@ def saw_portal() -> None:
     settings = services().settings
     named = [request.host, request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()]
     # A proxy that does not pass the visitor's Host names its own way to us instead.
-    hosts = [host for host in named if host and not is_loopback(urlsplit(f"//{host}").hostname or "")]
+    hosts = [
+        host for host in named if host and not is_loopback(urlsplit(f"//{host}").hostname or "")
+    ]
     public = urlsplit(settings.public_url)
     if hosts:
         proto = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
@@ -33,13 +35,19 @@ def saw_visitor() -> None:
 
 
 def saw_foreign_site(origin: str) -> None:
-    """Note the site of a page that wants to show the chat and may not."""
-    services().sightings.saw_site(origin, address())
+    """Note the site of a page that wants to show the chat and may not, if a browser says so."""
+    if "Sec-Fetch-Site" in request.headers or request.args.get("type") == "site":
+        services().sightings.saw_site(origin, address())
 
 
-def framing_site() -> str:
-    """The other site whose page shows ours in a frame, as far as the browser says so; else ""."""
-    if request.headers.get("Sec-Fetch-Dest") not in ("iframe", "frame", "embed", "object"):
+def foreign_frame() -> str:
+    """The site that shows our page in a frame and may not, as its browser names it; else "".
+
+    A browser does not show such a page, and tells its visitor nothing that they would understand.
+    """
+    headers = request.headers
+    is_frame = headers.get("Sec-Fetch-Dest") in ("iframe", "frame", "embed", "object")
+    if not is_frame or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
         return ""
-    site = valid_origin(origin_of(request.headers.get("Referer", "")))
-    return "" if site == services().settings.origin else site
+    site = valid_origin(origin_of(headers.get("Referer", "")))
+    return "" if site == services().settings.origin or services().chat.lists(site) else site

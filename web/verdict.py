@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from operations.findings import Finding, Level, worst, worst_first
 from operations.words import heading, words
@@ -13,9 +13,18 @@ from texts import text
 from web.asking import language, services
 
 # The only thing to look at after a first install: it is the next step, and no fault.
-NEXT_STEPS = frozenset({"no_line_yet"})
+NEXT_STEPS = frozenset({"line_first"})
 # A time within a text, until the text is made HTML. Texts hold no such characters.
 TIME = re.compile("\ue000(-?[0-9.]+)\ue001")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a button has done, told in the section of the page that the button is in."""
+
+    section: str  # "verdict", "sites", "test" or "settings"
+    text: str
+    is_error: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def verdict(findings: Iterable[Finding] | None = None) -> Verdict:
 
 
 def shown(finding: Finding) -> ShownFinding:
-    words_of_it = words(finding, language(), lambda seconds: f"\ue000{seconds}\ue001")
+    words_of_it = words(finding, language(), lambda at: f"\ue000{at.seconds}\ue001")
     return ShownFinding(
         heading(finding, language()), finding.level.name.lower(), with_times(words_of_it)
     )
@@ -61,7 +70,8 @@ def shown(finding: Finding) -> ShownFinding:
 
 def with_times(sentence: str) -> Markup:
     """A text as HTML; its times are elements that the page's script writes in the reader's zone."""
-    return Markup(TIME.sub(lambda match: moment(float(match[1])), str(escape(sentence))))
+    parts = enumerate(TIME.split(sentence))  # each second one is the time between two texts
+    return Markup("").join(moment(float(part)) if at % 2 else part for at, part in parts)
 
 
 def moment(seconds: float) -> Markup:
