@@ -24,7 +24,15 @@ class Moment:
     seconds: float  # Unix seconds
 
 
-Value = str | int | float | Moment
+@dataclass(frozen=True)
+class Phrase:
+    """A text of `locales/` among the values of a finding, by its section and key."""
+
+    key: str
+    values: dict[str, str] = field(default_factory=dict)
+
+
+Value = str | int | float | Moment | Phrase
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,17 @@ class Notes:
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict
         )
+        # Where requests really came from and to, as browsers and the portal say.
+        self.tried_sites: Note[dict[str, list[float]]] = Note(
+            database, "tried_sites"
+        )  # by origin, which is not in `chat.sites`: first time, last time, how often
+        self.seen_addresses: Note[dict[str, str]] = Note(
+            database, "seen_addresses"
+        )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
+        self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # Of the job that watches (operations/watch.py).
+        self.watch: Note[dict[str, Any]] = Note(database, "watch")
+        self.portal_language: Note[str] = Note(database, "portal_language")  # of its administrator
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session
