@@ -35,6 +35,7 @@ class Kept:
     is_registered: bool = True
     refused_registration: ReportedFault | None = None
     is_unfinished: bool = False
+    mended_at: float | None = None  # an administrator has installed anew, or connected a line
     recovery: LastRecovery | None = None
     tried_sites: dict[str, list[float]] = field(default_factory=dict)
     seen_addresses: dict[str, str] = field(default_factory=dict)

@@ -97,8 +97,8 @@ class Notes:
         )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
         self.last_event_at: Note[float] = Note(database, "last_event_at")
         # Of the job that watches (operations/watch.py).
-        self.watch: Note[dict[str, Any]] = Note(database, "watch")
-        self.portal_language: Note[str] = Note(database, "portal_language")  # of its administrator
+        self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
+        self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

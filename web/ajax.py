@@ -11,6 +11,7 @@ from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
 from web.history import last_messages
 from web.messages import retry_message, send_message
+from web.probe import probe
 from web.saving import save_conversation
 from web.stream import chat_stream
 from web.submission import message_id
@@ -28,6 +29,8 @@ def ajax() -> ResponseReturnValue:
             case "site":
                 return whether_site_is_listed()
         abort(405)
+    if request.args.get("type") == "probe":
+        return probe()
     check_origin()
     form = chat_form()
     action = {
