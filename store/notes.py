@@ -100,7 +100,6 @@ class Notes:
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict
         )
-        self.checked_at: Note[float] = Note(database, "checked_at")  # STUB of W
         # How we are reached, by `operations/sightings.py`.
         self.last_event_at: Note[float] = Note(database, "last_event_at")
         # Origins that tried to embed the chat and may not: first and last time, and how often.
@@ -122,6 +121,9 @@ class Notes:
         self.told_lines: Note[dict[int, str]] = Note(
             database, "told_lines", lambda value: {int(line): value[line] for line in value}
         )
+        # Of the job that watches (operations/watch.py).
+        self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
+        self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

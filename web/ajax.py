@@ -11,6 +11,7 @@ from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
 from web.history import last_messages
 from web.messages import retry_message, send_message
+from web.probe import probe
 from web.saving import save_conversation
 from web.seen import saw_foreign_site
 from web.stream import chat_stream
@@ -29,6 +30,8 @@ def ajax() -> ResponseReturnValue:
             case "site":
                 return whether_site_is_listed()
         abort(405)
+    if request.args.get("type") == "probe":
+        return probe()
     check_origin()
     form = chat_form()
     action = {

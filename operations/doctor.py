@@ -1,0 +1,197 @@
+"""The doctor: looks at everything that the chat needs, and says what is wrong and what to do.
+
+It reads only. What it finds is the same for the page in the portal, for `/install`, for `sitechat
+doctor`, for the log and for the note to the administrator.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from bitrix import Bitrix
+from operations import checks_front, checks_messages, checks_own, checks_portal, front
+from operations.facts import Disk, Facts, Kept
+from operations.findings import Finding, each_once, worst_first
+from portal.place import portal_address
+from rest.errors import BitrixError
+from settings import ROOT, ChatSettings, Settings
+from storage import Store
+from store.database import StoreUnavailable
+from store.log import log_bytes
+
+T = TypeVar("T")
+Check = Callable[[Facts], Iterable[Finding]]
+
+# What can be known without asking anybody. The order is that of the page, among equally bad ones.
+LOCAL: tuple[Check, ...] = (
+    checks_own.check_settings,
+    checks_own.check_store,
+    checks_own.check_service,
+    checks_portal.check_install,
+    checks_portal.check_lines,
+    checks_portal.check_delivery,
+    checks_portal.check_address_of_portal,
+    checks_own.check_address,
+    checks_messages.check_waiting,
+    checks_messages.check_refused,
+    checks_messages.check_traffic,
+    checks_messages.check_recovery,
+    checks_own.check_sites,
+    checks_own.check_disk,
+    checks_messages.check_turned_away,
+    checks_own.check_version,
+)
+# What the portal, its OAuth server and our own address have to be asked for.
+REMOTE: tuple[Check, ...] = (
+    checks_portal.check_portal,
+    checks_portal.check_oauth,
+    checks_portal.check_rights,
+    checks_portal.check_events,
+    checks_portal.check_connector,
+    checks_portal.check_clock,
+    checks_front.check_front,
+)
+ALL = (*LOCAL, *REMOTE)
+
+
+class Doctor:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        bitrix: Bitrix,
+        chat: Callable[[], ChatSettings] | None = None,
+    ) -> None:
+        """`chat` gives the settings of the chat with what was set on the page in the portal."""
+        self._settings = settings
+        self._store = store
+        self._bitrix = bitrix
+        self._chat = chat or (lambda: settings.chat)
+        self._began = time.time()
+
+    def local(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
+        """What can be known from the settings and the store, by some reads; the worst first.
+
+        `patience` is for how long nobody need send messages after a start, while it goes on.
+        """
+        return self.local_of(self.facts(patience))
+
+    def local_of(self, facts: Facts) -> list[Finding]:
+        """What these facts say, the worst first."""
+        return findings(facts, LOCAL)
+
+    def full(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
+        """All that can be known: also asks the portal, its OAuth server and our own address.
+
+        It takes seconds, and a file as large as visitors may send goes to our own address.
+        """
+        return findings(self.ask(self.facts(patience), self.try_front()), ALL)
+
+    # -- facts
+
+    def try_front(self) -> front.FrontReport | None:
+        """Ask our own address; None where the store does not give the key that signs the ticket."""
+        try:
+            key = self._store.portal.secret_key()
+        except StoreUnavailable:
+            return None
+        return front.look(self._settings, key)
+
+    def ask(self, facts: Facts, front: front.FrontReport | None) -> Facts:
+        """The facts with what the portal and its OAuth server say, and with `front`."""
+        kept, settings = facts.kept, self._settings
+        if not isinstance(kept, Kept) or not kept.portal or not settings.bitrix24.complete:
+            return replace(facts, front=front)
+        lines, connector = list(kept.active_lines), settings.connector.id
+        token = kept.portal.access_token
+        portal = _or_error(lambda: self._bitrix.examine(connector, lines))
+        oauth = _or_error(lambda: self._bitrix.home_of_token(token))
+        return replace(facts, portal=portal, oauth=oauth, front=front)
+
+    def facts(self, patience: float = checks_own.STARTING_SECONDS) -> Facts:
+        """What the settings, the store and the disk say."""
+        settings, now = self._settings, time.time()
+        kept: Kept | StoreUnavailable
+        try:
+            kept = self._kept(patience, now)
+        except StoreUnavailable as error:
+            kept = error
+        path, files = store_path(settings), ROOT / settings.storage.files
+        return Facts(
+            settings=settings,
+            chat=self._chat(),
+            now=now,
+            kept=kept,
+            place=str(path.parent),
+            disk=_disk(path.parent),
+            files_folder=str(files),
+            files_are_writable=os.access(existing(files), os.W_OK | os.X_OK),
+            log_bytes=log_bytes(path),
+        )
+
+    def _kept(self, patience: float, now: float) -> Kept:
+        store, notes = self._store, self._store.notes
+        up_at = notes.up_at.get()
+        return Kept(
+            portal=store.portal.find(),
+            portal_address=portal_address(self._settings.bitrix24, store),
+            worker_runs=self._worker_runs(patience, up_at, now),
+            worker_up_at=up_at,
+            active_lines=tuple(store.portal.active_lines()),
+            known_lines=tuple(store.portal.known_lines()),
+            waiting=store.overview.waiting(checks_messages.COUNTED),
+            refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
+            last=store.overview.last_messages(),
+            last_event_at=notes.last_event_at.get(),
+            fault=notes.fault.get(),
+            dead_lines=notes.dead_lines.get() or {},
+            is_registered=notes.registered.get() is not None,
+            refused_registration=notes.refused_registration.get(),
+            is_unfinished=bool(notes.is_unfinished.get()),
+            mended_at=notes.mended_at.get(),
+            recovery=notes.recovery.get(),
+            tried_sites=notes.tried_sites.get() or {},
+            seen_addresses=notes.seen_addresses.get() or {},
+            turned_away=tuple(store.limits.refusals()),
+        )
+
+    def _worker_runs(self, patience: float, up_at: float | None, now: float) -> bool:
+        """Whether a process holds the worker's lock, or may be about to take it."""
+        with self._store.database.try_lock("sender") as free:
+            if free is None:
+                return True
+        return now - max(up_at or 0.0, self._began) < patience
+
+
+def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:
+    """What the checks make of the facts, the worst first; of two that say the same, the first."""
+    return worst_first(each_once(finding for check in checks for finding in check(facts)))
+
+
+def _or_error(ask: Callable[[], T]) -> T | BitrixError:
+    try:
+        return ask()
+    except BitrixError as error:
+        return error
+
+
+def store_path(settings: Settings) -> Path:
+    """The store's file."""
+    return ROOT / settings.storage.url.partition(":///")[2]
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def _disk(folder: Path) -> Disk | None:
+    try:
+        usage = shutil.disk_usage(existing(folder))
+    except OSError:
+        return None
+    return Disk(str(folder), usage.free, usage.total)
