@@ -16,8 +16,11 @@ from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from operations.doctor import Doctor
+from operations.findings import Finding
 from operations.page_settings import PageSettings
 from operations.sightings import Sightings
+from operations.watch import Watch
 from portal.administrators import Administrators
 from portal.connector import Connector
 from portal.inbox import render_outdated
@@ -76,6 +79,8 @@ class Services:
     live: Live
     files: Files
     page_settings: PageSettings
+    doctor: Doctor
+    watch: Watch
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
     # Both by address.
@@ -102,6 +107,9 @@ class Services:
         connector = Connector(settings, store, bitrix, proof)
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
+        page_settings = PageSettings(settings, store)
+        doctor = Doctor(settings, store, bitrix, lambda: page_settings.chat)
+        watch = Watch(settings, store, bitrix, doctor, lambda: settings.operations.notify)
         return cls(
             settings=settings,
             store=store,
@@ -114,39 +122,14 @@ class Services:
             worker=worker,
             live=Live(store),
             files=files,
-            page_settings=PageSettings(settings, store),
+            page_settings=page_settings,
+            doctor=doctor,
+            watch=watch,
         )
 
-    # -- STUBS of helper W, dropped at the merge with D (verdict) and S (page settings)
-
-    def verdict(self) -> list[Any]:
-        from operations.findings import Finding, Level, Moment
-
-        notes, found = self.store.notes, []
-        if fault := notes.fault.get():
-            found.append(
-                Finding(
-                    "delivery", Level.BROKEN, "fault", {"method": fault.method, "code": fault.code}
-                )
-            )
-        if notes.registered.get() is None:
-            found.append(Finding("connector", Level.BROKEN, "not_registered"))
-        if not self.store.portal.active_lines():
-            found.append(
-                Finding(
-                    "lines",
-                    Level.ATTENTION,
-                    "line_first",
-                    {"name": self.settings.connector.name},
-                )
-            )
-        found.append(Finding("settings", Level.GOOD, "settings_good"))
-        if (at := notes.last_event_at.get()) is not None:
-            found.append(Finding("events", Level.GOOD, "last_event", {"at": Moment(at)}))
-        return found
-
-    def check_now(self) -> None:
-        self.store.notes.checked_at.set(time.time())
+    def verdict(self) -> list[Finding]:
+        """What is known of the chat now, the worst first; cheap enough for anybody's request."""
+        return self.watch.verdict()
 
     @property
     def chat(self) -> ChatSettings:
@@ -195,6 +178,7 @@ class Services:
             "files": self.sweep_files,
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
+            "watch": self.watch.run,
         }
         threads = [
             threading.Thread(target=job, args=(stop,), name=name, daemon=True)

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from addresses import both_forms
 from operations import test_message
-from rest.errors import BitrixError
+from operations.findings import Finding, Level
 from texts import all_texts, text
 from web.asking import language, services
 from web.page_settings import Typed, settings_fields, source_text
@@ -46,12 +47,13 @@ def admin_page(
     `typed` has what could not be kept of the settings' form, `errors` what is wrong with it, both
     by `chat.key`.
     """
-    found = verdict()
+    findings = services().verdict()
+    found = verdict(findings)
     settings = services().settings
     page = portal_page(
         found.title,
         [],
-        found.level.name.lower(),
+        found.tone,
         found.is_well,
         template="application.html",
         finish=finish,
@@ -60,7 +62,7 @@ def admin_page(
         pass_=ticket,
         notice=notice,
         checked=moment_of_check(),
-        open_lines=shown_lines(),
+        open_lines=shown_lines(findings),
         connector=settings.connector.name,
         test=shown_test(test),
         chat_url=f"{settings.public_url}/",
@@ -76,35 +78,33 @@ def admin_page(
 
 
 def moment_of_check() -> Markup | None:
-    checked_at = services().store.notes.checked_at.get()
-    return None if checked_at is None else moment(checked_at)
+    """When the portal was last asked."""
+    examined = services().store.notes.examined.get()
+    return None if examined is None else moment(examined["at"])
 
 
-def shown_lines() -> list[ShownLine]:
-    """The connected lines; the first is the one that new visitors get."""
+def shown_lines(findings: list[Finding]) -> list[ShownLine]:
+    """The connected lines, that of new visitors first, by the names that the portal said last."""
     numbers = services().store.portal.active_lines()
-    dead = services().store.notes.dead_lines.get() or {}
-    names = names_of_lines(numbers)
+    values = [one.values for one in findings if one.check == "lines"]
+    names = {one["line"]: str(one["line_name"]) for one in values if "line_name" in one}
+    dead = {
+        one.values["line"]
+        for one in findings
+        if one.check == "lines" and one.level > Level.GOOD and "line" in one.values
+    }
     first = next((number for number in numbers if number not in dead), (numbers or [0])[0])
     lines = [
-        ShownLine(number, names.get(number, ""), number == first, number in dead)
+        ShownLine(number, named_otherwise(names, number), number == first, number in dead)
         for number in numbers
     ]
     return sorted(lines, key=lambda line: not line.is_for_new)
 
 
-def names_of_lines(numbers: list[int]) -> dict[int, str]:
-    """As the portal has them; none where it cannot be asked, which the findings say."""
-    if not numbers:
-        return {}
-    try:
-        lines = services().bitrix.examine(services().settings.connector.id, numbers).lines
-    except BitrixError:
-        return {}
-    known = {number: line for number, line in lines.items() if line is not None}
-    return {
-        number: line.name for number, line in known.items() if not isinstance(line, BitrixError)
-    }
+def named_otherwise(names: dict[Any, str], number: int) -> str:
+    """The name of a line, where it is another than its number."""
+    name = names.get(number, "")
+    return "" if name == str(number) else name
 
 
 def shown_test(message_id: int | None) -> dict[str, object] | None:
@@ -112,11 +112,13 @@ def shown_test(message_id: int | None) -> dict[str, object] | None:
     if message_id is None:
         return None
     state = test_message.state(services().store, message_id)
+    key = "gone" if state is None else "answered" if state.answered else state.state
+    code = (state and state.error) or ""
     return {
         "id": message_id,
-        "is_waiting": state.is_waiting,
-        "is_error": state.key == "refused",
-        "text": said(f"test_{state.key}", code=state.error),
+        "is_over": key not in ("stored", "delivered"),
+        "is_error": key in ("gone", "refused"),
+        "text": said(f"test_{key}", code=code),
     }
 
 

@@ -21,8 +21,8 @@ from store.database import StoreUnavailable
 from store.records import TooMany
 from web import renamed
 from web.admin_page import admin_page
-from web.asking import note_refusal, services
-from web.install import take_install_hit, verdict_alone
+from web.asking import language, note_refusal, services
+from web.install import look, take_install_hit, verdict_alone
 from web.page_settings import allow_site, save_settings, typed_values
 from web.portal_page import install_error_page, portal_page
 from web.seen import saw_portal
@@ -30,7 +30,7 @@ from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
 
-TESTS_A_MINUTE = 6  # test messages
+FRESH_SECONDS = 30.0  # what the portal said is shown for so long without asking it anew
 TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
 LOOK_SECONDS = 0.1  # between two looks whether it has
 
@@ -54,6 +54,7 @@ def opened_page(form: Form) -> ResponseReturnValue:
         services().connector.check_installed()
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
             if (user_id := administrator(form)) is not None:
+                look_if_old()
                 return admin_page(services().administrators.ticket(user_id))
     except InstallError as fault:
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
@@ -76,6 +77,13 @@ def administrator(form: Form) -> int | None:
     user_id = services().administrators.proved(token, member_id)
     saw_portal()
     return user_id
+
+
+def look_if_old() -> None:
+    """Ask the portal anew what it has of us, unless that was done just now."""
+    examined = services().store.notes.examined.get()
+    if examined is None or not 0 <= time.time() - examined["at"] < FRESH_SECONDS:
+        look()
 
 
 # -- what the buttons do
@@ -107,7 +115,7 @@ def ticket_page(key: str, typed: dict[str, str]) -> ResponseReturnValue:
 
 def check_again(_: Form, ticket: str) -> ResponseReturnValue:
     """Make all checks now."""
-    services().check_now()
+    look()
     return admin_page(ticket, Notice("verdict", said("checked_now")))
 
 
@@ -126,10 +134,9 @@ def allow(form: Form, ticket: str) -> ResponseReturnValue:
 
 def send_test(_: Form, ticket: str) -> ResponseReturnValue:
     """Send a message as a visitor would, and say what has become of it."""
-    store, settings, now = services().store, services().settings, time.time()
+    store, settings = services().store, services().settings
     try:
-        store.limits.count_hit("test messages", TESTS_A_MINUTE, now)
-        message_id = test_message.send(store, settings, now)
+        message_id = test_message.send(store, settings, time.time(), language())
     except TooMany as error:
         notice = Notice("test", said("wait", seconds=error.seconds), is_error=True)
         return admin_page(ticket, notice, status=429)
@@ -145,8 +152,9 @@ def look_at_test(form: Form, ticket: str) -> ResponseReturnValue:
 def shown_test(message_id: int, ticket: str) -> ResponseReturnValue:
     """The page with the state of a test message, once that is known or takes long."""
     until = time.monotonic() + TEST_SECONDS
-    while test_message.state(services().store, message_id).is_waiting:
-        if time.monotonic() > until:
+    while time.monotonic() < until:
+        state = test_message.state(services().store, message_id)
+        if state is None or state.state != "stored":
             break
         time.sleep(LOOK_SECONDS)
     return admin_page(ticket, test=message_id)

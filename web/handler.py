@@ -4,6 +4,7 @@ A request is decoded, checked, proved and stored before it is answered, because 
 nothing twice.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -16,12 +17,13 @@ from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
 from portal.install_error import InstallError
 from store.records import TooMany
+from web.admin_page import admin_page
 from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
-from web.install import take_install_hit
+from web.install import look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 from web.seen import saw_portal
-from web.verdict import said, verdict
+from web.verdict import Notice, said, verdict
 
 
 def handler() -> ResponseReturnValue:
@@ -171,17 +173,26 @@ def connect(form: Form) -> ResponseReturnValue:
     return connect_page(placement)
 
 
-def connect_page(placement: events.Placement) -> str:
-    """What was done, and the one verdict: a line that is connected is of no use to a broken chat.
+def connect_page(placement: events.Placement) -> ResponseReturnValue:
+    """What was done, and the one verdict: a connected line is of no use to a chat that is broken.
 
     The page is an employee's who may connect lines; the reasons are the administrator's.
     """
     key = "connected" if placement.active else "disconnected"
     name = services().settings.connector.name
-    lines = [admin_text(key, name=name, line=placement.line)]
-    found = verdict()
-    if placement.active and found.level is Level.BROKEN:
-        return portal_page(
-            said("connected_but"), [*lines, said("administrator_sees_why")], "broken"
-        )
-    return portal_page(admin_text(f"title_{key}"), lines, "good", is_well=True)
+    done = admin_text(key, name=name, line=placement.line)
+    if placement.active:
+        look()
+        if verdict().level is Level.BROKEN:
+            return broken_page(placement, done)
+    return portal_page(admin_text(f"title_{key}"), [done], "good", is_well=True)
+
+
+def broken_page(placement: events.Placement, done: str) -> ResponseReturnValue:
+    """A line was connected, and the chat does not work all the same."""
+    with contextlib.suppress(InstallError, TooMany):
+        token, member_id = placement.access_token, placement.member_id
+        user_id = services().administrators.proved(token, member_id)
+        if user_id is not None:
+            return admin_page(services().administrators.ticket(user_id), Notice("verdict", done))
+    return portal_page(said("connected_but"), [done, said("administrator_sees_why")], "broken")

@@ -48,7 +48,7 @@ def install() -> ResponseReturnValue:
     services().worker.wake()
     if "event" in form:
         return Response("successfully", mimetype="text/plain")
-    services().check_now()
+    look()
     return admin_page(installers_ticket(), finish=services().settings.bitrix24.js_api)
 
 
@@ -63,6 +63,12 @@ def install_claim(claim: Claim) -> None:
         raise InstallError("renamed_untold", fault.status, portal=fault.values["portal"]) from None
 
 
+def look() -> None:
+    """Ask the portal what it has of us, so that the page says the truth of this moment."""
+    with contextlib.suppress(StoreUnavailable):  # which the page says
+        services().watch.look()
+
+
 def installers_ticket() -> str:
     """The ticket of the administrator who has just installed."""
     portal = services().store.portal.find()
@@ -73,7 +79,7 @@ def verdict_alone(found: Verdict, *lines: str) -> str:
     """What anybody may know, however often they ask; the reasons are the administrator's."""
     if not found.is_well:
         lines = (*lines, said("administrator_sees_why"))
-    return portal_page(found.title, [*lines], found.level.name.lower(), found.is_well)
+    return portal_page(found.title, [*lines], found.tone, found.is_well)
 
 
 def take_install_hit(member_id: str) -> None:

@@ -29,8 +29,9 @@ class Notice:
 
 @dataclass(frozen=True)
 class ShownFinding:
+    check: str
     heading: str
-    level: str  # "good", "attention", "broken"
+    level: str  # "good", "next", "attention" or "broken"
     text: Markup
 
 
@@ -40,6 +41,11 @@ class Verdict:
     is_well: bool  # all is well: the page says "successfully"
     title: str
     findings: list[ShownFinding]
+
+    @property
+    def tone(self) -> str:
+        """How the page looks: "good", "attention" or "broken"."""
+        return "good" if self.is_well else self.level.name.lower()
 
     @property
     def troubles(self) -> list[ShownFinding]:
@@ -62,10 +68,10 @@ def verdict(findings: Iterable[Finding] | None = None) -> Verdict:
 
 
 def shown(finding: Finding) -> ShownFinding:
-    words_of_it = words(finding, language(), lambda at: f"\ue000{at.seconds}\ue001")
-    return ShownFinding(
-        heading(finding, language()), finding.level.name.lower(), with_times(words_of_it)
-    )
+    sentence = words(finding, language(), lambda at: f"\ue000{at.seconds}\ue001")
+    is_next = finding.key in NEXT_STEPS and finding.level is Level.ATTENTION
+    level = "next" if is_next else finding.level.name.lower()
+    return ShownFinding(finding.check, heading(finding, language()), level, with_times(sentence))
 
 
 def with_times(sentence: str) -> Markup:

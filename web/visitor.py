@@ -290,21 +290,12 @@ def check_origin() -> None:
     origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
     ours = readable(settings.public_url)
     saw_visitor()
-    if origin is not None and not is_allowed(origin) and not (site is None and is_our_page(origin)):
-        saw_foreign_site(origin)
+    if origin is not None and not is_allowed(origin):
+        if request.headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
+            saw_foreign_site(origin)
         note_refusal("reasons.other_site")
         raise Problem("errors.origin", 403, url=f"{ours}/")
     if site is not None and not is_allowed(site):
         saw_foreign_site(site)
         note_refusal("reasons.embedded")
         raise Problem("errors.origin", 403, url=f"{ours}/")
-
-
-def is_our_page(origin: str) -> bool:
-    """Whether a page of ours asks that was opened at another address than `public_url`.
-
-    Browsers say so in a header that no page can set. Such a visitor can write, and the
-    administrator is told of the address. Not where the cookie, made for HTTPS, would be lost.
-    """
-    is_kept = origin.startswith("https:") or services().settings.public_url.startswith("http:")
-    return is_kept and request.headers.get("Sec-Fetch-Site") == "same-origin"
