@@ -16,6 +16,9 @@ from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from operations.doctor import Doctor
+from operations.findings import Finding
+from operations.watch import Watch
 from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.place import portal_address
@@ -70,6 +73,8 @@ class Services:
     worker: Worker
     live: Live
     files: Files
+    doctor: Doctor
+    watch: Watch
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
     # Both by address.
@@ -88,7 +93,7 @@ class Services:
         store = Store(settings.storage.url, ROOT, RENDERER)
         bitrix = Bitrix(
             settings.bitrix24,
-            StoredTokens(store),
+            StoredTokens(store, settings.bitrix24),
             settings.delivery.timeout_seconds,
             partial(portal_address, settings.bitrix24, store),
         )
@@ -97,7 +102,17 @@ class Services:
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
         rename = Rename(settings.bitrix24, store, bitrix)
-        return cls(settings, store, bitrix, connector, proof, rename, worker, Live(store), files)
+        doctor = Doctor(settings, store, bitrix)
+        watch = Watch(settings, store, bitrix, doctor)
+        live = Live(store)
+        return cls(
+            *(settings, store, bitrix, connector, proof, rename, worker, live, files),
+            *(doctor, watch),
+        )
+
+    def verdict(self) -> list[Finding]:
+        """What is known of the chat now, the worst first; cheap enough for anybody's request."""
+        return self.watch.verdict()
 
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""
@@ -132,6 +147,7 @@ class Services:
             "files": self.sweep_files,
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
+            "watch": self.watch.run,
         }
         threads = [
             threading.Thread(target=job, args=(stop,), name=name, daemon=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import LastRecovery, NewAddress, ReportedFault
+from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault
 
 T = TypeVar("T")
 
@@ -99,6 +99,21 @@ class Notes:
         # Of the job that watches (operations/watch.py).
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
+        # Of our tokens: a digest of the client id and secret with which they were last renewed, and
+        # why the last try failed, until one succeeds.
+        self.renewed_with: Note[str] = Note(database, "renewed_with")
+        self.refused_renewal: Note[ReportedFault] = Note(
+            database, "refused_renewal", lambda value: ReportedFault(**value), asdict
+        )
+        self.kept_claim: Note[KeptClaim] = Note(
+            database, "kept_claim", lambda value: KeptClaim(**value), asdict
+        )
+        # What the portal was told: where it posts events, ours and those of before a move; and by
+        # line a digest of the chat's address and name.
+        self.own_handlers: Note[list[str]] = Note(database, "own_handlers")
+        self.told_lines: Note[dict[int, str]] = Note(
+            database, "told_lines", lambda value: {int(line): value[line] for line in value}
+        )
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

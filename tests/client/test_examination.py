@@ -36,7 +36,8 @@ def answering(portal: Server, answers: dict[str, Any], errors: dict[str, Any]) -
     """Answer each command of a batch by its method."""
 
     def answer(request: Any) -> Any:
-        results, failed = {}, {}
+        results: dict[str, Any] = {}
+        failed: dict[str, Any] = {}
         for name, value in request.form.items():
             if name.startswith("cmd["):
                 method = value.partition("?")[0]
