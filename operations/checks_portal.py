@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from addresses import both_forms, readable
 from operations.facts import Facts, Kept
 from operations.faults import SECRET_KEYS, finding_of, finding_of_fault
-from operations.findings import Finding, Level, Moment, Value
+from operations.findings import Finding, Level, Moment, Phrase, Value
 from portal.place import asked
 from portal.presence import EVENTS
 from rest.errors import BitrixError, Cause
@@ -246,7 +246,7 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
         return
     seconds = round(facts.portal.clock_seconds)  # above 0: ours is slow
     values: dict[str, Value] = {
-        "seconds": abs(seconds),
+        "difference": _duration(abs(seconds)),
         "ours": Moment(facts.now),
         "theirs": Moment(facts.now + seconds),
     }
@@ -255,6 +255,14 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
         return
     level = Level.BROKEN if abs(seconds) > CLOCK_BROKEN_SECONDS else Level.ATTENTION
     yield Finding("clock", level, "clock_slow" if seconds > 0 else "clock_fast", values)
+
+
+def _duration(seconds: int) -> Phrase:
+    """A duration in the largest unit that it fills twice."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return Phrase(f"doctor.{unit}", {"count": str(seconds // length)})
+    return Phrase("doctor.seconds", {"count": str(seconds)})
 
 
 def _not_asked(check: str, error: BitrixError) -> Finding:

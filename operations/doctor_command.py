@@ -1,13 +1,16 @@
 """The commands `sitechat doctor` and `sitechat status`: they read only, and may run at any time."""
 
 import json
+import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +19,7 @@ from addresses import readable
 from bbcode import RENDERER
 from bitrix import Bitrix
 from operations import checks_portal
-from operations.doctor import Doctor
+from operations.doctor import Doctor, store_path
 from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment, as_plain, worst
 from operations.words import heading, verdict_words, words
@@ -28,6 +31,8 @@ from settings import ROOT, Settings, SettingsError, load_settings
 from storage import Store
 from store.database import StoreUnavailable
 from texts import DEFAULT, languages
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.5  # until a service that starts anew has taken over its work
 LOOK_SECONDS = 0.2
@@ -75,10 +80,24 @@ def examination() -> list[Finding]:
     """All findings, the worst first, also where the settings or the store cannot be used."""
     try:
         settings = load_settings()
+        with open_doctor(settings) as doctor:
+            return doctor.full(patience=0.0)
     except SettingsError as error:
-        return [_wrong_settings(error)]
-    with open_doctor(settings) as doctor:
-        return doctor.full(patience=0.0)
+        return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": str(error)})]
+    except Exception as error:
+        log.debug("the doctor failed", exc_info=True)
+        why = f"{type(error).__name__}, {_place_of(error)}"  # its text might hold a secret
+        return [Finding("service", Level.BROKEN, "doctor_failed", {"why": why})]
+
+
+def _place_of(error: Exception) -> str:
+    """The last line of ours that the error came through."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(ROOT) and ".venv" not in frame.filename
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
 
 
 @contextmanager
@@ -133,10 +152,6 @@ def terminal_language() -> str:
     """The language of the terminal, if we have it."""
     given = next((os.environ[name] for name in LOCALE_VARIABLES if os.environ.get(name)), "")
     return given[:2].lower() if given[:2].lower() in languages() else DEFAULT
-
-
-def _wrong_settings(error: SettingsError) -> Finding:
-    return Finding("settings", Level.BROKEN, "settings_wrong", {"faults": str(error)})
 
 
 # -- what is printed
