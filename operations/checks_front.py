@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from addresses import readable
 from operations.facts import Facts
 from operations.findings import Finding, Level
+from operations.front import FrontReport
 from portal.install_error import CERTIFICATES
 from rest.own_address import NO_ANSWER, NOT_REACHED
+from settings import Settings
 
 UNTRIED = {NOT_REACHED, NO_ANSWER}  # a server behind NAT often cannot reach its own address
 
@@ -30,23 +32,21 @@ def check_front(facts: Facts) -> Iterator[Finding]:
             "code": front.fault,
         })  # fmt: skip
         return
-    found = list(_of_proxies(facts))
+    found = list(_of_proxies(front, facts.settings))
     yield from found
     if not found:
         yield Finding("front", Level.GOOD, "front_good", {"url": url})
 
 
-def _of_proxies(facts: Facts) -> Iterator[Finding]:
+def _of_proxies(front: FrontReport, settings: Settings) -> Iterator[Finding]:
     """What is not as it should be although we have answered."""
-    front, settings = facts.front, facts.settings
-    assert front is not None
     if front.is_buffered:
         yield Finding("front", Level.ATTENTION, "front_buffers")
     if front.is_too_large:
         values = {"megabytes": settings.files.megabytes}
-        yield Finding("front", Level.ATTENTION, "front_too_large", dict(values))
+        yield Finding("front", Level.ATTENTION, "front_too_large", values)
     if front.forwarded is not None and front.forwarded != settings.server.proxies:
         many = front.forwarded < settings.server.proxies
         values = {"found": front.forwarded, "setting": settings.server.proxies}
         key = "proxies_many" if many else "proxies_few"
-        yield Finding("front", Level.ATTENTION, key, dict(values))
+        yield Finding("front", Level.ATTENTION, key, values)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from operations.facts import Facts, Kept
-from operations.findings import Finding, Level, Moment, Phrase
+from operations.findings import Finding, Level, Moment, Phrase, Value
 
 SHORT_SECONDS, LONG_SECONDS = 60.0, 300.0  # a message that waits for so long
 DAY_SECONDS = 86_400.0
@@ -21,14 +21,14 @@ def check_waiting(facts: Facts) -> Iterator[Finding]:
     if kept.waiting is None:
         yield Finding("waiting", Level.GOOD, "waiting_none")
         return
-    values = {"count": kept.waiting.count, "since": Moment(kept.waiting.since)}
+    values: dict[str, Value] = {"count": kept.waiting.count, "since": Moment(kept.waiting.since)}
     seconds = facts.now - kept.waiting.since
     if seconds < SHORT_SECONDS:
-        yield Finding("waiting", Level.GOOD, "waiting_now", dict(values))
+        yield Finding("waiting", Level.GOOD, "waiting_now", values)
     elif _is_explained(kept) or seconds < LONG_SECONDS:
-        yield Finding("waiting", Level.ATTENTION, "waiting", dict(values))
+        yield Finding("waiting", Level.ATTENTION, "waiting", values)
     else:
-        yield Finding("waiting", Level.BROKEN, "waiting_long", dict(values))
+        yield Finding("waiting", Level.BROKEN, "waiting_long", values)
 
 
 def _is_explained(kept: Kept) -> bool:
@@ -80,11 +80,11 @@ def check_recovery(facts: Facts) -> Iterator[Finding]:
     found = kept.recovery
     at = Moment(found.at)
     if found.failed:
-        values = {"failed": found.failed, "at": at}
-        yield Finding("recovery", Level.ATTENTION, "recovery_unread", dict(values))
+        values: dict[str, Value] = {"failed": found.failed, "at": at}
+        yield Finding("recovery", Level.ATTENTION, "recovery_unread", values)
     else:
         values = {"recovered": found.recovered, "dialogs": found.dialogs, "at": at}
-        yield Finding("recovery", Level.GOOD, "recovery", dict(values))
+        yield Finding("recovery", Level.GOOD, "recovery", values)
 
 
 def check_turned_away(facts: Facts) -> Iterator[Finding]:

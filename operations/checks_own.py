@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from addresses import is_loopback, readable
 from operations.facts import Disk, Facts, Kept
-from operations.findings import Finding, Level, Moment
+from operations.findings import Finding, Level, Moment, Value
 from settings import doubts
 from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
 from store.log import StoreDamaged
@@ -43,7 +43,7 @@ def check_settings(facts: Facts) -> Iterator[Finding]:
     ]
     if missing:
         values = {"missing": ", ".join(missing)}
-        yield Finding("settings", Level.BROKEN, "settings_incomplete", dict(values))
+        yield Finding("settings", Level.BROKEN, "settings_incomplete", values)
     # Of the address there is a check of its own.
     found = [doubt for doubt in doubts(facts.settings) if not doubt.startswith("public_url ")]
     for doubt in found:
@@ -63,13 +63,13 @@ def check_address(facts: Facts) -> Iterator[Finding]:
         if others:
             right = readable(next(iter(others.values())) + settings.prefix)
             values = {"url": url, "seen": right}
-            yield Finding("address", Level.BROKEN, "address_here_seen", dict(values))
+            yield Finding("address", Level.BROKEN, "address_here_seen", values)
         else:
             yield Finding("address", Level.BROKEN, "address_here", {"url": url})
         return
     for who, origin in others.items():
         values = {"url": url, "seen": readable(origin)}
-        yield Finding("address", Level.ATTENTION, f"address_of_{who}", dict(values))
+        yield Finding("address", Level.ATTENTION, f"address_of_{who}", values)
     if _is_private(settings.public_url) and not _is_here(settings.public_url):
         yield Finding("address", Level.ATTENTION, "address_private", {"url": url})
     elif not others:
@@ -141,8 +141,8 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
     disk = facts.disk
     if disk is not None:
         level, key = _of_space(disk)
-        values = {"folder": disk.folder, "megabytes": disk.free_bytes >> 20}
-        yield Finding("disk", level, key, dict(values))
+        values: dict[str, Value] = {"folder": disk.folder, "megabytes": disk.free_bytes >> 20}
+        yield Finding("disk", level, key, values)
     if facts.settings.files.enabled and not facts.files_are_writable:
         yield Finding("disk", Level.ATTENTION, "files_closed", {"folder": facts.files_folder})
 
@@ -166,7 +166,7 @@ def check_service(facts: Facts) -> Iterator[Finding]:
         yield Finding("service", Level.BROKEN, "service_never")
     else:
         values = {"since": Moment(facts.kept.worker_up_at)}
-        yield Finding("service", Level.BROKEN, "service_stopped", dict(values))
+        yield Finding("service", Level.BROKEN, "service_stopped", values)
 
 
 def check_version(facts: Facts) -> Iterator[Finding]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from addresses import both_forms, readable
 from operations.facts import Facts, Kept
-from operations.faults import finding_of, finding_of_fault
-from operations.findings import Finding, Level, Moment
-from portal.connector import EVENTS
+from operations.faults import SECRET_KEYS, finding_of, finding_of_fault
+from operations.findings import Finding, Level, Moment, Phrase, Value
 from portal.place import asked
+from portal.presence import EVENTS
 from rest.errors import BitrixError, Cause
 from rest.examination import Examination, Line
 
@@ -41,10 +41,10 @@ def check_install(facts: Facts) -> Iterator[Finding]:
     refused = kept.refused_registration
     if refused is not None:
         values = {"method": refused.method, "code": refused.code}
-        yield Finding("install", Level.BROKEN, "registration_refused", dict(values))
+        yield Finding("install", Level.BROKEN, "registration_refused", values)
     elif not kept.is_registered:
         yield Finding("install", Level.BROKEN, "not_registered")
-    elif _is_unfinished(facts, kept):
+    elif _is_unfinished(facts, kept, kept.portal.installed_at):
         yield Finding("install", Level.BROKEN, "unfinished")
     else:
         values = {"portal": readable(kept.portal_address)}
@@ -52,12 +52,13 @@ def check_install(facts: Facts) -> Iterator[Finding]:
         yield Finding("install", Level.GOOD, "installed", {**values, "at": at})
 
 
-def _is_unfinished(facts: Facts, kept: Kept) -> bool:
+def _is_unfinished(facts: Facts, kept: Kept, installed_at: float) -> bool:
     """Whether the portal says so now, or said so at its last check."""
-    assert kept.portal is not None
-    if facts.now - kept.portal.installed_at < FINISH_SECONDS:
+    if facts.now - installed_at < FINISH_SECONDS:
         return False
-    if isinstance(facts.portal, Examination) and not isinstance(facts.portal.installed, BitrixError):
+    if isinstance(facts.portal, Examination) and not isinstance(
+        facts.portal.installed, BitrixError
+    ):
         return not facts.portal.installed
     return kept.is_unfinished
 
@@ -71,12 +72,27 @@ def check_delivery(facts: Facts) -> Iterator[Finding]:
     yield finding_of_fault(kept.fault, "delivery", server)
 
 
+def check_secret(facts: Facts) -> Iterator[Finding]:
+    """Whether the OAuth server has renewed our tokens with the present secret, or refused to."""
+    kept, server = facts.installed, facts.settings.bitrix24.oauth_server
+    if kept is None:
+        return
+    refused = kept.refused_renewal
+    found = refused and finding_of_fault(refused, "secret", server)
+    if kept.secret_is_proved:
+        yield Finding("secret", Level.GOOD, "secret_good", {"server": readable(server)})
+    elif found and found.key in SECRET_KEYS:
+        yield found
+    else:
+        yield Finding("secret", Level.GOOD, "secret_untried", {"server": readable(server)})
+
+
 def check_address_of_portal(facts: Facts) -> Iterator[Finding]:
     """Whether a renamed portal is still named by its old address in the settings."""
     kept, setting = facts.installed, facts.settings.bitrix24.portal
     if kept is not None and kept.portal_address != setting:
         values = {"address": both_forms(kept.portal_address), "setting": readable(setting)}
-        yield Finding("portal", Level.ATTENTION, "rename_kept", dict(values))
+        yield Finding("portal", Level.ATTENTION, "rename_kept", values)
 
 
 def check_portal(facts: Facts) -> Iterator[Finding]:
@@ -86,9 +102,9 @@ def check_portal(facts: Facts) -> Iterator[Finding]:
         return
     values = {"server": readable(kept.portal_address)}
     if isinstance(facts.portal, Examination):
-        yield Finding("portal", Level.GOOD, "portal_good", dict(values))
+        yield Finding("portal", Level.GOOD, "portal_good", values)
     elif facts.portal.code == "EXPIRED_TOKEN":  # who only looks renews no token
-        yield Finding("portal", Level.GOOD, "token_expired", dict(values))
+        yield Finding("portal", Level.GOOD, "token_expired", values)
     else:
         yield finding_of(facts.portal, "portal", kept.portal_address)
 
@@ -101,16 +117,16 @@ def check_oauth(facts: Facts) -> Iterator[Finding]:
     values = {"server": readable(server)}
     if isinstance(facts.oauth, BitrixError):
         if facts.oauth.cause is Cause.TOKEN:  # it has answered; the token is the portal's matter
-            yield Finding("oauth", Level.GOOD, "oauth_good", dict(values))
+            yield Finding("oauth", Level.GOOD, "oauth_good", values)
             return
         found = finding_of(facts.oauth, "oauth", server)
         is_good = kept.portal.expires_at > facts.now + TOKEN_SECONDS
         level = Level.ATTENTION if is_good else found.level
         yield Finding(found.check, level, found.key, found.values)
     elif facts.oauth.client_id != facts.settings.bitrix24.client_id:
-        yield Finding("oauth", Level.BROKEN, "other_application", dict(values))
+        yield Finding("oauth", Level.BROKEN, "other_application", values)
     else:
-        yield Finding("oauth", Level.GOOD, "oauth_good", dict(values))
+        yield Finding("oauth", Level.GOOD, "oauth_good", values)
 
 
 def check_rights(facts: Facts) -> Iterator[Finding]:
@@ -128,10 +144,10 @@ def check_rights(facts: Facts) -> Iterator[Finding]:
     ]
     for right, level in missing:
         values = {"right": right, "granted": ", ".join(sorted(granted))}
-        yield Finding("rights", level, f"right_{right}", dict(values))
+        yield Finding("rights", level, f"right_{right}", values)
     if not missing:
         values = {"granted": ", ".join(sorted(granted))}
-        yield Finding("rights", Level.GOOD, "rights_good", dict(values))
+        yield Finding("rights", Level.GOOD, "rights_good", values)
 
 
 def check_events(facts: Facts) -> Iterator[Finding]:
@@ -174,7 +190,7 @@ def check_connector(facts: Facts) -> Iterator[Finding]:
             **values, "method": "imconnector.list", "code": "-",
         })  # fmt: skip
     else:
-        yield Finding("connector", Level.GOOD, "connector_good", dict(values))
+        yield Finding("connector", Level.GOOD, "connector_good", values)
 
 
 def check_lines(facts: Facts) -> Iterator[Finding]:
@@ -194,14 +210,16 @@ def check_lines(facts: Facts) -> Iterator[Finding]:
     all_fail = all(faults.values())
     newest = next((line for line in kept.active_lines if not faults[line]), None)
     for line, fault in faults.items():
-        values = {"line": line, "line_name": _line_name(facts, line), "name": name}
+        values: dict[str, Value] = {
+            "line": line, "line_name": _line_name(facts, line), "name": name
+        }  # fmt: skip
         if fault:
             level = Level.BROKEN if all_fail else Level.ATTENTION
             code = kept.dead_lines.get(line, "-")
             yield Finding("lines", level, fault, {**values, "code": code})
         else:
             key = "line_newest" if line == newest else "line_good"
-            yield Finding("lines", Level.GOOD, key, dict(values))
+            yield Finding("lines", Level.GOOD, key, values)
 
 
 def _fault_of_line(facts: Facts, kept: Kept, line: int) -> str:
@@ -227,8 +245,8 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
     if not isinstance(facts.portal, Examination) or facts.portal.clock_seconds is None:
         return
     seconds = round(facts.portal.clock_seconds)  # above 0: ours is slow
-    values = {
-        "seconds": abs(seconds),
+    values: dict[str, Value] = {
+        "difference": _duration(abs(seconds)),
         "ours": Moment(facts.now),
         "theirs": Moment(facts.now + seconds),
     }
@@ -236,7 +254,15 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
         yield Finding("clock", Level.GOOD, "clock_good", {"seconds": abs(seconds)})
         return
     level = Level.BROKEN if abs(seconds) > CLOCK_BROKEN_SECONDS else Level.ATTENTION
-    yield Finding("clock", level, "clock_slow" if seconds > 0 else "clock_fast", dict(values))
+    yield Finding("clock", level, "clock_slow" if seconds > 0 else "clock_fast", values)
+
+
+def _duration(seconds: int) -> Phrase:
+    """A duration in the largest unit that it fills twice."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return Phrase(f"doctor.{unit}", {"count": str(seconds // length)})
+    return Phrase("doctor.seconds", {"count": str(seconds)})
 
 
 def _not_asked(check: str, error: BitrixError) -> Finding:

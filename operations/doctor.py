@@ -17,10 +17,11 @@ from operations import checks_front, checks_messages, checks_own, checks_portal,
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, each_once, worst_first
 from portal.place import portal_address
+from portal.tokens import client_digest
 from rest.errors import BitrixError
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
-from store.database import StoreUnavailable
+from store.database import StoreMissing, StoreUnavailable
 from store.log import log_bytes
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ LOCAL: tuple[Check, ...] = (
     checks_portal.check_install,
     checks_portal.check_lines,
     checks_portal.check_delivery,
+    checks_portal.check_secret,
     checks_portal.check_address_of_portal,
     checks_own.check_address,
     checks_messages.check_waiting,
@@ -65,13 +67,18 @@ class Doctor:
         store: Store,
         bitrix: Bitrix,
         chat: Callable[[], ChatSettings] | None = None,
+        only_reads: bool = False,
     ) -> None:
-        """`chat` gives the settings of the chat with what was set on the page in the portal."""
+        """`chat` gives the settings of the chat with what was set on the page in the portal.
+
+        `only_reads`: we are not the service, and do not make a store where there is none.
+        """
         self._settings = settings
         self._store = store
         self._bitrix = bitrix
         self._chat = chat or (lambda: settings.chat)
-        self._began = time.time()
+        self._only_reads = only_reads
+        self._began = 0.0 if only_reads else time.time()
 
     def local(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
         """What can be known from the settings and the store, by some reads; the worst first.
@@ -115,12 +122,14 @@ class Doctor:
     def facts(self, patience: float = checks_own.STARTING_SECONDS) -> Facts:
         """What the settings, the store and the disk say."""
         settings, now = self._settings, time.time()
+        path, files = store_path(settings), ROOT / settings.storage.files
         kept: Kept | StoreUnavailable
         try:
+            if self._only_reads and not path.exists():
+                raise StoreMissing(str(path))
             kept = self._kept(patience, now)
         except StoreUnavailable as error:
             kept = error
-        path, files = store_path(settings), ROOT / settings.storage.files
         return Facts(
             settings=settings,
             chat=self._chat(),
@@ -143,11 +152,14 @@ class Doctor:
             worker_up_at=up_at,
             active_lines=tuple(store.portal.active_lines()),
             known_lines=tuple(store.portal.known_lines()),
+            deliveries=store.queue.waiting(checks_messages.COUNTED),
             waiting=store.overview.waiting(checks_messages.COUNTED),
             refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
             last=store.overview.last_messages(),
             last_event_at=notes.last_event_at.get(),
             fault=notes.fault.get(),
+            secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
+            refused_renewal=notes.refused_renewal.get(),
             dead_lines=notes.dead_lines.get() or {},
             is_registered=notes.registered.get() is not None,
             refused_registration=notes.refused_registration.get(),

@@ -1,13 +1,16 @@
 """The commands `sitechat doctor` and `sitechat status`: they read only, and may run at any time."""
 
 import json
+import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +18,7 @@ import click
 from addresses import readable
 from bbcode import RENDERER
 from bitrix import Bitrix
+from operations import checks_portal
 from operations.doctor import Doctor, store_path
 from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment, as_plain, worst
@@ -25,8 +29,10 @@ from rest.errors import OAUTH, SetupFault
 from rest.replies import Grant
 from settings import ROOT, Settings, SettingsError, load_settings
 from storage import Store
-from store.database import Lock, StoreMissing, StoreUnavailable
+from store.database import StoreUnavailable
 from texts import DEFAULT, languages
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.5  # until a service that starts anew has taken over its work
 LOOK_SECONDS = 0.2
@@ -60,32 +66,38 @@ def doctor_command(lang: str | None, as_json: bool) -> None:
 @language_option
 @json_option
 def status_command(lang: str | None, as_json: bool) -> None:
-    """Show what is installed, connected and waiting; nobody is asked.
-
-    Always JSON. Ends with 0 if the chat works as far as is known, 1 or 2 as the doctor.
-    """
+    """Show in JSON what is installed, connected and waiting. Asks nobody."""
     language = lang or terminal_language()
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        found = [_wrong_settings(error)]
-        _print(_dumped({"verdict": worst(found).name.lower(), **_of_findings(found, language)}))
-        sys.exit(int(worst(found)))
+    settings = load_settings()
     with open_doctor(settings) as doctor:
-        facts = doctor.facts(_patience(settings))
-        found = doctor.local_of(facts)
-        _print(_dumped(_status(settings, facts, found, language)))
-    sys.exit(int(worst(found)))
+        facts = doctor.facts(patience=0.0)
+        _print(_status_json(facts, doctor.local_of(facts), language))
+    if not isinstance(facts.kept, Kept):
+        sys.exit(2)
 
 
 def examination() -> list[Finding]:
     """All findings, the worst first, also where the settings or the store cannot be used."""
     try:
         settings = load_settings()
+        with open_doctor(settings) as doctor:
+            return doctor.full(patience=0.0)
     except SettingsError as error:
-        return [_wrong_settings(error)]
-    with open_doctor(settings) as doctor:
-        return doctor.full(_patience(settings))
+        return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": str(error)})]
+    except Exception as error:
+        log.debug("the doctor failed", exc_info=True)
+        why = f"{type(error).__name__}, {_place_of(error)}"  # its text might hold a secret
+        return [Finding("service", Level.BROKEN, "doctor_failed", {"why": why})]
+
+
+def _place_of(error: Exception) -> str:
+    """The last line of ours that the error came through."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(ROOT) and ".venv" not in frame.filename
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
 
 
 @contextmanager
@@ -98,10 +110,24 @@ def open_doctor(settings: Settings) -> Iterator[Doctor]:
         settings.delivery.timeout_seconds,
         lambda: portal_address(settings.bitrix24, store),
     )
+    doctor = Doctor(settings, store, bitrix, only_reads=True)
     try:
-        yield Doctor(settings, store, bitrix, began=0.0)
+        with suppress(StoreUnavailable):
+            if store_path(settings).exists():
+                _wait_for_worker(store)
+        yield doctor
     finally:
         store.close()
+
+
+def _wait_for_worker(store: Store) -> None:
+    """Give a service that starts anew a moment to take over its work."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until and store.notes.up_at.get() is not None:
+        with store.database.try_lock("sender") as free:
+            if free is None:
+                return
+        time.sleep(LOOK_SECONDS)
 
 
 def store_to_read(settings: Settings) -> Store:
@@ -116,23 +142,16 @@ class TokensToRead(StoredTokens):
         # What has expired is found out by the portal; nothing is renewed early.
         return grant and replace(grant, expires_at=float("inf"))
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         raise SetupFault("EXPIRED_TOKEN", OAUTH)
-
-
-def _patience(settings: Settings) -> float:
-    """Wait a moment for the lock of a service that starts anew; no more patience after that."""
-    return 0.0
+        yield  # the shape of the other
 
 
 def terminal_language() -> str:
     """The language of the terminal, if we have it."""
     given = next((os.environ[name] for name in LOCALE_VARIABLES if os.environ.get(name)), "")
     return given[:2].lower() if given[:2].lower() in languages() else DEFAULT
-
-
-def _wrong_settings(error: SettingsError) -> Finding:
-    return Finding("settings", Level.BROKEN, "settings_wrong", {"faults": str(error)})
 
 
 # -- what is printed
@@ -163,3 +182,41 @@ def _of_findings(found: list[Finding], language: str) -> dict[str, Any]:
             for finding in found
         ]
     }
+
+
+def _status_json(facts: Facts, found: list[Finding], language: str) -> str:
+    said: dict[str, Any] = {"verdict": worst(found).name.lower()}
+    kept = facts.kept
+    if isinstance(kept, Kept):
+        cures = [
+            words(finding, language, iso_time)
+            for finding in checks_portal.check_delivery(facts)
+            if finding.check in ("delivery", "secret")
+        ]
+        said |= {
+            "portal": readable(kept.portal_address),
+            "installed": kept.portal is not None,
+            "lines": list(kept.active_lines),
+            "waiting": kept.deliveries,
+            "fault": asdict(kept.fault) | {"cure": cures} if kept.fault else None,
+        }
+    return _dumped(said | _of_findings(found, language))
+
+
+def _dumped(said: dict[str, Any]) -> str:
+    return json.dumps(said, indent=2, ensure_ascii=False)
+
+
+def _print(said: str) -> None:
+    """Print also where the terminal has not all letters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(said.encode(encoding, "replace").decode(encoding))
+
+
+def local_time(moment: Moment) -> str:
+    """In the zone of this machine, which is named."""
+    return datetime.fromtimestamp(moment.seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def iso_time(moment: Moment) -> str:
+    return datetime.fromtimestamp(moment.seconds, UTC).isoformat(timespec="seconds")

@@ -3,7 +3,6 @@
 A check is a function that makes findings of them, and asks nobody.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from operations.front import FrontReport
@@ -26,11 +25,14 @@ class Kept:
     worker_up_at: float | None
     active_lines: tuple[int, ...] = ()  # the one that new visitors get first
     known_lines: tuple[int, ...] = ()  # connected now or once
+    deliveries: int = 0  # messages and confirmations that wait
     waiting: Waiting | None = None
     refused: RefusedMessages | None = None
-    last: LastMessages = LastMessages(None, None, None)
+    last: LastMessages = field(default_factory=LastMessages)
     last_event_at: float | None = None
     fault: ReportedFault | None = None
+    secret_is_proved: bool = False  # a renewal has succeeded with the present one
+    refused_renewal: ReportedFault | None = None
     dead_lines: dict[int, str] = field(default_factory=dict)
     is_registered: bool = True
     refused_registration: ReportedFault | None = None

@@ -51,9 +51,7 @@ def fault_key(method: str, code: str, cause: Cause) -> str:
     return CERTIFICATES.get(code, KEYS.get(cause, "setup_refused"))
 
 
-def _finding(
-    check: str, key: str, method: str, code: str, server: str, address: str
-) -> Finding:
+def _finding(check: str, key: str, method: str, code: str, server: str, address: str) -> Finding:
     level = Level.ATTENTION if key == "server_busy" else Level.BROKEN
     if key in SECRET_KEYS:
         check = "secret"
@@ -63,4 +61,4 @@ def _finding(
         "server": readable(server),
         "address": both_forms(address),
     }
-    return Finding(check, level, key, dict(values))
+    return Finding(check, level, key, values)

@@ -4,7 +4,7 @@ The page in the portal, `/install`, `sitechat doctor`, the log and the note to t
 say what these objects hold, each in its reader's language.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -30,7 +30,7 @@ class Phrase:
     """A text of `locales/` among the values of a finding, by its section and key."""
 
     key: str
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 Value = str | int | float | Moment | Phrase
@@ -48,7 +48,7 @@ class Finding:
     check: str  # what was looked at: "secret", "lines"; a text `check_...` is its heading
     level: Level
     key: str
-    values: dict[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
 
 def worst(findings: Iterable[Finding]) -> Level:

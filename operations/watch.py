@@ -44,9 +44,9 @@ FRONT_SECONDS = 21_600.0  # between two tries of our own address, which send a l
 TELL_SECONDS = 60.0  # a fault that lasts for so long is told
 NOTE_SECONDS = 86_400.0  # between two notes in the portal about the same cause
 NOTE_LANGUAGES = ("ru", "en")  # of a note, where the portal does not say which is its own
-# What the portal said of these is kept; of the last two we know something ourselves, too.
-ASKED = {"portal", "oauth", "secret", "rights", "events", "connector", "clock", "front"}
-ASKED_TOO = {"lines", "install"}
+# What the portal said of these is kept; of ASKED_TOO we know something ourselves, too.
+ASKED = {"portal", "oauth", "rights", "events", "connector", "clock", "front"}
+ASKED_TOO = {"lines", "install", "secret"}
 
 
 class Watch:
@@ -164,13 +164,13 @@ class Watch:
             front = FrontReport(**before["front"])
         asked = self._doctor.ask(facts, front)
         found = [one for one in findings(asked, ALL) if one.check in ASKED | ASKED_TOO]
-        is_known = isinstance(asked.portal, Examination)
+        said, language = asked.portal, before.get("language", "")
         self._store.notes.examined.set({
             "stamp": _stamp(facts),
             "at": facts.now,
             "findings": [as_plain(one) for one in found],
             "front": asdict(front) if front else None,
-            "language": asked.portal.language if is_known else before.get("language", ""),
+            "language": said.language if isinstance(said, Examination) else language,
         })  # fmt: skip
 
     # -- telling
@@ -200,9 +200,7 @@ class Watch:
         self._noted = {one: at for one, at in self._noted.items() if now - at < NOTE_SECONDS}
         self._noted[cause] = now  # also where it fails: the fault may be why
         try:
-            self._bitrix.notify(
-                kept.portal.user_id, self._note_text(finding), f"sitechat {cause}"
-            )
+            self._bitrix.notify(kept.portal.user_id, self._note_text(finding), f"sitechat {cause}")
         except BitrixError as error:
             log.info("the administrator cannot be told in the portal: %s", error.code)
 

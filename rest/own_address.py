@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from rest.http import CERTIFICATE_FAULTS, CERTIFICATE_REFUSED
+from rest.errors import CERTIFICATE_REFUSED
+from rest.http import CERTIFICATE_FAULTS
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 10.0  # the longest wait for the next bytes

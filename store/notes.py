@@ -100,12 +100,6 @@ class Notes:
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict
         )
-        # How we are reached, by `operations/sightings.py`.
-        self.last_event_at: Note[float] = Note(database, "last_event_at")
-        # Origins that tried to embed the chat and may not: first and last time, and how often.
-        self.tried_sites: Note[dict[str, list[float]]] = Note(database, "tried_sites")
-        # By which origin the portal and the visitors came last: "portal", "visitors".
-        self.seen_addresses: Note[dict[str, str]] = Note(database, "seen_addresses")
         # Of our tokens: a digest of the client id and secret with which they were last renewed, and
         # why the last try failed, until one succeeds.
         self.renewed_with: Note[str] = Note(database, "renewed_with")
@@ -121,6 +115,17 @@ class Notes:
         self.told_lines: Note[dict[int, str]] = Note(
             database, "told_lines", lambda value: {int(line): value[line] for line in value}
         )
+        self._of_the_doctor(database)
+
+    def _of_the_doctor(self, database: Database) -> None:
+        # Where requests really came from and to, as browsers and the portal say.
+        self.tried_sites: Note[dict[str, list[float]]] = Note(
+            database, "tried_sites"
+        )  # by origin, which is not in `chat.sites`: first time, last time, how often
+        self.seen_addresses: Note[dict[str, str]] = Note(
+            database, "seen_addresses"
+        )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
+        self.last_event_at: Note[float] = Note(database, "last_event_at")
         # Of the job that watches (operations/watch.py).
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when

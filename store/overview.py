@@ -28,9 +28,9 @@ class RefusedMessages:
 class LastMessages:
     """When the last messages were sent; None where the newest ones hold none of the kind."""
 
-    from_visitor: float | None
-    delivered: float | None  # of a visitor, and Bitrix24 has taken it
-    from_operator: float | None
+    from_visitor: float | None = None
+    delivered: float | None = None  # of a visitor, and Bitrix24 has taken it
+    from_operator: float | None = None
 
 
 class Overview(Group):
