@@ -16,12 +16,12 @@ import pytest
 import requests
 import trustme
 from stage import HOST, ROOT, Stage, wait_until
-from web.reports import reports
 
 from app import create_app
 from settings import Bitrix24Settings, Settings, StorageSettings
 from storage import Store
 from store.records import NewAddress, Portal, ReportedFault
+from web.verdict import verdict
 
 KNOWN = Portal("member", 1, "access", "refresh", 4e9, "application", False, 1.0)
 
@@ -172,8 +172,8 @@ def test_an_agreement_for_another_setting_does_not_outlive_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("language", "texts"),
     [
-        ("en", ("an issuer that this server does not know", "Delivery stands still (profile")),
-        ("ru", ("центром, который этому серверу не известен", "Доставка остановлена (profile")),
+        ("en", ("an issuer that this server does not know", "so nothing was sent")),
+        ("ru", ("центром, который этому серверу не известен", "поэтому ничего не отправлено")),
     ],
 )
 def test_a_certificate_is_named_with_the_cure_on_the_administrators_page(
@@ -205,7 +205,7 @@ def test_a_certificate_is_named_with_the_cure_on_the_administrators_page(
 
         store.notes.fault.set(ReportedFault("profile", "CERTIFICATE_UNKNOWN"))
         with app.test_request_context(f"/handler?LANG={language}", method="POST"):
-            said = reports()
-        assert said[0].startswith(texts[1])
-        assert f"{portal} " in said[1]
+            said = [one.text for one in verdict().troubles if one.check == "delivery"]
+        assert texts[1] in said[0]
+        assert f"{portal} " in said[0]
     assert heard == []

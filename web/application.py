@@ -30,7 +30,6 @@ from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
 
-FRESH_SECONDS = 30.0  # what the portal said is shown for so long without asking it anew
 TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
 LOOK_SECONDS = 0.1  # between two looks whether it has
 
@@ -54,7 +53,7 @@ def opened_page(form: Form) -> ResponseReturnValue:
         services().connector.check_installed()
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
             if (user_id := administrator(form)) is not None:
-                look_if_old()
+                look()
                 return admin_page(services().administrators.ticket(user_id))
     except InstallError as fault:
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
@@ -77,13 +76,6 @@ def administrator(form: Form) -> int | None:
     user_id = services().administrators.proved(token, member_id)
     saw_portal()
     return user_id
-
-
-def look_if_old() -> None:
-    """Ask the portal anew what it has of us, unless that was done just now."""
-    examined = services().store.notes.examined.get()
-    if examined is None or not 0 <= time.time() - examined["at"] < FRESH_SECONDS:
-        look()
 
 
 # -- what the buttons do
