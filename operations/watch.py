@@ -241,7 +241,7 @@ def _together(own: list[Finding], asked: list[Finding]) -> list[Finding]:
     for check in ASKED_TOO:
         ours = [one for one in own if one.check == check]
         theirs = [one for one in asked if one.check == check]
-        if theirs and (worst(theirs) > worst(ours) or worst(ours) is Level.GOOD):
+        if theirs and worst(theirs) >= worst(ours):  # the portal knows more, such as why
             found = [one for one in found if one.check != check] + theirs
     found += [one for one in asked if one.check not in ASKED_TOO]
     return worst_first(each_once(found))
