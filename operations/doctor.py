@@ -119,9 +119,11 @@ class Doctor:
         oauth = _or_error(lambda: self._bitrix.home_of_token(token))
         return replace(facts, portal=portal, oauth=oauth, front=front)
 
-    def facts(self, patience: float = checks_own.STARTING_SECONDS) -> Facts:
+    def facts(
+        self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None
+    ) -> Facts:
         """What the settings, the store and the disk say."""
-        settings, now = self._settings, time.time()
+        settings, now = self._settings, time.time() if now is None else now
         path, files = store_path(settings), ROOT / settings.storage.files
         kept: Kept | StoreUnavailable
         try:

@@ -16,7 +16,7 @@ from settings import Settings
 SALT = "sitechat probe"
 TICKET_SECONDS = 60
 TICKET_HEADER = "X-Chat-Probe"
-STREAM_PAUSE_SECONDS = 1.5  # between the two pieces of the answer that tells of buffering
+STREAM_PAUSE_SECONDS = 1.0  # between the two pieces of the answer that tells of buffering
 BUFFERED_SECONDS = STREAM_PAUSE_SECONDS / 2  # they come closer together where a proxy holds back
 ASK_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
