@@ -96,7 +96,9 @@ class Doctor:
 
         It takes seconds, and a file as large as visitors may send goes to our own address.
         """
-        return findings(self.ask(self.facts(patience), self.try_front()), ALL)
+        facts = self.facts(patience)
+        front = self.try_front() if isinstance(facts.kept, Kept) else None
+        return findings(self.ask(facts, front), ALL)
 
     # -- facts
 
