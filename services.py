@@ -60,6 +60,12 @@ def pace(patience: float) -> Pace:
     return Pace(Rates(FREE, FREE_A_SECOND), PACE_SECONDS, patience)
 
 
+def notes_wanted(settings: Settings) -> bool:
+    """Whether the administrator is told of faults in the portal (`operations.notify`)."""
+    operations = getattr(settings, "operations", None)
+    return operations is None or bool(operations.notify)
+
+
 @dataclass(frozen=True)
 class Services:
     """The parts of one application."""
@@ -103,7 +109,7 @@ class Services:
         files = Files(ROOT / settings.storage.files)
         rename = Rename(settings.bitrix24, store, bitrix)
         doctor = Doctor(settings, store, bitrix)
-        watch = Watch(settings, store, bitrix, doctor)
+        watch = Watch(settings, store, bitrix, doctor, partial(notes_wanted, settings))
         live = Live(store)
         return cls(
             *(settings, store, bitrix, connector, proof, rename, worker, live, files),
@@ -113,6 +119,10 @@ class Services:
     def verdict(self) -> list[Finding]:
         """What is known of the chat now, the worst first; cheap enough for anybody's request."""
         return self.watch.verdict()
+
+    def look(self) -> list[Finding]:
+        """The same after the portal was asked anew; for an administrator, as it takes seconds."""
+        return self.watch.look()
 
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""

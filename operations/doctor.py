@@ -97,8 +97,8 @@ class Doctor:
         It takes seconds, and a file as large as visitors may send goes to our own address.
         """
         facts = self.facts(patience)
-        front = self.try_front() if isinstance(facts.kept, Kept) else None
-        return findings(self.ask(facts, front), ALL)
+        report = self.try_front() if isinstance(facts.kept, Kept) else None
+        return findings(self.ask(facts, report), ALL)
 
     # -- facts
 
@@ -110,16 +110,16 @@ class Doctor:
             return None
         return front.look(self._settings, key)
 
-    def ask(self, facts: Facts, front: front.FrontReport | None) -> Facts:
-        """The facts with what the portal and its OAuth server say, and with `front`."""
+    def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
+        """The facts with what the portal and its OAuth server say, and with `report`."""
         kept, settings = facts.kept, self._settings
         if not isinstance(kept, Kept) or not kept.portal or not settings.bitrix24.complete:
-            return replace(facts, front=front)
+            return replace(facts, front=report)
         lines, connector = list(kept.active_lines), settings.connector.id
         token = kept.portal.access_token
         portal = _or_error(lambda: self._bitrix.examine(connector, lines))
         oauth = _or_error(lambda: self._bitrix.home_of_token(token))
-        return replace(facts, portal=portal, oauth=oauth, front=front)
+        return replace(facts, portal=portal, oauth=oauth, front=report)
 
     def facts(
         self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None
