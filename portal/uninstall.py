@@ -19,6 +19,7 @@ from storage import Store
 log = logging.getLogger(__name__)
 
 ERASED_AT_ONCE = 200  # chats in one read of their ids
+BUSY_SECONDS, BUSY_TIMES = 2.0, 15  # how long, and how often, a portal with too many calls is left
 What = Literal["events", "connector", "line"]
 
 
@@ -32,7 +33,14 @@ class Undone:
 
 
 class Uninstall:
-    def __init__(self, settings: Settings, store: Store, presence: Presence) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        presence: Presence,
+        rest: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rest = rest
         self._settings = settings
         self._store = store
         self._presence = presence
@@ -63,7 +71,7 @@ class Uninstall:
         for step, act in steps:
             try:
                 if lost is None:
-                    act()
+                    self._patiently(act)
             except (TryLater, OutcomeUnknown):
                 raise
             except BitrixError as error:
@@ -75,6 +83,17 @@ class Uninstall:
             if lost is not None:
                 undone.append(Undone(step.what, lost.code, step.line))
         return undone
+
+    def _patiently(self, act: Callable[[], None]) -> None:
+        """Do a step, also where the portal takes no more calls for some seconds."""
+        for _ in range(BUSY_TIMES):
+            try:
+                return act()
+            except TryLater as error:
+                if not error.fills_the_bucket:
+                    raise
+            self._rest(BUSY_SECONDS)
+        return act()
 
     def _forget(self, keep_handlers: bool) -> None:
         self._store.portal.forget()

@@ -3,9 +3,10 @@
 from contextlib import suppress
 
 import pytest
-from portal_parts import CLAIM, HANDLER, KNOWN, LINE, NOW, FakePortal, fault, made
+from portal_parts import CLAIM, HANDLER, KNOWN, LINE, NOW, FakePortal, fault, made, settings
 
 from portal.connector import EVENTS, Connector, Undone
+from portal.uninstall import Uninstall
 from rest.errors import BitrixError, Refused, SetupFault, TryLater
 from storage import Store
 from store.records import Chat, Limits, Message, VisitorMessage
@@ -238,15 +239,13 @@ def test_a_portal_that_knows_our_token_no_more_is_asked_once(
 
 
 @pytest.mark.parametrize("method", ["bound_events", "unregister", "connector_status"])
-@pytest.mark.parametrize("error", [TryLater("NOT_CONNECTED", "m"), TryLater("HTTP_429", "m")])
 def test_while_the_portal_cannot_be_asked_nothing_is_forgotten(
-    store: Store, portal: FakePortal, installed: Connector, method: str, error: BitrixError
+    store: Store, portal: FakePortal, installed: Connector, method: str
 ) -> None:
     message = a_message(store)
-    portal.errors[method] = error
-    key = "unreachable" if error.code == "NOT_CONNECTED" else "portal_busy"
+    portal.errors[method] = TryLater("NOT_CONNECTED", "m")
 
-    with fault(key, 503):
+    with fault("unreachable", 503):
         installed.uninstall(erase=True)
 
     assert store.portal.find() is not None
@@ -279,3 +278,34 @@ def test_an_uninstall_waits_for_an_install(
         assert held
         with fault("busy", 503):
             installed.uninstall()
+
+
+def test_an_uninstall_waits_where_the_portal_takes_no_more_calls(
+    store: Store, portal: FakePortal, installed: Connector
+) -> None:
+    rests: list[float] = []
+    uninstall = Uninstall(settings(), store, installed._presence, rests.append)
+    portal.errors["unregister"] = TryLater("QUERY_LIMIT_EXCEEDED", "imconnector.unregister")
+    portal.errors["unbind_event"] = TryLater("HTTP_429", "event.unbind")
+
+    assert uninstall.run(erase=False) == []
+
+    assert rests == [2.0, 2.0]
+    assert portal.bound == [("ONIMCONNECTORMESSAGEADD", ELSEWHERE)]
+
+
+def test_an_uninstall_does_not_wait_for_ever(
+    store: Store, portal: FakePortal, installed: Connector
+) -> None:
+    rests: list[float] = []
+
+    def busy() -> None:
+        raise TryLater("QUERY_LIMIT_EXCEEDED", "event.get")
+
+    portal.bound_events = busy  # type: ignore[attr-defined]
+
+    with pytest.raises(TryLater):
+        Uninstall(settings(), store, installed._presence, rests.append).run(erase=True)
+
+    assert 20 <= sum(rests) <= 60
+    assert store.portal.find() is not None

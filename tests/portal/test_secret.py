@@ -63,7 +63,8 @@ def test_a_wrong_secret_is_found_at_the_install(
         connector.install(CLAIM)
 
     assert raised.value.values == {"code": code}
-    assert portal.calls("register") == portal.bound == []
+    assert portal.calls("register") == []
+    assert portal.bound == []
     assert store.notes.refused_renewal.get() == ReportedFault(OAUTH, code)
     assert tokens(store) == ("new-access", "new-refresh"), "another secret can still use them"
     assert connector.works() is False
@@ -179,7 +180,7 @@ def test_whatever_else_is_sent_is_proved_by_its_own_token(store: Store, other: o
 
     connector.install(other)  # type: ignore[arg-type]
 
-    assert portal.calls("app_of_token")[0] != ["second-access"]
+    assert portal.calls("app_of_token") != [["second-access"]]
 
 
 def test_after_an_hour_or_an_uninstall_a_page_is_proved_by_its_own_token(
