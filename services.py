@@ -131,6 +131,10 @@ class Services:
         """What is known of the chat now, the worst first; cheap enough for anybody's request."""
         return self.watch.verdict()
 
+    def look(self) -> list[Finding]:
+        """The same after the portal was asked anew; for an administrator, as it takes seconds."""
+        return self.watch.look()
+
     @property
     def chat(self) -> ChatSettings:
         """The chat's settings that count now: those of the files, and else those of the page."""

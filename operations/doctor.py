@@ -96,7 +96,9 @@ class Doctor:
 
         It takes seconds, and a file as large as visitors may send goes to our own address.
         """
-        return findings(self.ask(self.facts(patience), self.try_front()), ALL)
+        facts = self.facts(patience)
+        report = self.try_front() if isinstance(facts.kept, Kept) else None
+        return findings(self.ask(facts, report), ALL)
 
     # -- facts
 
@@ -108,20 +110,22 @@ class Doctor:
             return None
         return front.look(self._settings, key)
 
-    def ask(self, facts: Facts, front: front.FrontReport | None) -> Facts:
-        """The facts with what the portal and its OAuth server say, and with `front`."""
+    def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
+        """The facts with what the portal and its OAuth server say, and with `report`."""
         kept, settings = facts.kept, self._settings
         if not isinstance(kept, Kept) or not kept.portal or not settings.bitrix24.complete:
-            return replace(facts, front=front)
+            return replace(facts, front=report)
         lines, connector = list(kept.active_lines), settings.connector.id
         token = kept.portal.access_token
         portal = _or_error(lambda: self._bitrix.examine(connector, lines))
         oauth = _or_error(lambda: self._bitrix.home_of_token(token))
-        return replace(facts, portal=portal, oauth=oauth, front=front)
+        return replace(facts, portal=portal, oauth=oauth, front=report)
 
-    def facts(self, patience: float = checks_own.STARTING_SECONDS) -> Facts:
+    def facts(
+        self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None
+    ) -> Facts:
         """What the settings, the store and the disk say."""
-        settings, now = self._settings, time.time()
+        settings, now = self._settings, time.time() if now is None else now
         path, files = store_path(settings), ROOT / settings.storage.files
         kept: Kept | StoreUnavailable
         try:

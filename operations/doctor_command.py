@@ -58,7 +58,7 @@ def doctor_command(lang: str | None, as_json: bool) -> None:
     language = lang or terminal_language()
     found = examination()
     level = worst(found)
-    _print(_report_json(found, language) if as_json else _report(found, language))
+    _print(_report_json(found, language) if as_json else report(found, language))
     sys.exit(int(level))
 
 
@@ -157,8 +157,9 @@ def terminal_language() -> str:
 # -- what is printed
 
 
-def _report(found: list[Finding], language: str) -> str:
-    lines = [f"{verdict_words(worst(found), language)}."]
+def report(found: list[Finding], language: str) -> str:
+    level = worst(found)
+    lines = [verdict_words(level, language) + ("." if level is Level.GOOD else ":")]
     for level in sorted(MARKS, reverse=True):
         of_level = [finding for finding in found if finding.level is level]
         lines += [""] if of_level else []

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 10.0  # between two looks at ourselves
 ASK_SECONDS = 600.0  # between two questions to the portal, if nothing has changed
 FRONT_SECONDS = 21_600.0  # between two tries of our own address, which send a large body
+KNOWN_SECONDS = 0.2  # for which a verdict is good
 TELL_SECONDS = 60.0  # a fault that lasts for so long is told
 NOTE_SECONDS = 86_400.0  # between two notes in the portal about the same cause
 NOTE_LANGUAGES = ("ru", "en")  # of a note, where the portal does not say which is its own
@@ -67,17 +68,23 @@ class Watch:
         self._causes: dict[str, dict[str, Any]] = {}  # since when each lasts; whether it was told
         self._noted: dict[str, float] = {}  # when the portal was last told, by cause
         self._asked_at = self._front_at = 0.0  # by this process
+        self._known: list[Finding] = []
+        self._known_until = 0.0
 
     # -- what all processes read
 
     def verdict(self) -> list[Finding]:
-        """What is known now, the worst first: no call is made."""
-        facts = self._doctor.facts()
-        return _together(self._doctor.local_of(facts), self._examined(facts))
+        """What is known now, the worst first: no call is made, and a flood costs nothing."""
+        if time.monotonic() >= self._known_until:
+            facts = self._doctor.facts()
+            self._known = _together(self._doctor.local_of(facts), self._examined(facts))
+            self._known_until = time.monotonic() + KNOWN_SECONDS
+        return self._known
 
     def look(self) -> list[Finding]:
         """The same after the portal was asked, which takes up to some seconds."""
         self._ask(self._doctor.facts(), None)
+        self._known_until = 0.0
         return self.verdict()
 
     def _examined(self, facts: Facts) -> list[Finding]:
@@ -100,7 +107,7 @@ class Watch:
             try:
                 with self._store.database.try_lock("watch") as held:
                     if held is not None:
-                        self._remember()
+                        self.remember()
                         self._watch(held, stop)
             except StoreUnavailable:
                 self._step_safely()  # no other process can watch now, either
@@ -119,7 +126,7 @@ class Watch:
         except StoreUnavailable:
             log.debug("the store cannot be used; this is told already")
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """What the process before us has told."""
         kept = self._store.notes.watch.get() or {}
         self._causes = kept.get("causes", {})
@@ -127,7 +134,7 @@ class Watch:
 
     def step(self, now: float) -> None:
         """Look once, and tell what has to be told."""
-        facts = self._doctor.facts()
+        facts = self._doctor.facts(now=now)
         if self._may_ask(facts, now):
             self._ask(facts, self._front(now))
             self._asked_at = now
@@ -144,13 +151,13 @@ class Watch:
             return False
         if now - kept.portal.installed_at < FINISH_SECONDS:
             return False
-        if now - self._asked_at >= ASK_SECONDS:
+        if is_over(self._asked_at, ASK_SECONDS, now):
             return True
         examined = self._store.notes.examined.get()
         return examined is None or examined["stamp"] != _stamp(facts)
 
     def _front(self, now: float) -> FrontReport | None:
-        if now - self._front_at < FRONT_SECONDS:
+        if not is_over(self._front_at, FRONT_SECONDS, now):
             return None
         self._front_at = now
         return self._doctor.try_front()
@@ -179,6 +186,7 @@ class Watch:
         broken = {cause_of(one): one for one in found if one.level is Level.BROKEN}
         for cause, finding in broken.items():
             told = self._causes.setdefault(cause, {"since": now, "is_told": False})
+            told["since"] = min(told["since"], now)
             if now - told["since"] < TELL_SECONDS:
                 continue
             if not told["is_told"]:
@@ -188,16 +196,18 @@ class Watch:
         for cause in self._causes.keys() - broken.keys():
             told = self._causes.pop(cause)
             if told["is_told"]:
-                log.info("over after %d s: %s", now - told["since"], cause)
+                log.info("over after %d s: %s", max(0.0, now - told["since"]), cause)
 
     def _note(self, cause: str, finding: Finding, facts: Facts, now: float) -> None:
         """Tell the administrator who has installed us, at most once a day for each cause."""
         kept = facts.installed
         if kept is None or kept.portal is None or not self._notes_wanted():
             return
-        if now - self._noted.get(cause, 0.0) < NOTE_SECONDS:
+        if not is_over(self._noted.get(cause, 0.0), NOTE_SECONDS, now):
             return
-        self._noted = {one: at for one, at in self._noted.items() if now - at < NOTE_SECONDS}
+        self._noted = {
+            one: at for one, at in self._noted.items() if not is_over(at, NOTE_SECONDS, now)
+        }
         self._noted[cause] = now  # also where it fails: the fault may be why
         try:
             self._bitrix.notify(kept.portal.user_id, self._note_text(finding), f"sitechat {cause}")
@@ -212,6 +222,11 @@ class Watch:
             text(one, "doctor.note", name=name, url=url, finding=words(finding, one, utc))
             for one in ([known] if known else NOTE_LANGUAGES)
         )
+
+
+def is_over(began: float, seconds: float, now: float) -> bool:
+    """Whether so long has passed; also where the clock was set back, by nobody knows how much."""
+    return not 0 <= now - began < seconds
 
 
 def cause_of(finding: Finding) -> str:

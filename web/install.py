@@ -66,7 +66,7 @@ def install_claim(claim: Claim) -> None:
 def look() -> None:
     """Ask the portal what it has of us, so that the page says the truth of this moment."""
     with contextlib.suppress(StoreUnavailable):  # which the page says
-        services().watch.look()
+        services().look()
 
 
 def installers_ticket() -> str:
