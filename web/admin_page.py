@@ -48,7 +48,7 @@ def admin_page(
     by `chat.key`.
     """
     findings = services().verdict()
-    found = verdict(findings)
+    found = verdict(findings, ends_install=finish is not None)
     settings = services().settings
     page = portal_page(
         found.title,

@@ -12,8 +12,10 @@ from operations.words import heading, words
 from texts import text
 from web.asking import language, services
 
-# The only thing to look at after a first install: it is the next step, and no fault.
+# What is the next step after a first install, and no fault. At the end of any install so is what
+# waits for a line, or for the worker that has just been woken.
 NEXT_STEPS = frozenset({"line_first"})
+NEXT_STEPS_OF_INSTALL = NEXT_STEPS | {"line_none", "waiting", "waiting_long"}
 # A time within a text, until the text is made HTML. Texts hold no such characters.
 TIME = re.compile("\ue000(-?[0-9.]+)\ue001")
 
@@ -56,20 +58,23 @@ class Verdict:
         return [one for one in self.findings if one.level == "good"]
 
 
-def verdict(findings: Iterable[Finding] | None = None) -> Verdict:
-    """The verdict as it is now, with all findings, in the language of the request."""
+def verdict(findings: Iterable[Finding] | None = None, ends_install: bool = False) -> Verdict:
+    """The verdict as it is now, with all findings, in the language of the request.
+
+    `ends_install`: it is the answer to an install that has succeeded just now.
+    """
     found = worst_first(services().verdict() if findings is None else findings)
-    level = worst(found)
+    next_steps = NEXT_STEPS_OF_INSTALL if ends_install else NEXT_STEPS
     troubles = [finding for finding in found if finding.level > Level.GOOD]
-    is_next_step = bool(troubles) and all(finding.key in NEXT_STEPS for finding in troubles)
-    is_well = level is Level.GOOD or (is_next_step and level is Level.ATTENTION)
-    title = "installed" if is_next_step and is_well else f"verdict_{level.name.lower()}"
-    return Verdict(level, is_well, said(title), [shown(finding) for finding in found])
+    is_well = all(finding.key in next_steps for finding in troubles)
+    level = worst(found)
+    title = "installed" if troubles and is_well else f"verdict_{level.name.lower()}"
+    return Verdict(level, is_well, said(title), [shown(one, next_steps) for one in found])
 
 
-def shown(finding: Finding) -> ShownFinding:
+def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
     sentence = words(finding, language(), lambda at: f"\ue000{at.seconds}\ue001")
-    is_next = finding.key in NEXT_STEPS and finding.level is Level.ATTENTION
+    is_next = finding.key in next_steps and finding.level > Level.GOOD
     level = "next" if is_next else finding.level.name.lower()
     return ShownFinding(finding.check, heading(finding, language()), level, with_times(sentence))
 
