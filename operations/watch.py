@@ -87,6 +87,12 @@ class Watch:
         self._known_until = 0.0
         return self.verdict()
 
+    def is_fresh(self, seconds: float) -> bool:
+        """Whether what the portal said was said within so many seconds, and still holds."""
+        facts, kept = self._doctor.facts(), self._store.notes.examined.get()
+        holds = kept is not None and kept["stamp"] == _stamp(facts)
+        return kept is not None and holds and 0 <= facts.now - kept["at"] < seconds
+
     def _examined(self, facts: Facts) -> list[Finding]:
         """What the portal said last, unless something has changed since."""
         if not isinstance(facts.kept, Kept):

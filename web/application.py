@@ -30,6 +30,7 @@ from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
 
+FRESH_SECONDS = 20.0  # so long the portal is not asked anew by each opening of the page
 TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
 LOOK_SECONDS = 0.1  # between two looks whether it has
 
@@ -53,7 +54,8 @@ def opened_page(form: Form) -> ResponseReturnValue:
         services().connector.check_installed()
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
             if (user_id := administrator(form)) is not None:
-                look()
+                if not services().watch.is_fresh(FRESH_SECONDS):
+                    look()
                 return admin_page(services().administrators.ticket(user_id))
     except InstallError as fault:
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):

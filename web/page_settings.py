@@ -76,16 +76,19 @@ def typed_values(form: Form) -> Typed:
     """What was typed into the form; a browser ends lines with CR and LF."""
     names = {key: key.removeprefix("chat.") for key in PAGE_KEYS}
     return {
-        key: text_of(form, name).replace("\r\n", "\n").strip()[:TYPED_LENGTH]
+        key: text_of(form, name, "").replace("\r\n", "\n").strip()[:TYPED_LENGTH]
         for key, name in names.items()
         if name in form
     }
 
 
 def save_settings(typed: Typed) -> dict[str, str]:
-    """Keep what was typed, all of it or nothing. Returns what is wrong, by `chat.key`."""
+    """Keep what was typed, all of it or nothing. Returns what is wrong, by `chat.key`.
+
+    An empty field has its default again.
+    """
     try:
-        services().save_page_settings(typed)
+        services().save_page_settings({key: value or None for key, value in typed.items()})
     except SettingsError as error:
         return _by_key(error)
     return {}
