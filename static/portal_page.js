@@ -17,12 +17,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   })
 }
 
-/** The portal that frames the page may not have allowed it the clipboard; a selection can be copied all the same. */
+/** What is selected can be copied also where the portal that frames the page has not allowed it the clipboard. */
 async function copy(element) {
   getSelection().selectAllChildren(element)
-  try {
-    await navigator.clipboard.writeText(element.textContent)
-  } catch {
-    document.execCommand("copy")
-  }
+  if (!document.execCommand("copy")) await navigator.clipboard.writeText(element.textContent)
 }
