@@ -248,7 +248,7 @@ def check_values(value: Any) -> None:
             raise Failed("a number that the store cannot keep")
     elif isinstance(value, str):
         value.encode()
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | set | frozenset):
         for one in value:
             check_values(one)
     elif isinstance(value, dict):
