@@ -4,6 +4,7 @@ It reads only. What it finds is the same for the page in the portal, for `/insta
 doctor`, for the log and for the note to the administrator.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -140,7 +141,7 @@ class Doctor:
             now=now,
             kept=kept,
             place=str(path.parent),
-            disk=_disk(path.parent),
+            disks=_disks(path.parent, files),
             files_folder=str(files),
             files_are_writable=os.access(existing(files), os.W_OK | os.X_OK),
             log_bytes=log_bytes(path),
@@ -185,14 +186,22 @@ class Doctor:
 
 def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:
     """What the checks make of the facts, the worst first; of two that say the same, the first."""
-    return worst_first(each_once(finding for check in checks for finding in check(facts)))
+    return verdict_of(finding for check in checks for finding in check(facts))
 
 
-def _or_error(ask: Callable[[], T]) -> T | BitrixError:
+def verdict_of(found: Iterable[Finding]) -> list[Finding]:
+    """The findings as they are shown: no fault twice, the worst first."""
+    return worst_first(checks_messages.explained(each_once(found)))
+
+
+def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
+    """What was answered; None where the store kept us from asking."""
     try:
         return ask()
     except BitrixError as error:
         return error
+    except StoreUnavailable:
+        return None
 
 
 def store_path(settings: Settings) -> Path:
@@ -205,9 +214,12 @@ def existing(folder: Path) -> Path:
     return next(one for one in (folder, *folder.parents) if one.exists())
 
 
-def _disk(folder: Path) -> Disk | None:
-    try:
-        usage = shutil.disk_usage(existing(folder))
-    except OSError:
-        return None
-    return Disk(str(folder), usage.free, usage.total)
+def _disks(*folders: Path) -> tuple[Disk, ...]:
+    """The disks of these folders, each once."""
+    found: dict[int, Disk] = {}
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            there = existing(folder)
+            usage = shutil.disk_usage(there)
+            found.setdefault(there.stat().st_dev, Disk(str(folder), usage.free, usage.total))
+    return tuple(found.values())

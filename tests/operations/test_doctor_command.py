@@ -264,6 +264,24 @@ def test_another_installation_at_our_address(mended: Stage, doctor: Doctor, tmp_
     }  # fmt: skip
 
 
+def test_who_only_looks_renews_no_token(mended: Stage, doctor: Doctor) -> None:
+    """A renewal would make the tokens of the service void."""
+    mended.trouble(expire_tokens=True)
+    before = tokens_of(mended)
+
+    found = doctor(mended)
+
+    assert tokens_of(mended) == before
+    assert worst(found) is Level.GOOD
+    assert "token_expired" in {one.key for one in found}
+
+
+def tokens_of(stage: Stage) -> tuple[str, str]:
+    with closing(sqlite3.connect(file_of(stage))) as db:
+        row = db.execute("select access_token, refresh_token from portal").fetchone()
+    return row[0], row[1]
+
+
 def test_no_store(mended: Stage, doctor: Doctor, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere" / "chats.db"
 
