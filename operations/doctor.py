@@ -20,6 +20,7 @@ from operations.findings import Finding, each_once, worst_first
 from portal.place import portal_address
 from portal.tokens import client_digest
 from rest.errors import BitrixError
+from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreMissing, StoreUnavailable
@@ -28,6 +29,7 @@ from store.log import log_bytes
 T = TypeVar("T")
 Check = Callable[[Facts], Iterable[Finding]]
 
+NOT_ISSUED = "none"  # before an install: whoever refuses it has answered
 # What can be known without asking anybody. The order is that of the page, among equally bad ones.
 LOCAL: tuple[Check, ...] = (
     checks_own.check_settings,
@@ -114,13 +116,22 @@ class Doctor:
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
         kept, settings = facts.kept, self._settings
-        if not isinstance(kept, Kept) or not kept.portal or not settings.bitrix24.complete:
+        if not isinstance(kept, Kept) or not settings.bitrix24.complete:
             return replace(facts, front=report)
         lines, connector = list(kept.active_lines), settings.connector.id
-        token = kept.portal.access_token
-        portal = _or_error(lambda: self._bitrix.examine(connector, lines))
+        portal: Examination | BitrixError | None
+        if kept.portal is None:
+            token = NOT_ISSUED
+            portal = _or_error(lambda: self._nothing_of_us(token))
+        else:
+            token = kept.portal.access_token
+            portal = _or_error(lambda: self._bitrix.examine(connector, lines))
         oauth = _or_error(lambda: self._bitrix.home_of_token(token))
         return replace(facts, portal=portal, oauth=oauth, front=report)
+
+    def _nothing_of_us(self, token: str) -> None:
+        """Ask a portal that has not installed us: that it knows no such token is an answer, too."""
+        self._bitrix.app_of_token(token)
 
     def facts(
         self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None

@@ -342,6 +342,21 @@ def test_a_full_disk_of_the_files_alone_is_found() -> None:
     assert "/srv/files" in told(first)[0]
 
 
+def test_before_an_install_the_servers_are_tried_apart() -> None:
+    found = findings(
+        facts(
+            portal=TryLater(CERTIFICATE_EXPIRED, "app.info"),
+            oauth=SetupFault("INVALID_TOKEN", OAUTH_APP_INFO),
+            **of_kept(portal=None, active_lines=()),
+        ),
+        ALL,
+    )
+
+    broken = [one.key for one in found if one.level is BROKEN]
+    assert broken == ["not_installed", "certificate_expired"]
+    assert "oauth_good" in {one.key for one in found}
+
+
 def test_each_missing_right_is_named() -> None:
     found = findings(facts(**of_portal(rights=frozenset({"app"}))), ALL)
 

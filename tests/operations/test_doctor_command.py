@@ -313,6 +313,7 @@ def test_a_fault_of_the_doctor_itself_is_a_sentence(
 def test_from_the_first_start_to_a_crash(fresh_stage: Stage, doctor: Doctor) -> None:
     stage = fresh_stage
     doctor.says(stage, Level.BROKEN, "not_installed", f"{stage.chat}/install")
+    assert {"portal_good", "oauth_good", "front_good"} <= {one.key for one in doctor(stage)}
 
     stage.press("install")
     doctor.says(stage, Level.ATTENTION, "line_first", "ExampleSiteChat")
@@ -356,6 +357,7 @@ def test_changes_that_are_in_the_log_beside_the_file(fresh_stage: Stage, doctor:
         hold.execute("select count(*) from meta").fetchone()
         fresh_stage.visitor().send("hello")
         fresh_stage.kill()
+        wait_until(lambda: told(doctor(fresh_stage), "service_stopped"), 10)
         doctor.says(fresh_stage, Level.BROKEN, "log_left", "chats.db-wal")
 
 
