@@ -26,6 +26,7 @@ def check_front(facts: Facts) -> Iterator[Finding]:
             "REDIRECT": "front_redirects",
             "OTHER": "front_other",
             "OTHER_STORE": "front_other_store",
+            "OTHER_PATH": "front_other_path",
         }.get(front.fault, "front_" + CERTIFICATES.get(front.fault, "certificate_refused"))
         yield Finding("front", Level.BROKEN, key, {
             "url": url, "status": front.status, "location": readable(front.location),

@@ -25,16 +25,22 @@ def check_waiting(facts: Facts) -> Iterator[Finding]:
     seconds = facts.now - kept.waiting.since
     if seconds < SHORT_SECONDS:
         yield Finding("waiting", Level.GOOD, "waiting_now", values)
-    elif _is_explained(kept) or seconds < LONG_SECONDS:
+    elif seconds < LONG_SECONDS:
         yield Finding("waiting", Level.ATTENTION, "waiting", values)
     else:
         yield Finding("waiting", Level.BROKEN, "waiting_long", values)
 
 
-def _is_explained(kept: Kept) -> bool:
-    """Whether another finding says why messages wait, and what to do about it."""
-    can_send = kept.portal and kept.worker_runs and kept.active_lines
-    return not can_send or kept.fault is not None
+def explained(found: list[Finding]) -> list[Finding]:
+    """What waits is no fault of its own where another finding says why it does."""
+    if all(one.check == "waiting" for one in found if one.level is Level.BROKEN):
+        return found
+    return [
+        Finding("waiting", Level.ATTENTION, "waiting", one.values)
+        if one.key == "waiting_long"
+        else one
+        for one in found
+    ]
 
 
 def check_refused(facts: Facts) -> Iterator[Finding]:

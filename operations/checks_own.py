@@ -70,7 +70,7 @@ def check_address(facts: Facts) -> Iterator[Finding]:
     for who, origin in others.items():
         values = {"url": url, "seen": readable(origin)}
         yield Finding("address", Level.ATTENTION, f"address_of_{who}", values)
-    if _is_private(settings.public_url) and not _is_here(settings.public_url):
+    if _is_private(settings.public_url) and not _is_private(settings.bitrix24.portal):
         yield Finding("address", Level.ATTENTION, "address_private", {"url": url})
     elif not others:
         yield Finding("address", Level.GOOD, "address_good", {"url": url})
@@ -87,8 +87,8 @@ def _is_here(url: str) -> bool:
 
 
 def _is_private(url: str) -> bool:
-    """Whether an address has a meaning within one network only."""
-    host = urlsplit(url).hostname or ""
+    """Whether an address has a meaning within one network only; one that is not set has not."""
+    host = urlsplit(url).hostname or "not.set"
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
@@ -138,8 +138,7 @@ def check_store(facts: Facts) -> Iterator[Finding]:
 
 def check_disk(facts: Facts) -> Iterator[Finding]:
     """Whether there is room, and whether visitors' files can be kept."""
-    disk = facts.disk
-    if disk is not None:
+    for disk in facts.disks:
         level, key = _of_space(disk)
         values: dict[str, Value] = {"folder": disk.folder, "megabytes": disk.free_bytes >> 20}
         yield Finding("disk", level, key, values)

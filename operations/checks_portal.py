@@ -97,22 +97,23 @@ def check_address_of_portal(facts: Facts) -> Iterator[Finding]:
 
 def check_portal(facts: Facts) -> Iterator[Finding]:
     """Whether the portal answers us."""
-    kept = facts.installed
-    if kept is None or facts.portal is None:
+    kept = facts.kept
+    if not isinstance(kept, Kept) or facts.portal is None:
         return
     values = {"server": readable(kept.portal_address)}
-    if isinstance(facts.portal, Examination):
+    error = facts.portal if isinstance(facts.portal, BitrixError) else None
+    if error is None or (kept.portal is None and error.cause is Cause.TOKEN):  # we have none yet
         yield Finding("portal", Level.GOOD, "portal_good", values)
-    elif facts.portal.code == "EXPIRED_TOKEN":  # who only looks renews no token
+    elif error.code == "EXPIRED_TOKEN":  # who only looks renews no token
         yield Finding("portal", Level.GOOD, "token_expired", values)
     else:
-        yield finding_of(facts.portal, "portal", kept.portal_address)
+        yield finding_of(error, "portal", kept.portal_address)
 
 
 def check_oauth(facts: Facts) -> Iterator[Finding]:
     """Whether the OAuth server answers, and knows our token as one of this application."""
-    kept, server = facts.installed, facts.settings.bitrix24.oauth_server
-    if kept is None or kept.portal is None or facts.oauth is None:
+    kept, server = facts.kept, facts.settings.bitrix24.oauth_server
+    if not isinstance(kept, Kept) or facts.oauth is None:
         return
     values = {"server": readable(server)}
     if isinstance(facts.oauth, BitrixError):
@@ -120,7 +121,7 @@ def check_oauth(facts: Facts) -> Iterator[Finding]:
             yield Finding("oauth", Level.GOOD, "oauth_good", values)
             return
         found = finding_of(facts.oauth, "oauth", server)
-        is_good = kept.portal.expires_at > facts.now + TOKEN_SECONDS
+        is_good = kept.portal is not None and kept.portal.expires_at > facts.now + TOKEN_SECONDS
         level = Level.ATTENTION if is_good else found.level
         yield Finding(found.check, level, found.key, found.values)
     elif facts.oauth.client_id != facts.settings.bitrix24.client_id:

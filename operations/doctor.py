@@ -4,6 +4,7 @@ It reads only. What it finds is the same for the page in the portal, for `/insta
 doctor`, for the log and for the note to the administrator.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from operations.findings import Finding, each_once, worst_first
 from portal.place import portal_address
 from portal.tokens import client_digest
 from rest.errors import BitrixError
+from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreMissing, StoreUnavailable
@@ -27,6 +29,7 @@ from store.log import log_bytes
 T = TypeVar("T")
 Check = Callable[[Facts], Iterable[Finding]]
 
+NOT_ISSUED = "none"  # before an install: whoever refuses it has answered
 # What can be known without asking anybody. The order is that of the page, among equally bad ones.
 LOCAL: tuple[Check, ...] = (
     checks_own.check_settings,
@@ -113,13 +116,22 @@ class Doctor:
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
         kept, settings = facts.kept, self._settings
-        if not isinstance(kept, Kept) or not kept.portal or not settings.bitrix24.complete:
+        if not isinstance(kept, Kept) or not settings.bitrix24.complete:
             return replace(facts, front=report)
         lines, connector = list(kept.active_lines), settings.connector.id
-        token = kept.portal.access_token
-        portal = _or_error(lambda: self._bitrix.examine(connector, lines))
+        portal: Examination | BitrixError | None
+        if kept.portal is None:
+            token = NOT_ISSUED
+            portal = _or_error(lambda: self._nothing_of_us(token))
+        else:
+            token = kept.portal.access_token
+            portal = _or_error(lambda: self._bitrix.examine(connector, lines))
         oauth = _or_error(lambda: self._bitrix.home_of_token(token))
         return replace(facts, portal=portal, oauth=oauth, front=report)
+
+    def _nothing_of_us(self, token: str) -> None:
+        """Ask a portal that has not installed us: that it knows no such token is an answer, too."""
+        self._bitrix.app_of_token(token)
 
     def facts(
         self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None
@@ -140,7 +152,7 @@ class Doctor:
             now=now,
             kept=kept,
             place=str(path.parent),
-            disk=_disk(path.parent),
+            disks=_disks(path.parent, files),
             files_folder=str(files),
             files_are_writable=os.access(existing(files), os.W_OK | os.X_OK),
             log_bytes=log_bytes(path),
@@ -185,14 +197,22 @@ class Doctor:
 
 def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:
     """What the checks make of the facts, the worst first; of two that say the same, the first."""
-    return worst_first(each_once(finding for check in checks for finding in check(facts)))
+    return verdict_of(finding for check in checks for finding in check(facts))
 
 
-def _or_error(ask: Callable[[], T]) -> T | BitrixError:
+def verdict_of(found: Iterable[Finding]) -> list[Finding]:
+    """The findings as they are shown: no fault twice, the worst first."""
+    return worst_first(checks_messages.explained(each_once(found)))
+
+
+def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
+    """What was answered; None where the store kept us from asking."""
     try:
         return ask()
     except BitrixError as error:
         return error
+    except StoreUnavailable:
+        return None
 
 
 def store_path(settings: Settings) -> Path:
@@ -205,9 +225,12 @@ def existing(folder: Path) -> Path:
     return next(one for one in (folder, *folder.parents) if one.exists())
 
 
-def _disk(folder: Path) -> Disk | None:
-    try:
-        usage = shutil.disk_usage(existing(folder))
-    except OSError:
-        return None
-    return Disk(str(folder), usage.free, usage.total)
+def _disks(*folders: Path) -> tuple[Disk, ...]:
+    """The disks of these folders, each once."""
+    found: dict[int, Disk] = {}
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            there = existing(folder)
+            usage = shutil.disk_usage(there)
+            found.setdefault(there.stat().st_dev, Disk(str(folder), usage.free, usage.total))
+    return tuple(found.values())

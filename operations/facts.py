@@ -60,7 +60,7 @@ class Facts:
     now: float
     kept: Kept | StoreUnavailable
     place: str  # the folder of the store
-    disk: Disk | None = None
+    disks: tuple[Disk, ...] = ()  # of the store and of visitors' files
     files_folder: str = ""
     files_are_writable: bool = True
     log_bytes: int = 0  # of what is written and not yet in the store's one file

@@ -10,7 +10,7 @@ from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from rest.own_address import FrontAnswer, FrontError, ask
+from rest.own_address import NO_ANSWER, FrontAnswer, FrontError, ask
 from settings import Settings
 
 SALT = "sitechat probe"
@@ -22,6 +22,7 @@ ASK_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
 OVERHEAD_BYTES = 4 << 10  # of a form around a file
 TOO_LARGE = 413
+REFUSALS = {403: "OTHER_STORE", 404: "OTHER_PATH", 405: "OTHER_PATH"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class FrontReport:
     """What came of it; None where nothing tells.
 
     `fault` is "" where we have answered ourselves, else what stood in the way: NOT_REACHED and
-    NO_ANSWER, a code of a certificate, REDIRECT, OTHER (something else answers), OTHER_STORE
-    (another installation of this program does).
+    NO_ANSWER, a code of a certificate, REDIRECT, OTHER (something else answers), or one of
+    REFUSALS: this program answers, but not under this path, or with another store.
     """
 
     fault: str = ""
@@ -68,7 +69,7 @@ def look(settings: Settings, secret_key: str) -> FrontReport:
         return FrontReport(fault, answer.status, answer.location)
     said = _said(answer.body)
     if answer.status != 200 or said is None:
-        return FrontReport("OTHER_STORE", answer.status)
+        return FrontReport(REFUSALS.get(answer.status, NO_ANSWER), answer.status)
     return FrontReport(
         status=answer.status,
         forwarded=said.get("forwarded"),

@@ -14,18 +14,17 @@ from typing import Any
 
 from addresses import readable
 from bitrix import Bitrix
+from operations.checks_own import version
 from operations.checks_portal import FINISH_SECONDS
-from operations.doctor import ALL, Doctor, findings
+from operations.doctor import ALL, Doctor, findings, verdict_of
 from operations.facts import Facts, Kept
 from operations.findings import (
     Finding,
     Level,
     Moment,
     as_plain,
-    each_once,
     from_plain,
     worst,
-    worst_first,
 )
 from operations.front import FrontReport
 from operations.words import words
@@ -40,6 +39,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0  # between two looks at ourselves
 ASK_SECONDS = 600.0  # between two questions to the portal, if nothing has changed
+ASK_AGAIN_SECONDS = 20.0  # the same while something is broken: it may be over
 FRONT_SECONDS = 21_600.0  # between two tries of our own address, which send a large body
 KNOWN_SECONDS = 0.2  # for which a verdict is good
 TELL_SECONDS = 60.0  # a fault that lasts for so long is told
@@ -157,10 +157,15 @@ class Watch:
             return False
         if now - kept.portal.installed_at < FINISH_SECONDS:
             return False
-        if is_over(self._asked_at, ASK_SECONDS, now):
-            return True
         examined = self._store.notes.examined.get()
-        return examined is None or examined["stamp"] != _stamp(facts)
+        if examined is None or examined["stamp"] != _stamp(facts):
+            return True
+        own = {one.key for one in self._doctor.local_of(facts) if one.level is Level.BROKEN}
+        broken = {one["key"] for one in examined["findings"] if one["level"] == Level.BROKEN}
+        waits = kept.waiting is not None and now - kept.waiting.since > ASK_AGAIN_SECONDS
+        may_have_changed = broken - own or (waits and not own - {"waiting_long"})
+        pause = ASK_AGAIN_SECONDS if may_have_changed else ASK_SECONDS
+        return is_over(self._asked_at, pause, now)
 
     def _front(self, now: float) -> FrontReport | None:
         if not is_over(self._front_at, FRONT_SECONDS, now):
@@ -252,7 +257,7 @@ def _stamp(facts: Facts) -> list[Any]:
     installed_at, lines = kept.portal.installed_at, list(kept.active_lines)
     dead_lines = sorted(kept.dead_lines)
     settings = facts.settings
-    address = [settings.public_url, kept.portal_address, settings.bitrix24.client_id]
+    address = [settings.public_url, kept.portal_address, settings.bitrix24.client_id, version()]
     return [installed_at, kept.mended_at, fault, lines, dead_lines, *address]
 
 
@@ -265,4 +270,4 @@ def _together(own: list[Finding], asked: list[Finding]) -> list[Finding]:
         if theirs and worst(theirs) >= worst(ours):  # the portal knows more, such as why
             found = [one for one in found if one.check != check] + theirs
     found += [one for one in asked if one.check not in ASKED_TOO]
-    return worst_first(each_once(found))
+    return verdict_of(found)

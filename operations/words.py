@@ -26,5 +26,8 @@ def _shown(value: Value, language: str, moment: Callable[[Moment], str]) -> obje
     if isinstance(value, Moment):
         return moment(value)
     if isinstance(value, Phrase):
-        return text(language, value.key, **value.values).rstrip(".")
+        try:
+            return text(language, value.key, **value.values).rstrip(".")
+        except KeyError:  # a reason that an earlier release has noted
+            return value.key
     return value

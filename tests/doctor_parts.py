@@ -1,7 +1,5 @@
 """Facts of a chat at which nothing is wrong, to be changed by each test."""
 
-import time
-from dataclasses import replace
 from typing import Any
 
 from operations.facts import Disk, Facts, Kept
@@ -75,19 +73,10 @@ def facts(**others: Any) -> Facts:
         "now": NOW,
         "kept": kept(**of_kept),
         "place": "/var/lib/sitechat/chats",
-        "disk": Disk("/var/lib/sitechat/chats", 20 << 30, 40 << 30),
+        "disks": (Disk("/var/lib/sitechat/chats", 20 << 30, 40 << 30),),
         "files_folder": "/var/lib/sitechat/chats/files",
         "portal": examined(**of_portal),
         "oauth": TokenHome(CLIENT, "member", PORTAL),
         "front": FrontReport(status=200, forwarded=0, is_buffered=False, is_too_large=False),
     }
     return Facts(**values | others)
-
-
-def now_facts(now: float, **others: Any) -> Facts:
-    """The same, of another time."""
-    return replace(facts(**others), now=now)
-
-
-def today() -> float:
-    return time.time()

@@ -9,7 +9,7 @@ from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, 
 
 from operations.doctor import ALL, findings
 from operations.facts import Disk
-from operations.findings import Finding, Level, Moment, as_plain, from_plain, worst
+from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
 from operations.front import FrontReport
 from operations.words import heading, verdict_words, words
 from rest.errors import (
@@ -104,9 +104,9 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"log_bytes": 100 << 20}, ATTENTION, "store", "log_long"),
     (of_kept(worker_runs=False) | {"log_bytes": 1000}, BROKEN, "service", "service_stopped"),
     (of_kept(worker_runs=False, worker_up_at=None), BROKEN, "service", "service_never"),
-    ({"disk": Disk("/var", 300 << 20, 40 << 30)}, ATTENTION, "disk", "disk_low"),
-    ({"disk": Disk("/var", 900 << 20, 40 << 30)}, ATTENTION, "disk", "disk_low"),
-    ({"disk": Disk("/var", 20 << 20, 40 << 30)}, BROKEN, "disk", "disk_full"),
+    ({"disks": (Disk("/var", 300 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
+    ({"disks": (Disk("/var", 900 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
+    ({"disks": (Disk("/var", 20 << 20, 40 << 30),)}, BROKEN, "disk", "disk_full"),
     ({"files_are_writable": False}, ATTENTION, "disk", "files_closed"),
     # The installation.
     (of_kept(portal=None, active_lines=()), BROKEN, "install", "not_installed"),
@@ -183,6 +183,7 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (front(fault="REDIRECT", status=301, location="https://www.chat.example/"), BROKEN, "front",
      "front_redirects"),
     (front(fault="OTHER", status=404), BROKEN, "front", "front_other"),
+    (front(fault="OTHER_PATH", status=404), BROKEN, "front", "front_other_path"),
     (front(fault="OTHER_STORE", status=403), BROKEN, "front", "front_other_store"),
     *((front(fault=code), BROKEN, "front", f"front_{key}") for code, key in CERTIFICATES.items()),
     (front(is_buffered=True), ATTENTION, "front", "front_buffers"),
@@ -221,6 +222,10 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (front(fault="NOT_REACHED"), "front_untried"),
     (front(fault="NO_ANSWER"), "front_untried"),
     (front(is_buffered=None, is_too_large=None, forwarded=None), "front_good"),
+    (with_settings(public_url="https://chat.office.lan", bitrix24=B24 | {
+        "portal": "https://b24.office.lan"}) | of_kept(portal_address="https://b24.office.lan")
+     | of_portal(bindings=tuple((event, "https://chat.office.lan/handler") for event, _ in BOUND)),
+     "address_good"),
     # BX24.installFinish() comes after our page.
     (of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"installed_at": NOW - 5}))
      | of_portal(installed=False), "installed"),
@@ -309,6 +314,47 @@ def test_messages_that_wait_for_a_known_reason_are_no_second_fault() -> None:
 
     assert [one.key for one in found if one.level is BROKEN] == ["line_none"]
     assert "3 waiting" in told(found[0])[0]
+
+
+def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> None:
+    found = findings(
+        facts(portal=TryLater("NOT_CONNECTED", "batch"), **of_kept(waiting=WAITS)), ALL
+    )
+
+    assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
+    assert "waiting" in {one.key for one in found if one.level is ATTENTION}
+
+
+def test_a_reason_of_an_earlier_release_is_shown_by_its_name() -> None:
+    finding = Finding("turned_away", GOOD, "turned_away", {
+        "place": "/", "reason": Phrase("reasons.of_long_ago"), "count": 1, "last": Moment(NOW),
+    })  # fmt: skip
+
+    assert all("reasons.of_long_ago" in text for text in told(finding))
+
+
+def test_a_full_disk_of_the_files_alone_is_found() -> None:
+    disks = (Disk("/var/chats", 20 << 30, 40 << 30), Disk("/srv/files", 10 << 20, 40 << 30))
+
+    [first, *_] = findings(facts(disks=disks), ALL)
+
+    assert first.key == "disk_full"
+    assert "/srv/files" in told(first)[0]
+
+
+def test_before_an_install_the_servers_are_tried_apart() -> None:
+    found = findings(
+        facts(
+            portal=TryLater(CERTIFICATE_EXPIRED, "app.info"),
+            oauth=SetupFault("INVALID_TOKEN", OAUTH_APP_INFO),
+            **of_kept(portal=None, active_lines=()),
+        ),
+        ALL,
+    )
+
+    broken = [one.key for one in found if one.level is BROKEN]
+    assert broken == ["not_installed", "certificate_expired"]
+    assert "oauth_good" in {one.key for one in found}
 
 
 def test_each_missing_right_is_named() -> None:

@@ -264,6 +264,24 @@ def test_another_installation_at_our_address(mended: Stage, doctor: Doctor, tmp_
     }  # fmt: skip
 
 
+def test_who_only_looks_renews_no_token(mended: Stage, doctor: Doctor) -> None:
+    """A renewal would make the tokens of the service void."""
+    mended.trouble(expire_tokens=True)
+    before = tokens_of(mended)
+
+    found = doctor(mended)
+
+    assert tokens_of(mended) == before
+    assert worst(found) is Level.GOOD
+    assert "token_expired" in {one.key for one in found}
+
+
+def tokens_of(stage: Stage) -> tuple[str, str]:
+    with closing(sqlite3.connect(file_of(stage))) as db:
+        row = db.execute("select access_token, refresh_token from portal").fetchone()
+    return row[0], row[1]
+
+
 def test_no_store(mended: Stage, doctor: Doctor, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere" / "chats.db"
 
@@ -295,6 +313,7 @@ def test_a_fault_of_the_doctor_itself_is_a_sentence(
 def test_from_the_first_start_to_a_crash(fresh_stage: Stage, doctor: Doctor) -> None:
     stage = fresh_stage
     doctor.says(stage, Level.BROKEN, "not_installed", f"{stage.chat}/install")
+    assert {"portal_good", "oauth_good", "front_good"} <= {one.key for one in doctor(stage)}
 
     stage.press("install")
     doctor.says(stage, Level.ATTENTION, "line_first", "ExampleSiteChat")
@@ -338,6 +357,7 @@ def test_changes_that_are_in_the_log_beside_the_file(fresh_stage: Stage, doctor:
         hold.execute("select count(*) from meta").fetchone()
         fresh_stage.visitor().send("hello")
         fresh_stage.kill()
+        wait_until(lambda: told(doctor(fresh_stage), "service_stopped"), 10)
         doctor.says(fresh_stage, Level.BROKEN, "log_left", "chats.db-wal")
 
 

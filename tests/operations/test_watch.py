@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from doctor_parts import DAY, INSTALLED, LINE, NOW, examined
+from fake_portal import write
 from stage import wait_until
 
 from operations import watch as watching
@@ -241,6 +242,36 @@ def test_the_portal_is_asked_at_the_start_then_every_ten_minutes(
         watch.step(NOW + second)
 
     assert portal.asked == 2
+
+
+def test_an_outage_of_a_moment_is_not_told_and_a_longer_one_is(
+    watch: Watch, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    portal.says = TryLater("NOT_CONNECTED", "batch")
+    watch.step(NOW)
+    portal.says = examined(bindings=BOUND)
+    for second in range(10, 300, 10):
+        watch.step(NOW + second)
+    assert told(log) == []
+
+    portal.says = TryLater("NOT_CONNECTED", "batch")
+    for second in range(300, 700, 10):
+        watch.step(NOW + second)
+    assert [level for level, _ in told(log)] == ["ERROR"]
+    assert f"{PORTAL} does not answer" in told(log)[0][1]
+
+
+def test_messages_that_wait_make_it_ask_why(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    watch.step(NOW)
+    portal.says = TryLater("NOT_CONNECTED", "batch")
+    write(store, "hello", now=NOW + 5)
+    for second in range(10, 130, 10):
+        watch.step(NOW + second)
+
+    assert [level for level, _ in told(log)] == ["ERROR"]
+    assert "portal.server_unreachable" in told(log)[0][1]
 
 
 def test_a_new_install_is_left_alone_until_it_is_finished(
