@@ -87,6 +87,10 @@ class Watch:
         self._known_until = 0.0
         return self.verdict()
 
+    def forget(self) -> None:
+        """Something was done that may change the verdict: the next one is made anew."""
+        self._known_until = 0.0
+
     def is_fresh(self, seconds: float) -> bool:
         """Whether what the portal said was said within so many seconds, and still holds."""
         facts, kept = self._doctor.facts(), self._store.notes.examined.get()

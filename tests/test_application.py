@@ -1,10 +1,8 @@
 """The application's page: who sees what, and what its buttons do, for whom."""
 
 import re
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 from itsdangerous.timed import TimestampSigner
-from stage import LINE, Stage, wait_until
+from stage import LINE, Stage, note_of, wait_until
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -407,8 +405,12 @@ def test_from_the_install_to_a_test_message(stage: Stage) -> None:
     dialog = stage.state()["dialogs"][-1]
     message = sent.text.partition('name="message" value="')[2].partition('"')[0]
     stage.press("answer", external_chat_id=dialog["external_chat_id"], text="I see it")
-    looked = button(stage, ticket_of(page), "look", message=message)
-    assert "the way is free in both directions" in looked.text
+
+    def looked() -> bool:
+        answer = button(stage, ticket_of(page), "look", message=message)
+        return "the way is free in both directions" in answer.text
+
+    wait_until(looked, 15)
 
 
 def test_what_is_no_test_message_is_not_looked_at(stage: Stage) -> None:
@@ -451,8 +453,6 @@ def test_reasons_and_buttons_are_the_administrators_only(stage: Stage) -> None:
 
 def test_the_last_event_is_shown(stage: Stage) -> None:
     stage.press("disconnect", line=LINE)
-    with closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db:
-        noted = "select 1 from meta where key = 'note.last_event_at'"
-        wait_until(lambda: db.execute(noted).fetchone(), 15)
+    wait_until(lambda: note_of(stage, "last_event_at"), 15)
 
     assert "Last event of Bitrix24" in stage.admin_page()

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from embed_parts import Site
 from pages import page_of
 from playwright.sync_api import Browser, Page, expect
-from stage import LINE, Stage, free_port, wait_until
+from stage import LINE, Stage, free_port, note_of, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
         page.goto(shop.origin)
         refusal = page.frame_locator("iframe").get_by_role("heading")
         expect(refusal).to_have_text("This site is not set up for the chat yet.")
-        wait_until(lambda: shop.origin in stage.admin_page(), 15)
+        wait_until(lambda: shop.origin in note_of(stage, "tried_sites"), 15)
         complaints.clear()  # of the frame's status, 403
 
         page.goto(f"{stage.portal}/install-app")

@@ -169,6 +169,7 @@ def connect(form: Form) -> ResponseReturnValue:
     except InstallError as fault:
         return install_error_page("title_not_connected", fault)
     saw_portal()
+    services().watch.forget()
     services().worker.wake()
     return connect_page(placement)
 

@@ -61,6 +61,8 @@ def install_claim(claim: Claim) -> None:
         if not is_renamed or services().proof.may_know(claim.member_id):
             raise
         raise InstallError("renamed_untold", fault.status, portal=fault.values["portal"]) from None
+    finally:
+        services().watch.forget()
 
 
 def look() -> None:

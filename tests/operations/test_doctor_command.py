@@ -23,7 +23,7 @@ def sitechat(stage: Stage, *arguments: str, **environment: str) -> subprocess.Co
     return subprocess.run(
         [sys.executable, "-c", "from commands import main; main()", *arguments],
         cwd=ROOT,
-        env=stage.environment() | {"LANG": "C.UTF-8", **environment},
+        env=stage.environment() | {"LC_ALL": "", "LANG": "C.UTF-8", **environment},
         capture_output=True,
         text=True,
         check=False,
