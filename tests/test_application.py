@@ -124,8 +124,15 @@ def test_a_time_within_a_text_is_an_element_and_all_else_is_escaped(client: Flas
     with client.application.test_request_context("/handler?LANG=en", method="POST"):
         text = shown(ATTENTION, frozenset()).text
 
+        hostile = Finding("lines", Level.BROKEN, "line_none", {
+            "name": "<b>\ue0000\ue001\ue000999\ue001\ue0001.2.3\ue001", "waiting": 1,
+        })  # fmt: skip
+        hostile_text = shown(hostile, frozenset()).text
+
     assert text.count("<time ") == 2
     assert "(timedatectl set-ntp true)" in text
+    assert "&lt;b&gt;" in hostile_text
+    assert "<" not in hostile_text.replace("&lt;", "")
 
 
 # -- tickets

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from operations.findings import Finding, Level, worst, worst_first
+from operations.findings import Finding, Level, Moment, worst, worst_first
 from operations.words import heading, words
 from texts import text
 from web.asking import language, services
@@ -16,8 +16,8 @@ from web.asking import language, services
 # waits for a line, or for the worker that has just been woken.
 NEXT_STEPS = frozenset({"line_first"})
 NEXT_STEPS_OF_INSTALL = NEXT_STEPS | {"line_none", "waiting", "waiting_long"}
-# A time within a text, until the text is made HTML. Texts hold no such characters.
-TIME = re.compile("\ue000(-?[0-9.]+)\ue001")
+# The number of a time within a text, until the text is made HTML.
+TIME = re.compile("\ue000([0-9]{1,3})\ue001")
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,32 @@ def verdict(findings: Iterable[Finding] | None = None, ends_install: bool = Fals
 
 
 def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
-    sentence = words(finding, language(), lambda at: f"\ue000{at.seconds}\ue001")
+    times: list[Moment] = []
+
+    def numbered(at: Moment) -> str:
+        times.append(at)
+        return f"\ue000{len(times) - 1}\ue001"
+
+    sentence = words(finding, language(), numbered)
     is_next = finding.key in next_steps and finding.level > Level.GOOD
     level = "next" if is_next else finding.level.name.lower()
-    return ShownFinding(finding.check, heading(finding, language()), level, with_times(sentence))
+    return ShownFinding(
+        finding.check, heading(finding, language()), level, with_times(sentence, times)
+    )
 
 
-def with_times(sentence: str) -> Markup:
-    """A text as HTML; its times are elements that the page's script writes in the reader's zone."""
-    parts = enumerate(TIME.split(sentence))  # each second one is the time between two texts
-    return Markup("").join(moment(float(part)) if at % 2 else part for at, part in parts)
+def with_times(sentence: str, times: list[Moment]) -> Markup:
+    """A text as HTML; its times are elements that the page's script writes in the reader's zone.
+
+    What the portal says may hold anything, also what looks like the number of a time.
+    """
+    html = Markup("")
+    for at, part in enumerate(TIME.split(sentence)):  # each second one is between two texts
+        if at % 2 == 0:
+            html += part
+        elif int(part) < len(times):
+            html += moment(times[int(part)].seconds)
+    return html
 
 
 def moment(seconds: float) -> Markup:
