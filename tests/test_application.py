@@ -355,7 +355,7 @@ def test_what_a_file_says_is_shown_with_its_source_and_not_changed(
 
     page = press(app.test_client(), ticket, "settings", greeting="Hello").text
 
-    field = page.partition('<input id="title"')[2].partition("</p>")[0]
+    field = page.partition('<input id="field-title"')[2].partition("</p>")[0]
     assert "From the environment" in field
     assert " disabled" in field
     assert "Set in the environment of the service." in field

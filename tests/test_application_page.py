@@ -113,11 +113,11 @@ def test_nothing_is_to_mend_for_axe_and_everything_fits(
                 wide = page.evaluate("() => document.documentElement.scrollWidth")
                 assert wide <= width, f"{width} px"
         # What is wrong in the form is named, and the field says so to a screen reader.
-        page.locator("#accent").fill("red")
+        page.locator("#field-accent").fill("red")
         page.locator("#settings button").click()
         expect(page.get_by_role("alert")).to_be_visible()
-        expect(page.locator("#accent")).to_have_attribute("aria-invalid", "true")
-        expect(page.locator("#accent")).to_have_value("red")
+        expect(page.locator("#field-accent")).to_have_attribute("aria-invalid", "true")
+        expect(page.locator("#field-accent")).to_have_value("red")
         assert violations(page) == []
 
 
@@ -129,7 +129,7 @@ def test_without_script_all_but_the_readers_zone_and_copying_is_there(
 
         expect(page.locator("time").first).to_have_text(re.compile("UTC$"))
         assert page.get_by_role("button", name="Copy").count() == 0
-        page.locator("#greeting").fill("Good day!")
+        page.locator("#field-greeting").fill("Good day!")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status")).to_have_text("Saved. Visitors see it from now on.")
         page.goto(f"{stage.chat}/")
