@@ -16,7 +16,12 @@ from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from operations.doctor import Doctor
+from operations.findings import Finding
 from operations.page_settings import PageSettings
+from operations.sightings import Sightings
+from operations.watch import Watch
+from portal.administrators import Administrators
 from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.place import portal_address
@@ -68,10 +73,14 @@ class Services:
     connector: Connector
     proof: Proof
     rename: Rename
+    administrators: Administrators
+    sightings: Sightings
     worker: Worker
     live: Live
     files: Files
     page_settings: PageSettings
+    doctor: Doctor
+    watch: Watch
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
     # Both by address.
@@ -98,12 +107,33 @@ class Services:
         connector = Connector(settings, store, bitrix, proof)
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
-        rename = Rename(settings.bitrix24, store, bitrix)
         page_settings = PageSettings(settings, store)
-        live = Live(store)
+        doctor = Doctor(settings, store, bitrix, lambda: page_settings.chat)
+        watch = Watch(settings, store, bitrix, doctor, lambda: settings.operations.notify)
         return cls(
-            *(settings, store, bitrix, connector, proof, rename, worker, live, files, page_settings)
+            settings=settings,
+            store=store,
+            bitrix=bitrix,
+            connector=connector,
+            proof=proof,
+            rename=Rename(settings.bitrix24, store, bitrix),
+            administrators=Administrators(settings, store, bitrix, proof),
+            sightings=Sightings(store),
+            worker=worker,
+            live=Live(store),
+            files=files,
+            page_settings=page_settings,
+            doctor=doctor,
+            watch=watch,
         )
+
+    def verdict(self) -> list[Finding]:
+        """What is known of the chat now, the worst first; cheap enough for anybody's request."""
+        return self.watch.verdict()
+
+    def look(self) -> list[Finding]:
+        """The same after the portal was asked anew; for an administrator, as it takes seconds."""
+        return self.watch.look()
 
     @property
     def chat(self) -> ChatSettings:
@@ -147,10 +177,12 @@ class Services:
         jobs: dict[str, Callable[[threading.Event], None]] = {
             "live": self.live.run,
             "refusals": self.note_refusals,
+            "sightings": self.sightings.run,
             "rendering": self.render_again,
             "files": self.sweep_files,
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
+            "watch": self.watch.run,
         }
         threads = [
             threading.Thread(target=job, args=(stop,), name=name, daemon=True)

@@ -17,6 +17,7 @@ from store.limits import LimitTables
 from store.logins import LoginTables
 from store.messages import MessageTables
 from store.notes import Notes
+from store.overview import Overview
 from store.portal import PortalTables
 from store.queue import QueueTables
 from store.removal import Removal
@@ -40,6 +41,7 @@ class Store:
         self.limits = LimitTables(self.database)
         self.epochs = EpochTables(self.database)
         self.logins = LoginTables(self.database)
+        self.overview = Overview(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

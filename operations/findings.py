@@ -4,9 +4,10 @@ The page in the portal, `/install`, `sitechat doctor`, the log and the note to t
 say what these objects hold, each in its reader's language.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 
 class Level(IntEnum):
@@ -24,7 +25,15 @@ class Moment:
     seconds: float  # Unix seconds
 
 
-Value = str | int | float | Moment
+@dataclass(frozen=True)
+class Phrase:
+    """A text of `locales/` among the values of a finding, by its section and key."""
+
+    key: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+Value = str | int | float | Moment | Phrase
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Finding:
     check: str  # what was looked at: "secret", "lines"; a text `check_...` is its heading
     level: Level
     key: str
-    values: dict[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
 
 def worst(findings: Iterable[Finding]) -> Level:
@@ -50,3 +59,44 @@ def worst(findings: Iterable[Finding]) -> Level:
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """The findings as they are shown; those of one level keep the order of the checks."""
     return sorted(findings, key=lambda finding: -finding.level)
+
+
+def each_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Without those that say what an earlier one says: the same of the same server."""
+    found: dict[str, Finding] = {}
+    for finding in findings:
+        about = finding.values.get("server") or sorted(finding.values.items())
+        found.setdefault(repr((finding.key, about)), finding)
+    return list(found.values())
+
+
+def as_plain(finding: Finding) -> dict[str, Any]:
+    """The finding as JSON can keep it."""
+    return {
+        "check": finding.check,
+        "level": int(finding.level),
+        "key": finding.key,
+        "values": {name: _plain(value) for name, value in finding.values.items()},
+    }
+
+
+def from_plain(kept: dict[str, Any]) -> Finding:
+    """The finding that `as_plain` has made plain."""
+    values = {name: _value(plain) for name, plain in kept["values"].items()}
+    return Finding(kept["check"], Level(kept["level"]), kept["key"], values)
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, Moment):
+        return {"seconds": value.seconds}
+    if isinstance(value, Phrase):
+        return {"phrase": value.key, "values": value.values}
+    return value
+
+
+def _value(plain: Any) -> Value:
+    if not isinstance(plain, dict):
+        return plain  # type: ignore[no-any-return]
+    if "seconds" in plain:
+        return Moment(plain["seconds"])
+    return Phrase(plain["phrase"], plain["values"])

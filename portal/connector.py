@@ -53,40 +53,25 @@ class Connector:
         self._proof = proof
         self._presence = Presence(settings, store, bitrix)
         self._secret = Secret(settings.bitrix24, store, bitrix)
-        self._was_installed = False  # as far as `works` has seen
+        self._was_installed = False  # as far as `check_installed` has seen
 
     # -- install
 
-    def works(self) -> bool:
-        """Whether the chat works, for anybody who asks: reads some rows, calls and holds nothing.
+    def check_installed(self) -> None:
+        """Raise the InstallError that says how to install, until an install has succeeded.
 
-        Until an install has succeeded it raises the InstallError that says how to install.
+        It reads a row, calls nobody and holds nothing, so anybody may ask. While the store cannot
+        be read, what was seen last is so.
         """
-        complete, notes = self._settings.bitrix24.complete, self._store.notes
         try:
-            if self._store.portal.find() is None:
-                self._was_installed = False
-                key, status = ("not_installed", 409) if complete else ("no_settings", 503)
-                raise InstallError(key, status, **self.addresses())
-            self._was_installed = True
-            return (
-                complete
-                and notes.registered.get() is not None
-                and notes.refused_registration.get() is None
-                and notes.fault.get() is None
-                and not notes.is_unfinished.get()
-                and not self._secret.is_wrong()
-            )
+            self._was_installed = self._store.portal.find() is not None
         except StoreUnavailable as error:
-            if self._was_installed:
-                return False
-            raise self._no_store(error) from None
-
-    def is_administrator(self, access_token: str, member_id: str) -> bool:
-        """Whether a token is of an administrator of our portal. Raises InstallError and TooMany."""
-        with explained(self._settings.bitrix24, self._store):
-            self._proof.prove(access_token, member_id)
-            return self._bitrix.is_administrator(access_token)[0]
+            if not self._was_installed:
+                raise self._no_store(error) from None
+        if not self._was_installed:
+            is_complete = self._settings.bitrix24.complete
+            key, status = ("not_installed", 409) if is_complete else ("no_settings", 503)
+            raise InstallError(key, status, **self.addresses())
 
     def install(self, claim: Claim) -> None:
         """Prove and keep a claim's tokens, register the connector and bind the events.

@@ -13,16 +13,11 @@ from rest.errors import (
     CERTIFICATE_OF_ANOTHER_HOST,
     CERTIFICATE_SELF_SIGNED,
     CERTIFICATE_UNKNOWN,
-    MEANINGS,
-    RENEWAL_LOST,
     BitrixError,
     Cause,
-    SetupFault,
-    is_of_the_way,
 )
 from settings import Bitrix24Settings
 from storage import Store
-from store.records import ReportedFault
 
 log = logging.getLogger(__name__)
 
@@ -60,32 +55,10 @@ class InstallError(Exception):
         self.values = values
 
 
-def fault_key(code: str) -> str:
-    """The text that tells the administrator why delivery stands still."""
-    if code == RENEWAL_LOST:
-        return "fault_renewal"
-    meaning = MEANINGS.get(code)
-    unsafe = meaning is not None and meaning.cause is Cause.CERTIFICATE
-    return "fault_unsafe" if unsafe else "fault"
-
-
 def explanation(code: str, cause: Cause) -> tuple[str, int]:
     """The text that says what to do about an error, and the HTTP status of its page."""
     key, status = EXPLAINED.get(cause, ("refused", 502))
     return CERTIFICATES.get(code, key), status
-
-
-def cures(
-    settings: Bitrix24Settings, store: Store, fault: ReportedFault
-) -> list[tuple[str, dict[str, str]]]:
-    """The text, with its values, that says what to do about a fault of the set-up; or none."""
-    meaning = MEANINGS.get(fault.code)
-    if meaning is None or (meaning.kind is not SetupFault and not is_of_the_way(fault.code)):
-        return []
-    place = asked(settings, portal_address(settings, store), fault.method)
-    values = {"method": fault.method, "code": fault.code, "portal": readable(place)}
-    key, _ = explanation(fault.code, meaning.cause)
-    return [(key, values | {"address": both_forms(fault.address)})]
 
 
 @contextmanager

@@ -8,13 +8,12 @@ confirms at the new address then gets a ticket, and agrees by handing it back.
 import logging
 import time
 
-from itsdangerous import BadData, URLSafeTimedSerializer
-
 from addresses import both_forms
 from bitrix import Bitrix
 from portal.install_error import InstallError, explained
 from portal.place import portal_address
 from portal.proof import same
+from portal.tickets import TicketRefused, Tickets
 from rest.errors import BitrixError, Cause
 from settings import Bitrix24Settings
 from storage import Store
@@ -23,7 +22,6 @@ from store.records import NewAddress
 log = logging.getLogger(__name__)
 
 TICKET_SECONDS = 900  # between reading the page and agreeing
-SALT = "sitechat rename"
 
 
 class Rename:
@@ -31,6 +29,7 @@ class Rename:
         self._settings = settings
         self._store = store
         self._bitrix = bitrix
+        self._tickets = Tickets(store, "rename", TICKET_SECONDS)
 
     def ticket(self, address: str, access_token: str) -> str:
         """What lets its holder agree to the address, for TICKET_SECONDS.
@@ -43,13 +42,13 @@ class Rename:
                 raise InstallError("rename_not_confirmed", 403, address=place)
             if not self._bitrix.is_administrator(access_token, address)[0]:
                 raise InstallError("rename_not_admin", 403, address=both_forms(address))
-        return str(self._tickets().dumps([*self._present(), address]))
+        return self._tickets.issue(*self._present(), address)
 
     def agree(self, ticket: str) -> str:
         """Call the portal at the ticket's address from now on; returns it. Raises InstallError."""
         try:
-            *present, address = self._tickets().loads(ticket, max_age=TICKET_SECONDS)
-        except (BadData, ValueError, TypeError):
+            *present, address = self._tickets.read(ticket)
+        except (TicketRefused, ValueError):
             raise InstallError("rename_over", 403) from None
         setting, former, agreed_at = self._present()
         if present != [setting, former, agreed_at]:  # it was used, or somebody else was faster
@@ -83,6 +82,3 @@ class Rename:
         """What a ticket is made for; the moment of the last agreement makes it good for one."""
         former = portal_address(self._settings, self._store)
         return self._settings.portal, former, self._store.notes.agreed_at.get() or 0.0
-
-    def _tickets(self) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(self._store.portal.secret_key(), SALT)

@@ -201,6 +201,13 @@ function showConnection(connection) {
   status.textContent = texts[`status_${connection}`]
 }
 
+/** The chat cannot start here, and waiting does not help: says why in place of all that would be of no use. */
+function refuse(why) {
+  showConnection("refused")
+  chat.querySelector(".welcome h2").textContent = why
+  for (const useless of chat.querySelectorAll(".welcome p, .composer, .tool")) useless.remove()
+}
+
 /** After the chat has started: listens to the page, and shows the buttons that only an embedded chat has. */
 function attend(visitor) {
   const unread = new Unread(visitor, list, () => chat.holdsStream)
@@ -265,11 +272,19 @@ let visitor
  * browser has gone back within our history, and WebKit when the frame's fragment has changed.
  */
 async function greeted({data, origin, source, ports: [port]}) {
-  if (source !== window.parent || !isListed(origin, sites) || !port) return
+  if (source !== window.parent || !port) return
+  if (!isListed(origin, sites)) {
+    port.postMessage({}) // nothing is told, but the page shows the frame, which says why
+    return refuse(texts.site_unknown)
+  }
   if (visitor) return chat.isConnected && visitor.connect(port)
   visitor = new EmbeddedVisitor(origin, port, data)
-  // On a phone Back closes the chat as soon as it is there.
-  await Promise.all([visitor.arrive(), data.full && import("./back.js").catch(() => null)])
+  try {
+    // On a phone Back closes the chat as soon as it is there.
+    await Promise.all([visitor.arrive(), data.full && import("./back.js").catch(() => null)])
+  } catch ({message}) {
+    return refuse(message)
+  }
   showConnection("ready")
   document.body.inert = false
   startChat(visitor)

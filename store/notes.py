@@ -115,6 +115,20 @@ class Notes:
         self.told_lines: Note[dict[int, str]] = Note(
             database, "told_lines", lambda value: {int(line): value[line] for line in value}
         )
+        self._of_the_doctor(database)
+
+    def _of_the_doctor(self, database: Database) -> None:
+        # Where requests really came from and to, as browsers and the portal say.
+        self.tried_sites: Note[dict[str, list[float]]] = Note(
+            database, "tried_sites"
+        )  # by origin, which is not in `chat.sites`: first time, last time, how often
+        self.seen_addresses: Note[dict[str, str]] = Note(
+            database, "seen_addresses"
+        )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
+        self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # Of the job that watches (operations/watch.py).
+        self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
+        self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -270,6 +271,16 @@ class Stage:
         """What the portal's dialog holds by this author, in its order."""
         messages = self.dialog(chat_id).get("messages", [])
         return [one["text"] for one in messages if one["author"] == author]
+
+
+def note_of(stage: Stage, key: str) -> str:
+    """A note of the application's store, as JSON; "" while it is not set.
+
+    To look at the page instead costs calls, of which the portal allows so many a second.
+    """
+    with contextlib.closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db:
+        row = db.execute("select value from meta where key = ?", (f"note.{key}",)).fetchone()
+    return str(row[0]) if row else ""
 
 
 def path_of(store: Store) -> Path:

@@ -180,7 +180,7 @@ def a_line_is_deleted_unheard(folder: Path) -> None:
 
         wait_until(there, 40, "the messages in the other line's dialog")
         wait_until(lambda: {one.state for one in talk.shown()} == {"delivered"}, 20)
-        assert f"Open line {LINE} takes no messages" in stage.admin_page()
+        assert f"Open line {LINE} was deleted in Bitrix24" in stage.admin_page()
 
 
 def a_chat_moves_to_another_line(folder: Path) -> None:

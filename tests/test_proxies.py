@@ -4,14 +4,21 @@ conftest.py leaves them out, and says so, where there is no nginx.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 import requests
+from doctor_parts import facts
 from nginx import CHALLENGE, Nginx
 from pages import chat_of
 from playwright.sync_api import Browser, FilePayload, Page, expect
-from stage import Stage
+from stage import ROOT, Stage
 
+from operations import front
+from operations.checks_front import check_front
+from settings import Settings
+from storage import Store
 from web.static_files import release
 
 MONTH = "max-age=2592000"
@@ -146,3 +153,63 @@ def test_what_a_wall_says_is_shown_to_nobody_and_all_goes_when_it_is_gone(
         expect(page.locator("article.operator .body").last).to_have_text(wall[:10])
     expect(page.locator("article", has_text="No message")).to_have_count(0)
     expect(page.locator('[data-state="delivered"]')).to_have_count(1 + len(WALLS))
+
+
+# -- what the doctor says of it
+
+
+def front_of(stage: Stage, nginx: Nginx, **others: Any) -> list[tuple[str, str]]:
+    """What the doctor finds at our own address: levels and keys."""
+    with closing(Store(stage.environment()["SITECHAT_STORAGE__URL"], ROOT, 1)) as store:
+        key = store.portal.secret_key()
+    values: dict[str, Any] = {
+        "public_url": nginx.url,
+        "server": {"proxies": 1},
+        "bitrix24": {"ca_file": nginx.cert},
+    }
+    given = Settings(**values | others)
+    report = front.look(given, key)
+    found = check_front(facts(settings=given, front=report))
+    return [(one.level.name, one.key) for one in found]
+
+
+PROXY_FAULTS: list[tuple[dict[str, str], list[str]]] = [
+    ({}, ["front_good"]),
+    ({"body_limit": "1m"}, ["front_too_large"]),
+    ({"more": "proxy_ignore_headers X-Accel-Buffering; proxy_buffering on;"}, ["front_buffers"]),
+    ({"wall": "return 404;"}, ["front_other"]),
+    ({"wall": "return 301 https://www.shop.example/;"}, ["front_redirects"]),
+]
+
+
+@pytest.mark.parametrize(("how", "keys"), PROXY_FAULTS, ids=[row[1][0] for row in PROXY_FAULTS])
+def test_the_doctor_says_what_the_proxy_does(
+    behind: Stage, nginx: Nginx, how: dict[str, str], keys: list[str]
+) -> None:
+    nginx.start(**how)
+
+    assert [key for _, key in front_of(behind, nginx)] == keys
+
+
+def test_the_doctor_counts_the_proxies_and_looks_at_the_certificate(
+    behind: Stage, nginx: Nginx
+) -> None:
+    nginx.start()
+
+    def found(**others: Any) -> list[tuple[str, str]]:
+        return front_of(behind, nginx, files={"enabled": False}, **others)
+
+    assert found(server={"proxies": 0}) == [("ATTENTION", "proxies_few")]
+    assert found(server={"proxies": 2}) == [("ATTENTION", "proxies_many")]
+    assert found(bitrix24={}) == [("BROKEN", "front_certificate_self_signed")]
+    nginx.stop()
+    assert found() == [("GOOD", "front_untried")]
+
+
+def test_the_doctors_question_is_answered_to_nobody_else(behind: Stage) -> None:
+    address = f"{behind.chat}/ajax?type=probe"
+    for ticket in ("", "guessed", front.ticket("another key")):
+        answer = requests.post(address, headers={front.TICKET_HEADER: ticket}, timeout=30)
+
+        assert answer.status_code == 403
+        assert "forwarded" not in answer.text

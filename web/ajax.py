@@ -11,7 +11,9 @@ from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
 from web.history import last_messages
 from web.messages import retry_message, send_message
+from web.probe import probe
 from web.saving import save_conversation
+from web.seen import saw_foreign_site
 from web.stream import chat_stream
 from web.submission import message_id
 from web.visitor import check_origin, current_visitor, forget, identify, renew
@@ -28,6 +30,8 @@ def ajax() -> ResponseReturnValue:
             case "site":
                 return whether_site_is_listed()
         abort(405)
+    if request.args.get("type") == "probe":
+        return probe()
     check_origin()
     form = chat_form()
     action = {
@@ -53,6 +57,8 @@ def whether_site_is_listed() -> Response:
     """
     asks = request.headers.get("Origin", "")
     is_listed = asks in ("", services().settings.origin) or bool(embedding_site())
+    if not is_listed:
+        saw_foreign_site(asks)
     answer = Response(f"export default {str(is_listed).lower()}", mimetype="text/javascript")
     answer.headers["Access-Control-Allow-Origin"] = "*"
     return answer

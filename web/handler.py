@@ -11,17 +11,19 @@ from collections.abc import Callable
 from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
+from operations.findings import Level
 from portal import events
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
 from portal.install_error import InstallError
-from store.database import StoreUnavailable
 from store.records import TooMany
-from web import renamed
+from web.admin_page import admin_page
+from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
-from web.install import take_install_hit
+from web.install import look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
-from web.reports import reports
+from web.seen import saw_portal
+from web.verdict import Notice, said, verdict
 
 
 def handler() -> ResponseReturnValue:
@@ -48,6 +50,8 @@ def receive_event(form: Form) -> ResponseReturnValue:
         return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
     if not genuine:
         raise BadRequest("token", 403)
+    services().sightings.saw_event(time.time())
+    saw_portal()
     action = EVENTS.get(event.name)
     if action is None:
         raise BadRequest("unknown_event")
@@ -164,37 +168,32 @@ def connect(form: Form) -> ResponseReturnValue:
         return wait_page("title_not_connected", error)
     except InstallError as fault:
         return install_error_page("title_not_connected", fault)
+    saw_portal()
+    services().watch.forget()
     services().worker.wake()
-    name = services().settings.connector.name
-    key = "connected" if placement.active else "disconnected"
-    lines = [admin_text(key, name=name, line=placement.line)]
-    return portal_page(f"title_{key}", lines, done=True)
+    return connect_page(placement)
 
 
-def application_page(form: Form) -> ResponseReturnValue:
-    """The application's own page: what to do next, and for an administrator how the chat does."""
-    lines = [admin_text("app_page", name=services().settings.connector.name)]
-    with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
-        if "rename" in form:
-            return renamed.agree(form)
-        try:
-            if is_of_administrator(form):
-                works = services().connector.works()
-                title = "title_app" if works else "title_fails"
-                return portal_page(title, [*lines, *reports()], done=works)
-        except InstallError as fault:
-            if renamed.concerns(fault, form):
-                return renamed.way_page(form, fault)
-    return portal_page("title_app", lines, done=True)
+def connect_page(placement: events.Placement) -> ResponseReturnValue:
+    """What was done, and the one verdict: a connected line is of no use to a chat that is broken.
 
-
-def is_of_administrator(form: Form) -> bool:
-    """Whether our portal confirms now that an administrator has opened the page.
-
-    Raises BadRequest, InstallError, TooMany and StoreUnavailable.
+    The page is an employee's who may connect lines; the reasons are the administrator's.
     """
-    token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
-    if services().store.portal.find() is None:
-        return False
-    take_install_hit(member_id)
-    return services().connector.is_administrator(token, member_id)
+    key = "connected" if placement.active else "disconnected"
+    name = services().settings.connector.name
+    done = admin_text(key, name=name, line=placement.line)
+    if placement.active:
+        look()
+        if verdict().level is Level.BROKEN:
+            return broken_page(placement, done)
+    return portal_page(admin_text(f"title_{key}"), [done], "good", is_well=True)
+
+
+def broken_page(placement: events.Placement, done: str) -> ResponseReturnValue:
+    """A line was connected, and the chat does not work all the same."""
+    with contextlib.suppress(InstallError, TooMany):
+        token, member_id = placement.access_token, placement.member_id
+        user_id = services().administrators.proved(token, member_id)
+        if user_id is not None:
+            return admin_page(services().administrators.ticket(user_id), Notice("verdict", done))
+    return portal_page(said("connected_but"), [done, said("administrator_sees_why")], "broken")

@@ -18,11 +18,11 @@ def secure(response: Response) -> Response:
     """Add security headers; only the portal and the sites of the settings may frame our pages."""
     keep_here(response)
     settings = services().settings
-    scripts, styles, ancestors = "'self'", "'self'", ""
+    scripts, styles, ancestors = "'self'", "'self'", g.get("frame_ancestors", "")
     if request.endpoint in ("install", "handler"):
         portal = address_of_portal()
         framed_by = policy_source(origin_of(portal)) if portal else "'self'"
-        ancestors = g.get("frame_ancestors") or framed_by
+        ancestors = ancestors or framed_by
         if "nonce" in g:
             origin = g.script_origin
             scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")

@@ -9,6 +9,7 @@ import time
 from flask import Response
 from flask.typing import ResponseReturnValue
 
+from operations.findings import Level
 from portal import events
 from portal.connector import Claim
 from portal.forms import BadRequest, Form, text_of
@@ -17,9 +18,11 @@ from rest.errors import PORTAL_RENAMED
 from rest.replies import Grant, expiry
 from store.database import StoreUnavailable
 from store.records import TooMany
+from web.admin_page import admin_page
 from web.asking import address, any_form, language, services
-from web.portal_page import admin_text, install_error_page, portal_page, wait_page
-from web.reports import reports
+from web.portal_page import install_error_page, portal_page, wait_page
+from web.seen import saw_portal
+from web.verdict import Verdict, said, verdict
 
 
 def install() -> ResponseReturnValue:
@@ -28,7 +31,9 @@ def install() -> ResponseReturnValue:
     try:
         claim = read_claim(form)
         if claim is None:
-            return verdict()
+            services().connector.check_installed()
+            found = verdict()
+            return verdict_alone(found), 503 if found.level is Level.BROKEN else 200
         take_install_hit(claim.member_id)
         install_claim(claim)
     except BadRequest as error:
@@ -39,17 +44,12 @@ def install() -> ResponseReturnValue:
         return wait_page("title_failed", error)
     except InstallError as fault:
         return install_error_page("title_failed", fault)
+    saw_portal()
     services().worker.wake()
     if "event" in form:
         return Response("successfully", mimetype="text/plain")
-    settings = services().settings
-    name = settings.connector.name
-    lines = [
-        admin_text("installed", name=name),
-        admin_text("next_connect", name=name),
-        *reports(),
-    ]
-    return portal_page("title_installed", lines, done=True, finish=settings.bitrix24.js_api)
+    look()
+    return admin_page(installers_ticket(), finish=services().settings.bitrix24.js_api)
 
 
 def install_claim(claim: Claim) -> None:
@@ -61,16 +61,27 @@ def install_claim(claim: Claim) -> None:
         if not is_renamed or services().proof.may_know(claim.member_id):
             raise
         raise InstallError("renamed_untold", fault.status, portal=fault.values["portal"]) from None
+    finally:
+        services().watch.forget()
 
 
-def verdict() -> ResponseReturnValue:
-    """What anybody may know, however often they ask; the reasons are the administrator's.
+def look() -> None:
+    """Ask the portal what it has of us, so that the page says the truth of this moment."""
+    with contextlib.suppress(StoreUnavailable):  # which the page says
+        services().look()
 
-    Raises InstallError, which says how to install, until that has been done.
-    """
-    if services().connector.works():
-        return portal_page("title_installed", [], done=True)
-    return portal_page("title_fails", [admin_text("fails")], done=False), 503
+
+def installers_ticket() -> str:
+    """The ticket of the administrator who has just installed."""
+    portal = services().store.portal.find()
+    return services().administrators.ticket(portal.user_id if portal else 0)
+
+
+def verdict_alone(found: Verdict, *lines: str) -> str:
+    """What anybody may know, however often they ask; the reasons are the administrator's."""
+    if not found.is_well:
+        lines = (*lines, said("administrator_sees_why"))
+    return portal_page(found.title, [*lines], found.tone, found.is_well)
 
 
 def take_install_hit(member_id: str) -> None:

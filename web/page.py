@@ -11,6 +11,7 @@ from texts import all_texts, text
 from web.asking import asked_language, language, services
 from web.bubbles import HISTORY, bubbles, chat_texts
 from web.history import last_messages
+from web.seen import foreign_frame, saw_foreign_site
 from web.submission import has_consented, message_id
 from web.theme import theme_css, themes
 from web.visitor import current_visitor, renew
@@ -20,8 +21,25 @@ PLAIN_FORMS = ("send_message", "upload_file", "save_conversation", "delete_conve
 
 def index() -> ResponseReturnValue:
     """The chat page, with the conversation so far, so that it works without JavaScript."""
+    if site := foreign_frame():
+        saw_foreign_site(site)
+        return refusing_page(), 403
     renew(None)
     return chat_page(before=message_id(request.args, "before"))
+
+
+def refusing_page() -> str:
+    """What a visitor sees in the frame of a site that may not show the chat.
+
+    Anybody may frame this page, because it does nothing.
+    """
+    g.frame_ancestors = "*"
+    return render(
+        "refusing.html",
+        lang=language(),
+        title=text(language(), "chat.site_unknown"),
+        link=text(language(), "page.open_own"),
+    )
 
 
 def chat_page(

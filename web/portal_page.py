@@ -1,4 +1,4 @@
-"""The page that an administrator or an operator sees inside the portal."""
+"""The pages that an administrator or an operator sees inside the portal."""
 
 import secrets
 
@@ -22,7 +22,7 @@ def install_error_page(title: str, fault: InstallError) -> ResponseReturnValue:
     lines = [admin_text(fault.key, **fault.values)]
     if request.path == "/install" and fault.key != "form":
         lines.append(admin_text("try_again"))
-    return portal_page(title, lines, done=False), fault.status
+    return portal_page(admin_text(title), lines, level="broken"), fault.status
 
 
 def wait_page(title: str, error: TooMany) -> ResponseReturnValue:
@@ -35,25 +35,35 @@ def wait_page(title: str, error: TooMany) -> ResponseReturnValue:
 
 
 def portal_page(
-    title: str, lines: list[str], done: bool, finish: str | None = None, ticket: str = ""
+    title: str,
+    lines: list[str],
+    level: str,
+    is_well: bool = False,
+    ticket: str = "",
+    template: str = "portal_page.html",
+    finish: str | None = None,
+    **values: object,
 ) -> str:
-    """A small page for the portal's slider.
+    """A page for the portal's slider: a title that is its verdict, and what there is to say.
 
-    `finish` is the address of the BX24 script. With a `ticket` of portal/rename.py the page has the
-    button by which an administrator agrees.
+    `level` is that of the verdict: "good", "attention" or "broken". `is_well`: the page says
+    "successfully". With a `ticket` of portal/rename.py the page has the button by which an
+    administrator agrees. `finish` is the address of the BX24 script.
     """
     g.nonce = secrets.token_urlsafe(16)
-    g.script_origin = origin_of(finish) if finish else None
+    g.script_origin = " ".join(["'self'", *([origin_of(finish)] if finish else [])])
     return render(
-        "portal_page.html",
+        template,
         lang=language(),
-        title=admin_text(title),
+        title=title,
         lines=lines,
-        done=done,
+        level=level,
+        is_well=is_well,
         finish=finish,
         ticket=ticket,
         agree=admin_text("rename_agree"),
         nonce=g.nonce,
+        **values,
     )
 
 

@@ -32,12 +32,13 @@ def way_page(form: Form, fault: InstallError) -> ResponseReturnValue:
         return told("title_renamed", fault, why)
     g.frame_ancestors = policy_source(origin_of(address))
     lines = [admin_text("rename_offer", **fault.values)]
-    return portal_page("title_renamed", lines, done=False, ticket=ticket)
+    return portal_page(admin_text("title_renamed"), lines, "broken", ticket=ticket)
 
 
 def told(title: str, *faults: InstallError) -> str:
     g.frame_ancestors = "*"  # the portal that frames the page may have another address by now
-    return portal_page(title, [admin_text(one.key, **one.values) for one in faults], done=False)
+    lines = [admin_text(one.key, **one.values) for one in faults]
+    return portal_page(admin_text(title), lines, "broken")
 
 
 def agree(form: Form) -> ResponseReturnValue:
@@ -48,4 +49,4 @@ def agree(form: Form) -> ResponseReturnValue:
         return install_error_page("title_renamed", fault)
     services().worker.wake()
     lines = [admin_text("rename_done", address=both_forms(address))]
-    return portal_page("title_app", lines, done=True)
+    return portal_page(admin_text("title_app"), lines, "good", is_well=True)

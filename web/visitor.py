@@ -36,6 +36,7 @@ from web.asking import (
     services,
     visitors_sites,
 )
+from web.seen import saw_foreign_site, saw_visitor
 
 OLDER_AT_ONCE = 100  # names of ended conversations that are looked up together, in about 1 ms
 LOGINS_KEPT_DAYS = 400  # at least: `session_days` may be raised, and older tokens live again
@@ -288,9 +289,13 @@ def check_origin() -> None:
 
     origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
     ours = readable(settings.public_url)
+    saw_visitor()
     if origin is not None and not is_allowed(origin):
+        if request.headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
+            saw_foreign_site(origin)
         note_refusal("reasons.other_site")
         raise Problem("errors.origin", 403, url=f"{ours}/")
     if site is not None and not is_allowed(site):
+        saw_foreign_site(site)
         note_refusal("reasons.embedded")
         raise Problem("errors.origin", 403, url=f"{ours}/")

@@ -115,11 +115,11 @@ def test_a_check_registers_after_an_install_that_failed(
     portal.errors["register"] = TryLater("BUSY", "imconnector.register")
     with pytest.raises(InstallError):
         connector.install(CLAIM)
-    assert connector.works() is False
+    assert store.notes.registered.get() is None
 
     connector.check()
 
-    assert connector.works() is True
+    assert store.notes.registered.get() is not None
 
 
 def test_a_check_whose_registration_is_refused_looks_after_all_else(
@@ -135,11 +135,10 @@ def test_a_check_whose_registration_is_refused_looks_after_all_else(
     assert renamed.check() is True
 
     assert store.notes.refused_registration.get() == ReportedFault("imconnector.register", "NO")
-    assert renamed.works() is False
     assert len(portal.bound) == len(EVENTS)
     assert portal.calls("activate") == [["example_connector_1", LINE, True]]
     renamed.check()
-    assert renamed.works() is True
+    assert store.notes.refused_registration.get() is None
 
 
 def test_a_check_registers_nothing_while_an_install_does(store: Store, portal: FakePortal) -> None:

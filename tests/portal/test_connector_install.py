@@ -1,7 +1,6 @@
 """An install: who may, what is kept, bound and registered, and who waits for whom."""
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -42,52 +41,22 @@ def test_an_install_keeps_the_grant_registers_and_binds_each_event(
     assert portal.bound == [(name.upper(), HANDLER) for name in EVENTS]
     assert store.notes.fault.get() is None
     assert (store.notes.mended_at.get() or 0.0) >= began
-    assert connector.works()
+    connector.check_installed()
 
 
 def test_before_an_install_a_visit_is_told_how(store: Store, portal: FakePortal) -> None:
     with fault("not_installed", 409):
-        made(store, portal).works()
+        made(store, portal).check_installed()
     with fault("no_settings", 503):
-        made(store, portal, bitrix24={}).works()
+        made(store, portal, bitrix24={}).check_installed()
     assert portal.asked == []
 
 
-@pytest.mark.parametrize(
-    "happens",
-    [
-        lambda store: store.notes.fault.set(ReportedFault("m", "C")),
-        lambda store: store.notes.refused_registration.set(ReportedFault("m", "C")),
-        lambda store: store.notes.registered.clear(),
-        lambda store: store.notes.is_unfinished.set(True),
-    ],
-)
-def test_what_stands_in_the_way_is_a_verdict_without_a_reason(
-    store: Store, portal: FakePortal, connector: Connector, happens: Callable[[Store], None]
-) -> None:
-    connector.install(CLAIM)
-    happens(store)
-    asked = len(portal.asked)
-    before = whole(store)
-
-    assert connector.works() is False
-
-    assert len(portal.asked) == asked
-    assert whole(store) == before
-    connector.install(CLAIM)
-    assert connector.works() is True
-
-
-def whole(store: Store) -> list[tuple[Any, ...]]:
-    rows = store.database.rows("select key, value from meta order by key")
-    return [(row["key"], row["value"]) for row in rows]
-
-
-def test_the_verdict_needs_no_lock(store: Store, connector: Connector) -> None:
+def test_whether_it_is_installed_needs_no_lock(store: Store, connector: Connector) -> None:
     connector.install(CLAIM)
     with store.database.try_lock("install") as held, store.database.write():
         assert held
-        assert connector.works() is True
+        connector.check_installed()
 
 
 def test_a_store_that_fails_after_an_install_is_no_reason_for_strangers(
@@ -99,13 +68,13 @@ def test_a_store_that_fails_after_an_install_is_no_reason_for_strangers(
     find = store.portal.find
     monkeypatch.setattr(store.portal, "find", broken)
     with fault("no_store", 500):
-        connector.works()
+        connector.check_installed()
     monkeypatch.setattr(store.portal, "find", find)
     connector.install(CLAIM)
-    assert connector.works()
+    connector.check_installed()
     monkeypatch.setattr(store.portal, "find", broken)
 
-    assert connector.works() is False
+    connector.check_installed()
 
 
 def test_nobody_but_a_proven_administrator_waits_for_the_lock(

@@ -101,7 +101,6 @@ def test_an_install_tells_the_lines_and_none_of_them_can_make_it_fail(
     portal.asked.clear()
     portal.errors["set_connector_data"] = TryLater("NOT_CONNECTED", "data.set")
     moved.install(CLAIM)
-    assert moved.works()
     moved.check()
     assert len(portal.calls("set_connector_data")) == 2
 
@@ -166,7 +165,7 @@ def test_an_uninstall_takes_back_all_and_forgets_the_tokens(
         assert note.get() is None, note.key
     assert store.chats.find(kept.chat_id) is not None, "conversations stay"
     with fault("not_installed", 409):
-        installed.works()
+        installed.check_installed()
 
 
 def test_lines_that_the_unregistration_left_on_are_switched_off(

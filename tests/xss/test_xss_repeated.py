@@ -203,9 +203,7 @@ def test_settings_and_what_the_portal_says_are_shown_as_they_are(
     LyingPortal.refuses = False
     answer = requests.post(install, CLAIM | {"PLACEMENT": "DEFAULT"}, timeout=30)
     assert (
-        f"The connector {html.escape(POLYGLOT)}".replace("&#x27;", "&#39;").replace(
-            "&quot;", "&#34;"
-        )
+        f"choose {html.escape(POLYGLOT)}".replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
         in answer.text
     )
     placement = {"PLACEMENT": "SETTING_CONNECTOR", "PLACEMENT_OPTIONS": json.dumps(options)}
@@ -228,7 +226,7 @@ def test_the_portals_reasons_are_shown_as_they_are(rude_stage: Stage, watch: Wat
     placement = {"PLACEMENT": "SETTING_CONNECTOR", "PLACEMENT_OPTIONS": json.dumps(options)}
     for path, fields in (("install", {"PLACEMENT": "DEFAULT"}), ("handler", placement)):
         answer = requests.post(f"{rude_stage.chat}/{path}", CLAIM | fields, timeout=30)
-        assert "successfully" in answer.text
+        assert answer.status_code == 200  # what such a portal says of us is no success
     visitor = rude_stage.visitor()
     texts = [text for text in TYPED[::5] if len(text) < 300]
     for text in texts:

@@ -1,0 +1,182 @@
+"""Checks of what is ours: settings, addresses, the sites that embed the chat, store and service."""
+
+import ipaddress
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from urllib.parse import urlsplit
+
+from addresses import is_loopback, readable
+from operations.facts import Disk, Facts, Kept
+from operations.findings import Finding, Level, Moment, Value
+from settings import doubts
+from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.log import StoreDamaged
+
+LOW_BYTES, LEAST_BYTES = 500 << 20, 50 << 20  # free space on the disk
+LOW_SHARE, LOW_SHARE_BYTES = 0.05, 1 << 30  # 5 % is much of a large disk
+LOG_BYTES = 64 << 20  # of changes that are not in the store's one file yet: usually 8 MB at most
+STARTING_SECONDS = 60.0  # within which a service that starts anew takes over its work
+MOST_SITES = 5  # that are named
+LOCAL_ENDINGS = ("local", "lan", "internal", "intranet", "home", "localdomain")
+STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
+    (DiskFull, "store_full"),
+    (StoreDamaged, "store_damaged"),
+    (StoreNewer, "store_newer"),
+    (StoreOlder, "store_older"),
+    (StoreMissing, "store_missing"),
+    (StoreUnavailable, "store_unavailable"),
+]
+
+
+def check_settings(facts: Facts) -> Iterator[Finding]:
+    """Whether all is given that only the company can know, and what may be a mistake."""
+    given = facts.settings.bitrix24
+    missing = [
+        f"bitrix24.{key}"
+        for key, value in (
+            ("portal", given.portal),
+            ("client_id", given.client_id),
+            ("client_secret", given.client_secret.get_secret_value()),
+        )
+        if not value
+    ]
+    if missing:
+        values = {"missing": ", ".join(missing)}
+        yield Finding("settings", Level.BROKEN, "settings_incomplete", values)
+    # Of the address there is a check of its own.
+    found = [doubt for doubt in doubts(facts.settings) if not doubt.startswith("public_url ")]
+    for doubt in found:
+        yield Finding("settings", Level.ATTENTION, "settings_doubt", {"doubt": doubt})
+    if not (missing or found):
+        yield Finding("settings", Level.GOOD, "settings_good")
+
+
+def check_address(facts: Facts) -> Iterator[Finding]:
+    """Whether Bitrix24 and the visitors can reach us at `public_url`, and where they really do."""
+    settings = facts.settings
+    url = readable(settings.public_url)
+    seen = facts.kept.seen_addresses if isinstance(facts.kept, Kept) else {}
+    others = {who: seen[who] for who in ("portal", "visitors") if seen.get(who, "")}
+    others = {who: origin for who, origin in others.items() if origin != settings.origin}
+    if not _may_be_reached(facts):
+        if others:
+            right = readable(next(iter(others.values())) + settings.prefix)
+            values = {"url": url, "seen": right}
+            yield Finding("address", Level.BROKEN, "address_here_seen", values)
+        else:
+            yield Finding("address", Level.BROKEN, "address_here", {"url": url})
+        return
+    for who, origin in others.items():
+        values = {"url": url, "seen": readable(origin)}
+        yield Finding("address", Level.ATTENTION, f"address_of_{who}", values)
+    if _is_private(settings.public_url) and not _is_private(settings.bitrix24.portal):
+        yield Finding("address", Level.ATTENTION, "address_private", {"url": url})
+    elif not others:
+        yield Finding("address", Level.GOOD, "address_good", {"url": url})
+
+
+def _may_be_reached(facts: Facts) -> bool:
+    """Whether `public_url` can be right: Bitrix24 on another machine cannot use a loopback one."""
+    portal = facts.settings.bitrix24.portal
+    return not portal or _is_here(portal) or not _is_here(facts.settings.public_url)
+
+
+def _is_here(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def _is_private(url: str) -> bool:
+    """Whether an address has a meaning within one network only; one that is not set has not."""
+    host = urlsplit(url).hostname or "not.set"
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.rpartition(".")[2] in LOCAL_ENDINGS
+
+
+def check_sites(facts: Facts) -> Iterator[Finding]:
+    """Sites that tried to show the chat and are not in `chat.sites`."""
+    if not isinstance(facts.kept, Kept):
+        return
+    tried = {
+        origin: seen
+        for origin, seen in facts.kept.tried_sites.items()
+        if origin != facts.settings.origin and not facts.chat.lists(origin)
+    }
+    if tried:
+        # The site of the latest try first.
+        latest = sorted(tried, key=lambda origin: -tried[origin][1])
+        named = ", ".join(readable(origin) for origin in latest[:MOST_SITES])
+        yield Finding("sites", Level.ATTENTION, "sites_tried", {
+            "sites": named + (", …" if len(latest) > MOST_SITES else ""),
+            "last": Moment(tried[latest[0]][1]),
+        })  # fmt: skip
+    elif facts.chat.sites:
+        listed = ", ".join(readable(one) for one in facts.chat.sites)
+        yield Finding("sites", Level.GOOD, "sites_good", {"sites": listed})
+    else:
+        yield Finding("sites", Level.GOOD, "sites_none")
+
+
+def check_store(facts: Facts) -> Iterator[Finding]:
+    """Whether the store can be used, and whether its one file has all."""
+    error = facts.kept
+    if isinstance(error, Kept):
+        yield Finding("store", Level.GOOD, "store_good", {"folder": facts.place})
+    else:
+        key = next(key for kind, key in STORE_FAULTS if isinstance(error, kind))
+        level = Level.ATTENTION if key == "store_older" else Level.BROKEN
+        yield Finding("store", level, key, {"folder": facts.place, "why": str(error)})
+    if isinstance(error, Kept) and facts.log_bytes:
+        megabytes = max(1, facts.log_bytes >> 20)
+        if not error.worker_runs:
+            yield Finding("store", Level.ATTENTION, "log_left", {"megabytes": megabytes})
+        elif facts.log_bytes > LOG_BYTES:
+            yield Finding("store", Level.ATTENTION, "log_long", {"megabytes": megabytes})
+
+
+def check_disk(facts: Facts) -> Iterator[Finding]:
+    """Whether there is room, and whether visitors' files can be kept."""
+    for disk in facts.disks:
+        level, key = _of_space(disk)
+        values: dict[str, Value] = {"folder": disk.folder, "megabytes": disk.free_bytes >> 20}
+        yield Finding("disk", level, key, values)
+    if facts.settings.files.enabled and not facts.files_are_writable:
+        yield Finding("disk", Level.ATTENTION, "files_closed", {"folder": facts.files_folder})
+
+
+def _of_space(disk: Disk) -> tuple[Level, str]:
+    if disk.free_bytes < LEAST_BYTES:
+        return Level.BROKEN, "disk_full"
+    is_small_share = disk.free_bytes < LOW_SHARE * disk.size_bytes
+    if disk.free_bytes < LOW_BYTES or (is_small_share and disk.free_bytes < LOW_SHARE_BYTES):
+        return Level.ATTENTION, "disk_low"
+    return Level.GOOD, "disk_good"
+
+
+def check_service(facts: Facts) -> Iterator[Finding]:
+    """Whether somebody sends what the visitors write."""
+    if not isinstance(facts.kept, Kept):
+        return
+    if facts.kept.worker_runs:
+        yield Finding("service", Level.GOOD, "service_good")
+    elif facts.kept.worker_up_at is None:
+        yield Finding("service", Level.BROKEN, "service_never")
+    else:
+        values = {"since": Moment(facts.kept.worker_up_at)}
+        yield Finding("service", Level.BROKEN, "service_stopped", values)
+
+
+def check_version(facts: Facts) -> Iterator[Finding]:
+    yield Finding("version", Level.GOOD, "version", {
+        "version": version(), "python": platform.python_version(),
+    })  # fmt: skip
+
+
+def version() -> str:
+    """Our version; "" where the program runs without being installed."""
+    try:
+        return metadata.version("sitechat")
+    except metadata.PackageNotFoundError:
+        return "?"

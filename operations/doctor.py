@@ -1,0 +1,236 @@
+"""The doctor: looks at everything that the chat needs, and says what is wrong and what to do.
+
+It reads only. What it finds is the same for the page in the portal, for `/install`, for `sitechat
+doctor`, for the log and for the note to the administrator.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from bitrix import Bitrix
+from operations import checks_front, checks_messages, checks_own, checks_portal, front
+from operations.facts import Disk, Facts, Kept
+from operations.findings import Finding, each_once, worst_first
+from portal.place import portal_address
+from portal.tokens import client_digest
+from rest.errors import BitrixError
+from rest.examination import Examination
+from settings import ROOT, ChatSettings, Settings
+from storage import Store
+from store.database import StoreMissing, StoreUnavailable
+from store.log import log_bytes
+
+T = TypeVar("T")
+Check = Callable[[Facts], Iterable[Finding]]
+
+NOT_ISSUED = "none"  # before an install: whoever refuses it has answered
+# What can be known without asking anybody. The order is that of the page, among equally bad ones.
+LOCAL: tuple[Check, ...] = (
+    checks_own.check_settings,
+    checks_own.check_store,
+    checks_own.check_service,
+    checks_portal.check_install,
+    checks_portal.check_lines,
+    checks_portal.check_delivery,
+    checks_portal.check_secret,
+    checks_portal.check_address_of_portal,
+    checks_own.check_address,
+    checks_messages.check_waiting,
+    checks_messages.check_refused,
+    checks_messages.check_traffic,
+    checks_messages.check_recovery,
+    checks_own.check_sites,
+    checks_own.check_disk,
+    checks_messages.check_turned_away,
+    checks_own.check_version,
+)
+# What the portal, its OAuth server and our own address have to be asked for.
+REMOTE: tuple[Check, ...] = (
+    checks_portal.check_portal,
+    checks_portal.check_oauth,
+    checks_portal.check_rights,
+    checks_portal.check_events,
+    checks_portal.check_connector,
+    checks_portal.check_clock,
+    checks_front.check_front,
+)
+ALL = (*LOCAL, *REMOTE)
+
+
+class Doctor:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        bitrix: Bitrix,
+        chat: Callable[[], ChatSettings] | None = None,
+        only_reads: bool = False,
+    ) -> None:
+        """`chat` gives the settings of the chat with what was set on the page in the portal.
+
+        `only_reads`: we are not the service, and do not make a store where there is none.
+        """
+        self._settings = settings
+        self._store = store
+        self._bitrix = bitrix
+        self._chat = chat or (lambda: settings.chat)
+        self._only_reads = only_reads
+        self._began = 0.0 if only_reads else time.time()
+
+    def local(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
+        """What can be known from the settings and the store, by some reads; the worst first.
+
+        `patience` is for how long nobody need send messages after a start, while it goes on.
+        """
+        return self.local_of(self.facts(patience))
+
+    def local_of(self, facts: Facts) -> list[Finding]:
+        """What these facts say, the worst first."""
+        return findings(facts, LOCAL)
+
+    def full(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
+        """All that can be known: also asks the portal, its OAuth server and our own address.
+
+        It takes seconds, and a file as large as visitors may send goes to our own address.
+        """
+        facts = self.facts(patience)
+        report = self.try_front() if isinstance(facts.kept, Kept) else None
+        return findings(self.ask(facts, report), ALL)
+
+    # -- facts
+
+    def try_front(self) -> front.FrontReport | None:
+        """Ask our own address; None where the store does not give the key that signs the ticket."""
+        try:
+            key = self._store.portal.secret_key()
+        except StoreUnavailable:
+            return None
+        return front.look(self._settings, key)
+
+    def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
+        """The facts with what the portal and its OAuth server say, and with `report`."""
+        kept, settings = facts.kept, self._settings
+        if not isinstance(kept, Kept) or not settings.bitrix24.complete:
+            return replace(facts, front=report)
+        lines, connector = list(kept.active_lines), settings.connector.id
+        portal: Examination | BitrixError | None
+        if kept.portal is None:
+            token = NOT_ISSUED
+            portal = _or_error(lambda: self._nothing_of_us(token))
+        else:
+            token = kept.portal.access_token
+            portal = _or_error(lambda: self._bitrix.examine(connector, lines))
+        oauth = _or_error(lambda: self._bitrix.home_of_token(token))
+        return replace(facts, portal=portal, oauth=oauth, front=report)
+
+    def _nothing_of_us(self, token: str) -> None:
+        """Ask a portal that has not installed us: that it knows no such token is an answer, too."""
+        self._bitrix.app_of_token(token)
+
+    def facts(
+        self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None
+    ) -> Facts:
+        """What the settings, the store and the disk say."""
+        settings, now = self._settings, time.time() if now is None else now
+        path, files = store_path(settings), ROOT / settings.storage.files
+        kept: Kept | StoreUnavailable
+        try:
+            if self._only_reads and not path.exists():
+                raise StoreMissing(str(path))
+            kept = self._kept(patience, now)
+        except StoreUnavailable as error:
+            kept = error
+        return Facts(
+            settings=settings,
+            chat=self._chat(),
+            now=now,
+            kept=kept,
+            place=str(path.parent),
+            disks=_disks(path.parent, files),
+            files_folder=str(files),
+            files_are_writable=os.access(existing(files), os.W_OK | os.X_OK),
+            log_bytes=log_bytes(path),
+        )
+
+    def _kept(self, patience: float, now: float) -> Kept:
+        store, notes = self._store, self._store.notes
+        up_at = notes.up_at.get()
+        return Kept(
+            portal=store.portal.find(),
+            portal_address=portal_address(self._settings.bitrix24, store),
+            worker_runs=self._worker_runs(patience, up_at, now),
+            worker_up_at=up_at,
+            active_lines=tuple(store.portal.active_lines()),
+            known_lines=tuple(store.portal.known_lines()),
+            deliveries=store.queue.waiting(checks_messages.COUNTED),
+            waiting=store.overview.waiting(checks_messages.COUNTED),
+            refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
+            last=store.overview.last_messages(),
+            last_event_at=notes.last_event_at.get(),
+            fault=notes.fault.get(),
+            secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
+            refused_renewal=notes.refused_renewal.get(),
+            dead_lines=notes.dead_lines.get() or {},
+            is_registered=notes.registered.get() is not None,
+            refused_registration=notes.refused_registration.get(),
+            is_unfinished=bool(notes.is_unfinished.get()),
+            mended_at=notes.mended_at.get(),
+            recovery=notes.recovery.get(),
+            tried_sites=notes.tried_sites.get() or {},
+            seen_addresses=notes.seen_addresses.get() or {},
+            turned_away=tuple(store.limits.refusals()),
+        )
+
+    def _worker_runs(self, patience: float, up_at: float | None, now: float) -> bool:
+        """Whether a process holds the worker's lock, or may be about to take it."""
+        with self._store.database.try_lock("sender") as free:
+            if free is None:
+                return True
+        return now - max(up_at or 0.0, self._began) < patience
+
+
+def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:
+    """What the checks make of the facts, the worst first; of two that say the same, the first."""
+    return verdict_of(finding for check in checks for finding in check(facts))
+
+
+def verdict_of(found: Iterable[Finding]) -> list[Finding]:
+    """The findings as they are shown: no fault twice, the worst first."""
+    return worst_first(checks_messages.explained(each_once(found)))
+
+
+def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
+    """What was answered; None where the store kept us from asking."""
+    try:
+        return ask()
+    except BitrixError as error:
+        return error
+    except StoreUnavailable:
+        return None
+
+
+def store_path(settings: Settings) -> Path:
+    """The store's file."""
+    return ROOT / settings.storage.url.partition(":///")[2]
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def _disks(*folders: Path) -> tuple[Disk, ...]:
+    """The disks of these folders, each once."""
+    found: dict[int, Disk] = {}
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            there = existing(folder)
+            usage = shutil.disk_usage(there)
+            found.setdefault(there.stat().st_dev, Disk(str(folder), usage.free, usage.total))
+    return tuple(found.values())

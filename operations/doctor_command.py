@@ -1,0 +1,223 @@
+"""The commands `sitechat doctor` and `sitechat status`: they read only, and may run at any time."""
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from addresses import readable
+from bbcode import RENDERER
+from bitrix import Bitrix
+from operations import checks_portal
+from operations.doctor import Doctor, store_path
+from operations.facts import Facts, Kept
+from operations.findings import Finding, Level, Moment, as_plain, worst
+from operations.words import heading, verdict_words, words
+from portal.place import portal_address
+from portal.tokens import StoredTokens
+from rest.errors import OAUTH, SetupFault
+from rest.replies import Grant
+from settings import ROOT, Settings, SettingsError, load_settings
+from storage import Store
+from store.database import StoreUnavailable
+from texts import DEFAULT, languages
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2.5  # until a service that starts anew has taken over its work
+LOOK_SECONDS = 0.2
+MARKS = {Level.GOOD: "+", Level.ATTENTION: "!", Level.BROKEN: "X"}
+LOCALE_VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+
+language_option = click.option(
+    "--lang",
+    type=click.Choice(languages()),
+    help="The language of the answer; that of the terminal, if it is left out.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for a machine to read.")
+
+
+@click.command("doctor")
+@language_option
+@json_option
+def doctor_command(lang: str | None, as_json: bool) -> None:
+    """Say whether the chat works, and if not, why and what to do.
+
+    Ends with 0 if it works, 1 if somebody should look at something, 2 if it does not work.
+    """
+    language = lang or terminal_language()
+    found = examination()
+    level = worst(found)
+    _print(_report_json(found, language) if as_json else report(found, language))
+    sys.exit(int(level))
+
+
+@click.command("status")
+@language_option
+@json_option
+def status_command(lang: str | None, as_json: bool) -> None:
+    """Show in JSON what is installed, connected and waiting. Asks nobody."""
+    language = lang or terminal_language()
+    settings = load_settings()
+    with open_doctor(settings) as doctor:
+        facts = doctor.facts(patience=0.0)
+        _print(_status_json(facts, doctor.local_of(facts), language))
+    if not isinstance(facts.kept, Kept):
+        sys.exit(2)
+
+
+def examination() -> list[Finding]:
+    """All findings, the worst first, also where the settings or the store cannot be used."""
+    try:
+        settings = load_settings()
+        with open_doctor(settings) as doctor:
+            return doctor.full(patience=0.0)
+    except SettingsError as error:
+        return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": str(error)})]
+    except Exception as error:
+        log.debug("the doctor failed", exc_info=True)
+        why = f"{type(error).__name__}, {_place_of(error)}"  # its text might hold a secret
+        return [Finding("service", Level.BROKEN, "doctor_failed", {"why": why})]
+
+
+def _place_of(error: Exception) -> str:
+    """The last line of ours that the error came through."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(ROOT) and ".venv" not in frame.filename
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+
+
+@contextmanager
+def open_doctor(settings: Settings) -> Iterator[Doctor]:
+    """A doctor of these settings, who changes nothing on the disk and renews no token."""
+    store = store_to_read(settings)
+    bitrix = Bitrix(
+        settings.bitrix24,
+        TokensToRead(store),
+        settings.delivery.timeout_seconds,
+        lambda: portal_address(settings.bitrix24, store),
+    )
+    doctor = Doctor(settings, store, bitrix, only_reads=True)
+    try:
+        with suppress(StoreUnavailable):
+            if store_path(settings).exists():
+                _wait_for_worker(store)
+        yield doctor
+    finally:
+        store.close()
+
+
+def _wait_for_worker(store: Store) -> None:
+    """Give a service that starts anew a moment to take over its work."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until and store.notes.up_at.get() is not None:
+        with store.database.try_lock("sender") as free:
+            if free is None:
+                return
+        time.sleep(LOOK_SECONDS)
+
+
+def store_to_read(settings: Settings) -> Store:
+    return Store(settings.storage.url, ROOT, RENDERER)
+
+
+class TokensToRead(StoredTokens):
+    """The service's tokens, used and never renewed: a renewal makes those of the service void."""
+
+    def load(self) -> Grant | None:
+        grant = super().load()
+        # What has expired is found out by the portal; nothing is renewed early.
+        return grant and replace(grant, expires_at=float("inf"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        raise SetupFault("EXPIRED_TOKEN", OAUTH)
+        yield  # the shape of the other
+
+
+def terminal_language() -> str:
+    """The language of the terminal, if we have it."""
+    given = next((os.environ[name] for name in LOCALE_VARIABLES if os.environ.get(name)), "")
+    return given[:2].lower() if given[:2].lower() in languages() else DEFAULT
+
+
+# -- what is printed
+
+
+def report(found: list[Finding], language: str) -> str:
+    level = worst(found)
+    lines = [verdict_words(level, language) + ("." if level is Level.GOOD else ":")]
+    for level in sorted(MARKS, reverse=True):
+        of_level = [finding for finding in found if finding.level is level]
+        lines += [""] if of_level else []
+        lines += [
+            f"{MARKS[level]} {heading(finding, language)}: {words(finding, language, local_time)}"
+            for finding in of_level
+        ]
+    return "\n".join(lines)
+
+
+def _report_json(found: list[Finding], language: str) -> str:
+    level = worst(found)
+    return _dumped({"verdict": level.name.lower(), **_of_findings(found, language)})
+
+
+def _of_findings(found: list[Finding], language: str) -> dict[str, Any]:
+    return {
+        "findings": [
+            as_plain(finding)
+            | {"level": finding.level.name.lower(), "text": words(finding, language, iso_time)}
+            for finding in found
+        ]
+    }
+
+
+def _status_json(facts: Facts, found: list[Finding], language: str) -> str:
+    said: dict[str, Any] = {"verdict": worst(found).name.lower()}
+    kept = facts.kept
+    if isinstance(kept, Kept):
+        cures = [
+            words(finding, language, iso_time)
+            for finding in checks_portal.check_delivery(facts)
+            if finding.check in ("delivery", "secret")
+        ]
+        said |= {
+            "portal": readable(kept.portal_address),
+            "installed": kept.portal is not None,
+            "lines": list(kept.active_lines),
+            "waiting": kept.deliveries,
+            "fault": asdict(kept.fault) | {"cure": cures} if kept.fault else None,
+        }
+    return _dumped(said | _of_findings(found, language))
+
+
+def _dumped(said: dict[str, Any]) -> str:
+    return json.dumps(said, indent=2, ensure_ascii=False)
+
+
+def _print(said: str) -> None:
+    """Print also where the terminal has not all letters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(said.encode(encoding, "replace").decode(encoding))
+
+
+def local_time(moment: Moment) -> str:
+    """In the zone of this machine, which is named."""
+    return datetime.fromtimestamp(moment.seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def iso_time(moment: Moment) -> str:
+    return datetime.fromtimestamp(moment.seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,74 @@
+"""What the checks look at: facts read at one moment from the settings, the store and the portal.
+
+A check is a function that makes findings of them, and asks nobody.
+"""
+
+from dataclasses import dataclass, field
+
+from operations.front import FrontReport
+from rest.errors import BitrixError
+from rest.examination import Examination
+from rest.replies import TokenHome
+from settings import ChatSettings, Settings
+from store.database import StoreUnavailable
+from store.overview import LastMessages, RefusedMessages, Waiting
+from store.records import LastRecovery, Portal, Refusals, ReportedFault
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the store says. Moments are Unix seconds."""
+
+    portal: Portal | None
+    portal_address: str
+    worker_runs: bool
+    worker_up_at: float | None
+    active_lines: tuple[int, ...] = ()  # the one that new visitors get first
+    known_lines: tuple[int, ...] = ()  # connected now or once
+    deliveries: int = 0  # messages and confirmations that wait
+    waiting: Waiting | None = None
+    refused: RefusedMessages | None = None
+    last: LastMessages = field(default_factory=LastMessages)
+    last_event_at: float | None = None
+    fault: ReportedFault | None = None
+    secret_is_proved: bool = False  # a renewal has succeeded with the present one
+    refused_renewal: ReportedFault | None = None
+    dead_lines: dict[int, str] = field(default_factory=dict)
+    is_registered: bool = True
+    refused_registration: ReportedFault | None = None
+    is_unfinished: bool = False
+    mended_at: float | None = None  # an administrator has installed anew, or connected a line
+    recovery: LastRecovery | None = None
+    tried_sites: dict[str, list[float]] = field(default_factory=dict)
+    seen_addresses: dict[str, str] = field(default_factory=dict)
+    turned_away: tuple[Refusals, ...] = ()
+
+
+@dataclass(frozen=True)
+class Disk:
+    folder: str
+    free_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`portal`, `oauth` and `front` are None where nobody was asked."""
+
+    settings: Settings
+    chat: ChatSettings  # with what the page in the portal has set
+    now: float
+    kept: Kept | StoreUnavailable
+    place: str  # the folder of the store
+    disks: tuple[Disk, ...] = ()  # of the store and of visitors' files
+    files_folder: str = ""
+    files_are_writable: bool = True
+    log_bytes: int = 0  # of what is written and not yet in the store's one file
+    portal: Examination | BitrixError | None = None
+    oauth: TokenHome | BitrixError | None = None
+    front: FrontReport | None = None
+
+    @property
+    def installed(self) -> Kept | None:
+        """What the store says, once the application is installed; else None."""
+        return self.kept if isinstance(self.kept, Kept) and self.kept.portal else None

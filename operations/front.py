@@ -1,0 +1,121 @@
+"""Tries our own address: certificate, prefix, and what the proxies in front do to our answers.
+
+Only who knows the store's secret key gets more than a refusal, so nobody else can use it.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from rest.own_address import NO_ANSWER, FrontAnswer, FrontError, ask
+from settings import Settings
+
+SALT = "sitechat probe"
+TICKET_SECONDS = 60
+TICKET_HEADER = "X-Chat-Probe"
+STREAM_PAUSE_SECONDS = 0.6  # between the two pieces of the answer that tells of buffering
+BUFFERED_SECONDS = STREAM_PAUSE_SECONDS / 2  # they come closer together where a proxy holds back
+ASK_SECONDS = 10.0
+UPLOAD_SECONDS = 60.0
+OVERHEAD_BYTES = 4 << 10  # of a form around a file
+TOO_LARGE = 413
+REFUSALS = {403: "OTHER_STORE", 404: "OTHER_PATH", 405: "OTHER_PATH"}
+
+
+@dataclass(frozen=True)
+class FrontReport:
+    """What came of it; None where nothing tells.
+
+    `fault` is "" where we have answered ourselves, else what stood in the way: NOT_REACHED and
+    NO_ANSWER, a code of a certificate, REDIRECT, OTHER (something else answers), or one of
+    REFUSALS: this program answers, but not under this path, or with another store.
+    """
+
+    fault: str = ""
+    status: int = 0
+    location: str = ""
+    forwarded: int | None = None  # entries of X-Forwarded-For that came with the request
+    is_buffered: bool | None = None
+    is_too_large: bool | None = None  # a file of the largest size does not come through
+
+
+def ticket(secret_key: str) -> str:
+    return str(URLSafeTimedSerializer(secret_key, SALT).dumps("probe"))
+
+
+def is_good_ticket(secret_key: str, given: str) -> bool:
+    """Whether the doctor of this store has just made the ticket."""
+    try:
+        return bool(
+            URLSafeTimedSerializer(secret_key, SALT).loads(given, max_age=TICKET_SECONDS) == "probe"
+        )
+    except BadData:
+        return False
+
+
+def look(settings: Settings, secret_key: str) -> FrontReport:
+    """Ask our own address twice: for a slow answer, and with the largest body that is allowed."""
+    url, ca_file = f"{settings.public_url}/ajax?type=probe", settings.bitrix24.ca_file
+    try:
+        answer = ask(url, {TICKET_HEADER: ticket(secret_key)}, ASK_SECONDS, ca_file)
+    except FrontError as error:
+        return FrontReport(error.code)
+    if not answer.is_ours:
+        redirects = answer.location and 300 <= answer.status < 400
+        fault = "REDIRECT" if redirects else "OTHER"
+        return FrontReport(fault, answer.status, answer.location)
+    said = _said(answer.body)
+    if answer.status != 200 or said is None:
+        return FrontReport(REFUSALS.get(answer.status, NO_ANSWER), answer.status)
+    return FrontReport(
+        status=answer.status,
+        forwarded=said.get("forwarded"),
+        is_buffered=_is_buffered(answer) and _is_buffered_again(settings, url, secret_key),
+        is_too_large=_is_too_large(settings, url, secret_key),
+    )
+
+
+def _is_buffered(answer: FrontAnswer) -> bool:
+    return answer.seconds_between < BUFFERED_SECONDS
+
+
+def _is_buffered_again(settings: Settings, url: str, secret_key: str) -> bool | None:
+    """The same of another answer: a busy machine may be slow to take the first piece."""
+    headers = {TICKET_HEADER: ticket(secret_key)}
+    try:
+        return _is_buffered(ask(url, headers, ASK_SECONDS, settings.bitrix24.ca_file))
+    except FrontError:
+        return None
+
+
+def _said(body: bytes) -> dict[str, Any] | None:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _is_too_large(settings: Settings, url: str, secret_key: str) -> bool | None:
+    """Whether something in front of us refuses the largest file that visitors may send."""
+    if not settings.files.enabled:
+        return None
+    size = settings.files.largest_bytes + OVERHEAD_BYTES
+    headers = {TICKET_HEADER: ticket(secret_key)}
+    try:
+        answer = ask(url, headers, UPLOAD_SECONDS, settings.bitrix24.ca_file, size)
+    except FrontError:
+        return None
+    return answer.status == TOO_LARGE and not answer.is_ours
+
+
+def pieces(forwarded: int) -> tuple[bytes, bytes]:
+    """The two pieces of an answer, which together are JSON."""
+    return b'{"forwarded": ', f"{forwarded}}}".encode()
+
+
+def pause() -> None:
+    time.sleep(STREAM_PAUSE_SECONDS)

@@ -1,0 +1,48 @@
+"""Tickets: what lets the forms of our pages in the portal act for an administrator.
+
+Such a page is a frame without cookies, so its forms carry the right in themselves: signed with the
+store's key, for one purpose and for a limited time. What a ticket was made for, the portal that has
+installed us for one, must still be so when it comes back.
+"""
+
+from typing import Any
+
+from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+
+from storage import Store
+
+
+class TicketRefused(Exception):
+    """The ticket is none of ours, or what it was made for is so no longer."""
+
+
+class TicketExpired(TicketRefused):
+    """The ticket is one of ours, and its time is over."""
+
+
+class Tickets:
+    """The tickets of one purpose."""
+
+    def __init__(self, store: Store, purpose: str, seconds: int) -> None:
+        self._store = store
+        self._purpose = f"sitechat {purpose}"
+        self._seconds = seconds
+
+    def issue(self, *values: str | int | float) -> str:
+        """A ticket that holds these values. Everybody who has it can read them."""
+        return str(self._serializer().dumps(values))
+
+    def read(self, ticket: str) -> list[Any]:
+        """The values of a ticket; raises TicketRefused."""
+        try:
+            values = self._serializer().loads(ticket, max_age=self._seconds)
+        except SignatureExpired:
+            raise TicketExpired from None
+        except (BadData, ValueError, TypeError):
+            raise TicketRefused from None
+        if not isinstance(values, list):
+            raise TicketRefused
+        return values
+
+    def _serializer(self) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(self._store.portal.secret_key(), self._purpose)

@@ -1,0 +1,395 @@
+"""Every fault that a check knows: how bad it is called, and that both languages have words."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, URL, facts, settings
+
+from operations.doctor import ALL, findings
+from operations.facts import Disk
+from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
+from operations.front import FrontReport
+from operations.words import heading, verdict_words, words
+from rest.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_NOT_YET_VALID,
+    CERTIFICATE_OF_ANOTHER_HOST,
+    CERTIFICATE_REFUSED,
+    CERTIFICATE_SELF_SIGNED,
+    CERTIFICATE_UNKNOWN,
+    OAUTH,
+    OAUTH_APP_INFO,
+    PORTAL_RENAMED,
+    RENEWAL_LOST,
+    OutcomeUnknown,
+    Refused,
+    SetupFault,
+    TryLater,
+)
+from rest.examination import Line
+from rest.replies import TokenHome
+from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.log import StoreDamaged
+from store.overview import LastMessages, RefusedMessages, Waiting
+from store.records import LastRecovery, Refusals, ReportedFault
+from texts import all_texts, languages
+
+GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
+SEND = "imconnector.send.messages"
+WAITS = Waiting(3, NOW - 7200)
+CERTIFICATES = {
+    CERTIFICATE_UNKNOWN: "certificate_unknown",
+    CERTIFICATE_SELF_SIGNED: "certificate_self_signed",
+    CERTIFICATE_EXPIRED: "certificate_expired",
+    CERTIFICATE_NOT_YET_VALID: "certificate_not_yet_valid",
+    CERTIFICATE_OF_ANOTHER_HOST: "certificate_of_another_host",
+    CERTIFICATE_REFUSED: "certificate_refused",
+}
+
+
+def of_portal(**values: Any) -> dict[str, Any]:
+    return {"of_portal": values}
+
+
+def of_kept(**values: Any) -> dict[str, Any]:
+    return {"of_kept": values}
+
+
+def fault(code: str, method: str = SEND, address: str = "") -> dict[str, Any]:
+    return of_kept(fault=ReportedFault(method, code, address))
+
+
+def front(**values: Any) -> dict[str, Any]:
+    healthy = {"status": 200, "forwarded": 0, "is_buffered": False, "is_too_large": False}
+    return {"front": FrontReport(**healthy | values)}
+
+
+def with_settings(**values: Any) -> dict[str, Any]:
+    return {"settings": settings(**values)}
+
+
+B24 = {"portal": "https://b24.example", "client_id": "local.client", "client_secret": "s"}
+HERE = "http://127.0.0.1:8080"
+# What was changed, and what is said of it first.
+FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
+    # Settings and addresses.
+    (with_settings(bitrix24={"portal": "https://b24.example"}), BROKEN, "settings",
+     "settings_incomplete"),
+    (with_settings(storage={"url": "sqlite:////var/chats.db"}), ATTENTION, "settings",
+     "settings_doubt"),
+    (with_settings(public_url=HERE) | front(fault="NOT_REACHED") | of_portal(bindings=tuple(
+        (event, f"{HERE}/handler") for event, _ in BOUND)), BROKEN, "address", "address_here"),
+    (with_settings(public_url=HERE) | of_portal(bindings=tuple(
+        (event, f"{HERE}/handler") for event, _ in BOUND))
+     | of_kept(seen_addresses={"visitors": "https://chat.example"}),
+     BROKEN, "address", "address_here_seen"),
+    (of_kept(seen_addresses={"portal": "https://old.example"}), ATTENTION, "address",
+     "address_of_portal"),
+    (of_kept(seen_addresses={"visitors": "https://www.chat.example"}), ATTENTION, "address",
+     "address_of_visitors"),
+    (with_settings(public_url="https://192.168.1.5") | of_portal(bindings=tuple(
+        (event, "https://192.168.1.5/handler") for event, _ in BOUND)), ATTENTION, "address",
+     "address_private"),
+    (of_kept(tried_sites={"https://other.example": [NOW - DAY, NOW - 5, 3]}), ATTENTION, "sites",
+     "sites_tried"),
+    # Store, disk and service.
+    ({"kept": DiskFull("no room")}, BROKEN, "store", "store_full"),
+    ({"kept": StoreDamaged("chats.db is damaged")}, BROKEN, "store", "store_damaged"),
+    ({"kept": StoreNewer("chats.db")}, BROKEN, "store", "store_newer"),
+    ({"kept": StoreOlder("old")}, ATTENTION, "store", "store_older"),
+    ({"kept": StoreMissing("none")}, BROKEN, "store", "store_missing"),
+    ({"kept": StoreUnavailable("readonly")}, BROKEN, "store", "store_unavailable"),
+    ({"log_bytes": 100 << 20}, ATTENTION, "store", "log_long"),
+    (of_kept(worker_runs=False) | {"log_bytes": 1000}, BROKEN, "service", "service_stopped"),
+    (of_kept(worker_runs=False, worker_up_at=None), BROKEN, "service", "service_never"),
+    ({"disks": (Disk("/var", 300 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
+    ({"disks": (Disk("/var", 900 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
+    ({"disks": (Disk("/var", 20 << 20, 40 << 30),)}, BROKEN, "disk", "disk_full"),
+    ({"files_are_writable": False}, ATTENTION, "disk", "files_closed"),
+    # The installation.
+    (of_kept(portal=None, active_lines=()), BROKEN, "install", "not_installed"),
+    (of_kept(refused_registration=ReportedFault("imconnector.register", "ID_TAKEN")), BROKEN,
+     "install", "registration_refused"),
+    (of_kept(is_registered=False), BROKEN, "install", "not_registered"),
+    (of_portal(installed=False), BROKEN, "install", "unfinished"),
+    (of_kept(is_unfinished=True) | {"portal": None}, BROKEN, "install", "unfinished"),
+    # Lines.
+    (of_kept(active_lines=(), known_lines=()), ATTENTION, "lines", "line_first"),
+    (of_kept(active_lines=()), BROKEN, "lines", "line_none"),
+    (of_kept(active_lines=(), known_lines=(), waiting=WAITS), BROKEN, "lines", "line_none"),
+    (of_portal(lines={LINE: None}), BROKEN, "lines", "line_deleted"),
+    (of_portal(lines={LINE: Line("Sales", False)}), BROKEN, "lines", "line_off"),
+    (of_portal(statuses={LINE: False}), BROKEN, "lines", "line_disconnected"),
+    (of_kept(dead_lines={LINE: "NOT_ACTIVE_LINE"}), BROKEN, "lines", "line_dead"),
+    (of_kept(active_lines=(LINE, OTHER_LINE))
+     | of_portal(lines={LINE: None, OTHER_LINE: Line("", True)}), ATTENTION, "lines",
+     "line_deleted"),
+    # The secret and the tokens.
+    (fault("INVALID_CLIENT", OAUTH), BROKEN, "secret", "secret_wrong"),
+    (fault("WRONG_CLIENT", OAUTH), BROKEN, "secret", "secret_wrong"),
+    (of_kept(secret_is_proved=False, refused_renewal=ReportedFault(OAUTH, "INVALID_CLIENT")),
+     BROKEN, "secret", "secret_wrong"),
+    (fault("INVALID_GRANT", OAUTH), BROKEN, "secret", "grant_void"),
+    (fault(RENEWAL_LOST, OAUTH), BROKEN, "secret", "renewal_lost"),
+    ({"oauth": TokenHome("local.other", "member", "https://b24.example")}, BROKEN, "oauth",
+     "other_application"),
+    # Servers that do not answer, each by its name.
+    ({"portal": TryLater("NOT_CONNECTED", "batch")}, BROKEN, "portal", "server_unreachable"),
+    ({"portal": OutcomeUnknown("HTTP_502", "batch")}, BROKEN, "portal", "server_unreachable"),
+    ({"portal": Refused("HTTP_404", "batch")}, BROKEN, "portal", "not_a_portal"),
+    ({"portal": TryLater("QUERY_LIMIT_EXCEEDED", "batch")}, ATTENTION, "portal", "server_busy"),
+    ({"portal": SetupFault("OVERLOAD_LIMIT", "batch")}, BROKEN, "portal", "portal_blocked"),
+    ({"portal": SetupFault("PAYMENT_REQUIRED", "batch")}, BROKEN, "portal", "portal_ended"),
+    ({"portal": SetupFault("INVALID_TOKEN", "batch")}, BROKEN, "portal", "token_refused"),
+    ({"portal": SetupFault("NOT_INSTALLED", "batch")}, BROKEN, "portal", "setup_refused"),
+    ({"portal": SetupFault(PORTAL_RENAMED, "batch", address="https://new.example")}, BROKEN,
+     "portal", "portal_renamed"),
+    ({"oauth": TryLater("NOT_CONNECTED", OAUTH_APP_INFO)}, ATTENTION, "oauth",
+     "server_unreachable"),
+    ({"oauth": TryLater("NOT_CONNECTED", OAUTH_APP_INFO),
+      **of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"expires_at": NOW - 5}))},
+     BROKEN, "oauth", "server_unreachable"),
+    *(({"portal": TryLater(code, "batch")}, BROKEN, "portal", key)
+      for code, key in CERTIFICATES.items()),
+    *(({"oauth": TryLater(code, OAUTH_APP_INFO)}, ATTENTION, "oauth", key)
+      for code, key in CERTIFICATES.items()),
+    (of_kept(portal_address="https://new.example"), ATTENTION, "portal", "rename_kept"),
+    # Delivery.
+    (fault("ACCESS_DENIED"), BROKEN, "delivery", "method_refused"),
+    (fault("SOMETHING_NEW"), BROKEN, "delivery", "setup_refused"),
+    (fault("IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR"), BROKEN, "delivery",
+     "connector_unknown"),
+    (fault(PORTAL_RENAMED, SEND, "https://new.example"), BROKEN, "delivery", "portal_renamed"),
+    # Rights, events, connector, clock.
+    *((of_portal(rights=frozenset({"imopenlines", "imconnector", "im", "user_brief", "placement"})
+                 - {right}), level, "rights", f"right_{right}")
+      for right, level in (("imopenlines", BROKEN), ("imconnector", BROKEN), ("im", ATTENTION),
+                           ("placement", ATTENTION), ("user_brief", ATTENTION))),
+    (of_portal(bindings=()), BROKEN, "events", "events_missing"),
+    (of_portal(bindings=BOUND[1:]), BROKEN, "events", "events_missing"),
+    (of_portal(bindings=BOUND[:-1]), ATTENTION, "events", "events_missing"),
+    (of_portal(bindings=(*BOUND, (BOUND[0][0], "https://old.example/handler"))), ATTENTION,
+     "events", "events_elsewhere"),
+    (of_portal(bindings=(*BOUND, BOUND[0])), ATTENTION, "events", "events_twice"),
+    (of_portal(connectors=frozenset({"livechat"})), BROKEN, "connector", "connector_unknown"),
+    (of_portal(clock_seconds=4 * DAY), BROKEN, "clock", "clock_slow"),
+    (of_portal(clock_seconds=-4 * DAY), BROKEN, "clock", "clock_fast"),
+    (of_portal(clock_seconds=-7500), BROKEN, "clock", "clock_fast"),
+    (of_portal(clock_seconds=200.0), ATTENTION, "clock", "clock_slow"),
+    (of_portal(clock_seconds=-90.0), ATTENTION, "clock", "clock_fast"),
+    # What stands in front of us.
+    (front(fault="REDIRECT", status=301, location="https://www.chat.example/"), BROKEN, "front",
+     "front_redirects"),
+    (front(fault="OTHER", status=404), BROKEN, "front", "front_other"),
+    (front(fault="OTHER_PATH", status=404), BROKEN, "front", "front_other_path"),
+    (front(fault="OTHER_STORE", status=403), BROKEN, "front", "front_other_store"),
+    *((front(fault=code), BROKEN, "front", f"front_{key}") for code, key in CERTIFICATES.items()),
+    (front(is_buffered=True), ATTENTION, "front", "front_buffers"),
+    (front(is_too_large=True), ATTENTION, "front", "front_too_large"),
+    (front(forwarded=2), ATTENTION, "front", "proxies_few"),
+    (with_settings(server={"proxies": 1}), ATTENTION, "front", "proxies_many"),
+    # Messages.
+    (of_kept(waiting=Waiting(3, NOW - 120)), ATTENTION, "waiting", "waiting"),
+    (of_kept(waiting=WAITS), BROKEN, "waiting", "waiting_long"),
+    (of_kept(refused=RefusedMessages(2, NOW - 60, "Text is empty")), ATTENTION, "refused",
+     "refused"),
+    (of_kept(recovery=LastRecovery(0, 3, 2, NOW)), ATTENTION, "recovery", "recovery_unread"),
+]  # fmt: skip
+# What is said although nothing is wrong, besides what a healthy chat says.
+HARMLESS: list[tuple[dict[str, Any], str]] = [
+    (with_settings(chat={}), "sites_none"),
+    (of_kept(waiting=Waiting(1, NOW - 5)), "waiting_now"),
+    (of_kept(last=LastMessages(), last_event_at=None), "traffic_none"),
+    (of_kept(refused=RefusedMessages(2, NOW - 3 * DAY, "")), "refused"),
+    (of_kept(turned_away=(
+        Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - 60),)), "turned_away"),
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        lines={LINE: Line("Sales", True), OTHER_LINE: Line("Support", True)}), "line_good"),
+    ({"portal": SetupFault("EXPIRED_TOKEN", OAUTH)}, "token_expired"),
+    ({"oauth": SetupFault("EXPIRED_TOKEN", OAUTH_APP_INFO)}, "oauth_good"),
+    (of_portal(rights=SetupFault("ERROR_METHOD_NOT_FOUND", "scope")), "not_asked"),
+    (of_portal(connectors=SetupFault("ERROR_METHOD_NOT_FOUND", "imconnector.list")), "not_asked"),
+    (of_portal(bindings=SetupFault("ACCESS_DENIED", "event.get")), "not_asked"),
+    (of_portal(installed=SetupFault("ACCESS_DENIED", "app.info")), "installed"),
+    (of_portal(lines={LINE: Refused("ACCESS_DENIED", "imopenlines.config.get")}), "line_newest"),
+    (of_portal(statuses={LINE: Refused("ACCESS_DENIED", "imconnector.status")}), "line_newest"),
+    (of_portal(rights=frozenset({"imopenlines", "imconnector", "im", "user_basic", "placement"})),
+     "rights_good"),
+    (of_portal(clock_seconds=None), "portal_good"),
+    (of_kept(secret_is_proved=False), "secret_untried"),
+    (front(fault="NOT_REACHED"), "front_untried"),
+    (front(fault="NO_ANSWER"), "front_untried"),
+    (front(is_buffered=None, is_too_large=None, forwarded=None), "front_good"),
+    (with_settings(public_url="https://chat.office.lan", bitrix24=B24 | {
+        "portal": "https://b24.office.lan"}) | of_kept(portal_address="https://b24.office.lan")
+     | of_portal(bindings=tuple((event, "https://chat.office.lan/handler") for event, _ in BOUND)),
+     "address_good"),
+    # BX24.installFinish() comes after our page.
+    (of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"installed_at": NOW - 5}))
+     | of_portal(installed=False), "installed"),
+    (of_kept(tried_sites={"https://shop.example": [NOW, NOW, 1], "https://chat.example":
+                          [NOW, NOW, 1]}), "sites_good"),
+    (with_settings(public_url=HERE, bitrix24=B24 | {"portal": "http://localhost:9000"})
+     | of_kept(portal_address="http://localhost:9000") | of_portal(bindings=tuple(
+         (event, f"{HERE}/handler") for event, _ in BOUND)), "address_good"),
+]  # fmt: skip
+SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"}
+
+
+def moment(of: Moment) -> str:
+    return f"[{of.seconds:.0f}]"
+
+
+def told(finding: Finding) -> list[str]:
+    return [words(finding, language, moment) for language in ("en", "ru")]
+
+
+def every(rows: Iterable[tuple[Any, ...]]) -> list[Finding]:
+    return [one for changes, *_ in rows for one in findings(facts(**changes), ALL)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "check", "key"), FAULTS, ids=[f"{row[3]}-{row[1].name}" for row in FAULTS]
+)
+def test_a_fault_is_said_first_with_its_cure_in_both_languages(
+    changes: dict[str, Any], level: Level, check: str, key: str
+) -> None:
+    found = findings(facts(**changes), ALL)
+
+    assert (found[0].check, found[0].level, found[0].key) == (check, level, key)
+    english, russian = told(found[0])
+    assert english != russian or key == "settings_doubt"  # a sentence of settings.py
+    for text in (english, russian):
+        assert "{" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"), HARMLESS, ids=[f"{place}-{row[1]}" for place, row in enumerate(HARMLESS)]
+)
+def test_what_is_no_fault_is_not_called_one(changes: dict[str, Any], key: str) -> None:
+    found = findings(facts(**changes), ALL)
+
+    assert worst(found) is GOOD, [one for one in found if one.level]
+    assert key in {one.key for one in found}
+
+
+def test_a_healthy_chat_is_called_so() -> None:
+    found = findings(facts(), ALL)
+
+    assert worst(found) is GOOD
+    assert {verdict_words(worst(found), "en"), verdict_words(worst(found), "ru")} == {
+        "The chat works", "Чат работает"
+    }  # fmt: skip
+
+
+def test_the_doctor_has_no_text_that_it_never_says() -> None:
+    said = {one.key for one in every([*FAULTS, *HARMLESS, ({},)])} | SAID_BY_OTHERS
+    checks = {f"check_{one.check}" for one in every([*FAULTS, *HARMLESS])}
+    units = {"days", "hours", "minutes", "seconds"}
+    verdicts = {f"verdict_{level.name.lower()}" for level in Level}
+
+    assert all_texts("en")["doctor"].keys() == said | checks | units | verdicts
+
+
+def test_every_finding_has_a_heading_and_words_and_goes_through_json() -> None:
+    for finding in every([*FAULTS, *HARMLESS, ({},)]):
+        for language in languages():
+            assert heading(finding, language)
+            assert words(finding, language, moment)
+        assert from_plain(json.loads(json.dumps(as_plain(finding)))) == finding
+
+
+def test_a_fault_that_two_checks_meet_is_said_once() -> None:
+    found = findings(
+        facts(portal=TryLater("NOT_CONNECTED", "batch"), **fault("NOT_CONNECTED")), ALL
+    )
+
+    assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
+
+
+def test_messages_that_wait_for_a_known_reason_are_no_second_fault() -> None:
+    found = findings(facts(**of_kept(active_lines=(), waiting=WAITS)), ALL)
+
+    assert [one.key for one in found if one.level is BROKEN] == ["line_none"]
+    assert "3 waiting" in told(found[0])[0]
+
+
+def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> None:
+    found = findings(
+        facts(portal=TryLater("NOT_CONNECTED", "batch"), **of_kept(waiting=WAITS)), ALL
+    )
+
+    assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
+    assert "waiting" in {one.key for one in found if one.level is ATTENTION}
+
+
+def test_a_reason_of_an_earlier_release_is_shown_by_its_name() -> None:
+    finding = Finding("turned_away", GOOD, "turned_away", {
+        "place": "/", "reason": Phrase("reasons.of_long_ago"), "count": 1, "last": Moment(NOW),
+    })  # fmt: skip
+
+    assert all("reasons.of_long_ago" in text for text in told(finding))
+
+
+def test_a_full_disk_of_the_files_alone_is_found() -> None:
+    disks = (Disk("/var/chats", 20 << 30, 40 << 30), Disk("/srv/files", 10 << 20, 40 << 30))
+
+    [first, *_] = findings(facts(disks=disks), ALL)
+
+    assert first.key == "disk_full"
+    assert "/srv/files" in told(first)[0]
+
+
+def test_before_an_install_the_servers_are_tried_apart() -> None:
+    found = findings(
+        facts(
+            portal=TryLater(CERTIFICATE_EXPIRED, "app.info"),
+            oauth=SetupFault("INVALID_TOKEN", OAUTH_APP_INFO),
+            **of_kept(portal=None, active_lines=()),
+        ),
+        ALL,
+    )
+
+    broken = [one.key for one in found if one.level is BROKEN]
+    assert broken == ["not_installed", "certificate_expired"]
+    assert "oauth_good" in {one.key for one in found}
+
+
+def test_each_missing_right_is_named() -> None:
+    found = findings(facts(**of_portal(rights=frozenset({"app"}))), ALL)
+
+    missing = [one for one in found if one.check == "rights"]
+    assert len(missing) == 5
+    for finding, right in zip(
+        missing, ("imopenlines", "imconnector", "im", "placement", "user_brief"), strict=True
+    ):
+        assert all(f" {right} " in text for text in told(finding))
+        assert all("app" in text for text in told(finding)), "what is granted"
+
+
+def test_the_page_that_a_portal_has_opened_elsewhere_names_what_to_set() -> None:
+    [first, *_] = findings(
+        facts(
+            **with_settings(public_url="http://127.0.0.1:8080/live"),
+            **of_kept(seen_addresses={"portal": "https://chat.example"}),
+        ),
+        ALL,
+    )
+
+    assert all('public_url = "https://chat.example/live"' in text for text in told(first))
+
+
+def test_no_finding_has_a_secret() -> None:
+    for finding in every([*FAULTS, *HARMLESS]):
+        shown = " ".join([*told(finding), json.dumps(as_plain(finding))])
+        assert "refresh" not in shown
+        assert '"access"' not in shown
+
+
+def test_a_handler_of_ours_is_named_where_events_are_missing() -> None:
+    [first, *_] = findings(facts(**of_portal(bindings=())), ALL)
+
+    assert HANDLER in told(first)[0]
+    assert HANDLER.startswith(URL)

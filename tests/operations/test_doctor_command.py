@@ -1,0 +1,368 @@
+"""`sitechat doctor` on a healthy chat and on broken ones, against the sandbox portal."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage import LINE, ROOT, Stage, wait_until
+
+from operations import doctor_command
+from operations.doctor_command import examination, report
+from operations.findings import Finding, Level, worst
+
+
+def sitechat(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as an administrator does."""
+    return subprocess.run(
+        [sys.executable, "-c", "from commands import main; main()", *arguments],
+        cwd=ROOT,
+        env=stage.environment() | {"LC_ALL": "", "LANG": "C.UTF-8", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+class Doctor:
+    """The doctor in this process, with the settings of a stage: to start one takes a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, stage: Stage, **environment: str) -> list[Finding]:
+        with self._monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("SITECHAT_")]:
+                patch.delenv(name)
+            for name, value in (stage.environment() | environment).items():
+                if name.startswith("SITECHAT_"):
+                    patch.setenv(name, value)
+            return examination()
+
+    def says(self, stage: Stage, level: Level, key: str, word: str, **environment: str) -> None:
+        """Assert the exit code, and a sentence in each language that has the word."""
+        found = self(stage, **environment)
+        assert worst(found) is level, [one for one in found if one.level]
+        [finding] = [one for one in found if one.key == key]
+        assert finding.level is not Level.GOOD
+        for language in ("en", "ru"):
+            text = report([finding], language)
+            assert word in text, text
+
+
+@pytest.fixture
+def doctor(monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    return Doctor(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(tmp_path_factory.mktemp("stage")) as stage:
+        stage.install()
+        wait_until(lambda: store_has(stage, "note.recovery"), 15, "a first look for lost answers")
+        yield stage
+
+
+@pytest.fixture
+def mended(installed: Stage) -> Iterator[Stage]:
+    """The chat of the module; what a test broke at the portal is over after it."""
+    yield installed
+    installed.control.delete(f"{installed.portal}/sandbox/trouble", timeout=30)
+
+
+def file_of(stage: Stage) -> Path:
+    return stage.folder / "chats" / "chats.db"
+
+
+def store_has(stage: Stage, key: str) -> bool:
+    with closing(sqlite3.connect(file_of(stage))) as db:
+        return bool(db.execute("select 1 from meta where key = ?", (key,)).fetchone())
+
+
+def note(stage: Stage, key: str, value: Any) -> None:
+    """Write a note as another part of the service does."""
+    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
+        values = (f"note.{key}", json.dumps(value))
+        db.execute("insert or replace into meta values (?, ?)", values)
+        db.commit()
+
+
+def make_old(stage: Stage) -> None:
+    """An install of long ago: a fresh one is left alone for a minute."""
+    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
+        db.execute("update portal set installed_at = installed_at - 3600")
+        db.commit()
+
+
+# -- real processes
+
+
+def test_a_healthy_chat_ends_with_0(mended: Stage) -> None:
+    said = sitechat(mended, "doctor")
+
+    assert (said.returncode, said.stderr) == (0, ""), said
+    first, *others = said.stdout.splitlines()
+    assert first == "The chat works."
+    assert all(line.startswith("+ ") for line in others if line)
+    assert "+ Open lines: Line 7 (Sales) is connected; new visitors come here." in others
+
+
+def test_a_right_that_is_missing_ends_with_1_in_russian(mended: Stage) -> None:
+    mended.trouble(missing_rights="im")
+
+    said = sitechat(mended, "doctor", LANG="ru_RU.UTF-8")
+
+    assert said.returncode == 1
+    first, _, second, *_ = said.stdout.splitlines()
+    assert first == "Чат работает, но:"
+    assert second.startswith("! Права: У приложения нет права im")
+
+
+def test_a_portal_that_is_down_ends_with_2_as_json(mended: Stage) -> None:
+    mended.trouble(down=True)
+
+    said = sitechat(mended, "doctor", "--json", "--lang", "ru")
+
+    assert said.returncode == 2
+    answer = json.loads(said.stdout)
+    assert answer["verdict"] == "broken"
+    worst_one = answer["findings"][0]
+    assert (worst_one["check"], worst_one["level"]) == ("portal", "broken")
+    assert worst_one["key"] == "server_unreachable"
+    assert worst_one["text"].startswith(f"{mended.portal} не отвечает")
+
+
+def test_wrong_settings_end_with_2_without_a_traceback(mended: Stage) -> None:
+    said = sitechat(mended, "doctor", SITECHAT_CHAT__TITEL="Chat")
+
+    assert (said.returncode, said.stderr) == (2, "")
+    assert "SITECHAT_CHAT__TITEL" in said.stdout
+    assert "SITECHAT_CHAT__TITLE" in said.stdout
+
+
+def test_a_terminal_without_our_letters_gets_what_it_has(mended: Stage) -> None:
+    said = sitechat(mended, "doctor", "--lang", "ru", PYTHONIOENCODING="ascii")
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "sitechat" in said.stdout
+
+
+def test_the_status_has_the_verdict_too(mended: Stage) -> None:
+    said = sitechat(mended, "status")
+
+    assert said.returncode == 0
+    answer = json.loads(said.stdout)
+    assert answer["lines"] == [LINE]
+    assert answer["installed"] is True
+    assert answer["fault"] is None
+    assert answer["verdict"] == "good"
+
+
+# -- each broken in its way; the words of both languages
+
+
+PORTAL_FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
+    ({"missing_rights": "imconnector"}, Level.BROKEN, "right_imconnector", "imconnector"),
+    ({"clock_offset_seconds": 4 * 86_400}, Level.BROKEN, "clock_slow", "4 "),
+    ({"clock_offset_seconds": -90}, Level.ATTENTION, "clock_fast", "timedatectl"),
+    ({"overload": True}, Level.BROKEN, "portal_blocked", "OVERLOAD_LIMIT"),
+    ({"http_500": True}, Level.BROKEN, "server_unreachable", "HTTP_502"),
+    ({"oauth_down": True}, Level.ATTENTION, "server_unreachable", "oauth/app.info"),
+]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "level", "key", "word"), PORTAL_FAULTS, ids=[row[2] for row in PORTAL_FAULTS]
+)
+def test_a_fault_of_the_portal(
+    mended: Stage, doctor: Doctor, trouble: dict[str, Any], level: Level, key: str, word: str
+) -> None:
+    mended.trouble(**trouble)
+
+    if "http_500" in trouble:  # the OAuth server, which is another one, is said apart
+        both = [one for one in doctor(mended) if one.key == key]
+        assert [one.values["server"] for one in both] == [mended.portal, mended.oauth]
+        assert [one.level for one in both] == [Level.BROKEN, Level.ATTENTION]
+        return
+    doctor.says(mended, level, key, word)
+
+
+def test_an_address_that_works_here_only(mended: Stage, doctor: Doctor) -> None:
+    """`public_url` at its default, while the portal is somewhere else."""
+    doctor.says(
+        *(mended, Level.BROKEN, "address_here", "http://127.0.0.1:8080"),
+        SITECHAT_PUBLIC_URL="http://127.0.0.1:8080",
+        SITECHAT_BITRIX24__PORTAL="https://company.invalid",
+    )
+
+
+def test_a_site_that_tried_and_may_not(mended: Stage, doctor: Doctor) -> None:
+    note(mended, "tried_sites", {"https://shop.example": [1.0, 2.0, 3]})
+    try:
+        doctor.says(mended, Level.ATTENTION, "sites_tried", "https://shop.example")
+    finally:
+        note(mended, "tried_sites", {})
+
+
+def test_a_line_that_is_switched_off(mended: Stage, doctor: Doctor) -> None:
+    mended.press("configure-line", line=LINE, settings={"ACTIVE": "N"})
+    try:
+        doctor.says(mended, Level.BROKEN, "line_off", "Sales")
+    finally:
+        mended.press("configure-line", line=LINE, settings={"ACTIVE": "Y"})
+
+
+def test_a_connector_that_the_portal_has_forgotten_on_the_line(
+    mended: Stage, doctor: Doctor
+) -> None:
+    mended.press("disconnect", line=LINE)
+    try:
+        found = {one.key for one in doctor(mended) if one.level is Level.BROKEN}
+        assert found & {"line_disconnected", "line_none"}
+    finally:
+        mended.press("connect", line=LINE)
+
+
+def test_a_message_that_was_refused(mended: Stage, doctor: Doctor) -> None:
+    mended.trouble(fail_items="never")
+    visitor = mended.visitor()
+    visitor.send("you will never take this")
+    wait_until(lambda: "refused" in visitor.history(), 15, "the refusal")
+    try:
+        doctor.says(mended, Level.ATTENTION, "refused", "1")
+    finally:
+        with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
+            db.execute("update messages set state = 'delivered' where state = 'refused'")
+            db.commit()
+
+
+def test_something_else_at_our_address(mended: Stage, doctor: Doctor) -> None:
+    doctor.says(
+        *(mended, Level.BROKEN, "front_other", f"{mended.portal}/chat"),
+        SITECHAT_PUBLIC_URL=f"{mended.portal}/chat",
+    )
+
+
+def test_another_installation_at_our_address(mended: Stage, doctor: Doctor, tmp_path: Path) -> None:
+    copy = tmp_path / "chats.db"
+    with closing(sqlite3.connect(file_of(mended))) as db, closing(sqlite3.connect(copy)) as other:
+        db.backup(other)
+        other.execute("update meta set value = 'another key' where key = 'secret_key'")
+        other.commit()
+
+    found = doctor(mended, SITECHAT_STORAGE__URL=f"sqlite:///{copy}")
+
+    assert {"front_other_store", "service_stopped"} <= {
+        one.key for one in found if one.level is Level.BROKEN
+    }  # fmt: skip
+
+
+def test_who_only_looks_renews_no_token(mended: Stage, doctor: Doctor) -> None:
+    """A renewal would make the tokens of the service void."""
+    mended.trouble(expire_tokens=True)
+    before = tokens_of(mended)
+
+    found = doctor(mended)
+
+    assert tokens_of(mended) == before
+    assert worst(found) is Level.GOOD
+    assert "token_expired" in {one.key for one in found}
+
+
+def tokens_of(stage: Stage) -> tuple[str, str]:
+    with closing(sqlite3.connect(file_of(stage))) as db:
+        row = db.execute("select access_token, refresh_token from portal").fetchone()
+    return row[0], row[1]
+
+
+def test_no_store(mended: Stage, doctor: Doctor, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere" / "chats.db"
+
+    doctor.says(
+        *(mended, Level.BROKEN, "store_missing", str(nowhere.parent)),
+        SITECHAT_STORAGE__URL=f"sqlite:///{nowhere}",
+    )
+
+    assert not nowhere.parent.exists(), "a look makes nothing"
+
+
+def test_a_fault_of_the_doctor_itself_is_a_sentence(
+    mended: Stage, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret may be in here")
+
+    monkeypatch.setattr(doctor_command, "open_doctor", fail)
+    [finding] = doctor(mended)
+
+    assert finding.level is Level.BROKEN
+    assert "RuntimeError" in report([finding], "en")
+    assert "secret" not in report([finding], "en")
+
+
+# -- a chat from its first start to its end
+
+
+def test_from_the_first_start_to_a_crash(fresh_stage: Stage, doctor: Doctor) -> None:
+    stage = fresh_stage
+    doctor.says(stage, Level.BROKEN, "not_installed", f"{stage.chat}/install")
+    assert {"portal_good", "oauth_good", "front_good"} <= {one.key for one in doctor(stage)}
+
+    stage.press("install")
+    doctor.says(stage, Level.ATTENTION, "line_first", "ExampleSiteChat")
+
+    stage.visitor().send("Is anybody there?")
+    doctor.says(stage, Level.BROKEN, "line_none", "1")
+
+    stage.press("connect", line=LINE)
+    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "all is well")
+
+    # The line is deleted, and the event that says so gets lost.
+    stage.press("connect", line=12)
+    stage.trouble(lose_events=True)
+    stage.press("delete-line", line=12)
+    doctor.says(stage, Level.ATTENTION, "line_deleted", "12")
+    stage.press("delete-line", line=LINE)
+    found = [one for one in doctor(stage) if one.key == "line_deleted"]
+    assert [one.level for one in found] == [Level.BROKEN, Level.BROKEN]
+
+    # A secret that was changed at the portal, once the tokens have to be renewed.
+    stage.trouble(client_secret="another one", expire_tokens=True)
+    stage.visitor().send("Still there?")
+    wait_until(lambda: told(doctor(stage), "secret_wrong"), 20, "the refusal of the secret")
+    doctor.says(stage, Level.BROKEN, "secret_wrong", "bitrix24.client_secret")
+
+    stage.kill()
+    wait_until(lambda: told(doctor(stage), "service_stopped"), 10)
+    doctor.says(stage, Level.BROKEN, "service_stopped", "systemctl start sitechat")
+
+
+def told(found: list[Finding], key: str) -> bool:
+    return key in {one.key for one in found if one.level is Level.BROKEN}
+
+
+def test_changes_that_are_in_the_log_beside_the_file(fresh_stage: Stage, doctor: Doctor) -> None:
+    """A crash leaves them there: a copy of the file alone would hold less, or nothing."""
+    fresh_stage.install()
+    hold = sqlite3.connect(file_of(fresh_stage))  # who reads keeps them from being moved
+    with closing(hold):
+        hold.execute("begin")
+        hold.execute("select count(*) from meta").fetchone()
+        fresh_stage.visitor().send("hello")
+        fresh_stage.kill()
+        wait_until(lambda: told(doctor(fresh_stage), "service_stopped"), 10)
+        doctor.says(fresh_stage, Level.BROKEN, "log_left", "chats.db-wal")
+
+
+def test_an_install_that_was_never_finished(fresh_stage: Stage, doctor: Doctor) -> None:
+    fresh_stage.press("install", finish=False)
+    make_old(fresh_stage)
+
+    doctor.says(fresh_stage, Level.BROKEN, "unfinished", "24")

@@ -1,0 +1,368 @@
+"""What stops the chat is told in the log and in the portal: once, in time, and when it is over."""
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doctor_parts import DAY, INSTALLED, LINE, NOW, examined
+from fake_portal import write
+from stage import wait_until
+
+from operations import watch as watching
+from operations.doctor import Doctor
+from operations.findings import Finding, Level, worst
+from operations.watch import Watch
+from portal.presence import EVENTS
+from portal.tokens import client_digest
+from rest.errors import BitrixError, SetupFault, TryLater
+from rest.examination import Examination, Line
+from rest.replies import TokenHome
+from settings import Settings
+from storage import Store
+
+PORTAL = "http://localhost:9"
+URL = "http://localhost:9/chat"  # where nobody answers
+BOUND = tuple((event.upper(), f"{URL}/handler") for event in EVENTS)
+
+
+class FakePortal:
+    """Says what it was told to; remembers questions and notes."""
+
+    def __init__(self) -> None:
+        self.says: Examination | BitrixError = examined(bindings=BOUND)
+        self.asked = 0
+        self.notes: list[tuple[int, str, str]] = []
+        self.refuses_notes = False
+
+    def examine(self, connector: str, lines: list[int]) -> Examination:
+        self.asked += 1
+        if isinstance(self.says, BitrixError):
+            raise self.says
+        return self.says
+
+    def home_of_token(self, token: str) -> TokenHome:
+        return TokenHome("local.client", "member", PORTAL)
+
+    def notify(self, user_id: int, message: str, tag: str) -> None:
+        if self.refuses_notes:
+            raise SetupFault("INSUFFICIENT_SCOPE", "im.notify.system.add")
+        self.notes.append((user_id, message, tag))
+
+
+def settings(folder: Path) -> Settings:
+    values: dict[str, Any] = {
+        "public_url": URL,
+        "bitrix24": {"portal": PORTAL, "client_id": "local.client", "client_secret": "s"},
+        "storage": {"url": f"sqlite:///{folder}/chats/chats.db", "files": f"{folder}/chats/files"},
+    }
+    return Settings(**values)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Installed a day ago, with one line; a worker runs."""
+    given = settings(tmp_path)
+    with closing(Store(given.storage.url, tmp_path, 1)) as store:
+        store.portal.save(INSTALLED)
+        store.portal.connect_line(LINE, NOW - DAY)
+        store.notes.registered.set("digest")
+        store.notes.renewed_with.set(client_digest(given.bitrix24))
+        with store.database.try_lock("sender"):
+            yield store
+
+
+@pytest.fixture
+def portal() -> FakePortal:
+    return FakePortal()
+
+
+def watch_of(store: Store, portal: FakePortal, folder: Path, wanted: bool = True) -> Watch:
+    given = settings(folder)
+    doctor = Doctor(given, store, portal)  # type: ignore[arg-type]
+    return Watch(given, store, portal, doctor, lambda: wanted)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def watch(store: Store, portal: FakePortal, tmp_path: Path) -> Watch:
+    return watch_of(store, portal, tmp_path)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "operations.watch"
+    ]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "operations.watch")
+    return caplog
+
+
+def keys(found: list[Finding]) -> set[str]:
+    return {one.key for one in found if one.level is not Level.GOOD}
+
+
+def test_a_fault_is_told_once_after_a_minute_and_once_when_it_is_over(
+    watch: Watch, store: Store, log: pytest.LogCaptureFixture
+) -> None:
+    watch.step(NOW)
+    store.portal.disconnect_line(LINE)
+    for second in (10, 40, 60):
+        watch.step(NOW + second)
+    assert told(log) == [], "it may be over soon"
+
+    for second in (75, 85, 3600):
+        watch.step(NOW + second)
+    [(level, line)] = told(log)
+    assert level == "ERROR"
+    assert "lines.line_none" in line
+    assert "press Connect" in line, "the cure"
+
+    store.portal.connect_line(LINE, NOW)
+    watch.step(NOW + 3610)
+    watch.step(NOW + 3620)
+    assert told(log)[1:] == [("INFO", "over after 3600 s: lines.line_none")]
+
+
+def test_a_fault_of_less_than_a_minute_is_not_told(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    store.portal.disconnect_line(LINE)
+    watch.step(NOW)
+    watch.step(NOW + 50)
+    store.portal.connect_line(LINE, NOW)
+    watch.step(NOW + 60)
+    watch.step(NOW + 200)
+
+    assert told(log) == []
+    assert portal.notes == []
+
+
+def test_a_restart_tells_nothing_twice_and_still_says_when_it_is_over(
+    store: Store, portal: FakePortal, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    first = watch_of(store, portal, tmp_path)
+    store.portal.disconnect_line(LINE)
+    first.step(NOW)
+    first.step(NOW + 70)
+
+    second = watch_of(store, portal, tmp_path)
+    second.remember()
+    second.step(NOW + 80)
+    store.portal.connect_line(LINE, NOW)
+    second.step(NOW + 90)
+
+    assert [level for level, _ in told(log)] == ["ERROR", "INFO"]
+    assert len(portal.notes) == 1
+
+
+def test_the_administrator_gets_one_note_a_day_for_each_cause(
+    watch: Watch, store: Store, portal: FakePortal
+) -> None:
+    store.portal.disconnect_line(LINE)
+    for minute in range(0, 23 * 60, 10):
+        watch.step(NOW + minute * 60)
+    [(user_id, text, tag)] = portal.notes
+    assert user_id == INSTALLED.user_id
+    assert "нажмите «Подключить»" in text, "in the portal's language"
+    assert "press Connect" not in text
+    assert tag == "sitechat lines.line_none"
+
+    portal.says = TryLater("NOT_CONNECTED", "batch")  # another cause
+    for minute in range(0, 15, 5):
+        watch.step(NOW + (23 * 60 + minute) * 60)
+    assert [tag for _, _, tag in portal.notes[1:]] == ["sitechat portal.server_unreachable"]
+
+    watch.step(NOW + DAY + 700)  # told after ten minutes, then a day later
+    assert [tag for _, _, tag in portal.notes[2:]] == ["sitechat lines.line_none"]
+
+
+def test_a_portal_whose_language_is_not_known_gets_both(
+    watch: Watch, store: Store, portal: FakePortal
+) -> None:
+    portal.says = examined(bindings=BOUND, language="de")
+    store.portal.disconnect_line(LINE)
+    watch.step(NOW)
+    watch.step(NOW + 70)
+
+    [(_, text, _)] = portal.notes
+    assert "нажмите «Подключить»" in text
+    assert "press Connect" in text
+
+
+def test_what_needs_attention_only_is_not_told(
+    watch: Watch, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    portal.says = examined(bindings=BOUND, rights=frozenset({"imopenlines", "imconnector"}))
+    watch.step(NOW)
+    watch.step(NOW + 70)
+
+    assert {"right_im", "right_placement"} <= keys(watch.verdict())
+    assert told(log) == []
+    assert portal.notes == []
+
+
+def test_the_setting_ends_notes_and_not_the_log(
+    store: Store, portal: FakePortal, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    watch = watch_of(store, portal, tmp_path, wanted=False)
+    store.portal.disconnect_line(LINE)
+    watch.step(NOW)
+    watch.step(NOW + 70)
+
+    assert portal.notes == []
+    assert [level for level, _ in told(log)] == ["ERROR"]
+
+
+def test_a_note_that_is_refused_harms_nothing_and_is_not_tried_all_day(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    portal.refuses_notes = True
+    store.portal.disconnect_line(LINE)
+    for second in range(0, 600, 10):
+        watch.step(NOW + second)
+
+    assert [level for level, _ in told(log)] == ["ERROR", "INFO"]
+    assert "INSUFFICIENT_SCOPE" in told(log)[1][1]
+
+
+def test_the_portal_is_asked_at_the_start_then_every_ten_minutes(
+    watch: Watch, portal: FakePortal
+) -> None:
+    for second in range(0, 1190, 10):
+        watch.step(NOW + second)
+
+    assert portal.asked == 2
+
+
+def test_an_outage_of_a_moment_is_not_told_and_a_longer_one_is(
+    watch: Watch, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    portal.says = TryLater("NOT_CONNECTED", "batch")
+    watch.step(NOW)
+    portal.says = examined(bindings=BOUND)
+    for second in range(10, 300, 10):
+        watch.step(NOW + second)
+    assert told(log) == []
+
+    portal.says = TryLater("NOT_CONNECTED", "batch")
+    for second in range(300, 700, 10):
+        watch.step(NOW + second)
+    assert [level for level, _ in told(log)] == ["ERROR"]
+    assert f"{PORTAL} does not answer" in told(log)[0][1]
+
+
+def test_messages_that_wait_make_it_ask_why(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    watch.step(NOW)
+    portal.says = TryLater("NOT_CONNECTED", "batch")
+    write(store, "hello", now=NOW + 5)
+    for second in range(10, 130, 10):
+        watch.step(NOW + second)
+
+    assert [level for level, _ in told(log)] == ["ERROR"]
+    assert "portal.server_unreachable" in told(log)[0][1]
+
+
+def test_a_new_install_is_left_alone_until_it_is_finished(
+    watch: Watch, store: Store, portal: FakePortal
+) -> None:
+    store.portal.save(replace(INSTALLED, installed_at=NOW))
+    for second in (0, 30, 59):
+        watch.step(NOW + second)
+    assert portal.asked == 0
+
+    watch.step(NOW + 61)
+    assert portal.asked == 1
+
+
+def test_a_change_makes_what_the_portal_said_old_and_it_is_asked_again(
+    watch: Watch, store: Store, portal: FakePortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "KNOWN_SECONDS", 0.0)
+    portal.says = examined(bindings=BOUND, lines={LINE: None})
+    watch.step(NOW)
+    assert "line_deleted" in keys(watch.verdict())
+
+    store.portal.connect_line(12, NOW)  # the administrator connects another line
+    store.notes.mended_at.set(NOW + 5)
+    assert "line_deleted" not in keys(watch.verdict())
+
+    portal.says = examined(
+        bindings=BOUND, lines={LINE: None, 12: Line("Support", True)}, statuses={12: True}
+    )
+    watch.step(NOW + 10)
+    assert portal.asked == 2
+    found = watch.verdict()
+    assert "line_deleted" in keys(found)
+    assert worst(one for one in found if one.check == "lines") is Level.ATTENTION
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_from_being_told(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    watch.step(NOW + 30 * DAY)
+    store.portal.disconnect_line(LINE)
+    watch.step(NOW + 30 * DAY + 10)
+    for second in (20, 90):
+        watch.step(NOW + second)
+
+    assert portal.asked == 3
+    assert [level for level, _ in told(log)] == ["ERROR"]
+
+
+def test_a_look_asks_at_once(watch: Watch, portal: FakePortal) -> None:
+    assert "right_im" not in keys(watch.verdict())
+    portal.says = examined(bindings=BOUND, rights=frozenset({"imopenlines", "imconnector"}))
+
+    assert "right_im" in keys(watch.look())
+
+
+def test_a_store_that_cannot_be_used_is_told_too(
+    watch: Watch, store: Store, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    watch.step(NOW)
+    store.database.close()
+    shutil.rmtree(tmp_path / "chats")
+    (tmp_path / "chats").write_text("no folder can be here")
+    watch.step(NOW + 10)
+    watch.step(NOW + 80)
+
+    [(level, line)] = told(log)
+    assert level == "ERROR"
+    assert "store.store_unavailable" in line
+
+
+def test_one_process_at_a_time_watches_until_it_is_stopped(
+    store: Store, portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+    stops = [threading.Event(), threading.Event()]
+    steps: list[int] = []
+    threads = []
+    for number, stop in enumerate(stops):
+        watch = watch_of(store, portal, tmp_path)
+        monkeypatch.setattr(watch, "step", lambda now, number=number: steps.append(number))
+        threads.append(threading.Thread(target=watch.run, args=(stop,)))
+        threads[-1].start()
+    try:
+        wait_until(lambda: len(steps) > 5, 10)
+        [one] = {*steps}
+        stops[one].set()
+        threads[one].join()
+        wait_until(lambda: 1 - one in steps, 10, "the other one takes over")
+    finally:
+        for stop in stops:
+            stop.set()
+        for thread in threads:
+            thread.join()

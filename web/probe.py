@@ -1,0 +1,31 @@
+"""Answers the doctor, who asks our own address to see what the proxies in front of us do.
+
+Strangers get a refusal: a ticket that is signed with the store's secret key is wanted.
+"""
+
+from collections.abc import Iterator
+
+from flask import Response, current_app, request
+
+from operations import front
+from web.asking import Problem
+
+
+def probe() -> Response:
+    """How many proxies have named an address; in two pieces, so that buffering can be seen."""
+    given = request.headers.get(front.TICKET_HEADER, "")
+    if not front.is_good_ticket(str(current_app.secret_key), given):
+        raise Problem("errors.unknown_type", 403)
+    if request.content_length:  # the body has come through, and nobody wants it
+        return Response(status=204)
+    lists = request.headers.getlist("X-Forwarded-For")
+    entries = [entry for one in lists for entry in one.split(",") if entry.strip()]
+    response = Response(_slowly(*front.pieces(len(entries))), mimetype="text/event-stream")
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _slowly(first: bytes, second: bytes) -> Iterator[bytes]:
+    yield first
+    front.pause()
+    yield second
