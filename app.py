@@ -25,6 +25,7 @@ from web.heads import ShortHeads
 from web.install import install
 from web.page import index
 from web.problems import add_explanations
+from web.request_ids import RequestIds
 from web.sessions import BelowPrefix, Sessions, prepare
 from web.static_files import StaticFiles, release
 from web.uploads import MAX_PARTS, FormRequest
@@ -81,4 +82,5 @@ def configure(app: Flask, settings: Settings) -> None:
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     wsgi = Bodies(BelowPrefix(wsgi, unquote(settings.prefix, "latin-1")))  # as servers give paths
-    app.wsgi_app = ShortHeads(wsgi, strict_headers(settings))  # type: ignore[method-assign]
+    wsgi = ShortHeads(wsgi, strict_headers(settings))
+    app.wsgi_app = RequestIds(wsgi)  # type: ignore[method-assign]

@@ -8,12 +8,14 @@ import threading
 import time
 from typing import Any
 
-from logs import Summing
+from logs import Summing, formatter
 from settings import SettingsError, load_settings
 from web.worker import raise_descriptor_limit
 
 try:
-    load_settings()  # a fault is said here in one line, not by every worker with a traceback
+    settings = (
+        load_settings()
+    )  # a fault is said here in one line, not by every worker with a traceback
 except SettingsError as error:
     sys.exit(f"sitechat: {error}")
 
@@ -41,7 +43,7 @@ logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "logs.Line", "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+        "line": {"()": lambda: formatter(settings.logs.format)},
     },
     "handlers": {"stderr": {"()": lambda: log_lines, "formatter": "line"}},
     "root": {"level": level, "handlers": ["stderr"]},

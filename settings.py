@@ -206,6 +206,14 @@ class StorageSettings(Section):
     files: str = Field(default="chats/files", min_length=1)
 
 
+class OperationsSettings(Section):
+    token: Annotated[SecretStr, AfterValidator(_long_secret)] = SecretStr("")  # of /metrics
+
+
+class LogsSettings(Section):
+    format: Literal["text", "json"] = "text"
+
+
 class Settings(BaseSettings):
     """All settings; frozen. Read them with `load_settings`, which explains what is wrong."""
 
@@ -223,6 +231,8 @@ class Settings(BaseSettings):
     limits: LimitsSettings = LimitsSettings()
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
+    operations: OperationsSettings = OperationsSettings()
+    logs: LogsSettings = LogsSettings()
 
     @classmethod
     def settings_customise_sources(

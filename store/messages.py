@@ -72,6 +72,16 @@ class MessageTables(Group):
         )
         return {row["im_message_id"] for row in rows}
 
+    def find_changed(self, message: OperatorMessage) -> Message | None:
+        """The stored message that an edit or deletion names."""
+        wanted = "select * from messages where chat_id = ? and author <> 'visitor' and"
+        row = self._database.row(
+            f"{wanted} im_message_id = ?", message.chat_id, message.im_message_id
+        )
+        for own_id in message.own_ids if row is None else ():
+            row = row or self._database.row(f"{wanted} id = ?", message.chat_id, own_id)
+        return message_of(row) if row else None
+
     # -- visitors' messages
 
     def find_sent(self, chat: Chat, client_id: str | None) -> Message | None:

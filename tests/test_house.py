@@ -17,7 +17,7 @@ FLOORS = [
     {"links"},
     {"nesting"},
     {"codes"},
-    {"settings", "texts", "bbcode", "logs"},
+    {"settings", "texts", "bbcode", "logs", "way"},
     {"rest", "store"},
     {"bitrix", "storage", "files", "rates", "under_way"},
     {"live", "portal"},
