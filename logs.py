@@ -96,7 +96,7 @@ def _short(value: object) -> object:
 
 def written(value: object) -> str:
     """A fact's value as text. One with other characters than BARE is quoted, and holds no "="."""
-    text = str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     if BARE.fullmatch(text):
         return text
     return json.dumps(visible(text), ensure_ascii=False).replace("=", "\\u003d")

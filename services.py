@@ -28,6 +28,7 @@ from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreUnavailable
 from under_way import UnderWay
+from way import Shown
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Services:
     # Messages that are checked and not yet counted by the store, by whatever they will count for.
     unstored: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
+    shown: Shown = field(default_factory=Shown)  # answers, as the log says
     lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 
     @classmethod
