@@ -23,6 +23,8 @@ from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
 from web.heads import ShortHeads
 from web.install import install
+from web.metrics import count_request, metrics
+from web.monitoring import healthz
 from web.page import index
 from web.problems import add_explanations
 from web.request_ids import RequestIds
@@ -48,10 +50,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.add_url_rule("/ajax", view_func=ajax, methods=["GET", "POST"])
     app.add_url_rule("/handler", view_func=handler, methods=["POST"])
     app.add_url_rule("/install", view_func=install, methods=["GET", "POST"])
+    app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
+    app.add_url_rule("/metrics", view_func=metrics, methods=["GET"])
     app.before_request(prepare)
     app.after_request(secure)
     app.after_request(hand_token)
     app.after_request(note_loss)
+    app.after_request(count_request)
     add_explanations(app)
     try:
         services.store.open()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from store.chats import ChatTables
 from store.conversations import ConversationTables
+from store.counts import CountTables
 from store.database import Database
 from store.dialogs import DialogTables
 from store.epochs import EpochTables
@@ -40,6 +41,7 @@ class Store:
         self.limits = LimitTables(self.database)
         self.epochs = EpochTables(self.database)
         self.logins = LoginTables(self.database)
+        self.counts = CountTables(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

@@ -7,6 +7,7 @@ that the event of a message and the event of its edit may come in any order.
 
 from dataclasses import replace
 
+from store.counts import count
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_hit, count_message
 from store.places import enqueue
@@ -125,6 +126,7 @@ class MessageTables(Group):
         ).fetchone()  # fmt: skip
         for file in files:
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))
+        count(db, "taken", "visitor")
         is_new = known is None or known["portal_chat_id"] is None
         enqueue(db, row["id"], chat.id, limits.address, is_new, now)
         return message_of(row)
@@ -172,6 +174,7 @@ class MessageTables(Group):
         if row is None:
             self._complete(db, message)
         else:
+            count(db, "taken" if message.sent_at is None else "recovered", message.author)
             db.execute(
                 "insert into deliveries (message_id, chat_id, kind, line, due)"
                 " values (?, ?, 'confirmation', ?, ?)",

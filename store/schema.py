@@ -175,4 +175,6 @@ MIGRATIONS = [
     "alter table chats add column refused_contacts text not null default ''",
     # What is attached to an operator's message stays when its text is edited (portal/inbox.py).
     "alter table messages add column attached text not null default ''",
+    # Numbers for monitoring (store/counts.py).
+    "create table counts (name text primary key, value real not null, at real not null)",
 ]

@@ -18,7 +18,7 @@ FLOORS = [
     {"links"},
     {"nesting"},
     {"codes"},
-    {"settings", "bbcode", "logs"},
+    {"settings", "bbcode", "logs", "tally"},
     {"rest", "store"},
     {"bitrix", "storage", "files", "rates", "under_way", "way"},
     {"live", "portal"},
