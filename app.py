@@ -12,9 +12,10 @@ from urllib.parse import unquote
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from operations.life import tell_doubts
 from portal.place import end_former_agreement
 from services import Services
-from settings import Settings, doubts, load_settings
+from settings import Settings, load_settings
 from store.database import StoreUnavailable
 from web.ajax import ajax
 from web.asking import MAX_BODY_BYTES
@@ -42,8 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
     configure(app, services)
-    for doubt in doubts(services.settings):
-        log.warning("settings: %s", doubt)
+    tell_doubts(services.settings)
     static = f"/static/{release().digest}/<path:filename>"
     app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)

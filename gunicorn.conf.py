@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from logs import Summing, formatter
+from operations.life import tell_start, tell_stop
 from settings import SettingsError, load_settings
 from web.worker import raise_descriptor_limit
 
@@ -58,6 +59,18 @@ logconfig_dict = {
 stop = threading.Event()
 jobs: list[threading.Thread] = []
 JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a call of a minute
+
+
+def when_ready(server: Any) -> None:
+    tell_start(settings, server.num_workers)
+
+
+def on_reload(server: Any) -> None:
+    tell_start(settings, server.num_workers, "begins anew with these settings")
+
+
+def on_exit(server: Any) -> None:
+    tell_stop()
 
 
 def post_worker_init(worker: Any) -> None:

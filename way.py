@@ -30,9 +30,10 @@ def step(
 ) -> None:
     """Write one step of a message; `values` are ids, codes and durations, None is left out."""
     if log.isEnabledFor(level):
-        chat = chat_digest(chat_id)
-        extra = facts(always=True, message=message_id, chat=chat, **values)
-        log.log(level, "message %s", what, extra=extra)
+        values = {"message": message_id, "chat": chat_digest(chat_id), **values}
+        # As `log.log` does, but without looking for the caller, which would tell nobody anything.
+        extra = facts(always=True, **values)
+        log.handle(log.makeRecord(log.name, level, "", 0, "message %s", (what,), None, extra=extra))
 
 
 def chat_step(what: str, chat_id: str, **values: object) -> None:

@@ -1,16 +1,20 @@
 """The log of a running service: each step of a message, the request it belongs to, no secrets."""
 
 import json
+import os
 import re
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from stage import LINE, Stage, wait_until
 
+from operations.version import version
 from web.request_ids import SANE
 
 TEXT, NAME, EMAIL = "the visitor's words", "Annabella Petrova", "annabella@shop.example"
@@ -159,6 +163,8 @@ def test_a_refusal_has_the_id_of_its_request(logged: Stage) -> None:
 
 
 def test_the_log_has_no_text_no_person_and_no_secret(logged: Stage) -> None:
+    number = logged.visitor().send(TEXT, NAME, email=EMAIL)["result"]["id"]
+    wait_until(lambda: "confirmed" in steps(logged, number))
     with closing(sqlite3.connect(logged.folder / "chats" / "chats.db")) as db:
         secrets = db.execute(
             "select access_token, refresh_token, application_token from portal"
@@ -167,9 +173,9 @@ def test_the_log_has_no_text_no_person_and_no_secret(logged: Stage) -> None:
         chats = [row[0] for row in db.execute("select id from chats")]
         texts = [row[0] for row in db.execute("select text from messages where text <> ''")]
 
-    log = logged.log.read_text()
     assert chats
     assert texts
+    log = logged.log.read_text()
     for secret in (*secrets, *keys, *chats, *texts, NAME, EMAIL, "sandbox-secret"):
         assert secret
         assert secret not in log
@@ -178,3 +184,31 @@ def test_the_log_has_no_text_no_person_and_no_secret(logged: Stage) -> None:
 def test_every_line_is_of_one_event(logged: Stage) -> None:
     assert lines(logged)  # each can be read
     assert "Traceback" not in logged.log.read_text()
+
+
+def test_a_start_a_doubt_and_a_stop_are_one_line_each_whatever_the_number_of_workers(
+    tmp_path: Path,
+) -> None:
+    doubt = {"SITECHAT_LIMITS__VISITS_PER_MINUTE": "6"}
+    with Stage(tmp_path, workers=2, **doubt) as stage:
+        assert stage.app is not None
+        wait_until(lambda: stage.log.read_text().count("Booting worker") == 2)
+        os.kill(stage.app.pid, signal.SIGHUP)
+        wait_until(lambda: stage.log.read_text().count("Booting worker") == 4)
+        wait_until(lambda: requests.get(stage.chat, timeout=30).status_code == 200)
+        os.kill(stage.app.pid, signal.SIGTERM)
+        wait_until(lambda: stage.app is not None and stage.app.poll() is not None)
+
+        own = [line for line in lines(stage) if line["logger"] in ("sitechat", "operations.life")]
+        told = [line["event"] for line in own]
+        no_use = "settings: limits.visits_per_minute has no use any more"
+        assert [line.partition(";")[0] for line in told] == [
+            "sitechat starts",
+            no_use,
+            "sitechat begins anew with these settings",
+            no_use,
+            "sitechat has stopped",
+        ]
+        assert own[0]["version"] == version()
+        assert own[0]["public_url"] == stage.chat
+        assert own[0]["workers"] == "2"
