@@ -24,11 +24,11 @@ from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
 from web.heads import ShortHeads
 from web.install import install
-from web.metrics import count_request, metrics
+from web.metrics import metrics
 from web.monitoring import healthz
 from web.page import index
 from web.problems import add_explanations
-from web.request_ids import RequestIds
+from web.request_ids import RequestIds, tell_answer
 from web.sessions import BelowPrefix, Sessions, prepare
 from web.static_files import StaticFiles, release
 from web.uploads import MAX_PARTS, FormRequest
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.after_request(secure)
     app.after_request(hand_token)
     app.after_request(note_loss)
-    app.after_request(count_request)
+    app.after_request(tell_answer)
     add_explanations(app)
     try:
         services.store.open()

@@ -21,13 +21,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from logs import request_ms
 from operations.findings import Level, worst
 from operations.version import version
 from services import Services
 from store.database import StoreUnavailable
 from tally import BETWEEN, ENDS
-from tally import process as tally
 from web.asking import services
 from web.monitoring import findings, has_token
 
@@ -58,16 +56,6 @@ def metrics() -> ResponseReturnValue:
     registry.register(Numbers(services()))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(registry), content_type=content_type)
-
-
-def count_request(response: Response) -> Response:
-    """Count the answer. A stream counts with the time until it begins."""
-    if tally.on:
-        route = request.endpoint or "other"
-        tally.add("requests", route, str(response.status_code))
-        if (ms := request_ms()) is not None:
-            tally.time("request_seconds", route, seconds=ms / 1000)
-    return response
 
 
 class Numbers(Collector):
