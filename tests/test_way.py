@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +28,8 @@ def logged(
 ) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("way")
     settings = {"SITECHAT_LOGS__FORMAT": request.param, "SITECHAT_RECOVERY__SECONDS": "0.5"}
+    if request.param == "json":
+        settings["LOG_LEVEL"] = "DEBUG"  # no secret then, either
     with Stage(folder, workers=2, **settings) as stage:
         stage.install()
         yield stage
@@ -152,6 +155,22 @@ def test_every_answer_names_its_request(logged: Stage, path: str) -> None:
     answer = requests.get(f"{logged.chat}{path}", headers={"X-Request-Id": given}, timeout=30)
 
     assert answer.headers["X-Request-Id"] == given
+
+
+def test_what_follows_on_the_same_connection_has_not_the_id_of_the_request_before(
+    logged: Stage,
+) -> None:
+    host, port = logged.chat.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: first\r\n\r\n")
+        wait_until(lambda: b"ok" in connection.recv(4096))
+        connection.sendall(b"no request\r\n\r\n")
+        assert b"400" in connection.recv(4096)
+
+    told = wait_until(
+        lambda: [line for line in lines(logged) if line["event"].startswith("Invalid request")]
+    )
+    assert "request" not in told[0]
 
 
 def test_a_refusal_has_the_id_of_its_request(logged: Stage) -> None:
