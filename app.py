@@ -12,9 +12,10 @@ from urllib.parse import unquote
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from operations.life import tell_doubts
 from portal.place import end_former_agreement
 from services import Services
-from settings import Settings, doubts, load_settings
+from settings import Settings, load_settings
 from store.database import StoreUnavailable
 from web.ajax import ajax
 from web.asking import MAX_BODY_BYTES
@@ -23,8 +24,11 @@ from web.handler import handler, note_loss
 from web.headers import secure, strict_headers
 from web.heads import ShortHeads
 from web.install import install
+from web.metrics import metrics
+from web.monitoring import healthz
 from web.page import index
 from web.problems import add_explanations
+from web.request_ids import RequestIds, tell_answer
 from web.sessions import BelowPrefix, Sessions, prepare
 from web.static_files import StaticFiles, release
 from web.uploads import MAX_PARTS, FormRequest
@@ -39,18 +43,20 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
     configure(app, services)
-    for doubt in doubts(services.settings):
-        log.warning("settings: %s", doubt)
+    tell_doubts(services.settings)
     static = f"/static/{release().digest}/<path:filename>"
     app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/ajax", view_func=ajax, methods=["GET", "POST"])
     app.add_url_rule("/handler", view_func=handler, methods=["POST"])
     app.add_url_rule("/install", view_func=install, methods=["GET", "POST"])
+    app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
+    app.add_url_rule("/metrics", view_func=metrics, methods=["GET"])
     app.before_request(prepare)
     app.after_request(secure)
     app.after_request(hand_token)
     app.after_request(note_loss)
+    app.after_request(tell_answer)
     add_explanations(app)
     try:
         services.store.open()
@@ -86,4 +92,5 @@ def configure(app: Flask, services: Services) -> None:
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     wsgi = Bodies(BelowPrefix(wsgi, unquote(settings.prefix, "latin-1")))  # as servers give paths
-    app.wsgi_app = ShortHeads(wsgi, headers)  # type: ignore[method-assign]
+    wsgi = ShortHeads(wsgi, headers)
+    app.wsgi_app = RequestIds(wsgi)  # type: ignore[method-assign]

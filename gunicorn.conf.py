@@ -7,13 +7,14 @@ import threading
 import time
 from typing import Any
 
-from logs import Summing
+from logs import Summing, formatter
+from operations.life import tell_start, tell_stop
 from settings import SettingsError, load_settings, system_variables
 from texts import language_of_system, text
 from web.worker import raise_descriptor_limit
 
 try:
-    load_settings()  # a fault is said here in one line, not by every worker with a traceback
+    settings = load_settings()  # a fault is said here in one line, not by every worker
     variables = system_variables()  # also those of an .env file
 except SettingsError as error:
     sys.exit(f"sitechat: {error}")
@@ -48,7 +49,7 @@ logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "logs.Line", "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+        "line": {"()": lambda: formatter(settings.logs.format)},
     },
     "handlers": {"stderr": {"()": lambda: log_lines, "formatter": "line"}},
     "root": {"level": level, "handlers": ["stderr"]},
@@ -83,6 +84,18 @@ def on_starting(server: Any) -> None:
             start_anew()
 
     server.handle_hup = start_anew_if_usable
+
+
+def when_ready(server: Any) -> None:
+    tell_start(settings, server.num_workers)
+
+
+def on_reload(server: Any) -> None:
+    tell_start(settings, server.num_workers, "begins anew with these settings")
+
+
+def on_exit(server: Any) -> None:
+    tell_stop()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -72,6 +72,10 @@ class Live:
         if not self._places[address]:
             del self._places[address]
 
+    def open(self) -> int:
+        """How many streams are open."""
+        return self._places.total()
+
     def follow(
         self, chat_id: str, after: int | None, hang_up: Callable[[], None] | None = None
     ) -> Generator[Message | None, None, None]:

@@ -1,14 +1,22 @@
 """The log: lines that nobody outside can forge, and repeated lines counted instead of written.
 
+One line an event: a sentence, then its facts as `name=value` (ids, codes, durations), at the end
+the id of the request in which it happened. With the setting `logs.format` each line is one JSON
+object instead, with the same names.
+
 Anybody's request can make a log line, as often as they like. So the first lines of a kind are
 written at once; further ones are counted, and once a minute the last of them is written with their
-number. The kinds come from the code, not from the requests. Knows nothing of the application.
+number. The kinds come from the code, not from the requests. Lines of what is limited elsewhere,
+such as stored messages, are all written (`facts(always=True)`). Knows nothing of the application.
 """
 
+import json
 import logging
 import re
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 FIRST_LINES = 10  # of a kind, before counting begins
@@ -17,11 +25,54 @@ MINUTE_SECONDS = 60.0
 LOOK_SECONDS = 1.0  # between two looks whether a minute is over
 MOST_KINDS = 500  # further kinds count as one
 LONGEST_MESSAGE = 2_000  # characters
+LONGEST_FACT = 300  # characters
 # Control characters, what ends a line, and what changes the direction of the text after it.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+# A fact that can stand without quotation marks. With "=" it would look like another fact.
+BARE = re.compile(r"[\w.:/@+,;()*-]+")
+
+NUMBERS = (int, float)
+NO_FACTS: dict[str, object] = {}
+
 Kind = tuple[str, ...]
 OTHER_KINDS: Kind = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The request that is answered now."""
+
+    id: str
+    began: float  # by the monotonic clock
+
+
+# Each greenlet, and each thread, has its own.
+_request: ContextVar[Request | None] = ContextVar("request", default=None)
+
+
+def begin_request(request_id: str) -> None:
+    """From now on the lines of this greenlet have this id, until `end_request`."""
+    _request.set(Request(request_id, time.monotonic()))
+
+
+def end_request() -> None:
+    _request.set(None)
+
+
+def request_ms() -> float | None:
+    """Milliseconds since the request began; None outside of one."""
+    request = _request.get()
+    return round((time.monotonic() - request.began) * 1000, 1) if request else None
+
+
+def facts(always: bool = False, **values: object) -> dict[str, Any]:
+    """`extra` for a line: what it says besides its sentence; None is left out.
+
+    `always`: the line is written however many of its kind there are. Only for what strangers cannot
+    cause as often as they like.
+    """
+    return {"facts": values, "always": True} if always else {"facts": values}
 
 
 def of_kind(kind: str) -> dict[str, Any]:
@@ -34,15 +85,89 @@ def visible(text: str) -> str:
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def facts_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The facts of a line, with the id of its request; texts have an end."""
+    found = {
+        name: value if isinstance(value, NUMBERS) else str(value)[:LONGEST_FACT]
+        for name, value in getattr(record, "facts", NO_FACTS).items()
+        if value is not None
+    }
+    if request := getattr(record, "request", ""):
+        found["request"] = request
+    return found
+
+
+def written(value: object) -> str:
+    """A fact's value as text. One with other characters than BARE is quoted, and holds no "="."""
+    text = str(value)
+    if isinstance(value, NUMBERS):
+        return text.lower() if isinstance(value, bool) else text
+    if BARE.fullmatch(text):
+        return text
+    return json.dumps(visible(text), ensure_ascii=False).replace("=", "\\u003d")
+
+
+def logger_of(record: logging.LogRecord) -> str:
+    """The module that speaks; gunicorn calls the logger of all its lines `gunicorn.error`."""
+    return record.name.removesuffix(".error") if record.name == "gunicorn.error" else record.name
+
+
 class Line(logging.Formatter):
     """One line a message. A traceback's lines are indented, so that none looks like a message."""
 
+    _second, _written = -1, ""  # the time of the last line, which most lines share
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        record.message = visible(record.message[:LONGEST_MESSAGE])
+        message = visible(record.message[:LONGEST_MESSAGE])
+        for name, value in facts_of(record).items():
+            message += f" {name}={written(value)}"
+        record.message = message
+        record.logger = logger_of(record)
         return super().formatMessage(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._written = time.strftime(
+                datefmt or self.default_time_format, time.localtime(second)
+            )
+        return f"{self._written},{int(record.msecs):03d}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return "\n".join(f"  {visible(line)}" for line in super().formatException(ei).split("\n"))
+
+
+class JsonLine(logging.Formatter):
+    """One JSON object a line, in ASCII, so that nothing in it can end or disguise a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        entry = {
+            "time": f"{at.isoformat(timespec='milliseconds')}Z",
+            "level": record.levelname,
+            "logger": logger_of(record),
+            "event": record.getMessage()[:LONGEST_MESSAGE],
+            **facts_of(record),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+FORMATTERS = {"text": Line, "json": JsonLine}  # by the setting `logs.format`
+
+
+# What no line shows is not looked up for each: together a quarter of a line's cost.
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def formatter(style: str) -> logging.Formatter:
+    return FORMATTERS[style]("%(asctime)s %(levelname)s %(logger)s: %(message)s")
+
+
+# Of a line that is counted; a traceback would hold a request.
+KEPT = ("name", "levelno", "levelname", "msg", "args", "facts", "request")
 
 
 @dataclass
@@ -67,6 +192,11 @@ class Summing(logging.StreamHandler[TextIO]):
         now = time.monotonic()
         if now >= self._look_at:
             self._tell(now)
+        if (request := _request.get()) is not None:
+            record.request = request.id
+        if getattr(record, "always", False):
+            super().emit(record)
+            return
         kind = kind_of(record)
         if kind not in self._minutes and len(self._minutes) >= MOST_KINDS:
             kind = OTHER_KINDS
@@ -77,8 +207,8 @@ class Summing(logging.StreamHandler[TextIO]):
             super().emit(record)
             return
         minute.left_out += 1
-        names = ("name", "levelno", "levelname", "msg", "args")  # a traceback would hold a request
-        minute.last = logging.makeLogRecord({name: getattr(record, name) for name in names})
+        kept = {name: value for name, value in vars(record).items() if name in KEPT}
+        minute.last = logging.makeLogRecord(kept)
 
     def tell(self) -> None:
         """Say what was counted in minutes that are over; to be called now and then."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from live import Live
 from operations.doctor import Doctor
 from operations.findings import Finding
 from operations.page_settings import PageSettings
+from operations.pulse import Pulse
 from operations.sightings import Sightings
 from operations.watch import Watch
 from portal.administrators import Administrators
@@ -32,11 +34,15 @@ from rates import Pace, Rates
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreUnavailable
+from tally import process as tally
 from under_way import UnderWay
+from way import Shown
 
 log = logging.getLogger(__name__)
 
 NOTE_SECONDS = 2.0  # between two writes of the refusal counts
+NUMBERS_SECONDS = 3.0  # between two times that a process adds its numbers to those of all
+OPEN_SECONDS = 30.0  # between two times that it says how many pages it has open, if nothing changes
 SETTLE_SECONDS = 1.0  # between two looks whether the store is quiet
 MOST_REASONS = 200  # kept apart, in memory and in the store
 OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
@@ -81,6 +87,7 @@ class Services:
     page_settings: PageSettings
     doctor: Doctor
     watch: Watch
+    pulse: Pulse
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
     # Both by address.
@@ -91,6 +98,7 @@ class Services:
     # Messages that are checked and not yet counted by the store, by whatever they will count for.
     unstored: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
+    shown: Shown = field(default_factory=Shown)  # answers, as the log says
     lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 
     @classmethod
@@ -125,6 +133,7 @@ class Services:
             page_settings=page_settings,
             doctor=doctor,
             watch=watch,
+            pulse=Pulse(store),
         )
 
     def verdict(self) -> list[Finding]:
@@ -172,6 +181,31 @@ class Services:
                 if lost:
                     self.lost.set()
 
+    def add_tally(self) -> None:
+        """Add what this process has counted to the numbers of all; raises StoreUnavailable."""
+        counts = tally.take()
+        try:
+            if counts:
+                self.store.counts.add(counts, time.time())
+        except StoreUnavailable:
+            tally.give_back(counts)
+            raise
+
+    def note_numbers(self, stop: threading.Event) -> None:
+        """For `/metrics` every few seconds tell the store what this process has counted."""
+        noted, noted_at = 0, 0.0
+        while not stop.wait(NUMBERS_SECONDS):
+            now, open_now = time.monotonic(), self.live.open()
+            with contextlib.suppress(StoreUnavailable):  # the other jobs say so
+                self.add_tally()
+                if open_now != noted or (open_now and now - noted_at > OPEN_SECONDS):
+                    self.store.counts.note_open(str(os.getpid()), open_now, time.time())
+                    noted, noted_at = open_now, now
+        with contextlib.suppress(StoreUnavailable):
+            self.add_tally()
+            if noted:
+                self.store.counts.note_open(str(os.getpid()), 0, time.time())
+
     def work(self, stop: threading.Event) -> None:
         """Run all background jobs, each in a thread; returns soon after `stop` is set."""
         jobs: dict[str, Callable[[threading.Event], None]] = {
@@ -184,6 +218,9 @@ class Services:
             "settling": self.settle_store,
             "watch": self.watch.run,
         }
+        if self.settings.operations.token.get_secret_value():
+            tally.on = True
+            jobs["numbers"] = self.note_numbers
         threads = [
             threading.Thread(target=job, args=(stop,), name=name, daemon=True)
             for name, job in jobs.items()

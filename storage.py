@@ -9,6 +9,7 @@ from pathlib import Path
 
 from store.chats import ChatTables
 from store.conversations import ConversationTables
+from store.counts import CountTables
 from store.database import Database
 from store.dialogs import DialogTables
 from store.epochs import EpochTables
@@ -42,6 +43,7 @@ class Store:
         self.epochs = EpochTables(self.database)
         self.logins = LoginTables(self.database)
         self.overview = Overview(self.database)
+        self.counts = CountTables(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

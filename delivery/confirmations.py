@@ -1,5 +1,7 @@
 """Tells the portal that operators' messages have arrived here; repeating it is harmless."""
 
+from dataclasses import replace
+
 from delivery.circuits import Scope
 from delivery.context import Context
 from delivery.dispatch import failed, sendable
@@ -49,6 +51,8 @@ class Confirmations:
         if line is None:  # never stored so
             raise ValueError(f"confirmation {batch[0].id} has no line")
         context.health.count_call()
+        # Only the log needs to know: whatever becomes of the call, it may simply be repeated.
+        batch = [replace(delivery, called_at=context.clock.now()) for delivery in batch]
         try:
             context.bitrix.confirm_delivery(
                 context.settings.connector.id,

@@ -12,6 +12,7 @@ from delivery.circuits import Scope
 from delivery.context import Context
 from delivery.health import names_no_cause
 from delivery.reaction import to_error
+from logs import facts
 from rest.errors import BitrixError, OutcomeUnknown
 from store.records import Delivery, Outcome
 
@@ -70,7 +71,6 @@ def refused_alone(context: Context, delivery: Delivery, error: BitrixError) -> N
     """
     refused_before = context.quarantine.was_refused_alone(delivery)
     if context.quarantine.refused_alone(delivery):
-        log.warning("message %d refused: %s", delivery.message.id, error.code)
         context.quarantine.release([delivery])
         reason = error.code if delivery.kind == "message" else None
         context.recorder.record([Outcome(delivery, "failed", reason)])
@@ -91,7 +91,8 @@ def put_off(context: Context, batch: list[Delivery], error: BitrixError) -> None
 
     After a lost answer they wait for a pause of their own, too: the trouble may be theirs alone.
     """
-    log.warning("%s: %s (%d waiting)", error.method, error.code, len(batch))
+    waiting = facts(method=error.method, code=error.code, waiting=len(batch))
+    log.warning("the portal does not answer as it should", extra=waiting)
     first = batch[0]
     due = context.health.failed(error, Scope(first.kind, first.line))
     if isinstance(error, OutcomeUnknown):

@@ -15,6 +15,7 @@ from delivery.reaction import (
     look_again_at,
     to_finding,
 )
+from logs import facts
 from rest.errors import DIED, NO_SESSION, BitrixError, Cause, Reach, may_go_on
 from store.records import Delivery, Outcome
 from turns import Turns
@@ -107,7 +108,8 @@ class Doubt:
         return findings
 
     def _put_off(self, deliveries: list[Delivery], error: BitrixError, scope: Scope) -> None:
-        log.warning("%s: %s (%d in doubt)", error.method, error.code, len(deliveries))
+        in_doubt = facts(method=error.method, code=error.code, waiting=len(deliveries))
+        log.warning("it cannot be found out what has arrived", extra=in_doubt)
         due = self._health.failed(error, scope)
         pause = self._health.circuits.pause(max(delivery.attempts for delivery in deliveries))
         due = max(due, self._health.circuits.open_until(scope), self._clock.now() + pause)
@@ -139,15 +141,12 @@ class Doubt:
         since = delivery.called_at or now
         settle_time_ends = since + self._settle_seconds(delivery, found)
         names_sessions = bool(self._store.notes.names_sessions.get())
-        message_id = delivery.message.id
         outcome = Outcome(delivery, "queued", NO_REPLY, attempted=False)  # to be sent again
         match to_finding(delivery, found, now >= settle_time_ends, names_sessions):
             case "arrived":
-                log.info("message %d had arrived, its answer was lost", message_id)
                 outcome = Outcome(delivery, "delivered")
                 self._lines.works(delivery.line or 0)
             case "arrived without its file":
-                log.info("message %d had arrived without its file", message_id)
                 outcome = Outcome(delivery, "queued", NO_FILE, file_as_link=True)
                 self._lines.works(delivery.line or 0)
             case "not known yet":
@@ -157,13 +156,10 @@ class Doubt:
             case "lost" if delivery.error not in (NO_SESSION, DIED) and (
                 self._quarantine.lost_in_vain(delivery)
             ):
-                log.warning("message %d never arrives: %s", message_id, delivery.error)
                 outcome = Outcome(delivery, "failed")
             case "nobody can tell" if self._is_given_up(delivery):
-                log.warning("message %d may have arrived; it is not sent again", message_id)
                 outcome = Outcome(delivery, "failed")
             case _:
-                log.info("message %d is sent again, its answer was lost", message_id)
                 if delivery.error == NO_SESSION and delivery.line is not None:
                     attempts = delivery.attempts
                     self._lines.took_nothing(delivery.line, delivery.chat.id, attempts, NO_SESSION)

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from logs import facts
 from storage import Store
 from store.records import Chat
 
@@ -128,7 +129,7 @@ class Lines:
 
     def _report(self, line: int, code: str) -> None:
         if self._failures[line].dead() and line not in self._reported:
-            log.error("line %d takes no message (%s)", line, code)
+            log.error("the line takes no message", extra=facts(line=line, code=code))
             self._reported[line] = code
             self._store.notes.dead_lines.set(self._reported)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
 from delivery.deleted import deleted_copy
 from delivery.reaction import Finding
+from logs import facts
 from portal.outgoing import wire_id
 from rest.errors import BitrixError, Cause, OutcomeUnknown, Refused, SetupFault
 from rest.replies import HistoryMessage
@@ -55,7 +56,7 @@ class Lookup:
         try:
             pages = dict(zip(asked, self._bitrix.newest_messages(asked), strict=True))
         except (Refused, SetupFault, OutcomeUnknown) as error:
-            log.warning("dialogs cannot be read together: %s", error.code)
+            log.warning("dialogs cannot be read together", extra=facts(code=error.code))
             return None
         findings: Findings = {}
         for run, dialog in zip(runs, dialogs, strict=True):
@@ -202,4 +203,5 @@ def _raise_unless_closed(error: Refused) -> None:
     """
     if error.cause is Cause.NOT_A_PORTAL:
         raise error
-    log.warning("a dialog is closed to us: %s: %s", error.method, error.code)
+    code = facts(method=error.method, code=error.code)
+    log.warning("a dialog is closed to us", extra=code)

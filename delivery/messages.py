@@ -7,7 +7,8 @@ from delivery.batch import LONG_BACKLOG, MESSAGES_A_CALL, Batches
 from delivery.circuits import Scope
 from delivery.context import Context
 from delivery.dispatch import failed, sendable
-from delivery.reaction import NO_CONTACTS, to_result
+from delivery.reaction import to_result
+from logs import facts
 from portal.outgoing import wire_message
 from rest.errors import BitrixError, Cause, OutcomeUnknown
 from rest.replies import ItemResult
@@ -46,6 +47,8 @@ class Messages:
             raise ValueError("no line is connected")
         now = context.clock.now()
         batch = context.store.queue.claim(self._batches.fitting(same_line, now), line, now)
+        for delivery in batch:
+            context.recorder.begun(delivery, line)
         if batch:
             self._call(batch, line)
 
@@ -80,13 +83,6 @@ class Messages:
             to_result(delivery, result, retry_at, delivery.chat.id in taken)
             for delivery, result in both
         ]
-        for outcome in outcomes:
-            if outcome.state == "failed":
-                log.warning("message %d refused: %s", outcome.delivery.message.id, outcome.error)
-            elif outcome.error == NO_CONTACTS:
-                log.warning("message %d is sent without the contacts", outcome.delivery.message.id)
-            elif outcome.file_as_link:
-                log.warning("the file of message %d is sent as a link", outcome.delivery.message.id)
         ended = [outcome.delivery for outcome in outcomes if outcome.state != "in doubt"]
         self._batches.answered(len(batch), len(ended) < len(batch), now)
         context.quarantine.release(ended)
@@ -104,9 +100,10 @@ class Messages:
         context.health.count_call()
         try:
             context.bitrix.activate(context.settings.connector.id, line, True)
-            log.warning("line %d was not active and has been activated", line)
+            log.warning("the line was not active and has been activated", extra=facts(line=line))
         except BitrixError as error:
-            log.warning("line %d could not be activated: %s", line, error.code)
+            code = facts(line=line, code=error.code)
+            log.warning("the line could not be activated", extra=code)
         context.lines.not_active(line, NOT_ACTIVE)
         context.health.circuits.failed(
             Scope("message", line), context.clock.now(), tolerated=REPAIRS_AT_ONCE

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import way
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
+from logs import facts
 from portal.attachments import attached_lines
 from portal.inbox import html_below, text_html
 from rest.errors import BitrixError, Refused, TryLater
@@ -85,7 +87,8 @@ class Recovery:
             return None
         failed = len(self._unread)
         if self._answers or failed:
-            log.warning("recovery: %d answers found, %d dialogs failed", self._answers, failed)
+            result = facts(answers=self._answers, dialogs=self._count, failed=failed)
+            log.warning("answers whose events were lost were looked for", extra=result)
         self._store.notes.recovery.set(LastRecovery(self._answers, self._count, failed, now))
         return RecoveryResult(self._answers, self._count, tuple(self._unread))
 
@@ -153,7 +156,7 @@ class Recovery:
 
     def _fail(self, number: int, error: BitrixError) -> None:
         self._unread.append(number)
-        log.warning("dialog %d cannot be read: %s", number, error.code)
+        log.warning("a dialog cannot be read", extra=facts(dialog=number, code=error.code))
 
     def _compare(self, read: _Reading, page: list[HistoryMessage], now: float) -> None:
         """Store the answers that our chat lacks, once the pages reach the last compared message.
@@ -187,16 +190,31 @@ class Recovery:
                 _operator_message(dialog, message, line)
                 for message in missed[begin : begin + ADDED_AT_ONCE]
             ]
-            self._answers += len(self._store.messages.add_from_operators(answers, now))
+            for added in self._store.messages.add_from_operators(answers, now):
+                self._answers += 1
+                way.step(
+                    "recovered",
+                    added.id,
+                    added.chat_id,
+                    author=added.author,
+                    line=line,
+                    portal_message=added.im_message_id,
+                    late_s=round(now - added.sent_at),
+                )
             turns.give_way()
         self._store.dialogs.note_checked(dialog, messages[-1].id)
 
     def _take_back(self, dialog: Dialog, page: list[HistoryMessage]) -> None:
         deleted = [message.id for message in page if message.deleted]
-        if deleted and (
-            count := self._store.found_deleted.take_back_known(dialog.chat.id, deleted)
-        ):
-            log.warning("dialog %d: %d deletions found", dialog.portal_chat_id, count)
+        found = self._store.found_deleted
+        known = found.known(dialog.chat.id, deleted) if deleted else []
+        if not known:
+            return
+        found.take_back_known(dialog.chat.id, deleted)
+        for message_id in known:
+            way.step(
+                "deleted", message_id, dialog.chat.id, dialog=dialog.portal_chat_id, found=True
+            )
 
 
 def was_missed(message: HistoryMessage, chat: Chat) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from delivery.circuits import PORTAL
 from delivery.context import Context
 from delivery.recovery import Recovery, RecoveryResult
+from logs import facts
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ class Upkeep:
             else:
                 self._check(now)
         except BitrixError as error:
-            log.warning("looking after the portal: %s: %s", error.method, error.code)
+            code = facts(method=error.method, code=error.code)
+            log.warning("looking after the portal did not go as it should", extra=code)
             self._put_off(error, now)
         return True
 

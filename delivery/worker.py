@@ -6,6 +6,7 @@ in the dialog before it sends the message again.
 """
 
 import logging
+import os
 import threading
 import time
 
@@ -17,6 +18,7 @@ from delivery.messages import Messages
 from delivery.reaction import RESTORED
 from delivery.signals import Signals
 from delivery.upkeep import OVERDUE_SECONDS, SetUp, Upkeep
+from logs import facts
 from rest.errors import DIED
 from settings import Settings
 from storage import Store
@@ -61,6 +63,7 @@ class Worker:
     def _work(self, lock: Lock, stop: threading.Event) -> None:
         """Step after step, as long as we hold the lock. Not every step waits for a call."""
         self.begin(time.time())
+        log.info("this process delivers from now on", extra=facts(pid=os.getpid()))
         turns = Turns()
         while not stop.is_set() and lock.is_held():
             if not self.step(time.time()):

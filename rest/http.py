@@ -24,7 +24,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from addresses import origin_of, scheme_and_host, web_address
-from logs import of_kind
+from logs import facts, of_kind
 from rest.errors import (
     CERTIFICATE_EXPIRED,
     CERTIFICATE_NOT_YET_VALID,
@@ -33,12 +33,14 @@ from rest.errors import (
     CERTIFICATE_SELF_SIGNED,
     CERTIFICATE_UNKNOWN,
     CONNECTION_LOST,
+    BitrixError,
     OutcomeUnknown,
     TryLater,
     error_of_answer,
     error_of_page,
 )
 from rest.form_body import FORM_TYPE, form_body
+from tally import process as tally
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,22 @@ class Http:
 
         `seconds` limits the whole exchange. `method` is the name for errors and the log.
         """
+        began = time.monotonic()
+        outcome = "answered"
+        try:
+            return self._exchange(url, form, method, seconds)
+        except BitrixError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            took = time.monotonic() - began
+            tally.add("calls", method, outcome)
+            tally.time("call_seconds", method, seconds=took)
+            log.debug("call", extra=facts(method=method, code=outcome, ms=round(took * 1000, 1)))
+
+    def _exchange(
+        self, url: str, form: dict[str, str], method: str, seconds: float
+    ) -> dict[str, Any]:
         self._drop_idle_connections()
         began = time.monotonic()
         try:
@@ -100,7 +118,6 @@ class Http:
             raise OutcomeUnknown(CONNECTION_LOST, method) from None
         with closing(response):
             body = _body(response, method)
-        log.debug("%s: %d in %.3f s", method, response.status_code, time.monotonic() - began)
         return _meaning(response, body, url, method)
 
     def _drop_idle_connections(self) -> None:

@@ -10,13 +10,17 @@ EARLIER_LIMIT = 50  # as many messages as the portal gives of a dialog at once
 class FoundDeleted(Group):
     def take_back_known(self, chat_id: str, im_message_ids: list[int]) -> int:
         """Delete those of the operators' messages that we have; returns how many there were."""
+        known = self.known(chat_id, im_message_ids)
+        return self._take_back_all(known) if known else 0
+
+    def known(self, chat_id: str, im_message_ids: list[int]) -> list[int]:
+        """Our ids of those of the operators' messages that we have and that are not deleted."""
         stored = self._database.rows(
             "select id, im_message_id from messages where chat_id = ? and deleted = 0"
             " and im_message_id is not null",
             chat_id,
         )
-        known = [row["id"] for row in stored if row["im_message_id"] in im_message_ids]
-        return self._take_back_all(known) if known else 0
+        return [row["id"] for row in stored if row["im_message_id"] in im_message_ids]
 
     @transaction
     def _take_back_all(self, db: Connection, ids: list[int]) -> int:

@@ -7,6 +7,7 @@ that the event of a message and the event of its edit may come in any order.
 
 from dataclasses import replace
 
+from store.counts import count
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_hit, count_message
 from store.places import enqueue
@@ -81,6 +82,16 @@ class MessageTables(Group):
         )
         return {row["im_message_id"] for row in rows}
 
+    def find_changed(self, message: OperatorMessage) -> Message | None:
+        """The stored message that an edit or deletion names."""
+        wanted = "select * from messages where chat_id = ? and author <> 'visitor' and"
+        row = self._database.row(
+            f"{wanted} im_message_id = ?", message.chat_id, message.im_message_id
+        )
+        for own_id in message.own_ids if row is None else ():
+            row = row or self._database.row(f"{wanted} id = ?", message.chat_id, own_id)
+        return message_of(row) if row else None
+
     # -- visitors' messages
 
     def find_sent(self, chat: Chat, client_id: str | None) -> Message | None:
@@ -124,6 +135,7 @@ class MessageTables(Group):
         ).fetchone()  # fmt: skip
         for file in files:
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))
+        count(db, "taken", "visitor")
         is_new = known is None or known["portal_chat_id"] is None
         enqueue(db, row["id"], chat.id, limits.address, is_new, now)
         return message_of(row)
@@ -171,6 +183,7 @@ class MessageTables(Group):
         if row is None:
             self._complete(db, message)
         else:
+            count(db, "taken" if message.sent_at is None else "recovered", message.author)
             db.execute(
                 "insert into deliveries (message_id, chat_id, kind, line, due)"
                 " values (?, ?, 'confirmation', ?, ?)",

@@ -85,6 +85,7 @@ class Notes:
         self.agreed_at: Note[float] = Note(database, "agreed_at")  # to any new address
         # Of the chat's settings, those that are set on the application's page, by `chat.key`.
         self.page_settings: Note[dict[str, Any]] = Note(database, "page_settings")
+        self.written_at: Note[float] = Note(database, "written_at")  # to see whether one can write
         # For the admin's page.
         self.fault: Note[ReportedFault] = Note(
             database, "fault", lambda value: ReportedFault(**value), asdict

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
+from store.counts import count
 from store.database import Connection, Database, Group, Row, transaction
 from store.limits import count_hit, count_message
 from store.places import enqueue, note_served, renew_head, set_back
@@ -233,6 +234,8 @@ class QueueTables(Group):
             return  # noted late: another process has finished this delivery since
         # A failed delivery makes its message "refused", a word that open pages know.
         state = "delivered" if outcome.state == "delivered" else "refused"
+        if ended:  # else it was noted before
+            count(db, state, delivery.kind)
         db.execute(
             "update messages set state = ?, error = ? where id = ?",
             (state, outcome.error, delivery.message.id),

@@ -177,4 +177,6 @@ MIGRATIONS = [
     "alter table messages add column attached text not null default ''",
     # What the portal refused lately is asked for often (store/overview.py), and is rare.
     "create index messages_refused on messages (sent_at) where state = 'refused'",
+    # Numbers for monitoring (store/counts.py).
+    "create table counts (name text primary key, value real not null, at real not null)",
 ]

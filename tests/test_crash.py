@@ -348,6 +348,11 @@ def damaged(folder: Path) -> None:
         assert_equal(stage, [talk])
 
 
+def health(stage: Stage) -> int:
+    """What a load balancer is told."""
+    return requests.get(f"{stage.chat}/healthz", timeout=30).status_code
+
+
 def read_only(folder: Path) -> None:
     """We come back and may not write: it is said, and all goes on once we may, by itself."""
     with quick_stage(folder) as stage:
@@ -365,10 +370,12 @@ def read_only(folder: Path) -> None:
         stage.start()
         answer = talk.visitor.post(type="send_message", name="Anna", message="not kept")
         assert_explained(answer)
+        assert health(stage) == 503
         talk.answer()
         wait_until(lambda: stage.counts()["pending_events"] == 0, 60)
         for path, mode in modes.items():
             path.chmod(mode)
+        wait_until(lambda: health(stage) == 200)
 
         talk.write()
         talk.answer()
@@ -402,6 +409,7 @@ def disk_full(folder: Path) -> None:
         with no_room(stage):
             answer = talk.visitor.post(type="send_message", name="Anna", message="not kept" * 999)
             assert_explained(answer)
+            assert health(stage) == 503
             assert "anna writes 1" in talk.visitor.history()
             talk.answer()
             wait_until(lambda: stage.counts()["pending_events"] == 0, 60)

@@ -1,6 +1,7 @@
 """What goes with every answer: nobody between changes it, and the page knows it for ours."""
 
 import io
+import logging
 import re
 from pathlib import Path
 
@@ -21,6 +22,25 @@ def client(tmp_path: Path) -> FlaskClient:
     post(client, type="send_message", message="write to ann@shop.example")
     post(client, type="upload_file", file=(io.BytesIO(b"ann@shop.example"), "note.txt"))
     return client
+
+
+def test_in_debugging_each_request_is_a_line_without_its_address(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "web.request_ids")
+    post(client, type="chat_history")
+    client.post("/handler?AUTH_ID=secret", data={"event": "secret"})
+    client.get("/secret")
+
+    lines = [vars(line)["facts"] for line in caplog.records if line.name == "web.request_ids"]
+    told = [(line["route"], line["type"], line["method"], line["code"]) for line in lines]
+    assert told == [
+        ("ajax", "chat_history", "POST", 200),
+        ("handler", None, "POST", 400),
+        ("other", None, "GET", 404),
+    ]
+    assert all(line["ms"] > 0 for line in lines)
+    assert "secret" not in str(lines)
 
 
 def post(client: FlaskClient, path: str = "/ajax", **form: object) -> TestResponse:

@@ -1,13 +1,30 @@
 """The log's lines: which are written, which are counted, and that none can be forged."""
 
 import io
+import json
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
 import logs
-from logs import FIRST_LINES, FIRST_TRACEBACKS, MINUTE_SECONDS, MOST_KINDS, Line, Summing, of_kind
+import way
+from logs import (
+    FIRST_LINES,
+    FIRST_TRACEBACKS,
+    MINUTE_SECONDS,
+    MOST_KINDS,
+    JsonLine,
+    Line,
+    Summing,
+    begin_request,
+    end_request,
+    facts,
+    of_kind,
+)
 
 FAKE = "2026-01-01 00:00:00,000 ERROR store: all is lost"
 
@@ -20,6 +37,13 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def _no_request() -> Iterator[None]:
+    end_request()
+    yield
+    end_request()
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -30,9 +54,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Log:
     """A logger of its own, whose handler writes into memory."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, style: str = "text") -> None:
         self.handler = Summing()
-        self.handler.setFormatter(Line("%(levelname)s %(name)s: %(message)s"))
+        text = Line("%(levelname)s %(logger)s: %(message)s")
+        self.handler.setFormatter(text if style == "text" else JsonLine())
         self.written = self.handler.stream = io.StringIO()
         self.logger = logging.Logger(name)
         self.logger.addHandler(self.handler)
@@ -172,3 +197,95 @@ def test_a_line_that_cannot_be_put_together_breaks_nothing(
 
 def test_lines_go_to_the_standard_error_stream() -> None:
     assert Summing().stream is sys.stderr
+
+
+# -- facts, requests and the two formats
+
+
+def test_a_line_ends_with_its_facts_and_the_id_of_its_request(log: Log) -> None:
+    begin_request("7f3a")
+    log.logger.warning("no line", extra=facts(line=7, code="NOT ACTIVE", ms=2.5, chat=None))
+    end_request()
+    log.logger.warning("no line", extra=facts(line=8))
+
+    assert log.lines == [
+        'WARNING web: no line line=7 code="NOT ACTIVE" ms=2.5 request=7f3a',
+        "WARNING web: no line line=8",
+    ]
+
+
+def test_the_same_line_as_json(clock: Clock) -> None:
+    log = Log("web", "json")
+    begin_request("7f3a")
+    before = time.time()
+    log.logger.warning("no line, %s", "нет", extra=facts(line=7, code="NOT ACTIVE", chat=None))
+
+    entry = json.loads(log.lines[0])
+    assert abs(datetime.fromisoformat(entry.pop("time")).timestamp() - before) < 5
+    assert entry == {
+        "level": "WARNING",
+        "logger": "web",
+        "event": "no line, нет",
+        "line": 7,
+        "code": "NOT ACTIVE",
+        "request": "7f3a",
+    }
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("sign", ["\n", "\x1b[2J", "\x85", "\u2028", "\u202e", '"', "\ud800"])
+def test_no_fact_breaks_disguises_or_forges_a_line(clock: Clock, style: str, sign: str) -> None:
+    log = Log("web", style)
+    log.logger.warning("refused", extra=facts(code=f"x{sign} message=5", last="y" * 1_000_000))
+
+    (line,) = log.lines
+    assert "message=5" not in line or style == "json"
+    assert len(line) < 2_100
+    assert sign in '"\ud800' or sign not in line
+
+
+def test_a_traceback_is_in_the_same_json_line(clock: Clock) -> None:
+    log = Log("web", "json")
+    try:
+        raise ValueError(f"{FAKE}\n{FAKE}")
+    except ValueError:
+        log.logger.exception("it failed")
+
+    (line,) = log.lines
+    assert "ValueError" in json.loads(line)["traceback"]
+
+
+def test_a_counted_line_keeps_its_facts(log: Log, clock: Clock) -> None:
+    for number in range(3):
+        begin_request(f"r{number}")
+        log.logger.warning("refused", extra=of_kind("token") | facts(code=number))
+    end_request()
+    clock.now += MINUTE_SECONDS
+    log.handler.tell()
+
+    assert log.lines == [
+        "WARNING web: refused code=0 request=r0",
+        "WARNING web: refused (2 more such lines in 60 s) code=2 request=r2",
+    ]
+
+
+def test_the_way_of_every_message_is_written_however_many_there_are(
+    log: Log, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(way, "log", log.logger)
+    chat_id = f"chat{'1' * 64}"
+    for number in range(100):
+        way.step("taken", number, chat_id, ms=1.5)
+
+    assert len(log.lines) == 100
+    assert log.lines[42] == (
+        f"INFO web: message taken message=42 chat={way.chat_digest(chat_id)} ms=1.5"
+    )
+    assert "1" * 20 not in log.written.getvalue()  # whoever has the id can write into the chat
+
+
+def test_lines_of_gunicorn_name_it(clock: Clock) -> None:
+    log = Log("gunicorn.error")
+    log.logger.info("Listening at: http://127.0.0.1:8080")
+
+    assert log.lines == ["INFO gunicorn: Listening at: http://127.0.0.1:8080"]

@@ -11,7 +11,7 @@ from typing import cast
 from flask import current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from logs import of_kind
+from logs import facts, of_kind
 from portal import forms
 from portal.forms import BadRequest, Form
 from rates import TooOften
@@ -180,6 +180,7 @@ def note_refusal(key: str, **values: object) -> None:
     shortened = {name: str(value)[:200] for name, value in values.items()}
     services().count_refusal(json.dumps([f"/{place}", key, shortened]))
     why = text(DEFAULT, key, **shortened)
-    log.warning("refused: %s: %s", place, why, extra=of_kind(f"{place} {key}"))
+    what = facts(route=place, why=why)
+    log.warning("a request was refused", extra=of_kind(f"{place} {key}") | what)
     with suppress(TooOften):  # it has been refused already
         services().refusals.wait(address())

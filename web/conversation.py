@@ -5,6 +5,8 @@ import time
 from flask import session
 from flask.typing import ResponseReturnValue
 
+import way
+from logs import request_ms
 from portal.forms import Form
 from web.asking import digest, known_address, services, wants_page
 from web.page import back_to_page, chat_page
@@ -38,3 +40,4 @@ def delete_chat_of(visitor: Visitor) -> None:
         limits[f"deletes {address}"] = ADDRESS_DELETIONS_A_MINUTE
     store.limits.count_hits(limits, now)
     store.chats.delete(visitor.chat_id, now, services().files.remove_chat)
+    way.chat_step("deleted by the visitor", visitor.chat_id, ms=request_ms())

@@ -5,18 +5,21 @@ nothing twice.
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 
 from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
+import way
+from logs import facts, request_ms
 from operations.findings import Level
 from portal import events
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
 from portal.install_error import InstallError
-from store.records import TooMany
+from store.records import Message, TooMany
 from web.admin_page import admin_page
 from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
@@ -24,6 +27,8 @@ from web.install import look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 from web.seen import saw_portal
 from web.verdict import Notice, said, verdict
+
+log = logging.getLogger(__name__)
 
 
 def handler() -> ResponseReturnValue:
@@ -80,12 +85,29 @@ def is_ours(event: events.Event, key: str = "CONNECTOR") -> bool:
     return connector.lower() == services().settings.connector.id
 
 
+def tell(event: events.Event, what: str, message: Message | None, line: int) -> None:
+    """Write a step of an operator's message to the log, with how long the event was on its way."""
+    if message is None:
+        return
+    way.step(
+        what,
+        message.id,
+        message.chat_id,
+        author=message.author,
+        line=line,
+        portal_message=message.im_message_id,
+        queued_s=round(time.time() - event.queued_at) if event.queued_at else None,
+        ms=request_ms(),
+    )
+
+
 def on_message_add(event: events.Event) -> None:
     data = events.fields_of(event)
     line = number_of(data, "LINE")
     if is_ours(event):
         added = [operator_message(incoming, line) for incoming in events.read_messages(data)]
-        services().store.messages.add_from_operators(added, time.time())
+        for message in services().store.messages.add_from_operators(added, time.time()):
+            tell(event, "taken", message, line)
 
 
 def on_message_update(event: events.Event) -> None:
@@ -94,7 +116,9 @@ def on_message_update(event: events.Event) -> None:
     if is_ours(event):
         for incoming in events.read_changed_messages(data, with_text=True):
             edited = operator_message(incoming, line)
-            services().store.messages.edit(edited, time.time(), event.queued_at)
+            messages = services().store.messages
+            if messages.edit(edited, time.time(), event.queued_at):
+                tell(event, "edited", messages.find_changed(edited), line)
 
 
 def on_message_delete(event: events.Event) -> None:
@@ -102,7 +126,10 @@ def on_message_delete(event: events.Event) -> None:
     line = number_of(data, "LINE")
     if is_ours(event):
         for incoming in events.read_changed_messages(data, with_text=False):
-            services().store.messages.take_back(operator_message(incoming, line), time.time())
+            deleted = operator_message(incoming, line)
+            messages = services().store.messages
+            if messages.take_back(deleted, time.time()):
+                tell(event, "deleted", messages.find_changed(deleted), line)
 
 
 def on_dialog_start(event: events.Event) -> None:
@@ -126,20 +153,26 @@ def note_dialogs(event: events.Event, closed_at: float | None) -> None:
                 dialog.session_id,
                 closed_at,
             )
+            what = "begun at the portal" if closed_at is None else "closed by an operator"
+            way.chat_step(what, dialog.chat_id, line=line, session=dialog.session_id)
 
 
 def on_status_delete(event: events.Event) -> None:
     line = number_of(events.fields_of(event), "line")
     if is_ours(event, "connector"):
         services().store.portal.disconnect_line(line)
+        log.warning("the connector was switched off at the portal", extra=facts(line=line))
 
 
 def on_line_delete(event: events.Event) -> None:
-    services().store.portal.disconnect_line(number_of({"data": event.data}, "data"))
+    line = number_of({"data": event.data}, "data")
+    services().store.portal.disconnect_line(line)
+    log.warning("a line was deleted at the portal", extra=facts(line=line))
 
 
 def on_uninstall(_: events.Event) -> None:
     services().store.portal.forget()
+    log.warning("the application was removed at the portal: nothing is sent any more")
 
 
 EVENTS: dict[str, Callable[[events.Event], None]] = {

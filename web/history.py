@@ -4,6 +4,7 @@ An answer holds HISTORY messages at most. Where messages are long it holds fewer
 reading nor writing it takes long; the page asks for the older ones.
 """
 
+import time
 from collections.abc import Iterator
 
 from storage import Store
@@ -34,11 +35,20 @@ def last_messages(
         for message in reversed(page):
             letters += len(message.html)
             if found and (len(found) == limit or letters > LETTERS):
-                return found[::-1], True
+                return tell_shown(found), True
             found.append(message)
         if len(page) < READ_AT_ONCE:
-            return found[::-1], False
+            return tell_shown(found), False
         before = page[0].id
+
+
+def tell_shown(found: list[Message]) -> list[Message]:
+    """The messages, which a page gets now, oldest first."""
+    now, shown = time.time(), services().shown
+    found.reverse()
+    for message in found:
+        shown.note(message, now)
+    return found
 
 
 def changed_messages(store: Store, chat_id: str, after: int) -> Iterator[Message]:

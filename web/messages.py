@@ -13,7 +13,9 @@ from dataclasses import replace
 
 from flask.typing import ResponseReturnValue
 
+import way
 from bbcode import to_html
+from logs import request_ms
 from portal.forms import Form, number_of
 from store.records import Chat, Limits, Message, VisitorMessage
 from web.asking import Problem, address, known_address, services, wants_page
@@ -33,7 +35,23 @@ def store_message(message: VisitorMessage) -> Message:
     """Render and store; raises TooMany."""
     with allowed(message.chat):
         rendered = replace(message, text_html=to_html(message.text) if message.text else "")
-        return services().store.messages.add_from_visitor(rendered, limits(), time.time())
+        now = time.time()
+        stored = services().store.messages.add_from_visitor(rendered, limits(), now)
+    if stored.sent_at == now:  # else a repeat came at the same moment
+        tell_taken(stored)
+    return stored
+
+
+def tell_taken(message: Message, again: bool | None = None) -> None:
+    way.step(
+        "taken",
+        message.id,
+        message.chat_id,
+        author=message.author,
+        again=again,
+        files=len(message.files) or None,
+        ms=request_ms(),
+    )
 
 
 def find_repeated(chat: Chat, client_id: str | None) -> Message | None:
@@ -89,6 +107,7 @@ def retry_message(form: Form) -> ResponseReturnValue:
     )
     if visitor is None or message is None:
         raise Problem("errors.no_message", 404)
+    tell_taken(message, again=True)
     services().worker.wake()
     result = {"id": message.id, "state": message.state}
     return {"chat": visitor.chat_id, "post": form, "result": result}

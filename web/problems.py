@@ -37,6 +37,8 @@ def add_explanations(app: Flask) -> None:
 def explain(problem: Problem) -> ResponseReturnValue:
     """Say what is wrong: to our script as JSON, to a plain form as the page, else as text."""
     answer = current_app.make_response(explanation(problem))
+    if problem.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
     if "seconds" in problem.values:
         answer.headers["Retry-After"] = str(problem.values["seconds"])
     return answer

@@ -96,7 +96,8 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[bytes]:
     Only the event that is being sent is in memory, until the client has read it.
     """
     template, texts = current_app.jinja_env.get_template("messages.html"), chat_texts()
-    store = services().store
+    parts = services()
+    store = parts.store
     epoch = store.epochs.current()
 
     def event(message: Message | None) -> bytes:
@@ -109,6 +110,7 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[bytes]:
             votes = Votes(asked=last is not None and last.asks_vote)
         row = message_row(message, texts) | {"voted": votes.is_vote(message), "epoch": epoch}
         html = template.render(messages=[row], texts=texts)
+        parts.shown.note(message)
         data = "".join(f"data: {line}\n" for line in html.split("\n"))
         return f"id: {epoch}.{message.revision}\n{data}\n".encode()
 

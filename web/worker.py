@@ -9,6 +9,7 @@ from typing import Any
 from gevent.server import StreamServer  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
 
+from logs import end_request
 from web.connections import Connection, Connections
 
 CONNECTIONS = 11_000  # the most of one process, if the system allows as many descriptors
@@ -83,6 +84,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:  # the client has left its answer unread
             raise ConnectionResetError(errno.ECONNRESET, "the answer was left unread") from None
+        finally:
+            end_request()
         if sock.is_last:
             raise StopIteration
         self._held.request_ended(sock)

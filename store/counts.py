@@ -1,0 +1,80 @@
+"""Numbers for monitoring: what all processes have counted, and what waits now.
+
+A count only grows; where the store goes back to a backup, so do they, which monitoring takes for a
+restart. Messages are counted in the transaction that changes them, so those counts are exact;
+they stand in the table `meta`. What processes count of themselves comes every few seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from store.database import Connection, Group, transaction
+
+COUNT = (
+    "insert into counts (name, value, at) values (?, ?, ?) on conflict (name) do update"
+    " set value = counts.value + excluded.value, at = excluded.at"
+)
+BETWEEN = "|"  # the parts of a name
+OPEN = f"open{BETWEEN}"  # what is open in one process, which forgets it at its end
+FRESH_SECONDS = 90.0  # a process that has not said for so long how much it has open, is gone
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Deliveries of one kind in one state, and when the message of the oldest was sent."""
+
+    kind: str
+    state: str
+    number: int
+    since: float
+
+
+class CountTables(Group):
+    def all(self) -> dict[str, float]:
+        rows = self._database.rows(
+            "select name, value from counts where name not like 'open|%' union all"
+            " select substr(key, 7), cast(value as real) from meta where key like 'count.%'"
+        )
+        return {row["name"]: row["value"] for row in rows}
+
+    @transaction
+    def add(self, db: Connection, counts: Mapping[str, float], now: float) -> None:
+        for name, number in counts.items():
+            db.execute(COUNT, (name, number, now))
+
+    @transaction
+    def note_open(self, db: Connection, process: str, number: int, now: float) -> None:
+        """How many pages a process has open now; what processes have left that died is removed."""
+        name = OPEN + process
+        db.execute(
+            "delete from counts where name = ? or (name like 'open|%' and at < ?)",
+            (name, now - FRESH_SECONDS),
+        )
+        if number:
+            db.execute(COUNT, (name, number, now))
+
+    def open(self, now: float) -> int:
+        """How many pages all processes have open."""
+        row = self._database.row(
+            "select coalesce(sum(value), 0) as n from counts where name like 'open|%' and at > ?",
+            now - FRESH_SECONDS,
+        )
+        return int(row["n"]) if row else 0
+
+    def waiting(self) -> list[Waiting]:
+        rows = self._database.rows(
+            "select d.kind, d.state, d.n, m.sent_at from (select kind, state, count(*) as n,"
+            " min(message_id) as oldest from deliveries group by kind, state) d"
+            " join messages m on m.id = d.oldest order by d.kind, d.state"
+        )
+        return [Waiting(row["kind"], row["state"], row["n"], row["sent_at"]) for row in rows]
+
+
+def count(db: Connection, *name: str) -> None:
+    """Count one of what is named so, in the caller's transaction, which changes messages.
+
+    It changes the row of the revision, too, so a count beside it costs no further page of the log.
+    """
+    key = f"count.{BETWEEN.join(name)}"
+    if not db.execute("update meta set value = value + 1 where key = ?", (key,)).rowcount:
+        db.execute("insert into meta values (?, '1')", (key,))
