@@ -19,16 +19,21 @@ from store.messages import MessageTables
 from store.notes import Notes
 from store.portal import PortalTables
 from store.queue import QueueTables
+from store.reading import ReadOnlySQLite
 from store.removal import Removal
 from store.schema import MIGRATIONS
 from store.sqlite import SQLite
 
 
 class Store:
-    """`renderer` is the version of the markup that callers hand in as HTML."""
+    """`renderer` is the version of the markup that callers hand in as HTML.
 
-    def __init__(self, url: str, root: Path, renderer: int) -> None:
-        self.database = database_of(url, root)
+    With `read_only` nothing on the disk changes, whatever is called: what would write raises
+    StoreUnavailable, and so does a store that is missing, or of another release.
+    """
+
+    def __init__(self, url: str, root: Path, renderer: int, read_only: bool = False) -> None:
+        self.database = database_of(url, root, read_only)
         self.portal = PortalTables(self.database)
         self.chats = ChatTables(self.database)
         self.dialogs = DialogTables(self.database)
@@ -50,10 +55,12 @@ class Store:
         self.database.close()
 
 
-def database_of(url: str, root: Path) -> Database:
+def database_of(url: str, root: Path, read_only: bool = False) -> Database:
     """The database of an address such as `sqlite:///chats/chats.db`, relative to `root`."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
         scheme = url.partition(":")[0][:20]  # the rest may hold a password
         raise ValueError(f'storage.url: use sqlite:///path/to/file.db, not "{scheme}:..."')
+    if read_only:
+        return ReadOnlySQLite(root / path, len(MIGRATIONS))
     return SQLite(root / path, MIGRATIONS)

@@ -28,6 +28,31 @@ class LockHeld(StoreUnavailable):
     """Another process holds the lock for longer than we wait."""
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no store yet: the service has never run with these settings."""
+
+
+class StoreOlder(StoreUnavailable):
+    """An earlier release wrote the file; the service brings it up to date when it starts."""
+
+
+class StoreNewer(StoreUnavailable):
+    """A newer release wrote the file: this one must leave it alone."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} was written by a newer release of this program: use that release, or put back"
+            " the copy that it made before it changed the file"
+        )
+
+
+class OnlyReading(StoreUnavailable):
+    """Somebody tried to write; the store was opened to be read."""
+
+    def __init__(self) -> None:
+        super().__init__("the store was opened to be read only")
+
+
 def is_disk_full(folder: Path) -> bool:
     """Whether the disk of a folder takes nothing more, by trying: a library may not say why."""
     try:

@@ -21,6 +21,7 @@ from store.database import (
     Lock,
     LockHeld,
     Row,
+    StoreNewer,
     StoreUnavailable,
     is_disk_full,
 )
@@ -306,7 +307,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
     try:
         version = db.execute("pragma user_version").fetchone()[0]
         if version > len(migrations):
-            raise sqlite3.DatabaseError("the file was written by a newer release of this program")
+            raise StoreNewer(path.name)
         for number, script in enumerate(migrations[version:], start=version + 1):
             for statement in script.split(";"):
                 db.execute(statement)
