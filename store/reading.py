@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from store.copies import replacing
 from store.database import (
     Hints,
     Lock,
@@ -143,7 +144,9 @@ class ReadOnlySQLite:
         """Nothing: the service does it."""
 
     def back_up(self, target: Path) -> None:
-        raise OnlyReading
+        """Write the store, as it is at one moment, into the new file `target`, of any release."""
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self._ask(replacing(target))
 
     @contextmanager
     def try_lock(self, name: str) -> Iterator[Lock | None]:
