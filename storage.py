@@ -7,6 +7,7 @@ greenlets. Every method raises StoreUnavailable when the database cannot be used
 
 from pathlib import Path
 
+from store.blocks import BlockTables
 from store.chats import ChatTables
 from store.conversations import ConversationTables
 from store.database import Database
@@ -21,6 +22,7 @@ from store.portal import PortalTables
 from store.queue import QueueTables
 from store.reading import ReadOnlySQLite
 from store.removal import Removal
+from store.retention import RetentionTables
 from store.schema import MIGRATIONS
 from store.sqlite import SQLite
 
@@ -45,6 +47,8 @@ class Store:
         self.limits = LimitTables(self.database)
         self.epochs = EpochTables(self.database)
         self.logins = LoginTables(self.database)
+        self.blocks = BlockTables(self.database)
+        self.retention = RetentionTables(self.database)
         self.notes = Notes(self.database)
 
     def open(self) -> None:

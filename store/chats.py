@@ -7,6 +7,7 @@ that has ended for its visitor has an heir: the chat in which that visitor goes 
 import secrets
 from collections.abc import Callable
 
+from store.blocks import pass_block
 from store.database import Connection, Group, transaction
 from store.records import Chat
 from store.removal import Removal
@@ -59,6 +60,7 @@ class ChatTables(Group):
             {"owner": owner, "chat": chat_id},
         ).rowcount
         if made:
+            pass_block(db, chat_id, owner)
             _give_heir(db, chat_id, _new_id(chat_id))
         return made > 0
 
@@ -238,8 +240,10 @@ def _new_id(chat_id: str) -> str:
 
 
 def _give_heir(db: Connection, chat_id: str, heir: str) -> None:
-    """Give a chat its heir; the first one stays."""
-    db.execute(
+    """Give a chat its heir; the first one stays. A block goes with its visitor."""
+    given = db.execute(
         "insert into heirs values (?, ?) on conflict (id) do nothing",
         (chat_id, heir),
-    )
+    ).rowcount
+    if given:
+        pass_block(db, chat_id, heir)

@@ -175,4 +175,6 @@ MIGRATIONS = [
     "alter table chats add column refused_contacts text not null default ''",
     # What is attached to an operator's message stays when its text is edited (portal/inbox.py).
     "alter table messages add column attached text not null default ''",
+    # Visitors whom an administrator has turned away (store/blocks.py).
+    "create table blocked (chat_id text primary key, blocked_at real not null)",
 ]

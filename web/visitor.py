@@ -65,6 +65,12 @@ def current_visitor() -> Visitor | None:
     return visitor_of(bearer) if bearer and not has_ended(bearer) else None
 
 
+def turn_away_blocked(visitor: Visitor | None) -> None:
+    """Raise Problem for a visitor whom an administrator has turned away; they may still read."""
+    if visitor and services().store.blocks.is_blocked(visitor.chat_id):
+        raise Problem("errors.blocked", 403)
+
+
 def visitor_of(bearer: identity.Bearer) -> Visitor:
     store, first = services().store, chat_id_of(visitors_sites()[0], bearer.visitor)
     chat_id = first
