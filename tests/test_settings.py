@@ -203,14 +203,24 @@ def test_a_list_in_the_environment_that_is_not_json_is_refused_by_its_key(
 @pytest.mark.parametrize(
     ("toml", "text"),
     [
-        ('public_ulr = ""', "public_ulr is unknown; did you mean public_url?"),
+        (
+            'public_ulr = ""',
+            "public_ulr is unknown; did you mean public_url? (config.toml, line 1)",
+        ),
         (
             "[delivery]\nretry_second = 1",
-            "delivery.retry_second is unknown; did you mean delivery.retry_seconds?",
+            "delivery.retry_second is unknown; did you mean delivery.retry_seconds?"
+            " (config.toml, line 2)",
         ),
-        ('[bitrx24]\nportal = ""', "bitrx24.portal is unknown; did you mean bitrix24.portal?"),
-        ('[chat]\nsite = ""', "chat.site is unknown; did you mean chat.sites?"),
-        ("[zzz]\nqqqqqqqqqq = 1", "zzz.qqqqqqqqqq is unknown"),
+        (
+            '[bitrx24]\nportal = ""',
+            "bitrx24.portal is unknown; did you mean bitrix24.portal? (config.toml, line 2)",
+        ),
+        (
+            '[chat]\nsite = ""',
+            "chat.site is unknown; did you mean chat.sites? (config.toml, line 2)",
+        ),
+        ("[zzz]\nqqqqqqqqqq = 1", "zzz.qqqqqqqqqq is unknown (config.toml, line 2)"),
     ],
 )
 def test_an_unknown_key_of_the_file_is_refused_with_the_nearest_known(
