@@ -1,45 +1,33 @@
 """The thin Bitrix24 REST client: one method a call, each answer read or named strange.
 
 Who is called and with which tokens is said in rest/transport.py, what goes over the wire in
-rest/http.py. Knows nothing of the store's tables or of Flask.
+rest/http.py; what only reads stands in rest/examination.py and rest/dialogs.py. Knows nothing of
+the store's tables or of Flask.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
-from urllib.parse import urlencode
+from typing import Any
 
+from rest.calls import read_result
+from rest.dialogs import DIALOGS_A_CALL, PAGE, Dialogs
 from rest.errors import (
     OAUTH_APP_INFO,
     STRANGE_ANSWER,
-    BitrixError,
     Cause,
     OutcomeUnknown,
     Refused,
     TryLater,
-    error_of_answer,
 )
-from rest.php import identity, keyed, number, truth, words
-from rest.replies import (
-    STRANGE,
-    HistoryMessage,
-    ItemResult,
-    TokenHome,
-    connector_ids,
-    expect_true,
-    history,
-    item_results,
-    listed_events,
-    token_home,
-)
+from rest.examination import AppInfo, Examination, Examining, Line
+from rest.php import number, truth, words
+from rest.replies import ItemResult, TokenHome, expect_true, item_results, token_home
 from rest.transport import ANSWER_SECONDS, Tokens, Transport
 from settings import Bitrix24Settings
 
-PAGE = 50  # messages of a dialog in one answer; the portal gives no more
-DIALOGS_A_CALL = 50  # for `newest_messages`: as many commands as a `batch` may hold
-T = TypeVar("T")
+__all__ = ["DIALOGS_A_CALL", "PAGE", "AppInfo", "Bitrix", "Examination", "Line"]
 
 
-class Bitrix:
+class Bitrix(Examining, Dialogs):
     """Calls one portal as one application."""
 
     def __init__(
@@ -51,25 +39,7 @@ class Bitrix:
     ) -> None:
         """`portal` gives the address that is called, if it is not that of the settings."""
         self._send_seconds = send_seconds
-        self._transport = Transport(settings, tokens, portal)
-
-    def _call(
-        self,
-        method: str,
-        params: dict[str, Any],
-        read: Callable[[Any], T],
-        token: str | None = None,
-        timeout: float = ANSWER_SECONDS,
-    ) -> T:
-        """Call with our own token, or with `token`; what `read` makes of the result.
-
-        Raises OutcomeUnknown where `read` finds another shape than the documented one.
-        """
-        if token is None:
-            result = self._transport.call(method, params, timeout)
-        else:
-            result = self._transport.call_with(method, params, token, timeout)
-        return _read(method, result, read)
+        super().__init__(Transport(settings, tokens, portal))
 
     # -- the methods of the connector
 
@@ -90,6 +60,19 @@ class Bitrix:
             },
             expect_true("imconnector.register"),
         )
+
+    def unregister(self, connector: str) -> bool:
+        """`imconnector.unregister`: whether the portal had our connector and has forgotten it.
+
+        It answers false for an unknown id, and if no line is connected (bitrix24.md 6.11, 6.15).
+        """
+        method = "imconnector.unregister"
+
+        def forgotten(result: Any) -> bool:
+            done = result.get("result") if isinstance(result, dict) else result
+            return truth(done)
+
+        return self._call(method, {"ID": connector}, forgotten)
 
     def activate(self, connector: str, line: int, active: bool) -> None:
         """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on.
@@ -158,91 +141,28 @@ class Bitrix:
         """`event.unbind`; `handler` must be spelled exactly as it was bound."""
         self._call("event.unbind", {"event": event, "handler": handler}, bool)
 
-    def bound_events(self) -> list[tuple[str, str]]:
-        """`event.get`: pairs of upper-case event and handler address."""
-        return self._call("event.get", {}, listed_events)
+    # -- the application
 
-    def connector_status(self, connector: str, line: int) -> bool:
-        """`imconnector.status`: whether the connector works on the line."""
-        params = {"CONNECTOR": connector, "LINE": line}
-        return self._call(
-            "imconnector.status", params, lambda result: truth(keyed(result).get("STATUS"))
-        )
+    def notify(self, user_id: int, message: str, tag: str) -> None:
+        """`im.notify.system.add`: tell an employee something; BB codes are shown.
 
-    def connectors(self) -> set[str]:
-        """`imconnector.list`: the ids of all connectors that the portal knows."""
-        return self._call("imconnector.list", {}, connector_ids)
-
-    def is_installed(self) -> bool:
-        """`app.info` INSTALLED: until it is true the portal sends no event, without an error."""
-        return self._call("app.info", {}, lambda result: truth(keyed(result).get("INSTALLED")))
-
-    # -- reading dialogs
-
-    def dialog_messages(
-        self, portal_chat_id: int, after: int | None = None, before: int | None = None
-    ) -> list[HistoryMessage]:
-        """`im.dialog.messages.get`: up to 50 messages of a dialog, ascending.
-
-        Those are the oldest with ids above `after`, or the newest below `before`, or the newest.
-        Raises Refused if the portal does not let us read the dialog (bitrix24.md section 12 B).
+        A later one with the same `tag` takes its place. Raises Refused if the portal made none.
         """
-        method = "im.dialog.messages.get"
-        return self._call(method, _dialog_params(portal_chat_id, after, before), _dialog_page)
+        method = "im.notify.system.add"
+        params = {"USER_ID": user_id, "MESSAGE": message, "TAG": tag}
 
-    def newest_messages(
-        self, portal_chat_ids: list[int]
-    ) -> list[list[HistoryMessage] | BitrixError]:
-        """The newest 50 messages of each of up to 50 dialogs, in one `batch`.
+        def made(result: Any) -> None:
+            if not number(result):  # the id of the notification, or false
+                raise Refused("NOT_DONE", method)
 
-        For a dialog that cannot be read, the list has the error instead.
+        self._call(method, params, made)
+
+    def renew(self) -> None:
+        """Renew our tokens now, whatever is left of their time.
+
+        Raises SetupFault where the OAuth server refuses, as it does a wrong client secret.
         """
-        commands = {
-            str(index): f"im.dialog.messages.get?{urlencode(_dialog_params(portal_chat_id))}"
-            for index, portal_chat_id in enumerate(portal_chat_ids)
-        }
-        method = "im.dialog.messages.get"
-
-        def page(key: str, pages: dict[str, Any], errors: Any) -> list[HistoryMessage]:
-            if key not in pages:
-                raise error_of_answer(errors[key], method, 400)
-            return _dialog_page(pages[key])
-
-        def answers(result: Any) -> list[list[HistoryMessage] | BitrixError]:
-            pages, errors = (keyed(result[key]) for key in ("result", "result_error"))
-            found: list[list[HistoryMessage] | BitrixError] = []
-            for key in commands:
-                try:
-                    found.append(_read(method, key, lambda key: page(key, pages, errors)))
-                except BitrixError as error:
-                    found.append(error)
-            return found
-
-        return self._call("batch", {"halt": 0, "cmd": commands}, answers)
-
-    def session_messages(self, session_id: int) -> list[HistoryMessage]:
-        """`imopenlines.session.history.get`: the messages of one session, ascending.
-
-        Raises Refused if we may not read its history (bitrix24.md section 12 C).
-        """
-        method = "imopenlines.session.history.get"
-        return self._call(
-            method,
-            {"SESSION_ID": session_id},
-            lambda result: history(result["message"], result.get("users"), result.get("files")),
-        )
-
-    def find_dialog(self, user_code: str) -> tuple[int, int | None]:
-        """`imopenlines.dialog.get`: portal chat id and session id of a dialog.
-
-        `user_code` is connector|line|our chat id|the portal's user id (section 12 D).
-        """
-
-        def dialog(result: Any) -> tuple[int, int | None]:
-            fields = words(result.get("entity_data_1")).split("|")
-            return identity(result["id"]), number(fields[5]) if len(fields) > 5 else None
-
-        return self._call("imopenlines.dialog.get", {"USER_CODE": user_code}, dialog)
+        self._transport.renew()
 
     # -- proving what others claim
 
@@ -265,7 +185,7 @@ class Bitrix:
 
         seconds = ANSWER_SECONDS
         result = self._transport.call_with("profile", {}, access_token, seconds, portal)
-        return _read("profile", result, rights)
+        return read_result("profile", result, rights)
 
     def home_of_token(self, access_token: str) -> TokenHome:
         """`app.info` of the OAuth server: the application and the portal that a token belongs to.
@@ -273,27 +193,4 @@ class Bitrix:
         It knows where a renamed portal is now (bitrix24.md 8.19).
         """
         result = self._transport.app_info_of_oauth_server(access_token)
-        return _read(OAUTH_APP_INFO, result, token_home)
-
-
-def _read(method: str, result: Any, read: Callable[[Any], T]) -> T:
-    try:
-        return read(result)
-    except STRANGE:
-        raise OutcomeUnknown(STRANGE_ANSWER, method) from None
-
-
-def _dialog_params(
-    portal_chat_id: int, after: int | None = None, before: int | None = None
-) -> dict[str, Any]:
-    params = {
-        "DIALOG_ID": f"chat{portal_chat_id}",
-        "FIRST_ID": after or None,  # never 0 (bitrix24.md 12.13)
-        "LAST_ID": before,
-        "LIMIT": PAGE,
-    }
-    return {key: value for key, value in params.items() if value is not None}
-
-
-def _dialog_page(result: Any) -> list[HistoryMessage]:
-    return history(result["messages"], result.get("users"), result.get("files"))
+        return read_result(OAUTH_APP_INFO, result, token_home)

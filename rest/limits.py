@@ -1,9 +1,11 @@
-"""When a method that has run too long may be called again, where the refusal does not say so."""
+"""What the field `time` of answers tells: when a method may run again, and how late it is there."""
 
 import time
 from typing import Any
 
 from rest.errors import OPERATION_LIMIT, BitrixError, seconds_to_reset
+
+EARLIEST, LATEST = 1_577_836_800, 1 << 32  # Unix seconds; no portal's clock shows other years
 
 
 class OperatingTimes:
@@ -22,3 +24,21 @@ class OperatingTimes:
             reset_at = self._reset_at.get(error.method, 0.0)
             error.seconds = max(0.0, reset_at - time.monotonic())
         return error
+
+
+def clock_difference(times: object, began: float, ended: float) -> float | None:
+    """The portal's clock minus ours in seconds; None where the answer does not tell.
+
+    `began` and `ended` are the call's by our clock. The portal's `start` and `finish` lie between
+    them, so the middles of both are compared: a slow way, or slow work, is no difference.
+    """
+    if not isinstance(times, dict):
+        return None
+    start, finish = times.get("start"), times.get("finish")
+    if isinstance(start, bool) or not isinstance(start, int | float):
+        return None
+    if isinstance(finish, bool) or not isinstance(finish, int | float):
+        finish = start
+    if not (EARLIEST <= start < LATEST and start <= finish < LATEST):
+        return None
+    return (start + finish) / 2 - (began + ended) / 2

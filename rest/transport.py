@@ -21,7 +21,7 @@ from rest.errors import (
     TryLater,
 )
 from rest.http import Http
-from rest.limits import OperatingTimes
+from rest.limits import OperatingTimes, clock_difference
 from rest.php import php_form
 from rest.replies import Grant, grant_from
 from settings import Bitrix24Settings
@@ -76,6 +76,7 @@ class Transport:
         self._portal = portal or (lambda: settings.portal)
         self._http = Http(settings.ca_file)
         self._times = OperatingTimes()
+        self.clock_seconds: float | None = None  # the portal's clock minus ours, last seen
         self._renew_again_at = 0.0
         self._said_lost = ""  # the refresh token whose loss the log has
 
@@ -114,10 +115,12 @@ class Transport:
         """
         form = dict(php_form(params)) | {"auth": access_token}
         url = f"{portal or self._portal()}/rest/{method}.json"
+        began = time.time()
         try:
             answer = self._http.post(url, form, method, timeout)
         except TryLater as error:
             raise self._times.completed(error) from None
+        self.clock_seconds = clock_difference(answer.get("time"), began, time.time())
         if "result" not in answer:
             raise OutcomeUnknown(STRANGE_ANSWER, method)
         self._times.note(method, answer)
@@ -130,6 +133,13 @@ class Transport:
         if "result" not in answer:
             raise OutcomeUnknown(STRANGE_ANSWER, OAUTH_APP_INFO)
         return answer["result"]
+
+    def renew(self) -> None:
+        """Renew our own tokens now; raises BitrixError as a call does."""
+        grant = self._tokens.load()
+        if grant is None:
+            raise SetupFault("NOT_INSTALLED", OAUTH)
+        self._renew(grant)
 
     def _renew_early(self, grant: Grant) -> Grant:
         """The renewed grant; the old one while it is good and its renewal fails."""

@@ -32,7 +32,7 @@ class ApplicationMethods:
         self.table: dict[str, Method] = {
             "app.info": self._app_info,
             "scope": lambda caller, params: sorted(scopes(caller)),
-            "server.time": lambda caller, params: _iso(datetime.now(UTC)),
+            "server.time": lambda caller, params: _iso(datetime.fromtimestamp(portal.now(), UTC)),
             "feature.get": self._feature,
             "disk.file.get": self._file,
             "event.bind": self._event_bind,

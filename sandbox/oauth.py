@@ -3,7 +3,6 @@
 bitrix24.md section 8.
 """
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -58,7 +57,7 @@ class OAuth:
             return _json(error.fields(), error.status)
 
     def _app_info(self) -> dict[str, Any]:
-        start = time.time()
+        start = self._portal.now()
         token = self._portal.tokens.find(read_call(request)[1])
         portal, options = self._portal, self._portal.options
         result = {
@@ -78,7 +77,7 @@ class OAuth:
             },
             "user_id": token.user_id,
         }
-        finish = time.time()
+        finish = self._portal.now()
         return {
             "result": result,
             "time": {
@@ -103,7 +102,7 @@ class OAuth:
         options = self._portal.options
         if request.values.get("client_id") != options.client_id:
             raise RestError("wrong_client", "The client is not known")
-        if request.values.get("client_secret") != options.client_secret:
+        if request.values.get("client_secret") != self._portal.tokens.client_secret:
             raise RestError("invalid_client", "The client secret is wrong", 401)
 
     def _grant(self, grant_type: str) -> dict[str, Any]:

@@ -114,6 +114,10 @@ class Portal:
             self.version += 1
             self.changed.notify_all()
 
+    def now(self) -> float:
+        """Unix seconds by the portal's own clock."""
+        return time.time() + self.troubles.clock_offset_seconds
+
     def next_id(self, kind: str) -> int:
         with self.lock:
             self._next_id[kind] += 1
@@ -258,4 +262,4 @@ class Portal:
         fields: dict[str, Any] = {"event": event}
         if binding_id is not None and not self.troubles.old_build:
             fields["event_handler_id"] = binding_id
-        return {**fields, "data": data, "ts": int(time.time()), "auth": auth}
+        return {**fields, "data": data, "ts": int(self.now()), "auth": auth}

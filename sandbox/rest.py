@@ -88,6 +88,7 @@ class Rest:
             self._check_limits(method)
             caller = self._caller(access_token)
             entry["user_id"] = caller.user.id
+            self._must_have(method)
             result = (
                 run_batch(params, lambda *call: self._run_timed(caller, *call))
                 if method == "batch"
@@ -145,7 +146,12 @@ class Rest:
         token = self._portal.tokens.find(access_token)
         return Caller(self._portal.users[token.user_id], token)
 
+    def _must_have(self, method: str) -> None:
+        if method in self._portal.troubles.unknown_methods.split(","):
+            raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
+
     def _run(self, caller: Caller, method: str, params: dict[str, Any]) -> Any:
+        self._must_have(method)
         run = self._methods.find(method, scopes(caller))
         params = official_case(params)
         check(self._portal, method, params)
@@ -158,9 +164,10 @@ class Rest:
         return self._run(caller, method, params), self._times(start)
 
     def _times(self, start: float) -> dict[str, Any]:
-        """The answer's field `time` (bitrix24.md 9.2)."""
-        finish = time.time()
-        reset_at = self._portal.operation_reset_at
+        """The answer's field `time` (bitrix24.md 9.2), by the portal's clock."""
+        offset = self._portal.troubles.clock_offset_seconds
+        start, finish = start + offset, time.time() + offset
+        reset_at = self._portal.operation_reset_at + offset
         return {
             "start": start,
             "finish": finish,

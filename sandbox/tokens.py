@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .options import Options, RestError
@@ -73,6 +73,11 @@ class Tokens:
         return auth
 
     @property
+    def client_secret(self) -> str:
+        """What the OAuth server takes for the application's secret."""
+        return self._troubles().client_secret or self._options.client_secret
+
+    @property
     def portal_url(self) -> str:
         """The portal's address, since a rename the new one."""
         return self._troubles().renamed_to or self._options.base_url
@@ -93,7 +98,9 @@ class Tokens:
             raise RestError("invalid_token", "Unable to get application by token", 401)
         if token.expires <= time.time():
             raise RestError("expired_token", "The access token provided has expired.", 401)
-        return token
+        missing = self._troubles().missing_rights.split(",")
+        kept = [right for right in token.scope.split(",") if right not in missing]
+        return replace(token, scope=",".join(kept))
 
     def expire(self) -> None:
         with self._lock:

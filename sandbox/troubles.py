@@ -59,6 +59,10 @@ class Troubles:
     signature: str = "new"
     welcome: str = ""  # the automatic text of each new session; empty: none
     scope: str = "imopenlines,imconnector,im,user_brief,placement,disk"
+    missing_rights: str = ""  # of `scope`, taken away at once from every token
+    unknown_methods: str = ""  # that this portal does not have; separated by commas
+    client_secret: str = ""  # the application's, from now on; empty: the one of the start
+    clock_offset_seconds: float = 0.0  # the portal's clock minus that of this machine
     features: str = "rest_offline_extended,rest_auth_connector"  # what feature.get says yes to
     mixed: dict[str, float] | None = None  # a random trouble: {"probability", "seed"}
 

@@ -347,3 +347,68 @@ def test_the_portal_tells_its_time_and_its_features(bitrix: Bitrix) -> None:
     codes = ("rest_auth_connector", "rest_offline_extended", "nonsense")
     told = [bitrix.call("feature.get", CODE=code)["result"]["value"] for code in codes]
     assert told == ["Y", "N", "N"]
+
+
+# What a test takes away
+
+
+def test_rights_are_taken_away_at_once(fresh: Bitrix) -> None:
+    fresh.install()
+    assert "im" in fresh.call("scope")["result"]
+
+    fresh.trouble(missing_rights="im,placement")
+
+    assert fresh.call("scope")["result"] == ["disk", "imconnector", "imopenlines", "user_brief"]
+    told = fresh.raw("im.notify.system.add", USER_ID=1, MESSAGE="x")
+    assert (told.status_code, told.json()["error"]) == (403, "insufficient_scope")
+    fresh.trouble(missing_rights="")
+    assert "result" in fresh.call("im.notify.system.add", USER_ID=1, MESSAGE="x")
+
+
+def test_a_portal_may_lack_a_method_and_batch_goes_on_without_it(fresh: Bitrix) -> None:
+    fresh.install()
+    fresh.trouble(unknown_methods="scope,imopenlines.config.get")
+
+    told = fresh.call("batch", cmd={"a": "scope", "b": "profile"})["result"]
+
+    assert told["result_error"]["a"]["error"] == "ERROR_METHOD_NOT_FOUND"
+    assert told["result"]["b"]["ID"] == "1"
+    assert fresh.raw("scope").status_code == 404
+    fresh.trouble(unknown_methods="batch")
+    assert fresh.raw("batch", cmd={"a": "scope"}).json()["error"] == "ERROR_METHOD_NOT_FOUND"
+
+
+def test_the_applications_secret_can_change(fresh: Bitrix) -> None:
+    fresh.install()
+    pair = fresh.do("token", user_id=1)
+    form = {"grant_type": "refresh_token", "client_id": "local.sandbox"}
+    form["refresh_token"] = pair["refresh_token"]
+    fresh.trouble(client_secret="a-new-secret")
+
+    answers = [
+        fresh.web.post(f"{fresh.oauth}/oauth/token/", data={**form, "client_secret": secret})
+        for secret in ("sandbox-secret", "a-new-secret")
+    ]
+
+    assert answers[0].json()["error"] == "invalid_client"
+    assert "access_token" in answers[1].json()
+
+
+def test_the_portals_clock_can_be_wrong(fresh: Bitrix) -> None:
+    fresh.install()
+    fresh.trouble(clock_offset_seconds=-86_400)
+
+    answer = fresh.call("server.time")
+
+    for shown in (answer["time"]["start"], answer["time"]["finish"],
+                  datetime.fromisoformat(answer["result"]).timestamp()):  # fmt: skip
+        assert shown - time.time() == pytest.approx(-86_400, abs=10)
+    assert 590 < answer["time"]["operating_reset_at"] - answer["time"]["finish"] < 610
+
+
+def test_a_line_can_be_switched_off_or_deleted(bitrix: Bitrix) -> None:
+    asked = {"CONFIG_ID": 7, "WITH_QUEUE": "N"}
+    bitrix.do("configure-line", line=7, settings={"ACTIVE": "N"})
+    assert bitrix.call("imopenlines.config.get", **asked)["result"]["ACTIVE"] == "N"
+    bitrix.do("delete-line", line=7)
+    assert bitrix.call("imopenlines.config.get", **asked)["result"] is False
