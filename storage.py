@@ -18,6 +18,7 @@ from store.limits import LimitTables
 from store.logins import LoginTables
 from store.messages import MessageTables
 from store.notes import Notes
+from store.past import PastTables
 from store.portal import PortalTables
 from store.queue import QueueTables
 from store.reading import ReadOnlySQLite
@@ -25,6 +26,7 @@ from store.removal import Removal
 from store.retention import RetentionTables
 from store.schema import MIGRATIONS
 from store.sqlite import SQLite
+from store.transfer import TransferTables
 
 
 class Store:
@@ -49,6 +51,8 @@ class Store:
         self.logins = LoginTables(self.database)
         self.blocks = BlockTables(self.database)
         self.retention = RetentionTables(self.database)
+        self.past = PastTables(self.database, renderer)
+        self.transfer = TransferTables(self.database, renderer)
         self.notes = Notes(self.database)
 
     def open(self) -> None:
@@ -61,10 +65,16 @@ class Store:
 
 def database_of(url: str, root: Path, read_only: bool = False) -> Database:
     """The database of an address such as `sqlite:///chats/chats.db`, relative to `root`."""
+    path = file_of(url, root)
+    if read_only:
+        return ReadOnlySQLite(path, len(MIGRATIONS))
+    return SQLite(path, MIGRATIONS)
+
+
+def file_of(url: str, root: Path) -> Path:
+    """The file in which all of a store is kept."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
         scheme = url.partition(":")[0][:20]  # the rest may hold a password
         raise ValueError(f'storage.url: use sqlite:///path/to/file.db, not "{scheme}:..."')
-    if read_only:
-        return ReadOnlySQLite(root / path, len(MIGRATIONS))
-    return SQLite(root / path, MIGRATIONS)
+    return root / path

@@ -45,8 +45,8 @@ class _NobodysLock:
 class ReadOnlySQLite:
     """A `store.database.Database` that never writes."""
 
-    def __init__(self, path: Path, version: int) -> None:
-        """`version` is that of the schema which the callers know."""
+    def __init__(self, path: Path, version: int | None) -> None:
+        """`version` is that of the schema which the callers know; None: they ask of any."""
         self.path = path
         self._version = version
         self._proved: int | None = None  # the file that was proved, by its inode
@@ -80,6 +80,8 @@ class ReadOnlySQLite:
         return rows[0] if rows else None
 
     def _compare(self, version: int) -> None:
+        if self._version is None:
+            return
         if version > self._version:
             raise StoreNewer(self.path.name)
         if version < self._version:
