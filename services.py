@@ -90,7 +90,7 @@ class Services:
         store = Store(settings.storage.url, ROOT, RENDERER)
         bitrix = Bitrix(
             settings.bitrix24,
-            StoredTokens(store),
+            StoredTokens(store, settings.bitrix24),
             settings.delivery.timeout_seconds,
             partial(portal_address, settings.bitrix24, store),
         )

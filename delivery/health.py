@@ -10,6 +10,7 @@ from delivery.bucket import Bucket
 from delivery.circuits import PORTAL, Circuits, Kind, Scope
 from delivery.clock import STOPPED_SECONDS, Clock
 from rest.errors import (
+    OAUTH,
     BitrixError,
     OutcomeUnknown,
     Reach,
@@ -35,7 +36,9 @@ class Health:
         self.circuits = Circuits(settings)
         self._bucket = Bucket()
         self._reported: Scope | None = None  # the scope whose fault the admin's page shows
-        self._is_of_the_way = False  # that fault: no safe connection to the portal's own address
+        # That fault lasts no longer than until a call with our tokens succeeds, whatever it is:
+        # no safe connection to the portal's own address, or no renewal of the tokens.
+        self._stops_all = False
         self._failing_since: float | None = None
         self._events_lost_since: float | None = None
         self._is_back = False
@@ -44,7 +47,7 @@ class Health:
         """A fault that the worker before us reported ends with our first success."""
         if fault := self._store.notes.fault.get():
             self._reported = PORTAL
-            self._is_of_the_way = is_of_the_way(fault.code)
+            self._stops_all = is_of_the_way(fault.code) or fault.method == OAUTH
 
     def may_call(self, now: float) -> bool:
         return not self.circuits.is_open(PORTAL, now) and self._bucket.wait_seconds(now) <= 0
@@ -90,12 +93,13 @@ class Health:
 
     def report(self, scope: Scope, error: BitrixError) -> None:
         """Show the admin what stands still, until a call of this scope works again."""
-        self._reported, self._is_of_the_way = scope, error.is_of_the_way
+        self._reported = scope
+        self._stops_all = error.is_of_the_way or error.method == OAUTH
         self._store.notes.fault.set(ReportedFault(error.method, error.code, error.address))
 
     def way_is_free(self) -> None:
-        """The portal has answered a call that is no delivery."""
-        if self._reported == PORTAL and self._is_of_the_way:
+        """The portal has answered a call with our tokens that is no delivery."""
+        if self._reported == PORTAL and self._stops_all:
             self.fault_is_over()
 
     def fault_is_over(self) -> None:

@@ -30,7 +30,7 @@ class SetUp(Protocol):
     """The part that can compare the portal's set-up with ours."""
 
     def check(self) -> bool:
-        """Mend what is not as it should be; False while the installation is not finished."""
+        """Mend what is not as it should be; False if it has to be looked at again soon."""
         ...
 
 

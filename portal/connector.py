@@ -5,36 +5,29 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
-from addresses import DEFAULT_PORTS, both_forms, web_address
+from addresses import both_forms
 from bitrix import Bitrix
 from logs import of_kind
 from portal.events import Placement
 from portal.install_error import InstallError, explained
+from portal.presence import EVENTS, Presence
 from portal.proof import Proof, same
-from rest.errors import Reach, Refused, SetupFault
+from portal.secret import Secret
+from portal.uninstall import Undone, Uninstall
+from rest.errors import BitrixError
 from rest.replies import Grant
 from settings import Settings
 from storage import Store
 from store.database import DiskFull, LockHeld, StoreUnavailable
-from store.records import Portal, ReportedFault
+from store.records import KeptClaim, Portal
+
+__all__ = ["EVENTS", "Claim", "Connector", "Undone"]
 
 log = logging.getLogger(__name__)
 
-EVENTS = (
-    "OnImConnectorMessageAdd",
-    "OnImConnectorMessageUpdate",
-    "OnImConnectorMessageDelete",
-    "OnImConnectorDialogStart",
-    "OnImConnectorDialogFinish",
-    "OnImConnectorStatusDelete",
-    "OnImConnectorLineDelete",
-    "OnAppUninstall",
-)
-ICONS = Path(__file__).parent.parent / "static" / "connector"
 LOCK_SECONDS = 60.0  # the longest wait for another process that installs or renews tokens
+REPEAT_SECONDS = 3600.0  # after an install, the page may be sent again: as long as its token lasts
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,12 @@ class Claim:
     member_id: str
     application_token: str  # "" where the form has none
 
+    def digest(self) -> str:
+        """What a repeat of the same claim is known by."""
+        tokens = (self.grant.access_token, self.grant.refresh_token)
+        whole = (*tokens, self.member_id, self.application_token)
+        return hashlib.sha256(repr(whole).encode()).hexdigest()[:32]
+
 
 class Connector:
     def __init__(self, settings: Settings, store: Store, bitrix: Bitrix, proof: Proof) -> None:
@@ -52,6 +51,8 @@ class Connector:
         self._store = store
         self._bitrix = bitrix
         self._proof = proof
+        self._presence = Presence(settings, store, bitrix)
+        self._secret = Secret(settings.bitrix24, store, bitrix)
         self._was_installed = False  # as far as `works` has seen
 
     # -- install
@@ -74,6 +75,7 @@ class Connector:
                 and notes.refused_registration.get() is None
                 and notes.fault.get() is None
                 and not notes.is_unfinished.get()
+                and not self._secret.is_wrong()
             )
         except StoreUnavailable as error:
             if self._was_installed:
@@ -100,8 +102,7 @@ class Connector:
             user_id = self._proved_administrator(claim)
             # One at a time: two installs at once would bind an event twice.
             with self._store.database.lock("install", LOCK_SECONDS):
-                self._keep(claim, user_id)
-                self._install_kept()
+                self._install_kept(self._keep(claim, user_id))
         except LockHeld:
             raise InstallError("busy", 503) from None
         except StoreUnavailable as error:
@@ -110,7 +111,9 @@ class Connector:
 
     def _proved_administrator(self, claim: Claim) -> int:
         """The id of the administrator whose token a claim has."""
-        token = claim.grant.access_token
+        # The token of a repeated claim may have ended as we renewed it: ours is the same user's.
+        repeated = self._kept_before(claim)
+        token = repeated.access_token if repeated else claim.grant.access_token
         with explained(self._settings.bitrix24, self._store):
             self._proof.prove(token, claim.member_id)
             administrator, user_id = self._bitrix.is_administrator(token)
@@ -118,38 +121,38 @@ class Connector:
             raise InstallError("not_admin", 403)
         return user_id
 
-    def _install_kept(self) -> None:
-        """Register and bind with the tokens just kept. A failure is retried by the next check."""
+    def _kept_before(self, claim: Claim) -> Portal | None:
+        """What we have of the portal, if the same claim was proved and kept in the last hour.
+
+        A page is posted again when it is reloaded. Its refresh token has been used by then.
+        """
+        kept, portal = self._store.notes.kept_claim.get(), self._store.portal.find()
+        if portal is None or kept is None or not same(kept.digest, claim.digest()):
+            return None
+        return portal if 0 <= time.time() - kept.at < REPEAT_SECONDS else None
+
+    def _install_kept(self, former: Portal | None) -> None:
+        """Try the secret, register and bind with the tokens just kept.
+
+        A failure is retried by the next check. `former` is the grant before this install.
+        """
         try:
             with explained(self._settings.bitrix24, self._store):
-                self._register()
-                self._bind_events()
+                self._secret.prove_at_install(former)
+                self._presence.register()
+                self._presence.bind_events()
         except InstallError:
             with contextlib.suppress(StoreUnavailable):
                 self._store.notes.registered.clear()
             raise
         finally:
             self._mended()
+        try:
+            self._presence.tell_lines()
+        except BitrixError as error:  # the next check does it
+            log.warning("the lines are not told the chat's address yet: %s", error.code)
         self._store.notes.fault.clear()
         self._store.notes.is_unfinished.clear()
-
-    def _register(self) -> None:
-        """Make our connector at the portal, or update it; the caller holds the lock `install`."""
-        connector, notes = self._settings.connector, self._store.notes
-        handler = self._settings.handler_url
-        try:
-            self._bitrix.register(connector.id, connector.name, icons(), handler)
-        except (Refused, SetupFault) as error:
-            notes.refused_registration.set(ReportedFault(error.method, error.code))
-            raise
-        notes.refused_registration.clear()
-        notes.registered.set(self._registration())
-
-    def _registration(self) -> str:
-        """A digest of what the portal is told of the settings: a change has to be told it anew."""
-        settings = self._settings
-        registration = (settings.connector.id, settings.connector.name, settings.handler_url)
-        return hashlib.sha256(repr(registration).encode()).hexdigest()[:16]
 
     def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
@@ -162,18 +165,22 @@ class Connector:
         install_url = both_forms(f"{self._settings.public_url}/install")
         return {"install_url": install_url, "handler_url": both_forms(self._settings.handler_url)}
 
-    def _keep(self, claim: Claim, user_id: int) -> None:
-        """Store the tokens of a claim that an administrator was proved to have brought."""
+    def _keep(self, claim: Claim, user_id: int) -> Portal | None:
+        """Store the tokens of a claim that an administrator was proved to have brought.
+
+        Returns what was stored before of the same portal.
+        """
         # The lock keeps a renewal under way from storing its pair over the new one.
         with self._store.database.lock("tokens", LOCK_SECONDS):
-            stored = self._store.portal.find()
+            stored, repeated = self._store.portal.find(), self._kept_before(claim)
+            grant = repeated or claim.grant  # a pair that was used must not replace its successor
             self._store.portal.save(
                 Portal(
                     member_id=claim.member_id,
                     user_id=user_id,
-                    access_token=claim.grant.access_token,
-                    refresh_token=claim.grant.refresh_token,
-                    expires_at=claim.grant.expires_at,
+                    access_token=grant.access_token,
+                    refresh_token=grant.refresh_token,
+                    expires_at=grant.expires_at,
                     # A reinstall changes the token; a page that lacks it does not say whether.
                     application_token=claim.application_token
                     or (stored.application_token if stored else ""),
@@ -181,22 +188,9 @@ class Connector:
                     installed_at=time.time(),
                 )
             )
-
-    def _bind_events(self) -> None:
-        """Make the portal post each event to our address exactly once.
-
-        The portal takes another spelling of the same address for another handler and would
-        then post everything twice (bitrix24.md section 9).
-        """
-        handler = self._settings.handler_url
-        bound = self._bitrix.bound_events()
-        for event in EVENTS:
-            ours = [url for name, url in bound if name == event.upper() and _same_url(url, handler)]
-            if handler not in ours:
-                self._bitrix.bind_event(event, handler)
-            for url in ours:
-                if url != handler:
-                    self._bitrix.unbind_event(event, url)
+            if repeated is None:
+                self._store.notes.kept_claim.set(KeptClaim(claim.digest(), time.time()))
+        return stored if stored and stored.member_id == claim.member_id else None
 
     # -- connect
 
@@ -222,10 +216,10 @@ class Connector:
             elif token and self._bitrix.is_administrator(placement.access_token)[0]:
                 self._store.portal.learn_application_token(token)
             if not placement.active:
-                self._bitrix.activate(settings.connector.id, placement.line, False)
+                self._presence.switch_off(placement.line)
                 self._store.portal.disconnect_line(placement.line)
                 return
-            self._switch_on(placement.line)
+            self._presence.switch_on(placement.line)
             self._store.portal.connect_line(placement.line, time.time())
         self._store.notes.fault.clear()
         self._store.notes.connected_at.set(time.time())
@@ -242,78 +236,37 @@ class Connector:
         """Compare what the portal has of us with what it should have; mend or report it.
 
         Uninstalls, updates and the portal's own buttons remove bindings and lines without telling
-        us (bitrix24.md sections 7 and 8). Returns whether the installation is finished; raises
-        BitrixError when the portal cannot be asked.
+        us (bitrix24.md sections 7 and 8). Returns False if it has to be looked at again soon, as
+        the installation is not finished or the secret could not be tried; raises BitrixError when
+        the portal cannot be asked.
         """
+        is_tried = self._secret.prove_if_changed()
         finished = self._bitrix.is_installed()
         self._store.notes.is_unfinished.set(not finished)
         if not finished:
             log.error("app.info: the installation is not finished, so the portal sends no events")
         with self._store.database.try_lock("install") as held:
             if held is not None:  # else an install does it now
-                self._register_if_needed()
-                self._bind_events()
-        connector = self._settings.connector.id
-        for line in self._store.portal.active_lines():
-            if not self._bitrix.connector_status(connector, line):
-                log.warning("line %d: the connector was not active, we activate it again", line)
-                self._switch_on(line)
-        return finished
+                self._presence.register_if_needed()
+                self._presence.bind_events()
+        self._presence.look_after_lines()
+        return finished and is_tried
 
-    def _register_if_needed(self) -> None:
-        """Tell the portal the present settings, if it was told others or knows us no more.
+    # -- uninstall
 
-        Only sending would tell that it does not: status and activate do not look whether a
-        connector is registered (bitrix24.md 6.7).
+    def uninstall(self, erase: bool = False) -> list[Undone]:
+        """Take back from the portal what it has of us, and forget it; says what was left undone.
+
+        Histories stay, unless `erase`. Raises InstallError if the portal cannot be asked now: then
+        nothing was forgotten, and it can be tried again.
         """
-        if self._store.notes.registered.get() == self._registration() and self._is_registered():
-            return
         try:
-            self._register()
-        except Refused as error:  # the bindings and lines are looked after all the same
-            log.error("the connector is not registered anew: %s", error.code)
-        else:
-            log.warning("connector %s registered anew", self._settings.connector.id)
-
-    def _is_registered(self) -> bool:
-        """Whether the portal lists our connector; believed where it does not let us ask."""
-        try:
-            return self._settings.connector.id in self._bitrix.connectors()
-        except (Refused, SetupFault) as error:
-            if error.reach is Reach.PORTAL:
-                raise
-            log.warning("the portal does not list its connectors: %s", error.code)
-            return True
-
-    def _switch_on(self, line: int) -> None:
-        settings = self._settings
-        self._bitrix.activate(settings.connector.id, line, True)
-        if settings.widget_uri and settings.connector.widget_name:
-            self._bitrix.set_connector_data(
-                settings.connector.id, line, settings.widget_uri, settings.connector.widget_name
-            )
-
-
-def icons() -> tuple[str, str]:
-    """Our tile's icons, on and off, as the data: URIs that `imconnector.register` takes."""
-    on, off = (
-        "data:image/svg+xml;charset=US-ASCII," + quote((ICONS / name).read_text("ascii").strip())
-        for name in ("on.svg", "off.svg")
-    )
-    return on, off
-
-
-def _same_url(first: str, second: str) -> bool:
-    """Whether addresses differ at most in their scheme and in how they are spelled."""
-    try:
-        return _with_https(first) == _with_https(second)
-    except ValueError:
-        return False
-
-
-def _with_https(url: str) -> str:
-    """The one form of an address as if it were of HTTPS, without the port that its scheme means."""
-    scheme, _, rest = url.partition("://")
-    host, _, path = rest.partition("/")
-    port = f":{DEFAULT_PORTS.get(scheme.lower())}"
-    return web_address(f"https://{host.removesuffix(port)}/{path}")
+            with (
+                self._store.database.lock("install", LOCK_SECONDS),
+                explained(self._settings.bitrix24, self._store),
+            ):
+                return Uninstall(self._settings, self._store, self._presence).run(erase)
+        except LockHeld:
+            raise InstallError("busy", 503) from None
+        except StoreUnavailable as error:
+            raise self._no_store(error) from None

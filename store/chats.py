@@ -26,6 +26,15 @@ class ChatTables(Group):
         row = self._database.row("select * from living_chats where id = ?", chat_id)
         return chat_of(row) if row else None
 
+    @transaction
+    def begin_on(self, db: Connection, chat_id: str, line: int, now: float) -> None:
+        """Let the messages of a new chat take this line, as long as it is connected."""
+        db.execute(
+            "insert into chats (id, created_at, active_at, line) values (?, ?, ?, ?)"
+            " on conflict (id) do nothing",
+            (chat_id, now, now, line),
+        )
+
     def find_open(self, chat_id: str) -> Chat | None:
         """The chat that new messages of this visitor go to: the chat itself, else its latest part.
 

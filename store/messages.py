@@ -55,6 +55,15 @@ class MessageTables(Group):
         latest = max((row["revision"] for row in rows), default=revision)
         return latest, {chat_id for row in rows for chat_id in (row["id"], row["owner"]) if chat_id}
 
+    def find(self, message_id: int) -> Message | None:
+        row = self._database.row("select * from messages where id = ?", message_id)
+        return message_of(row) if row else None
+
+    def is_answered(self, message: Message) -> bool:
+        """Whether an operator has written in the message's chat since."""
+        sql = "select 1 from messages where chat_id = ? and author = 'operator' and id > ?"
+        return self._database.row(sql, message.chat_id, message.id) is not None
+
     def find_with_file(self, key: str) -> Message | None:
         """The message to which the visitor's file of this key belongs."""
         row = self._database.row(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import LastRecovery, NewAddress, ReportedFault
+from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault
 
 T = TypeVar("T")
 
@@ -99,6 +99,21 @@ class Notes:
         self.is_unfinished: Note[bool] = Note(database, "unfinished")
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict
+        )
+        # Of our tokens: a digest of the client id and secret with which they were last renewed, and
+        # why the last try failed, until one succeeds.
+        self.renewed_with: Note[str] = Note(database, "renewed_with")
+        self.refused_renewal: Note[ReportedFault] = Note(
+            database, "refused_renewal", lambda value: ReportedFault(**value), asdict
+        )
+        self.kept_claim: Note[KeptClaim] = Note(
+            database, "kept_claim", lambda value: KeptClaim(**value), asdict
+        )
+        # What the portal was told: where it posts events, ours and those of before a move; and by
+        # line a digest of the chat's address and name.
+        self.own_handlers: Note[list[str]] = Note(database, "own_handlers")
+        self.told_lines: Note[dict[int, str]] = Note(
+            database, "told_lines", lambda value: {int(line): value[line] for line in value}
         )
 
 

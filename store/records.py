@@ -217,6 +217,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class KeptClaim:
+    """The last install that brought other tokens than the one before."""
+
+    digest: str  # of what it brought
+    at: float  # Unix seconds
+
+
+@dataclass(frozen=True)
 class ReportedFault:
     """A fault that the admin is shown until a call works: the method that failed, and its code."""
 

@@ -25,6 +25,11 @@ class Removal(Group):
         )
         return [row["id"] for row in rows]
 
+    def living(self, limit: int) -> list[str]:
+        """Chats that can be deleted, some of them; a part goes with the chat it belongs to."""
+        rows = self._database.rows("select id from chats where owner is null limit ?", limit)
+        return [row["id"] for row in rows]
+
     def remove(self, chat_ids: list[str], remove_files: Callable[[str], None]) -> None:
         """Remove all that deleted chats had, from the log of the store, too."""
         turns = Turns()

@@ -37,6 +37,7 @@ class FakePortal:
         self.inactive: set[int] = set()
         self.registered = {"livechat", "example_connector_1"}
         self.finished = True
+        self.unregisters = True
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def method(*values: Any) -> Any:
@@ -51,6 +52,7 @@ class FakePortal:
                 "unbind_event": lambda: self.bound.remove((values[0].upper(), values[1])),
                 "is_installed": lambda: self.finished,
                 "connectors": lambda: self.registered,
+                "unregister": lambda: self.unregisters,
                 "connector_status": lambda: values[1] not in self.inactive,
             }
             return answers.get(name, lambda: None)()

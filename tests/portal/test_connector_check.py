@@ -12,7 +12,7 @@ from store.records import ReportedFault
 
 def note_registered(store: Store, connector: Connector) -> None:
     """The portal was told the present settings before."""
-    store.notes.registered.set(connector._registration())
+    store.notes.registered.set(connector._presence.registration())
 
 
 def test_a_check_binds_what_is_missing_and_switches_on_what_is_off(
