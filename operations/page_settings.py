@@ -87,7 +87,9 @@ class PageSettings:
     def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as they are kept; None for those that are the default."""
         faults = [
-            Fault(key, Wrong("settings.unknown", key=key)) for key in values if key not in PAGE_KEYS
+            Fault(key, Wrong("settings.unknown", given=key))
+            for key in values
+            if key not in PAGE_KEYS
         ]
         given = {key: value for key, value in values.items() if value is not None}
         if isinstance(given.get(SITES), str):

@@ -16,13 +16,15 @@ def doubts(settings: Settings, language: str = DEFAULT) -> list[str]:
 
 def _doubts(settings: Settings) -> list[Wrong]:
     found = [
-        Wrong("settings.no_use", key=key)
+        Wrong("settings.no_use", given=key)
         for key, field in all_fields().items()
         if field.deprecated and key.partition(".")[2] in _section_of(settings, key).model_fields_set
     ]
     host = urlsplit(settings.public_url).hostname or ""
     if "." not in host and not is_loopback(host):
         found.append(Wrong("settings.no_dot", host=host))
+    if settings.bitrix24.portal == settings.public_url:
+        found.append(Wrong("settings.same_address"))
     store = Path(settings.storage.url.partition(":///")[2])
     files = Path(settings.storage.files)
     if store.is_absolute() != files.is_absolute():

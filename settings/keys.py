@@ -4,12 +4,11 @@ Whoever makes one by hand gets a ValidationError; `load_settings` explains what 
 words. Knows nothing of the files in which settings stand.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -20,7 +19,6 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -30,20 +28,21 @@ from settings.rules import (
     CaFile,
     ClientId,
     ClientSecret,
+    Colour,
+    ConnectorId,
+    Endings,
     GivenUrl,
     LongSecret,
     OAuthServer,
     PortalUrl,
     PublicUrl,
-    Site,
+    Sites,
     StoreUrl,
+    Token,
     WebUrl,
-    listed,
 )
 
 PREFIX = "SITECHAT_"
-
-Ending = Annotated[str, Field(pattern=r"^[a-z0-9]{1,10}$")]  # of a file's name, without the dot
 
 
 class Section(BaseModel):
@@ -65,7 +64,7 @@ class Bitrix24Settings(Section):
 
 
 class ConnectorSettings(Section):
-    id: str = Field(default="example_connector_1", pattern=r"^[a-z0-9_]{1,60}$")
+    id: ConnectorId = "example_connector_1"
     name: str = Field(default="ExampleSiteChat", min_length=1, max_length=255)
     widget_name: str = "ExampleSiteChatWidget"
     widget_uri: WebUrl | None = None  # None: the chat page; "": connector.data.set is skipped
@@ -75,14 +74,14 @@ class ChatSettings(Section):
     title: str = Field(default="Chat with us", min_length=1, max_length=100)
     greeting: str = Field(default="", max_length=1000)  # "": the welcome of the visitor's language
     language: Literal["auto", "en", "ru"] = "auto"
-    sites: Annotated[tuple[Site, ...], NoDecode, BeforeValidator(listed)] = ()
+    sites: Sites = ()
     share_visitors: bool = False  # between the sites of one domain that has an entry with "*"
     identity_secret: LongSecret = SecretStr("")
     # Characters; the portal cuts a longer text.
     message_limit: PositiveInt = Field(default=20_000, le=20_000)
     session_days: PositiveInt = 365
     keep_days: int = Field(default=0, ge=0)  # messages and files; 0: for ever
-    accent: str = Field(default="", pattern=r"^(#[0-9A-Fa-f]{6})?$")
+    accent: Colour = ""
     consent: str = Field(default="", max_length=2000)
     consent_link: WebUrl = ""
 
@@ -98,7 +97,7 @@ class ChatSettings(Section):
 class FilesSettings(Section):
     enabled: bool = True
     megabytes: PositiveInt = Field(default=20, le=1000)  # of one file
-    types: Annotated[tuple[Ending, ...], NoDecode, BeforeValidator(listed)] = (
+    types: Endings = (
         *("png", "jpg", "jpeg", "gif", "webp", "heic", "heif", "avif", "pdf", "txt", "csv", "rtf"),
         *("doc", "docx", "odt", "xls", "xlsx", "ods", "ppt", "pptx", "odp"),
         *("zip", "mp3", "m4a", "ogg", "wav", "mp4", "mov", "webm"),
@@ -139,7 +138,7 @@ class ServerSettings(Section):
 
 class OperationsSettings(Section):
     notify: bool = True  # the administrator who installed the chat, of what stops it
-    token: LongSecret = SecretStr("")  # who shows it may see numbers and faults; "": nobody
+    token: Token = SecretStr("")  # who shows it may see numbers and faults; "": nobody
 
 
 class LogsSettings(Section):

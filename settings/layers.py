@@ -97,7 +97,7 @@ def _dotenv(path: Path) -> Layer:
 def _variables(name: str, variables: Mapping[str, str], place: Callable[[str], Wrong]) -> Layer:
     source = EnvSettingsSource(Settings)
     source.env_vars = {name.lower(): value for name, value in variables.items()}
-    unknown = unknown_variables(variables, name, of_environment=name == "environment")
+    unknown = unknown_variables(variables, None if name == "environment" else name)
     return Layer(name, source(), place, unknown)
 
 

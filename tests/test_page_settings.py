@@ -1,13 +1,15 @@
 """The settings of the application's page: what counts, where it comes from, what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
-from apps import storage_in
+from apps import services_of, storage_in
 
+from app import create_app
 from operations import page_settings
 from services import Services
-from settings import Settings, SettingsError, load_settings
+from settings import ChatSettings, Settings, SettingsError, load_settings
 
 STORED = 'sites = ["https://file.example"]\n'
 
@@ -74,6 +76,7 @@ def test_a_wrong_value_is_refused_in_the_readers_language_and_nothing_is_kept(
             parts.save_page_settings({"chat.consent": "Yes", key: value})
         (said,) = caught.value.told("ru")
         assert key in said
+        assert caught.value.told("en") != caught.value.told("ru")
     assert parts.page_settings.values() == {}
     parts.save_page_settings({"chat.title": "File", "chat.language": "auto"})
     assert parts.page_settings.values() == {}
@@ -114,3 +117,76 @@ def test_values_that_cannot_be_used_or_read_leave_those_of_the_file(
     parts.store.close()
     broken = Services.of(Settings(storage=storage_in(tmp_path / "chats.db" / "no folder")))
     assert broken.chat == broken.settings.chat
+
+
+# -- what visitors see
+
+
+def test_visitors_see_what_is_set_on_the_page_without_a_restart(tmp_path: Path) -> None:
+    app = create_app(Settings(storage=storage_in(tmp_path)))
+    client, parts = app.test_client(), services_of(app)
+    site = {"Origin": "https://shop.example"}
+    loader = "/static/loader.js"
+    long_head = {"X-Long": "x" * 9000}
+    for path in ("/", "/?embed=1", loader):
+        assert "shop.example" not in client.get(path).headers["Content-Security-Policy"]
+    assert client.post("/ajax", data={"type": "chat_history"}, headers=site).status_code == 403
+
+    parts.save_page_settings(
+        {
+            "chat.title": "Лампы <и> люстры",
+            "chat.greeting": "Здравствуйте! <b>Мы тут</b>\r\n\r\nОтвечаем с 9 до 18.\nПишите.",
+            "chat.language": "ru",
+            "chat.accent": "#7a1f5c",
+            "chat.sites": "https://shop.example\nhttps://*.lamps.example",
+            "chat.consent": "Я согласен <с условиями>",
+            "chat.consent_link": "https://shop.example/privacy",
+        }
+    )
+
+    page = client.get("/").text
+    assert "<h1><bdi>Лампы &lt;и&gt; люстры</bdi></h1>" in page
+    assert '<html lang="ru">' in page
+    assert "#7a1f5c" in page
+    assert "Я согласен &lt;с условиями&gt;" in page
+    assert 'href="https://shop.example/privacy"' in page
+    welcome = page.partition('class="welcome"')[2].partition("</section>")[0]
+    assert re.findall(r"<(h2|p) dir=\"auto\">(.*?)</", welcome) == [
+        ("h2", "Здравствуйте! &lt;b&gt;Мы тут&lt;/b&gt;"),
+        ("p", "Отвечаем с 9 до 18."),
+        ("p", "Пишите."),
+    ]
+    ancestors = "frame-ancestors 'self' https://shop.example https://*.lamps.example"
+    answers = [client.get(path) for path in ("/", "/?embed=1", loader)]
+    for answer in [*answers, client.get("/", headers=long_head)]:
+        assert answer.headers["Content-Security-Policy"].endswith(ancestors)
+    assert client.post("/ajax", data={"type": "chat_history"}, headers=site).status_code == 200
+    parts.store.close()
+
+
+@pytest.mark.parametrize("greeting", ["", " \r\n "])
+def test_without_a_greeting_the_welcome_is_that_of_the_visitors_language(
+    tmp_path: Path, greeting: str
+) -> None:
+    app = create_app(Settings(storage=storage_in(tmp_path), chat=ChatSettings(greeting=greeting)))
+    client = app.test_client()
+
+    assert "Hello! How can we help?" in client.get("/?lang=en").text
+    assert "Hello! How can we help?" not in client.get("/?lang=ru").text
+    services_of(app).store.close()
+
+
+def test_a_process_reads_the_store_seldom_and_sees_its_own_change_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = parts_of(tmp_path), parts_of(tmp_path)
+    monkeypatch.setattr(page_settings, "LOOK_SECONDS", 3600.0)
+    assert other.chat.title == "Chat with us"
+
+    one.save_page_settings({"chat.title": "New"})
+
+    assert (one.chat.title, other.chat.title) == ("New", "Chat with us")
+    other.save_page_settings({"chat.accent": "#112233"})
+    assert (other.chat.title, other.chat.accent) == ("New", "#112233")
+    one.store.close()
+    other.store.close()
