@@ -17,6 +17,7 @@ from delivery.worker import Worker
 from files import Files
 from live import Live
 from operations.page_settings import PageSettings
+from operations.retention import Retention
 from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.place import portal_address
@@ -151,6 +152,7 @@ class Services:
             "files": self.sweep_files,
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
+            "retention": Retention(self.store, self.files, self.settings.chat.keep_days).run,
         }
         threads = [
             threading.Thread(target=job, args=(stop,), name=name, daemon=True)

@@ -45,9 +45,7 @@ def restore_command(desk: Desk, file: Path, replace: bool) -> None:
     with path.open("rb") as source:  # which the service's user need not be able to read
         desk.become_service()
         restored = restore(source, str(path), place, replace)
-    desk.say(
-        "restored", chats=restored.chats, messages=restored.messages, files=restored.files
-    )
+    desk.say("restored", chats=restored.chats, messages=restored.messages, files=restored.files)
     if restored.former:
         desk.say("former_kept", path=restored.former)
     if desk.service_user() == 0:

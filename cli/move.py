@@ -137,9 +137,7 @@ def import_tutorial_command(desk: Desk, folder: Path) -> None:
     problems = [{"file": name, "why": desk.told(why)} for name, why in found.problems]
     for problem in problems:
         desk.say("file_left", **problem)
-    desk.answer(
-        chats=chats, messages=messages, line=found.line, granted=granted, problems=problems
-    )
+    desk.answer(chats=chats, messages=messages, line=found.line, granted=granted, problems=problems)
     if problems:
         sys.exit(FAILED)
 

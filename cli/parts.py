@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -160,19 +161,23 @@ def _name_of(user: int) -> str:
 
 
 def program() -> str:
-    """The version of this program, as it is installed."""
+    """The version of this program.
+
+    Where it runs from its own folder, that of the folder: `git pull` does not install it anew.
+    """
+    with suppress(OSError, ValueError, KeyError):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        return str(project["version"])
     return metadata.version("sitechat")
 
 
-def command(
-    function: Callable[Concatenate[Desk, P], R],
-) -> Callable[P, R]:
+def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
     """A command: with --json and --lang, and with a sentence for whatever goes wrong."""
 
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     @click.option("--lang", type=click.Choice(languages()), help="The language of the answer.")
     @wraps(function)
-    def run(*args: P.args, as_json: bool = False, lang: str | None = None, **kwargs: Any) -> R:
+    def run(*args: Any, as_json: bool = False, lang: str | None = None, **kwargs: Any) -> R:
         desk = Desk(as_json, lang or language_of_system())
         try:
             return function(desk, *args, **kwargs)

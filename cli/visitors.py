@@ -42,7 +42,7 @@ def forget_command(desk: Desk, who: str) -> None:
         ended = []
         for chat_id in chats_of(desk, store, who):
             ended += store.chats.delete(chat_id, time.time(), desk.files.remove_chat)
-        copies = copies_beside(desk.store_path)
+        copies = copies_beside(store.database.folder)
     desk.say("forgotten", chats=len(set(ended)))
     desk.say("forgotten_elsewhere")
     for copy in copies:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from store.schema import MIGRATIONS
 from store.sqlite import SQLite
 
 SQLITE = b"SQLite format 3\0"
+BROKEN_ZIP = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error)
 SPARE_BYTES = 64 << 20  # left free on the disk
 
 
@@ -110,7 +112,7 @@ def _take_out(backup: IO[bytes], name: str, store: Path, files: Path) -> set[Pat
                     _extract(archive, member, files / path)
                     kept.add(path)
             return kept
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, NotImplementedError):
+    except (*BROKEN_ZIP, EOFError, RuntimeError, NotImplementedError):
         raise Stopped("no_backup") from None
 
 

@@ -91,6 +91,25 @@ class ChatTables(Group):
         _give_heir(db, chat_id, owner)
         return [part["id"] for part in parts]
 
+    def is_known(self, chat_id: str) -> bool:
+        """Whether the chat is here, or was deleted here, or leads to the chat of its visitor."""
+        row = self._database.row(
+            "select exists (select 1 from chats where id = :chat) or exists"
+            " (select 1 from deletions where id = :chat) or exists"
+            " (select 1 from heirs where id = :chat or heir = :chat) as known",
+            chat=chat_id,
+        )
+        return bool(row and row["known"])
+
+    def with_email(self, email: str) -> list[str]:
+        """The chats whose visitors gave this e-mail, in any spelling; parts by their own ids."""
+        rows = self._database.rows(
+            "select id from living_chats where lower(email) = lower(?) and email <> ''"
+            " order by created_at, id",
+            email,
+        )
+        return [row["id"] for row in rows]
+
     def spellings(self, email: str) -> set[str]:
         """How visitors gave this e-mail, itself in lower case, in the first SPELLINGS_READ chats.
 

@@ -110,6 +110,11 @@ class Database(Protocol):
         """Where the database is, for the administrator who has to mend it; without secrets."""
         ...
 
+    @property
+    def folder(self) -> Path:
+        """Where copies of the store are kept, beside it."""
+        ...
+
     def open(self) -> None:
         """Make what is missing and bring the schema up to date."""
         ...

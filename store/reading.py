@@ -56,6 +56,10 @@ class ReadOnlySQLite:
     def place(self) -> str:
         return self.path.parent.name
 
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
     def open(self) -> None:
         self.rows("select 1")
 

@@ -82,6 +82,10 @@ class SQLite:
     def place(self) -> str:
         return self.path.parent.name
 
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
     def open(self) -> None:
         with self.write():
             pass
