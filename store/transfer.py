@@ -254,7 +254,7 @@ def _check_value(table: str, column: Any, value: object) -> None:
         if column["notnull"]:
             raise Unfit("record_value", column=name)
         return
-    fits = isinstance(value, TYPES[column["type"]]) and not isinstance(value, bool)
+    fits = isinstance(value, TYPES[column["type"].lower()]) and not isinstance(value, bool)
     if isinstance(value, str):
         fits = fits and "\0" not in value and _is_unicode(value)
     elif isinstance(value, int):
