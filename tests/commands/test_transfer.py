@@ -179,7 +179,7 @@ SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "contents that are none": lambda line: line | {"contents": {KEY: "%%"}},
     "contents under a path": lambda line: line | {"contents": {"../x": "aGk="}},
     "a delivery of another kind": lambda line: changed(
-        line, delivery={"kind": "pigeon", "due": 0.0}
+        line, id=5, revision=5, delivery={"kind": "pigeon", "due": 0.0}
     ),
     "a missing field": lambda line: {"message": {"text": "hi"}},
 }
