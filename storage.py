@@ -16,6 +16,7 @@ from store.epochs import EpochTables
 from store.found_deleted import FoundDeleted
 from store.limits import LimitTables
 from store.logins import LoginTables
+from store.lost import LostTables
 from store.messages import MessageTables
 from store.notes import Notes
 from store.past import PastTables
@@ -51,6 +52,7 @@ class Store:
         self.logins = LoginTables(self.database)
         self.blocks = BlockTables(self.database)
         self.retention = RetentionTables(self.database)
+        self.lost = LostTables(self.database, renderer)
         self.past = PastTables(self.database, renderer)
         self.transfer = TransferTables(self.database, renderer)
         self.notes = Notes(self.database)

@@ -183,3 +183,56 @@ def test_answers_that_were_given_and_confirmed_after_the_backup_come_back(
 
         texts = [message.text for message in later.conversations.latest(chat_id(1), None, 50)]
         assert texts == ["hello", "hello"]
+
+
+def test_what_visitors_wrote_after_the_backup_comes_back_under_its_own_id_and_place(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    install(store)
+    write(store, "hello")
+    run(worker, NOW)
+    backup = backed_up(store, tmp_path)
+    write(store, "lost", now=NOW + 1)
+    write(store, "lost, too", now=NOW + 2)
+    ids = [message.id for message in own_messages(store)]
+
+    bitrix.histories[DIALOG] = [
+        said(10 + number, str(own_id), from_connector=True, text=text, sent_at=NOW + number)
+        for number, (own_id, text) in enumerate(
+            zip(ids, ("hello", "lost", "lost, too"), strict=True)
+        )
+    ]
+    with closing(restored(store, tmp_path, backup)) as later:
+        write(later, "written since", now=NOW + 4)
+        run_each(taken_over(later, bitrix, 600), range(600, 610), steps=5)
+
+        found = own_messages(later)
+        texts = ["hello", "lost", "lost, too", "written since"]
+        assert [message.text for message in found] == texts
+        assert [message.id for message in found[:3]] == ids
+        assert {message.state for message in found[:3]} == {"delivered"}
+        assert bitrix.sent.count(["lost"]) <= 1, "what comes back is not sent again"
+
+
+def test_nothing_comes_back_where_nothing_was_restored(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """Messages that were purged here are at the portal still."""
+    install(store)
+    write(store, "hello")
+    run(worker, NOW)
+    [hello] = own_messages(store)
+    answer(store, 11)
+    run(worker, NOW + 1)
+    store.retention.purge(NOW + 2, lambda *_: None, lambda _: None)
+    bitrix.histories[DIALOG] = [
+        said(10, str(hello.id), from_connector=True, text="hello"),
+        said(11, "1", text="an answer"),
+        said(12, text="a missed answer"),
+    ]
+    write(store, "later", now=NOW + 300)
+
+    run_each(taken_over(store, bitrix, 600), range(600, 610), steps=5)
+
+    texts = [message.text for message in store.conversations.latest(chat_id(1), None, 50)]
+    assert texts == ["later", "a missed answer"]
