@@ -63,8 +63,13 @@ class Recovery:
         since: float,
         before_call: Callable[[], None] = lambda: None,
         unread: Sequence[int] = (),
+        oldest: float = 0.0,
     ) -> None:
-        """`unread`: dialogs that earlier recoveries could not read; they are read at any age."""
+        """`unread`: dialogs that earlier recoveries could not read; they are read at any age.
+
+        Messages of before `oldest` are let be: the settings do not keep them.
+        """
+        self._oldest = oldest
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
@@ -184,7 +189,7 @@ class Recovery:
         missed = [
             message
             for message in messages
-            if message.id > dialog.checked_im_id
+            if self._is_new(message, dialog)
             and message.id not in stored_ids
             and was_missed(message, dialog.chat)
         ]
@@ -199,6 +204,10 @@ class Recovery:
             turns.give_way()
         self._store.dialogs.note_checked(dialog, messages[-1].id)
 
+    def _is_new(self, message: HistoryMessage, dialog: Dialog) -> bool:
+        """Whether no recovery has compared it, and it is not too old to be kept."""
+        return message.id > dialog.checked_im_id and message.sent_at >= self._oldest
+
     def _put_back(self, dialog: Dialog, messages: list[HistoryMessage]) -> int:
         """Put back what the visitor wrote after the backup from which the store was restored."""
         since = self._store.notes.lost_since.get()
@@ -207,7 +216,7 @@ class Recovery:
         written = {
             int(mid): message
             for message in messages
-            if message.id > dialog.checked_im_id and was_written(message, since)
+            if self._is_new(message, dialog) and was_written(message, since)
             for mid in message.connector_mids
             if mid.isdecimal() and len(mid) <= ID_DIGITS
         }

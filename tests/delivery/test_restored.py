@@ -23,6 +23,7 @@ from fake_portal import (
 )
 
 from delivery.worker import Worker
+from settings import ChatSettings, Settings
 from storage import Store
 from store.records import Message
 
@@ -214,25 +215,33 @@ def test_what_visitors_wrote_after_the_backup_comes_back_under_its_own_id_and_pl
         assert bitrix.sent.count(["lost"]) <= 1, "what comes back is not sent again"
 
 
-def test_nothing_comes_back_where_nothing_was_restored(
-    store: Store, bitrix: FakePortal, worker: Worker
+@pytest.mark.parametrize("purged", [NOW + 2, NOW - 1], ids=["the whole chat", "nothing yet"])
+def test_what_is_too_old_to_be_kept_does_not_come_back(
+    store: Store, bitrix: FakePortal, tmp_path: Path, purged: float
 ) -> None:
-    """Messages that were purged here are at the portal still."""
+    """It is at the portal still, and is not taken for lost."""
+    settings = Settings(chat=ChatSettings(keep_days=1))
+    worker = Worker(settings, store, bitrix, bitrix)  # type: ignore[arg-type]
     install(store)
     write(store, "hello")
     run(worker, NOW)
     [hello] = own_messages(store)
     answer(store, 11)
     run(worker, NOW + 1)
-    store.retention.purge(NOW + 2, lambda *_: None, lambda _: None)
+    store.retention.purge(purged, lambda *_: None, lambda _: None)
+    kept = [message.text for message in store.conversations.latest(chat_id(1), None, 50)]
+    later = 2 * DAY
+    write(store, "later", now=NOW + later)
     bitrix.histories[DIALOG] = [
         said(10, str(hello.id), from_connector=True, text="hello"),
         said(11, "1", text="an answer"),
-        said(12, text="a missed answer"),
+        said(12, text="missed, and too old"),
+        said(13, text="missed", sent_at=NOW + later),
     ]
-    write(store, "later", now=NOW + 300)
 
-    run_each(taken_over(store, bitrix, 600), range(600, 610), steps=5)
+    worker = Worker(settings, store, bitrix, bitrix)  # type: ignore[arg-type]
+    worker.begin(NOW + later)
+    run_each(worker, range(int(later), int(later) + 400, 20), steps=5)
 
     texts = [message.text for message in store.conversations.latest(chat_id(1), None, 50)]
-    assert texts == ["later", "a missed answer"]
+    assert texts == [*kept, "later", "missed"]
