@@ -1,6 +1,7 @@
 """The command line `sitechat`: the list of its commands."""
 
 import json
+import logging
 import sys
 from dataclasses import asdict
 
@@ -53,6 +54,7 @@ for one in (
 
 def main() -> None:
     """The console command `sitechat`. Whatever goes wrong ends with a sentence."""
+    logging.getLogger().addHandler(logging.NullHandler())  # commands have words of their own
     try:
         commands(prog_name="sitechat")
     except BrokenPipeError:

@@ -276,3 +276,35 @@ def test_a_clean_stop_leaves_all_in_the_file_alone(stage: Stage) -> None:
 
     names = {path.name for path in (stage.folder / "chats").glob("chats.db*")}
     assert names == {"chats.db"}
+
+
+def test_an_uninstall_takes_all_back_and_keeps_the_conversations(stage: Stage) -> None:
+    visitor = stage.visitor()
+    chat = visitor.send("hello")["chat"]
+
+    done = sitechat(stage, "uninstall", LC_ALL="ru_RU.UTF-8")
+
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "Переписки остаются" in done.stdout
+    assert [call["method"] for call in stage.calls("imconnector.unregister")]
+    assert "hello" in visitor.history()
+    again = sitechat(stage, "uninstall", "--erase")
+    assert again.returncode == 0
+    assert "not installed" in again.stdout
+    assert "hello" not in visitor.history()
+    assert kept(stage.folder, chat) == ""
+
+
+def test_a_portal_that_cannot_be_asked_leaves_everything_installed(stage: Stage) -> None:
+    assert stage.sandbox is not None
+    os.killpg(stage.sandbox.pid, 9)
+    stage.sandbox.wait()
+
+    done = sitechat(stage, "uninstall")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("sitechat: ")
+    assert "Traceback" not in done.stderr
+    url = f"sqlite:///{stage.folder}/chats/chats.db"
+    with contextlib.closing(Store(url, stage.folder, RENDERER, read_only=True)) as store:
+        assert store.portal.find() is not None
