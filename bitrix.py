@@ -24,6 +24,7 @@ from rest.replies import ItemResult, TokenHome, expect_true, item_results, token
 from rest.transport import ANSWER_SECONDS, Tokens, Transport
 from settings import Bitrix24Settings
 
+NOT_UNREGISTERED = "APPLICATION_UNREGISTRATION_ERROR"
 __all__ = ["DIALOGS_A_CALL", "PAGE", "AppInfo", "Bitrix", "Examination", "Line"]
 
 
@@ -72,7 +73,12 @@ class Bitrix(Examining, Dialogs):
             done = result.get("result") if isinstance(result, dict) else result
             return truth(done)
 
-        return self._call(method, {"ID": connector}, forgotten)
+        try:
+            return self._call(method, {"ID": connector}, forgotten)
+        except Refused as error:  # as other builds say it
+            if error.code != NOT_UNREGISTERED:
+                raise
+            return False
 
     def activate(self, connector: str, line: int, active: bool) -> None:
         """`imconnector.activate`. ACTIVE is 1 or 0: the text "False" would switch it on.

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from addresses import DEFAULT_PORTS, web_address
-from bitrix import Bitrix
+from bitrix import NOT_UNREGISTERED, Bitrix
 from rest.errors import Reach, Refused, SetupFault
 from settings import Settings
 from storage import Store
@@ -95,7 +95,7 @@ class Presence:
         self._bitrix.activate(connector, line, True)
         if not self._bitrix.unregister(connector):
             self._bitrix.activate(connector, line, False)
-            raise Refused("APPLICATION_UNREGISTRATION_ERROR", "imconnector.unregister")
+            raise Refused(NOT_UNREGISTERED, "imconnector.unregister")
 
     # -- events
 

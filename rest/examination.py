@@ -6,14 +6,14 @@ in place of an answer and spoils no other part.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from rest.calls import COMMANDS_A_BATCH, Calls, Command
 from rest.errors import BitrixError
 from rest.php import keyed, listed, number, truth, words
 from rest.replies import connector_ids, listed_events
 
-T = TypeVar("T")
+NAME_LENGTH = 200  # of a line's name that people read
 
 
 @dataclass(frozen=True)
@@ -134,5 +134,5 @@ def line_of(result: Any) -> Line | None:
     if result is None or result is False or result == []:
         return None
     fields = keyed(result)
-    name = words(fields.get("LINE_NAME")) or str(number(fields.get("ID")) or "")
+    name = words(fields.get("LINE_NAME"))[:NAME_LENGTH] or str(number(fields.get("ID")) or "")
     return Line(name, truth(fields["ACTIVE"]))

@@ -96,6 +96,10 @@ SAMPLES: dict[str, Any] = {
     "im.dialog.messages.get": PAGE,
     "batch": {"result": {"0": PAGE, "1": PAGE}, "result_error": {"2": {"error": "ACCESS_ERROR"}}},
     "imopenlines.session.history.get": {"message": {"903311": MESSAGE}, "users": {}, "files": {}},
+    "imopenlines.config.get": {"ID": "7", "ACTIVE": "Y", "LINE_NAME": "Sales"},
+    "im.notify.system.add": 70001,
+    "imconnector.unregister": {"result": True},
+    "imconnector.list": {"livechat": "Live chat"},
     "imopenlines.dialog.get": {"id": 5120, "entity_data_1": "Y|CRM|1|N|N|323|1"},
     "oauth/token": {"access_token": "a", "refresh_token": "r", "expires_in": 3600},
 }
@@ -120,6 +124,12 @@ METHODS: dict[str, Callable[[Bitrix], object]] = {
     "newest_messages": lambda b: b.newest_messages([5120, 5121, 5122]),
     "session_messages": lambda b: b.session_messages(323),
     "find_dialog": lambda b: b.find_dialog("a|7|b|1"),
+    "connectors": lambda b: b.connectors(),
+    "examine": lambda b: b.examine(CONNECTOR, [7]),
+    "line": lambda b: b.line(7),
+    "notify": lambda b: b.notify(1, "text", "tag"),
+    "unregister": lambda b: b.unregister(CONNECTOR),
+    "renew": lambda b: b.renew(),
     "app_of_token": lambda b: b.app_of_token("t"),
     "is_administrator": lambda b: b.is_administrator("t"),
 }
@@ -238,7 +248,7 @@ def check_values(value: Any) -> None:
             raise Failed("a number that the store cannot keep")
     elif isinstance(value, str):
         value.encode()
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | set | frozenset):
         for one in value:
             check_values(one)
     elif isinstance(value, dict):

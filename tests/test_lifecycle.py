@@ -49,8 +49,8 @@ def test_a_wrong_secret_is_named_at_the_install_and_cured_by_a_restart(tmp_path:
         restart(stage, SITECHAT_BITRIX24__CLIENT_SECRET=SECRET)
 
         wait_until(lambda: visit(stage).status_code == 200, 15, "the cure")
+        wait_until(lambda: len(stage.state()["bindings"]) == 8, 15, "the bindings")
         assert stage.state()["tokens"]["refreshes"] == 1
-        assert len(stage.state()["bindings"]) == 8
 
 
 def test_a_secret_that_was_changed_at_the_portal_is_cured_by_a_restart(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ CALLS: list[Callable[[Bitrix], object]] = [
     lambda bitrix: bitrix.send_messages("connector", 7, [{}]),
     lambda bitrix: bitrix.newest_messages([1]),
     lambda bitrix: bitrix.bound_events(),
+    lambda bitrix: bitrix.examine("connector", [7]),
+    lambda bitrix: bitrix.line(7),
+    lambda bitrix: bitrix.notify(1, "text", "tag"),
+    lambda bitrix: bitrix.unregister("connector"),
+    lambda bitrix: bitrix.renew(),
     lambda bitrix: bitrix.is_administrator("token"),
 ]
 

@@ -152,6 +152,13 @@ def test_an_unknown_connector_is_no_fault(
     assert bitrix.unregister(CONNECTOR) is gone
 
 
+def test_builds_that_refuse_to_unregister_in_other_ways(bitrix: Bitrix, portal: Server) -> None:
+    portal.says(said({"error": "APPLICATION_UNREGISTRATION_ERROR"}, 400))
+    assert bitrix.unregister(CONNECTOR) is False
+    portal.says(said({"error": "ACCESS_DENIED"}, 403))
+    assert isinstance(failure(lambda: bitrix.unregister(CONNECTOR)), SetupFault)
+
+
 def test_a_notification_that_was_not_made_is_an_error(bitrix: Bitrix, portal: Server) -> None:
     portal.says(result(70001))
     bitrix.notify(1, "A line is off", "lines")
