@@ -65,6 +65,26 @@ jobs: list[threading.Thread] = []
 JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a call of a minute
 
 
+def on_starting(server: Any) -> None:
+    """Let `kill -HUP` change nothing while the settings cannot be used: visitors are still served.
+
+    gunicorn would end all processes.
+    """
+    start_anew = server.handle_hup
+
+    def start_anew_if_usable() -> None:
+        try:
+            load_settings()
+            system_variables()
+        except SettingsError as error:
+            for line in str(error).splitlines():
+                server.log.error("the former settings stay: %s", line)
+        else:
+            start_anew()
+
+    server.handle_hup = start_anew_if_usable
+
+
 def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
     for name in worker.wsgi.jinja_env.list_templates():  # the first visitor need not wait for it

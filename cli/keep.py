@@ -19,9 +19,9 @@ def backup_command(desk: Desk, file: Path, replace: bool) -> None:
 
     FILE is whole, or not there. Keep it secret: who has it can write as your visitors.
     """
-    with desk.reading() as store:
+    with desk.reading_any() as database:
         target = file.absolute()
-        made = back_up(store.database, desk.files_path, target, program(), replace)
+        made = back_up(database, desk.files_path, target, program(), replace)
     desk.say(
         "backed_up", path=target, chats=made.chats, messages=made.messages, files=made.files,
         megabytes=f"{target.stat().st_size / (1 << 20):.1f}",

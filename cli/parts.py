@@ -20,7 +20,8 @@ from files import Files
 from operations.archive import Stopped
 from settings import ROOT, Settings, SettingsError, load_settings
 from storage import Store, file_of
-from store.database import StoreMissing, StoreUnavailable
+from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.reading import ReadOnlySQLite
 from texts import Wrong, language_of_system, languages, text
 
 P = ParamSpec("P")
@@ -87,16 +88,28 @@ class Desk:
     def reading(self) -> Iterator[Store]:
         """The store to be read only; nothing on the disk changes, whoever runs the command."""
         store = Store(self.settings.storage.url, ROOT, RENDERER, read_only=True)
-        try:
-            store.database.open()
+        with self._looking(store.database):
             yield store
+
+    @contextmanager
+    def reading_any(self) -> Iterator[Database]:
+        """As `reading`, also a store of another release, whose tables are not known."""
+        database = ReadOnlySQLite(self.store_path, None)
+        with self._looking(database):
+            yield database
+
+    @contextmanager
+    def _looking(self, database: Database) -> Iterator[None]:
+        try:
+            database.open()
+            yield
         except StoreMissing:
             self.fail("no_store", path=self.store_path)
         except StoreUnavailable:
             self._check_rights()
             raise
         finally:
-            store.close()
+            database.close()
 
     @contextmanager
     def writing(self, new: bool = False) -> Iterator[Store]:
@@ -183,6 +196,10 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
             return function(desk, *args, **kwargs)
         except Stopped as error:
             raise Failed(desk.told(error.why)) from None
+        except StoreNewer:
+            desk.fail("store_newer", path=desk.store_path)
+        except StoreOlder:
+            desk.fail("store_older", path=desk.store_path)
         except StoreUnavailable as error:
             desk.fail("store", why=error)
         except BrokenPipeError:

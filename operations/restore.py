@@ -19,7 +19,7 @@ from typing import IO
 
 from operations.archive import FILE, STORE, Stopped, contents_of, copy_file, counted
 from store.copies import free_name, sync_folder
-from store.database import StoreMissing, StoreNewer, StoreUnavailable
+from store.database import StoreMissing, StoreUnavailable
 from store.datagrams import is_heard
 from store.log import index_of_log, log_of
 from store.reading import ReadOnlySQLite
@@ -57,7 +57,7 @@ def restore(backup: IO[bytes], name: str, place: Place, replace: bool) -> Restor
         kept = _take_out(backup, name, new / STORE, new_files)
         numbers = counted(new / STORE)
         if numbers["schema"] > len(MIGRATIONS):
-            raise StoreNewer(name)
+            raise Stopped("store_newer", path=name)
         former = None
         if _has_content(place.store):
             if not replace:

@@ -85,7 +85,8 @@ def variables_of(path: Path) -> dict[str, str]:
     lines = defaultdict(list)
     for one in bindings:
         if one.key and one.value is None:
-            faults.append(_line(one, Wrong("settings.env_no_value")))
+            is_name = re.fullmatch(r"\w+", one.key)
+            faults.append(_line(one, Wrong(f"settings.env_{'no_value' if is_name else 'line'}")))
         elif one.key:
             lines[one.key].append(_first_line(one))
     for name, numbers in lines.items():

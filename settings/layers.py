@@ -77,6 +77,10 @@ def _read(path: Path) -> tuple[list[Layer], list[Fault]]:
             layers.append(read())
         except Unreadable as error:
             faults += error.faults
+    for right in (local, dotenv):  # some editors add an ending, and some systems hide it
+        wrong = right.with_name(f"{right.name}.txt")
+        if wrong.exists() and not right.exists():
+            faults.append(Fault(str(wrong), Wrong("settings.misnamed", name=right.name)))
     layers.append(_variables("environment", dict(os.environ), _place_in_environment))
     return layers, faults
 

@@ -83,7 +83,18 @@ def test_every_key_is_in_config_toml_once_and_in_the_order_of_the_classes() -> N
 
 
 def test_config_toml_says_the_defaults(file: Path) -> None:
-    assert load_settings(CONFIG) == load(file, "")
+    """Whoever works here may have settings of their own beside it, so it is read elsewhere."""
+    settings = load(file, CONFIG.read_text("utf-8"))
+
+    assert settings == load(file, "")
+    assert set(settings.sources.values()) == {"default"}
+
+
+def test_the_files_of_an_administrator_are_not_gits() -> None:
+    """An update by `git pull` then meets no conflict, and no secret is committed."""
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+
+    assert {"/config.local.toml", "/.env"} <= {*ignored}
 
 
 def test_the_commented_keys_of_config_toml_can_be_uncommented(file: Path) -> None:
@@ -92,8 +103,8 @@ def test_the_commented_keys_of_config_toml_can_be_uncommented(file: Path) -> Non
     assert load(file, whole).widget_uri == ""
 
 
-def test_config_toml_holds_no_secret() -> None:
-    assert load_settings(CONFIG).bitrix24.client_secret.get_secret_value() == ""
+def test_config_toml_holds_no_secret(file: Path) -> None:
+    assert load(file, CONFIG.read_text("utf-8")).bitrix24.client_secret.get_secret_value() == ""
 
 
 def test_a_default_that_others_rely_on_stays(file: Path) -> None:

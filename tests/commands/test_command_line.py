@@ -2,9 +2,11 @@
 
 import os
 import pwd
+import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from stage import free_port, wait_until
 
 from commands import commands
 from settings import ROOT
+from store.schema import MIGRATIONS
 
 EVERY = sorted(commands.commands)
 # Another user may not be able to read this machine's Python: all is imported before.
@@ -102,6 +105,21 @@ def test_a_store_that_cannot_be_used_is_told(
 
     assert done.code == 1
     assert done.error.startswith("sitechat: The store cannot be used")
+
+
+@pytest.mark.parametrize(("change", "said"), [(1, "более новой"), (-1, "более ранней")])
+def test_a_store_of_another_release_is_told_and_can_be_backed_up(
+    site: Site, change: int, said: str
+) -> None:
+    fill(site)
+    with closing(sqlite3.connect(site.chats / "chats.db")) as db:
+        db.execute(f"pragma user_version = {len(MIGRATIONS) + change}")
+
+    done = site.run("export", "-", language="ru_RU.UTF-8")
+
+    assert done.code == 1
+    assert said in done.error
+    assert site.run("backup", site.folder / "b.zip").code == 0
 
 
 def test_wrong_settings_are_told_in_the_readers_language(site: Site) -> None:
