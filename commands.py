@@ -1,5 +1,6 @@
 """The command line `sitechat`: the list of its commands."""
 
+import io
 import json
 import logging
 import sys
@@ -55,6 +56,9 @@ for one in (
 def main() -> None:
     """The console command `sitechat`. Whatever goes wrong ends with a sentence."""
     logging.getLogger().addHandler(logging.NullHandler())  # commands have words of their own
+    for stream in (sys.stdout, sys.stderr):  # a file's name, or a terminal, may be of any encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         commands(prog_name="sitechat")
     except BrokenPipeError:

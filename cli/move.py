@@ -61,7 +61,7 @@ def _output(file: Path) -> Iterator[IO[bytes]]:
         raise Stopped("file_exists", path=target)
     if not target.parent.is_dir():
         raise Stopped("no_folder", path=target.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name[:50]}-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".sitechat-", dir=target.parent) as folder:
         unfinished = Path(folder) / "lines"
         with unfinished.open("xb") as output:
             os.fchmod(output.fileno(), 0o600)

@@ -205,8 +205,10 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
         except BrokenPipeError:
             raise  # whoever reads has enough, such as `head`
         except OSError as error:
-            path = error.filename or ""
-            desk.fail("system", path=path, why=error.strerror or type(error).__name__)
+            why = error.strerror or type(error).__name__
+            if error.filename is None:
+                desk.fail("system_alone", why=why)
+            desk.fail("system", path=error.filename, why=why)
 
     return run
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from operations.archive import STORE, Contents, Stopped, copy_file, counted, files_in
 from store.copies import sync_folder
-from store.database import Database
+from store.database import Database, StoreUnavailable, is_disk_full
 
 # A zip archive wants a time of each file; these need none.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -32,14 +32,23 @@ def back_up(
         raise Stopped("file_exists", path=target)
     if not target.parent.is_dir():
         raise Stopped("no_folder", path=target.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name[:50]}-", dir=target.parent) as made_in:
+    with tempfile.TemporaryDirectory(prefix=".sitechat-", dir=target.parent) as made_in:
         copy, archive = Path(made_in) / STORE, Path(made_in) / "archive"
-        database.back_up(copy)
+        _copy_store(database, copy)
         contents = _write(archive, copy, files, program)
         copy.unlink()
         _give_name(archive, target, replace)
     sync_folder(target.parent)
     return contents
+
+
+def _copy_store(database: Database, copy: Path) -> None:
+    try:
+        database.back_up(copy)
+    except StoreUnavailable:
+        if is_disk_full(copy.parent):  # SQLite does not always say so
+            raise Stopped("disk_full", path=copy.parent.parent) from None
+        raise
 
 
 def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:

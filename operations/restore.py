@@ -28,6 +28,7 @@ from store.sqlite import SQLite
 
 SQLITE = b"SQLite format 3\0"
 BROKEN_ZIP = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error)
+UNFINISHED = ".restoring-"  # how the names of folders begin in which a backup is taken out
 SPARE_BYTES = 64 << 20  # left free on the disk
 
 
@@ -77,6 +78,8 @@ def _nobody_works(place: Place) -> Iterator[None]:
     with database.try_lock("sender") as held:
         if held is None or is_heard(place.store.parent):
             raise Stopped("service_runs")
+        for left in place.store.parent.glob(f"{UNFINISHED}*"):  # by a restore that was killed
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
 
@@ -84,7 +87,7 @@ def _nobody_works(place: Place) -> Iterator[None]:
 def _beside(path: Path) -> Iterator[Path]:
     """A folder on the same disk as `path`, for as long as it is needed."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
         yield Path(folder)
 
 
@@ -185,6 +188,8 @@ def _put_store(new: Path, store: Path) -> None:
 
 def _remove_others(kept: set[Path], files: Path) -> None:
     """Remove the former store's files from among the restored ones; they are kept beside it."""
+    if not files.is_dir():
+        return
     for path in files.glob("*/*"):
         if path.relative_to(files) not in kept:
             path.unlink()

@@ -1,6 +1,7 @@
 """`backup` and `restore`: whole or not at all, and nothing of what was there is lost."""
 
 import json
+import resource
 import shutil
 import sqlite3
 import zipfile
@@ -131,6 +132,29 @@ def test_a_store_with_content_is_replaced_only_when_asked_and_kept(site: Site) -
     with there.store() as store:
         assert everything(store) == kept
     assert (there.files / OTHER / ("f" * 48)).read_bytes() == CONTENT
+
+
+def test_a_store_without_files_is_backed_up_and_restored(site: Site) -> None:
+    with site.store() as store:
+        write(store, "hello")
+    other = site.elsewhere()
+
+    assert other.run("restore", backed_up(site)).code == 0
+
+    with other.store() as store:
+        assert [row["text"] for row in everything(store)["messages"]] == ["hello"]
+
+
+def test_what_a_killed_restore_left_is_removed(site: Site) -> None:
+    fill(site)
+    backup = backed_up(site)
+    other = site.elsewhere()
+    (other.chats / ".restoring-1").mkdir(parents=True)
+    (other.chats / ".restoring-1" / "chats.db").write_text("a part")
+
+    assert other.run("restore", backup).code == 0
+
+    assert [name for name in other.names() if "restoring" in name] == []
 
 
 def test_what_a_killed_service_left_in_its_log_is_kept_too(site: Site) -> None:
@@ -298,3 +322,19 @@ def test_the_list_of_contents_says_what_is_in_it(site: Site) -> None:
         "made_at": 0, "schema": len(MIGRATIONS), "chats": 2, "messages": 5, "files": 1, "gone": 0,
         "program": contents["program"], "format": 1,
     }  # fmt: skip
+
+
+def test_no_room_is_said_as_such(site: Site) -> None:
+    """The limit of a file's size is the nearest thing to a full disk that a test can have."""
+    fill(site)
+    target = site.folder / "backup.zip"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        done = site.run("backup", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert done.code == 1
+    assert "no room" in done.error
+    assert sorted(path.name for path in site.folder.iterdir()) == ["chats"]

@@ -5,7 +5,9 @@ import pwd
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from commands import commands
 from settings import ROOT
 from store.schema import MIGRATIONS
 
+NOBODY = pwd.getpwnam("nobody")
 EVERY = sorted(commands.commands)
 # Another user may not be able to read this machine's Python: all is imported before.
 IMPORTED = "import encodings.cp437; from commands import main; "
@@ -163,18 +166,20 @@ def test_a_reader_that_has_enough_is_no_fault(site: Site) -> None:
 
 
 @pytest.fixture
-def of_nobody(site: Site) -> int:
-    """A store that belongs to another user than the test's, who is root."""
+def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A store that belongs to another user than the test's, who is root.
+
+    Not in pytest's folder, which is closed to all others.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
-    fill(site)
-    user = pwd.getpwnam("nobody")
-    for path in (site.folder, site.chats, *site.chats.rglob("*")):
-        os.chown(path, user.pw_uid, user.pw_gid)
-    for folder in site.folder.parents:
-        if folder.stat().st_mode & 0o055 != 0o055 and str(folder).count("/") > 2:
-            folder.chmod(0o755)
-    return user.pw_uid
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(Path(folder), monkeypatch)
+        fill(site)
+        for path in (site.folder, site.chats, *site.chats.rglob("*")):
+            os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+        site.folder.chmod(0o755)
+        yield site
 
 
 def environment(site: Site) -> dict[str, str]:
@@ -188,25 +193,34 @@ def owners(site: Site) -> set[int]:
     return {path.stat().st_uid for path in (site.chats, *site.chats.rglob("*"))}
 
 
-def test_what_root_writes_belongs_to_the_user_of_the_service(site: Site, of_nobody: int) -> None:
-    env = environment(site)
-    backup = site.folder.parent / f"{site.folder.name}.zip"
+def test_what_root_writes_belongs_to_the_user_of_the_service(theirs: Site, tmp_path: Path) -> None:
+    env, backup = environment(theirs), tmp_path / "backup.zip"
 
     for arguments in (["backup", backup], ["block", CHAT], ["restore", backup, "--replace"]):
         done = run(*arguments, **env)
         assert (done.returncode, done.stderr) == (0, ""), done
 
-    assert owners(site) == {of_nobody}
+    assert owners(theirs) == {NOBODY.pw_uid}
     assert backup.stat().st_uid == 0, "a backup belongs to whoever made it"
 
 
-def test_another_user_is_told_who_may(site: Site, of_nobody: int) -> None:
+def test_names_of_files_may_have_any_letters(site: Site) -> None:
+    fill(site)
+
+    for name in (b"\xff.zip", "копия.zip".encode(), b"a b'c.zip"):
+        target = os.fsdecode(os.fsencode(site.folder) + b"/" + name)
+        done = run("backup", target, **environment(site))
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert os.path.exists(target)
+
+
+def test_another_user_is_told_who_may(theirs: Site) -> None:
     code = f"{IMPORTED}import os; os.setgid(1); os.setuid(1); main()"
 
     for arguments in (["block", CHAT], ["export", "-"], ["backup", "/tmp/never.zip"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=ROOT,
-            env=os.environ | environment(site) | {"LC_ALL": "C.UTF-8"},
+            env=os.environ | environment(theirs) | {"LC_ALL": "C.UTF-8"},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 1
