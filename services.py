@@ -21,6 +21,7 @@ from operations.doctor import Doctor
 from operations.findings import Finding
 from operations.page_settings import PageSettings
 from operations.pulse import Pulse
+from operations.retention import Retention
 from operations.sightings import Sightings
 from operations.watch import Watch
 from portal.administrators import Administrators
@@ -217,6 +218,7 @@ class Services:
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
             "watch": self.watch.run,
+            "retention": Retention(self.store, self.files, self.settings.chat.keep_days).run,
         }
         if self.settings.operations.token.get_secret_value():
             tally.on = True

@@ -7,6 +7,7 @@ greenlets. Every method raises StoreUnavailable when the database cannot be used
 
 from pathlib import Path
 
+from store.blocks import BlockTables
 from store.chats import ChatTables
 from store.conversations import ConversationTables
 from store.counts import CountTables
@@ -16,21 +17,30 @@ from store.epochs import EpochTables
 from store.found_deleted import FoundDeleted
 from store.limits import LimitTables
 from store.logins import LoginTables
+from store.lost import LostTables
 from store.messages import MessageTables
 from store.notes import Notes
 from store.overview import Overview
+from store.past import PastTables
 from store.portal import PortalTables
 from store.queue import QueueTables
+from store.reading import ReadOnlySQLite
 from store.removal import Removal
+from store.retention import RetentionTables
 from store.schema import MIGRATIONS
 from store.sqlite import SQLite
+from store.transfer import TransferTables
 
 
 class Store:
-    """`renderer` is the version of the markup that callers hand in as HTML."""
+    """`renderer` is the version of the markup that callers hand in as HTML.
 
-    def __init__(self, url: str, root: Path, renderer: int) -> None:
-        self.database = database_of(url, root)
+    With `read_only` nothing on the disk changes, whatever is called: what would write raises
+    StoreUnavailable, and so does a store that is missing, or of another release.
+    """
+
+    def __init__(self, url: str, root: Path, renderer: int, read_only: bool = False) -> None:
+        self.database = database_of(url, root, read_only)
         self.portal = PortalTables(self.database)
         self.chats = ChatTables(self.database)
         self.dialogs = DialogTables(self.database)
@@ -44,6 +54,11 @@ class Store:
         self.logins = LoginTables(self.database)
         self.overview = Overview(self.database)
         self.counts = CountTables(self.database)
+        self.blocks = BlockTables(self.database)
+        self.retention = RetentionTables(self.database)
+        self.lost = LostTables(self.database, renderer)
+        self.past = PastTables(self.database, renderer)
+        self.transfer = TransferTables(self.database, renderer)
         self.notes = Notes(self.database)
 
     def open(self) -> None:
@@ -54,10 +69,18 @@ class Store:
         self.database.close()
 
 
-def database_of(url: str, root: Path) -> Database:
+def database_of(url: str, root: Path, read_only: bool = False) -> Database:
     """The database of an address such as `sqlite:///chats/chats.db`, relative to `root`."""
+    path = file_of(url, root)
+    if read_only:
+        return ReadOnlySQLite(path, len(MIGRATIONS))
+    return SQLite(path, MIGRATIONS)
+
+
+def file_of(url: str, root: Path) -> Path:
+    """The file in which all of a store is kept."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
         scheme = url.partition(":")[0][:20]  # the rest may hold a password
         raise ValueError(f'storage.url: use sqlite:///path/to/file.db, not "{scheme}:..."')
-    return SQLite(root / path, MIGRATIONS)
+    return root / path

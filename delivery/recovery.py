@@ -2,30 +2,35 @@
 
 Bitrix24 posts an event once. What it posted while we were down or slow is read from the dialogs,
 separated from visitors' messages and notices (docs/bitrix24.md, section 12), stored once and
-confirmed.
+confirmed. After a restore visitors' messages come back, too, that were written after the backup.
 """
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import way
 from bitrix import DIALOGS_A_CALL, PAGE, Bitrix
+from delivery.lookup import CLOCKS_DIFFER_SECONDS
 from logs import facts
 from portal.attachments import attached_lines
 from portal.inbox import html_below, text_html
 from rest.errors import BitrixError, Refused, TryLater
 from rest.replies import HistoryMessage
 from storage import Store
+from store.lost import LostMessage
 from store.records import Chat, Dialog, File, LastRecovery, OperatorMessage
 from turns import Turns
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PAGES_A_DIALOG = 100  # of 50 messages, older than the newest page: what an old backup lacks
 ADDED_AT_ONCE = 20  # messages in one transaction
+ID_DIGITS = 18  # at most, of our ids
 TRIES = 3  # of a dialog that cannot be read now
 
 
@@ -60,8 +65,13 @@ class Recovery:
         since: float,
         before_call: Callable[[], None] = lambda: None,
         unread: Sequence[int] = (),
+        oldest: float = 0.0,
     ) -> None:
-        """`unread`: dialogs that earlier recoveries could not read; they are read at any age."""
+        """`unread`: dialogs that earlier recoveries could not read; they are read at any age.
+
+        Messages of before `oldest` are let be: the settings do not keep them.
+        """
+        self._oldest = oldest
         self._store = store
         self._bitrix = bitrix
         self._before_call = before_call
@@ -182,8 +192,11 @@ class Recovery:
         missed = [
             message
             for message in messages
-            if message.id not in stored_ids and was_missed(message, dialog.chat)
+            if self._is_new(message, dialog)
+            and message.id not in stored_ids
+            and was_missed(message, dialog.chat)
         ]
+        self._answers += self._put_back(dialog, messages)
         turns = Turns()
         for begin in range(0, len(missed), ADDED_AT_ONCE):
             answers = [
@@ -203,6 +216,33 @@ class Recovery:
                 )
             turns.give_way()
         self._store.dialogs.note_checked(dialog, messages[-1].id)
+
+    def _is_new(self, message: HistoryMessage, dialog: Dialog) -> bool:
+        """Whether no recovery has compared it, and it is not too old to be kept."""
+        return message.id > dialog.checked_im_id and message.sent_at >= self._oldest
+
+    def _put_back(self, dialog: Dialog, messages: list[HistoryMessage]) -> int:
+        """Put back what the visitor wrote after the backup from which the store was restored."""
+        since = self._store.notes.lost_since.get()
+        if since is None:
+            return 0
+        written = {
+            int(mid): message
+            for message in messages
+            if self._is_new(message, dialog) and was_written(message, since)
+            for mid in message.connector_mids
+            if mid.isdecimal() and len(mid) <= ID_DIGITS
+        }
+        lost = [
+            _lost_message(dialog, mid, written[mid])
+            for ids in batched(sorted(written), ADDED_AT_ONCE)
+            for mid in sorted(self._store.lost.unknown(ids))
+        ]
+        count, turns = 0, Turns()
+        for some in batched(lost, ADDED_AT_ONCE):
+            count += self._store.lost.add(dialog.chat.id, list(some))
+            turns.give_way()
+        return count
 
     def _take_back(self, dialog: Dialog, page: list[HistoryMessage]) -> None:
         deleted = [message.id for message in page if message.deleted]
@@ -229,6 +269,34 @@ def was_missed(message: HistoryMessage, chat: Chat) -> bool:
     if message.author_id == chat.portal_user_id:
         return False
     return message.author_id != 0 or "ol-output" in message.classes
+
+
+def was_written(message: HistoryMessage, since: float) -> bool:
+    """Whether a visitor wrote this after `since`, as far as the portal's clock can tell."""
+    if message.deleted or message.hidden or not message.from_connector:
+        return False
+    return message.sent_at >= since - CLOCKS_DIFFER_SECONDS
+
+
+def _lost_message(dialog: Dialog, own_id: int, message: HistoryMessage) -> LostMessage:
+    files = tuple(
+        File(str(file.get("name", "")), str(file.get("type", "file"))) for file in message.files
+    )
+    return LostMessage(
+        id=own_id,
+        im_message_id=message.id,
+        im_chat_id=dialog.portal_chat_id,
+        text=message.text,
+        text_html=text_html(message.text),
+        files=files,
+        files_html=html_below("", files),
+        sent_at=message.sent_at,
+    )
+
+
+def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in groups of at most `size`."""
+    return (items[first : first + size] for first in range(0, len(items), size))
 
 
 def _operator_message(dialog: Dialog, message: HistoryMessage, line: int) -> OperatorMessage:

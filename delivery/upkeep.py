@@ -21,7 +21,8 @@ CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ou
 CHECK_CALLS = 3  # of one comparison, and one call for each line
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
 TRY_AGAIN_SECONDS = 5.0  # after a call that the portal did not answer
-RECENT_SECONDS = 86_400.0  # every recovery reads the dialogs of chats that were active so lately
+DAY_SECONDS = 86_400.0
+RECENT_SECONDS = DAY_SECONDS  # every recovery reads the dialogs of chats that were active so lately
 FULL_EVERY_SECONDS = 3600.0  # between two recoveries of all that `active_hours` allows
 FULL_PAUSE_SECONDS = 30.0  # at least, between two recoveries that read all dialogs
 UNREAD_RETRIES = 5  # recoveries in a row that retry unread dialogs; the next full one reads all
@@ -154,8 +155,10 @@ class Upkeep:
         context, lost, self._lost_again = self._context, self._lost_since, False
         active_seconds = context.settings.recovery.active_hours * 3600
         since = now - RECENT_SECONDS if lost is None else lost - active_seconds
+        keep_days = context.settings.chat.keep_days
+        oldest = now - keep_days * DAY_SECONDS if keep_days else 0.0
         return Recovery(
-            context.store, context.bitrix, since, context.health.count_call, self._unread
+            context.store, context.bitrix, since, context.health.count_call, self._unread, oldest
         )
 
     def _finish(self, result: RecoveryResult, now: float) -> None:

@@ -80,6 +80,7 @@ class Worker:
         if replaced or is_backup or now - up_at > RESTORED_SECONDS:
             log.info("the store may have been restored: queued messages are looked for first")
             self._store.epochs.begin(up_at, RESTORED)
+            self._store.notes.lost_since.set(up_at)
         self._signals.begin(up_at)
         self._upkeep.begin(up_at)
         self._context.health.begin()

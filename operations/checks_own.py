@@ -3,13 +3,13 @@
 import ipaddress
 import platform
 from collections.abc import Iterator
-from importlib import metadata
 from urllib.parse import urlsplit
 
 from addresses import is_loopback, readable
 from operations.facts import Disk, Facts, Kept
-from operations.findings import Finding, Level, Moment, Value
-from settings import doubts
+from operations.findings import Finding, Level, Moment, Phrase, Value
+from operations.version import version
+from settings import found_doubts
 from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
 from store.log import StoreDamaged
 
@@ -45,9 +45,10 @@ def check_settings(facts: Facts) -> Iterator[Finding]:
         values = {"missing": ", ".join(missing)}
         yield Finding("settings", Level.BROKEN, "settings_incomplete", values)
     # Of the address there is a check of its own.
-    found = [doubt for doubt in doubts(facts.settings) if not doubt.startswith("public_url ")]
+    found = [doubt for doubt in found_doubts(facts.settings) if doubt.key != "settings.no_dot"]
     for doubt in found:
-        yield Finding("settings", Level.ATTENTION, "settings_doubt", {"doubt": doubt})
+        phrase = Phrase(doubt.key, {name: str(value) for name, value in doubt.values.items()})
+        yield Finding("settings", Level.ATTENTION, "settings_doubt", {"doubt": phrase})
     if not (missing or found):
         yield Finding("settings", Level.GOOD, "settings_good")
 
@@ -172,11 +173,3 @@ def check_version(facts: Facts) -> Iterator[Finding]:
     yield Finding("version", Level.GOOD, "version", {
         "version": version(), "python": platform.python_version(),
     })  # fmt: skip
-
-
-def version() -> str:
-    """Our version; "" where the program runs without being installed."""
-    try:
-        return metadata.version("sitechat")
-    except metadata.PackageNotFoundError:
-        return "?"

@@ -14,7 +14,6 @@ from typing import Any
 
 from addresses import readable
 from bitrix import Bitrix
-from operations.checks_own import version
 from operations.checks_portal import FINISH_SECONDS
 from operations.doctor import ALL, Doctor, findings, verdict_of
 from operations.facts import Facts, Kept
@@ -27,6 +26,7 @@ from operations.findings import (
     worst,
 )
 from operations.front import FrontReport
+from operations.version import version
 from operations.words import words
 from rest.errors import BitrixError
 from rest.examination import Examination

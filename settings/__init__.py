@@ -3,7 +3,7 @@
 Knows nothing of Flask, the store or Bitrix24's methods.
 """
 
-from settings.doubts import doubts
+from settings.doubts import doubts, found_doubts
 from settings.explain import validated
 from settings.faults import Fault, SettingsError
 from settings.keys import (
@@ -41,6 +41,7 @@ __all__ = [
     "SettingsError",
     "StorageSettings",
     "doubts",
+    "found_doubts",
     "known_keys",
     "load_settings",
     "system_variables",

@@ -11,10 +11,11 @@ from texts import DEFAULT, Wrong
 
 def doubts(settings: Settings, language: str = DEFAULT) -> list[str]:
     """A line each; in English for the log."""
-    return [doubt.told(language) for doubt in _doubts(settings)]
+    return [doubt.told(language) for doubt in found_doubts(settings)]
 
 
-def _doubts(settings: Settings) -> list[Wrong]:
+def found_doubts(settings: Settings) -> list[Wrong]:
+    """What may be a mistake in settings that can be used."""
     found = [
         Wrong("settings.no_use", given=key)
         for key, field in all_fields().items()

@@ -7,6 +7,7 @@ that has ended for its visitor has an heir: the chat in which that visitor goes 
 import secrets
 from collections.abc import Callable
 
+from store.blocks import pass_block
 from store.database import Connection, Group, transaction
 from store.records import Chat
 from store.removal import Removal
@@ -68,6 +69,7 @@ class ChatTables(Group):
             {"owner": owner, "chat": chat_id},
         ).rowcount
         if made:
+            pass_block(db, chat_id, owner)
             _give_heir(db, chat_id, _new_id(chat_id))
         return made > 0
 
@@ -88,6 +90,25 @@ class ChatTables(Group):
         ).fetchall()
         _give_heir(db, chat_id, owner)
         return [part["id"] for part in parts]
+
+    def is_known(self, chat_id: str) -> bool:
+        """Whether the chat is here, or was deleted here, or leads to the chat of its visitor."""
+        row = self._database.row(
+            "select exists (select 1 from chats where id = :chat) or exists"
+            " (select 1 from deletions where id = :chat) or exists"
+            " (select 1 from heirs where id = :chat or heir = :chat) as known",
+            chat=chat_id,
+        )
+        return bool(row and row["known"])
+
+    def with_email(self, email: str) -> list[str]:
+        """The chats whose visitors gave this e-mail, in any spelling; parts by their own ids."""
+        rows = self._database.rows(
+            "select id from living_chats where lower(email) = lower(?) and email <> ''"
+            " order by created_at, id",
+            email,
+        )
+        return [row["id"] for row in rows]
 
     def spellings(self, email: str) -> set[str]:
         """How visitors gave this e-mail, itself in lower case, in the first SPELLINGS_READ chats.
@@ -247,8 +268,10 @@ def _new_id(chat_id: str) -> str:
 
 
 def _give_heir(db: Connection, chat_id: str, heir: str) -> None:
-    """Give a chat its heir; the first one stays."""
-    db.execute(
+    """Give a chat its heir; the first one stays. A block goes with its visitor."""
+    given = db.execute(
         "insert into heirs values (?, ?) on conflict (id) do nothing",
         (chat_id, heir),
-    )
+    ).rowcount
+    if given:
+        pass_block(db, chat_id, heir)

@@ -46,6 +46,13 @@ class StoreNewer(StoreUnavailable):
         )
 
 
+class OnlyReading(StoreUnavailable):
+    """Somebody tried to write; the store was opened to be read."""
+
+    def __init__(self) -> None:
+        super().__init__("the store was opened to be read only")
+
+
 def is_disk_full(folder: Path) -> bool:
     """Whether the disk of a folder takes nothing more, by trying: a library may not say why."""
     try:
@@ -101,6 +108,11 @@ class Database(Protocol):
     @property
     def place(self) -> str:
         """Where the database is, for the administrator who has to mend it; without secrets."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where copies of the store are kept, beside it."""
         ...
 
     def open(self) -> None:

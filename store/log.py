@@ -46,6 +46,11 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def index_of_log(path: Path) -> Path:
+    """The file by which all who have the store open find their way in the log."""
+    return path.with_name(f"{path.name}-shm")
+
+
 def log_bytes(path: Path) -> int:
     try:
         return log_of(path).stat().st_size
@@ -53,13 +58,13 @@ def log_bytes(path: Path) -> int:
         return 0
 
 
-def prove(path: Path) -> None:
+def prove(path: Path, how: str = "mode=ro") -> None:
     """Raise StoreDamaged if the file is damaged, or if the log beside it is that of another.
 
-    Writes nothing, so that whatever is found can still be mended.
+    Writes nothing, so that whatever is found can still be mended. `how` SQLite opens the file.
     """
     try:
-        _prove(path)
+        _prove(path, how)
     except sqlite3.OperationalError:
         raise  # locked, say, or no rights
     except sqlite3.DatabaseError as error:
@@ -71,24 +76,25 @@ def prove(path: Path) -> None:
 def _is_whole(path: Path) -> bool:
     """Whether the file is, without the log beside it."""
     try:
-        with closing(sqlite3.connect(f"{_address(path)}?immutable=1", uri=True)) as file:
+        with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
             return bool(file.execute("pragma quick_check(1)").fetchone()[0] == "ok")
     except sqlite3.DatabaseError:
         return False
 
 
-def _address(path: Path) -> str:
-    return f"file:{quote(str(path))}"
+def address_of(path: Path, how: str) -> str:
+    """The address of a file for SQLite, with how it is opened."""
+    return f"file:{quote(str(path))}?{how}"
 
 
-def _prove(path: Path) -> None:
+def _prove(path: Path, how: str) -> None:
     if path.stat().st_size == 0 and log_bytes(path):  # SQLite would remove the log
         raise _different_times(path)
-    address = _address(path)
-    with closing(sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)) as db:
+    address = address_of(path, how)
+    with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         db.execute("begin")  # while we read, nobody can move the log into the file
         if log_bytes(path):
-            with closing(sqlite3.connect(f"{address}?immutable=1", uri=True)) as file:
+            with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
                 if not _belong_together(_generation(file), _generation(db)):
                     raise _different_times(path)
         # What a mixture lacks is sometimes missing in an index alone.

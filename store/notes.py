@@ -101,6 +101,10 @@ class Notes:
         self.recovery: Note[LastRecovery] = Note(
             database, "recovery", lambda value: LastRecovery(**value), asdict
         )
+        # From when on messages may be missing here: this store was restored from a backup.
+        self.lost_since: Note[float] = Note(database, "lost_since")
+        # When chats of Bitrix24's own example were taken over: their visitors have its cookie.
+        self.former_visitors: Note[float] = Note(database, "former_visitors")
         # Of our tokens: a digest of the client id and secret with which they were last renewed, and
         # why the last try failed, until one succeeds.
         self.renewed_with: Note[str] = Note(database, "renewed_with")

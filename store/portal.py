@@ -8,9 +8,13 @@ from store.records import Portal
 
 
 class PortalTables(Group):
-    @transaction
-    def secret_key(self, db: Connection) -> str:
+    def secret_key(self) -> str:
         """The key that signs the visitors' cookies; made at the first call."""
+        row = self._database.row("select value from meta where key = 'secret_key'")
+        return str(row["value"]) if row else self._make_secret_key()
+
+    @transaction
+    def _make_secret_key(self, db: Connection) -> str:
         row = db.execute("select value from meta where key = 'secret_key'").fetchone()
         if row is None:
             key = secrets.token_hex(32)

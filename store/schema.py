@@ -179,4 +179,6 @@ MIGRATIONS = [
     "create index messages_refused on messages (sent_at) where state = 'refused'",
     # Numbers for monitoring (store/counts.py).
     "create table counts (name text primary key, value real not null, at real not null)",
+    # Visitors whom an administrator has turned away (store/blocks.py).
+    "create table blocked (chat_id text primary key, blocked_at real not null)",
 ]

@@ -6,6 +6,7 @@ knows no table but `generations`.
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from store.copies import keep_copy, write_copy
 from store.database import (
     DISK_FULL,
     DiskFull,
@@ -29,6 +31,7 @@ from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,
     StoreDamaged,
+    address_of,
     begin_generation,
     log_bytes,
     move_log,
@@ -37,7 +40,11 @@ from store.log import (
 )
 from turns import apart
 
+log = logging.getLogger(__name__)
+
 State = tuple[int, int, int, int]
+
+BEFORE = "before-schema-"  # how the names of copies begin that are made before an update
 
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 
@@ -74,6 +81,10 @@ class SQLite:
     @property
     def place(self) -> str:
         return self.path.parent.name
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
 
     def open(self) -> None:
         with self.write():
@@ -207,7 +218,7 @@ class SQLite:
         with self.lock("move", PATIENCE_SECONDS), self._errors(self._mover):
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             db = self._connect(self._mover)
-            apart(_copy, db, target)
+            apart(write_copy, db, target)
 
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
         with self._errors(self._reader):  # writers do not hold it up
@@ -259,16 +270,6 @@ class SQLite:
         self._hints = None
 
 
-def _copy(db: sqlite3.Connection, target: Path) -> None:
-    """Copy the database page by page, as one that belongs to no log and has no epoch."""
-    with contextlib.closing(sqlite3.connect(target)) as copy:
-        db.backup(copy)
-        begin_generation(copy)
-        copy.execute("update generations set previous = ''")
-        copy.execute("update meta set value = '' where key = 'epoch'")
-        copy.commit()
-
-
 class _Connection:
     """A connection that may have to be opened again, and the lock of the thread that uses it."""
 
@@ -304,10 +305,13 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
     if version == len(migrations):
         return
     patiently(lambda: db.execute("begin immediate"))
+    former: Path | None = None
     try:
         version = db.execute("pragma user_version").fetchone()[0]
         if version > len(migrations):
             raise StoreNewer(path.name)
+        if version < len(migrations) and _has_content(db, version):
+            former = _keep_former(path, len(migrations))
         for number, script in enumerate(migrations[version:], start=version + 1):
             for statement in script.split(";"):
                 db.execute(statement)
@@ -318,4 +322,27 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
     except BaseException:
         if db.in_transaction:  # SQLite ends it itself where the disk is full
             db.execute("rollback")
+        if former is not None:  # every further try would leave one more
+            former.unlink()
         raise
+    if former is not None:
+        schemas = version, len(migrations), former.name
+        log.warning("the store was brought up to date, schema %d to %d; before: %s", *schemas)
+
+
+def _has_content(db: sqlite3.Connection, version: int) -> bool:
+    """Whether anything in a store would be missed; the very first version made all these tables."""
+    if version == 0:
+        return False
+    kept = "exists (select 1 from messages) or exists (select 1 from portal)"
+    return bool(db.execute(f"select {kept}").fetchone()[0])
+
+
+def _keep_former(path: Path, newer: int) -> Path:
+    """Copy the store before it is brought up to date: an earlier release cannot read it then.
+
+    By a connection of its own, because SQLite copies nothing by one that writes.
+    """
+    address = address_of(path, "mode=ro")
+    with contextlib.closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as db:
+        return apart(keep_copy, db, path.parent, f"{BEFORE}{newer}")

@@ -26,6 +26,7 @@ FLOORS = [
     {"services"},
     {"web"},
     {"app"},
+    {"cli"},
     {"commands"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

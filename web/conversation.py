@@ -23,8 +23,12 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
         return chat_page(deleting=visitor is not None)
     if visitor:
         delete_chat_of(visitor)
-    # A message in another tab may have begun a new conversation by now. It needs the cookie.
-    if visitor is None or visitor_of(visitor.bearer).chat is None:
+    # A message in another tab may have begun a new conversation by now. It needs the cookie; and a
+    # visitor whom an administrator has turned away does not become another one by this.
+    next_chat = visitor_of(visitor.bearer) if visitor else None
+    if next_chat is None or not (
+        next_chat.chat or services().store.blocks.is_blocked(next_chat.chat_id)
+    ):
         session.clear()
     if wants_page():
         return back_to_page()

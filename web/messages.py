@@ -21,7 +21,7 @@ from store.records import Chat, Limits, Message, VisitorMessage
 from web.asking import Problem, address, known_address, services, wants_page
 from web.page import back_to_page
 from web.submission import Submission, consent_of, contacts_in, read_submission
-from web.visitor import current_visitor
+from web.visitor import current_visitor, turn_away_blocked
 
 
 def send_message(form: Form) -> ResponseReturnValue:
@@ -89,6 +89,7 @@ def check_before_file(form: Form) -> None:
     """
     submission = Submission.of(form, needs_text=False)
     visitor = current_visitor()
+    turn_away_blocked(visitor)
     if "consent" in form:
         consent_of(submission, visitor)
     if visitor is None or not find_repeated(submission.chat(visitor, None), submission.client_id):
@@ -100,6 +101,7 @@ def retry_message(form: Form) -> ResponseReturnValue:
     """Queue again a message that Bitrix24 refused; all tabs and devices of the visitor show it."""
     number = number_of(form, "id")
     visitor = current_visitor()
+    turn_away_blocked(visitor)
     message = (
         services().store.queue.retry(visitor.chat_id, number, limits(), time.time())
         if visitor

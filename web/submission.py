@@ -16,7 +16,7 @@ from portal.forms import Form
 from store.records import Chat, VisitorMessage
 from visible import is_visible
 from web.asking import Problem, services, wants_page
-from web.visitor import Visitor, begin_session, current_visitor, remember
+from web.visitor import Visitor, begin_session, current_visitor, remember, turn_away_blocked
 
 NAME_LIMIT = 100  # letters
 CHECKS = {"email": portal_email, "phone": portal_phone}
@@ -88,6 +88,7 @@ def read_submission(form: Form, with_file: bool = False) -> VisitorMessage:
     """
     submission = Submission.of(form, needs_text=not with_file)
     visitor = current_visitor()
+    turn_away_blocked(visitor)
     consent = consent_of(submission, visitor)
     visitor = visitor or begin_session(submission.client_id or "")
     remember(visitor)

@@ -36,6 +36,7 @@ from web.asking import (
     services,
     visitors_sites,
 )
+from web.former import former_visitor
 from web.seen import saw_foreign_site, saw_visitor
 
 OLDER_AT_ONCE = 100  # names of ended conversations that are looked up together, in about 1 ms
@@ -60,10 +61,31 @@ def current_visitor() -> Visitor | None:
 
     If their chat was deleted, in any tab or on any device, they get a new one, the same everywhere.
     So does a visitor with an anonymous token whose chat became a part of a customer's chat. Who has
-    logged out is nobody.
+    logged out is nobody. A visitor of the example that we have taken over is known by its cookie,
+    and from then on by ours.
     """
     bearer = token_bearer() or cookie_bearer()
-    return visitor_of(bearer) if bearer and not has_ended(bearer) else None
+    if bearer is None:
+        return taken_over()
+    return visitor_of(bearer) if not has_ended(bearer) else None
+
+
+def taken_over() -> Visitor | None:
+    """The visitor of a chat of Bitrix24's own example, who goes on in it."""
+    former = former_visitor()
+    if former is None:
+        return None
+    bearer, chat_id = former
+    services().store.chats.give_heir(chat_id_of(visitors_sites()[0], bearer.visitor), chat_id)
+    visitor = visitor_of(bearer)
+    remember(visitor)
+    return visitor
+
+
+def turn_away_blocked(visitor: Visitor | None) -> None:
+    """Raise Problem for a visitor whom an administrator has turned away; they may still read."""
+    if visitor and services().store.blocks.is_blocked(visitor.chat_id):
+        raise Problem("errors.blocked", 403)
 
 
 def visitor_of(bearer: identity.Bearer) -> Visitor:

@@ -23,6 +23,7 @@ from fake_portal import (
 )
 
 from delivery.worker import Worker
+from settings import ChatSettings, Settings
 from storage import Store
 from store.records import Message
 
@@ -183,3 +184,64 @@ def test_answers_that_were_given_and_confirmed_after_the_backup_come_back(
 
         texts = [message.text for message in later.conversations.latest(chat_id(1), None, 50)]
         assert texts == ["hello", "hello"]
+
+
+def test_what_visitors_wrote_after_the_backup_comes_back_under_its_own_id_and_place(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    install(store)
+    write(store, "hello")
+    run(worker, NOW)
+    backup = backed_up(store, tmp_path)
+    write(store, "lost", now=NOW + 1)
+    write(store, "lost, too", now=NOW + 2)
+    ids = [message.id for message in own_messages(store)]
+
+    bitrix.histories[DIALOG] = [
+        said(10 + number, str(own_id), from_connector=True, text=text, sent_at=NOW + number)
+        for number, (own_id, text) in enumerate(
+            zip(ids, ("hello", "lost", "lost, too"), strict=True)
+        )
+    ]
+    with closing(restored(store, tmp_path, backup)) as later:
+        write(later, "written since", now=NOW + 4)
+        run_each(taken_over(later, bitrix, 600), range(600, 610), steps=5)
+
+        found = own_messages(later)
+        texts = ["hello", "lost", "lost, too", "written since"]
+        assert [message.text for message in found] == texts
+        assert [message.id for message in found[:3]] == ids
+        assert {message.state for message in found[:3]} == {"delivered"}
+        assert bitrix.sent.count(["lost"]) <= 1, "what comes back is not sent again"
+
+
+@pytest.mark.parametrize("purged", [NOW + 2, NOW - 1], ids=["the whole chat", "nothing yet"])
+def test_what_is_too_old_to_be_kept_does_not_come_back(
+    store: Store, bitrix: FakePortal, tmp_path: Path, purged: float
+) -> None:
+    """It is at the portal still, and is not taken for lost."""
+    settings = Settings(chat=ChatSettings(keep_days=1))
+    worker = Worker(settings, store, bitrix, bitrix)  # type: ignore[arg-type]
+    install(store)
+    write(store, "hello")
+    run(worker, NOW)
+    [hello] = own_messages(store)
+    answer(store, 11)
+    run(worker, NOW + 1)
+    store.retention.purge(purged, lambda *_: None, lambda _: None)
+    kept = [message.text for message in store.conversations.latest(chat_id(1), None, 50)]
+    later = 2 * DAY
+    write(store, "later", now=NOW + later)
+    bitrix.histories[DIALOG] = [
+        said(10, str(hello.id), from_connector=True, text="hello"),
+        said(11, "1", text="an answer"),
+        said(12, text="missed, and too old"),
+        said(13, text="missed", sent_at=NOW + later),
+    ]
+
+    worker = Worker(settings, store, bitrix, bitrix)  # type: ignore[arg-type]
+    worker.begin(NOW + later)
+    run_each(worker, range(int(later), int(later) + 400, 20), steps=5)
+
+    texts = [message.text for message in store.conversations.latest(chat_id(1), None, 50)]
+    assert texts == [*kept, "later", "missed"]

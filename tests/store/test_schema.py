@@ -172,3 +172,62 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(store: Store, secon
 
     assert sql(store, "pragma user_version") == [(1000,)]
     assert sql(store, "select text from messages") == [("Hello",)]
+
+
+def copies(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "chats").glob("before-*"))
+
+
+def test_a_store_is_copied_before_it_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        write(store, "one")
+    newer = len(MIGRATIONS) + 1
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.MIGRATIONS", [*MIGRATIONS, "drop table messages"])
+        with closing(Store(URL, tmp_path, RENDERER)) as updated:
+            updated.open()
+
+    assert copies(tmp_path) == [f"before-schema-{newer}.db"]
+    copy = tmp_path / "chats" / f"before-schema-{newer}.db"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    copy.rename(tmp_path / "chats" / "chats.db")
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        assert history(store) == ["one"]
+        assert store.epochs.current() == ""  # whoever works with it knows that it is a copy
+
+
+def test_what_is_new_or_empty_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        store.open()
+    monkeypatch.setattr("storage.MIGRATIONS", [*MIGRATIONS, "create table x (y)"])
+    with closing(Store(URL, tmp_path, RENDERER)) as updated:
+        updated.open()
+
+    assert copies(tmp_path) == []
+
+
+def test_each_copy_is_kept_and_those_of_failed_updates_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        write(store, "one")
+    newer = len(MIGRATIONS) + 1
+    earlier = tmp_path / "chats" / f"before-schema-{newer}.db"
+    earlier.write_text("of an earlier try to update")
+    monkeypatch.setattr("storage.MIGRATIONS", [*MIGRATIONS, "create table x (y); bad"])
+    with closing(Store(URL, tmp_path, RENDERER)) as broken:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                broken.open()
+    assert copies(tmp_path) == [earlier.name]
+
+    monkeypatch.setattr("storage.MIGRATIONS", [*MIGRATIONS, "create table x (y)"])
+    with closing(Store(URL, tmp_path, RENDERER)) as updated:
+        updated.open()
+
+    assert copies(tmp_path) == [f"before-schema-{newer}-2.db", earlier.name]
+    assert earlier.read_text() == "of an earlier try to update"

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import time
 import traceback
@@ -22,6 +21,7 @@ from operations import checks_portal
 from operations.doctor import Doctor, store_path
 from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment, as_plain, worst
+from operations.page_settings import PageSettings
 from operations.words import heading, verdict_words, words
 from portal.place import portal_address
 from portal.tokens import StoredTokens
@@ -30,14 +30,13 @@ from rest.replies import Grant
 from settings import ROOT, Settings, SettingsError, load_settings
 from storage import Store
 from store.database import StoreUnavailable
-from texts import DEFAULT, languages
+from texts import language_of_system, languages
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.5  # until a service that starts anew has taken over its work
 LOOK_SECONDS = 0.2
 MARKS = {Level.GOOD: "+", Level.ATTENTION: "!", Level.BROKEN: "X"}
-LOCALE_VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
 language_option = click.option(
     "--lang",
@@ -55,8 +54,8 @@ def doctor_command(lang: str | None, as_json: bool) -> None:
 
     Ends with 0 if it works, 1 if somebody should look at something, 2 if it does not work.
     """
-    language = lang or terminal_language()
-    found = examination()
+    language = lang or language_of_system()
+    found = examination(language)
     level = worst(found)
     _print(_report_json(found, language) if as_json else report(found, language))
     sys.exit(int(level))
@@ -67,7 +66,7 @@ def doctor_command(lang: str | None, as_json: bool) -> None:
 @json_option
 def status_command(lang: str | None, as_json: bool) -> None:
     """Show in JSON what is installed, connected and waiting. Asks nobody."""
-    language = lang or terminal_language()
+    language = lang or language_of_system()
     settings = load_settings()
     with open_doctor(settings) as doctor:
         facts = doctor.facts(patience=0.0)
@@ -76,14 +75,15 @@ def status_command(lang: str | None, as_json: bool) -> None:
         sys.exit(2)
 
 
-def examination() -> list[Finding]:
+def examination(language: str) -> list[Finding]:
     """All findings, the worst first, also where the settings or the store cannot be used."""
     try:
-        settings = load_settings()
+        settings = load_settings(language=language)
         with open_doctor(settings) as doctor:
             return doctor.full(patience=0.0)
     except SettingsError as error:
-        return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": str(error)})]
+        faults = "\n".join(error.told(language))
+        return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": faults})]
     except Exception as error:
         log.debug("the doctor failed", exc_info=True)
         why = f"{type(error).__name__}, {_place_of(error)}"  # its text might hold a secret
@@ -110,7 +110,8 @@ def open_doctor(settings: Settings) -> Iterator[Doctor]:
         settings.delivery.timeout_seconds,
         lambda: portal_address(settings.bitrix24, store),
     )
-    doctor = Doctor(settings, store, bitrix, only_reads=True)
+    chat = PageSettings(settings, store)
+    doctor = Doctor(settings, store, bitrix, lambda: chat.chat, only_reads=True)
     try:
         with suppress(StoreUnavailable):
             if store_path(settings).exists():
@@ -131,7 +132,7 @@ def _wait_for_worker(store: Store) -> None:
 
 
 def store_to_read(settings: Settings) -> Store:
-    return Store(settings.storage.url, ROOT, RENDERER)
+    return Store(settings.storage.url, ROOT, RENDERER, read_only=True)
 
 
 class TokensToRead(StoredTokens):
@@ -146,12 +147,6 @@ class TokensToRead(StoredTokens):
     def lock(self) -> Iterator[None]:
         raise SetupFault("EXPIRED_TOKEN", OAUTH)
         yield  # the shape of the other
-
-
-def terminal_language() -> str:
-    """The language of the terminal, if we have it."""
-    given = next((os.environ[name] for name in LOCALE_VARIABLES if os.environ.get(name)), "")
-    return given[:2].lower() if given[:2].lower() in languages() else DEFAULT
 
 
 # -- what is printed

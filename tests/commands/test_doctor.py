@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from stage import LINE, ROOT, Stage, wait_until
 
-from operations import doctor_command
-from operations.doctor_command import examination, report
+from cli.doctor import examination, report
 from operations.findings import Finding, Level, worst
 
 
@@ -44,7 +43,7 @@ class Doctor:
             for name, value in (stage.environment() | environment).items():
                 if name.startswith("SITECHAT_"):
                     patch.setenv(name, value)
-            return examination()
+            return examination("en")
 
     def says(self, stage: Stage, level: Level, key: str, word: str, **environment: str) -> None:
         """Assert the exit code, and a sentence in each language that has the word."""
@@ -299,7 +298,7 @@ def test_a_fault_of_the_doctor_itself_is_a_sentence(
     def fail(*_: object) -> None:
         raise RuntimeError("a secret may be in here")
 
-    monkeypatch.setattr(doctor_command, "open_doctor", fail)
+    monkeypatch.setattr("cli.doctor.open_doctor", fail)
     [finding] = doctor(mended)
 
     assert finding.level is Level.BROKEN

@@ -1,0 +1,54 @@
+"""`backup` and `restore`."""
+
+from pathlib import Path
+
+import click
+
+from cli.parts import Desk, command
+from operations.archive import Stopped
+from operations.backup import back_up
+from operations.restore import Place, restore
+from operations.version import version
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Replace a file of that name.")
+@command
+def backup_command(desk: Desk, file: Path, replace: bool) -> None:
+    """Write all chats, visitors' files and tokens into one archive, also while the service runs.
+
+    FILE is whole, or not there. Keep it secret: who has it can write as your visitors.
+    """
+    with desk.reading_any() as database:
+        target = file.absolute()
+        made = back_up(database, desk.files_path, target, version(), replace)
+    desk.say(
+        "backed_up", path=target, chats=made.chats, messages=made.messages, files=made.files,
+        megabytes=f"{target.stat().st_size / (1 << 20):.1f}",
+    )  # fmt: skip
+    desk.answer(file=target, **vars(made))
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Put it in place of a store that has messages.")
+@command
+def restore_command(desk: Desk, file: Path, replace: bool) -> None:
+    """Put a backup in place; stop the service first. The former store is kept beside it.
+
+    FILE is what `backup` has written, or a copy of the store's own file.
+    """
+    path = file.absolute()
+    if not path.is_file():
+        raise Stopped("no_file", path=path)
+    place = Place(desk.store_path, desk.files_path)
+    with path.open("rb") as source:  # which the service's user need not be able to read
+        desk.become_service()
+        restored = restore(source, str(path), place, replace)
+    desk.say("restored", chats=restored.chats, messages=restored.messages, files=restored.files)
+    if restored.former:
+        desk.say("former_kept", path=restored.former)
+    if desk.service_user() == 0:
+        desk.say("owned_by_root", path=place.store.parent)
+    desk.answer(**vars(restored))

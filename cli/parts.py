@@ -1,0 +1,207 @@
+"""What all commands share: settings, the store, the service's user, what is printed, what fails."""
+
+import json
+import os
+import pwd
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+
+import click
+
+from bbcode import RENDERER
+from files import Files
+from operations.archive import Stopped
+from settings import ROOT, Settings, SettingsError, load_settings
+from storage import Store, file_of
+from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.reading import ReadOnlySQLite
+from texts import Wrong, language_of_system, languages, text
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAILED = 1  # what was asked was not done, or not all of it
+
+
+class Failed(click.ClickException):
+    """A command ends with one sentence and the exit code 1."""
+
+    exit_code = FAILED
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"sitechat: {self.message}", err=True)
+
+
+@dataclass
+class Desk:
+    """What a command works with. Nothing is opened before it is used."""
+
+    as_json: bool = False
+    language: str = field(default_factory=language_of_system)
+
+    @cached_property
+    def settings(self) -> Settings:
+        try:
+            return load_settings(language=self.language)
+        except SettingsError as error:
+            raise Failed("\nsitechat: ".join(error.told(self.language))) from None
+
+    @property
+    def store_path(self) -> Path:
+        return file_of(self.settings.storage.url, ROOT)
+
+    @property
+    def files_path(self) -> Path:
+        return ROOT / self.settings.storage.files
+
+    @property
+    def files(self) -> Files:
+        return Files(self.files_path)
+
+    def say(self, key: str, **values: object) -> None:
+        """Print a sentence, unless the command answers in JSON."""
+        if not self.as_json:
+            click.echo(text(self.language, f"commands.{key}", **values))
+
+    def warn(self, key: str, **values: object) -> None:
+        click.echo(text(self.language, f"commands.{key}", **values), err=True)
+
+    def answer(self, **values: object) -> None:
+        """What a machine reads; printed only with --json."""
+        if self.as_json:
+            click.echo(json.dumps(values, ensure_ascii=False, indent=2, default=str))
+
+    def told(self, wrong: Wrong) -> str:
+        return wrong.told(self.language)
+
+    def fail(self, key: str, **values: object) -> NoReturn:
+        raise Failed(text(self.language, f"commands.{key}", **values))
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """The store to be read only; nothing on the disk changes, whoever runs the command."""
+        store = Store(self.settings.storage.url, ROOT, RENDERER, read_only=True)
+        with self._looking(store.database):
+            yield store
+
+    @contextmanager
+    def reading_any(self) -> Iterator[Database]:
+        """As `reading`, also a store of another release, whose tables are not known."""
+        database = ReadOnlySQLite(self.store_path, None)
+        with self._looking(database):
+            yield database
+
+    @contextmanager
+    def _looking(self, database: Database) -> Iterator[None]:
+        try:
+            database.open()
+            yield
+        except StoreMissing:
+            self.fail("no_store", path=self.store_path)
+        except StoreUnavailable:
+            self._check_rights()
+            raise
+        finally:
+            database.close()
+
+    @contextmanager
+    def writing(self, new: bool = False) -> Iterator[Store]:
+        """The store to be written, as the service's user; `new`: it is made if there is none."""
+        self.become_service()
+        if not new and not self.store_path.exists():
+            self.fail("no_store", path=self.store_path)
+        store = Store(self.settings.storage.url, ROOT, RENDERER)
+        try:
+            store.open()
+            yield store
+        finally:
+            store.close()  # moves what was written into the file, unless the service has it open
+
+    def become_service(self) -> None:
+        """Go on as the user to whom the store belongs; Failed for a user who is neither.
+
+        A file that another user makes could not be written by the service later.
+        """
+        owner, me = self.service_user(), os.geteuid()
+        if me == owner:
+            return
+        if me != 0:
+            self.fail("other_user", user=_name_of(owner), me=_name_of(me))
+        user = pwd.getpwuid(owner) if _is_known(owner) else None
+        if user is not None:
+            os.initgroups(user.pw_name, user.pw_gid)
+            os.environ["HOME"] = user.pw_dir
+        os.setgid(user.pw_gid if user else _nearest(self.store_path).stat().st_gid)
+        os.setuid(owner)
+
+    def service_user(self) -> int:
+        """The owner of the store; of its folder, or the next one above, where there is none."""
+        return _nearest(self.store_path).stat().st_uid
+
+    def _check_rights(self) -> None:
+        """Failed for a user who may not read the store, which is the service's alone."""
+        path = _nearest(self.store_path)
+        if os.geteuid() not in (0, self.service_user()) and not os.access(path, os.R_OK):
+            owner = self.service_user()
+            self.fail("other_user", user=_name_of(owner), me=_name_of(os.geteuid()))
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there and can be seen."""
+    for one in (path, *path.absolute().parents):
+        with suppress(OSError):
+            one.stat()
+            return one
+    return Path("/")
+
+
+def _is_known(user: int) -> bool:
+    with suppress(KeyError):
+        pwd.getpwuid(user)
+        return True
+    return False
+
+
+def _name_of(user: int) -> str:
+    return pwd.getpwuid(user).pw_name if _is_known(user) else f"#{user}"
+
+
+def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
+    """A command: with --json and --lang, and with a sentence for whatever goes wrong."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+    @click.option("--lang", type=click.Choice(languages()), help="The language of the answer.")
+    @wraps(function)
+    def run(*args: Any, as_json: bool = False, lang: str | None = None, **kwargs: Any) -> R:
+        desk = Desk(as_json, lang or language_of_system())
+        try:
+            return function(desk, *args, **kwargs)
+        except Stopped as error:
+            raise Failed(desk.told(error.why)) from None
+        except StoreNewer:
+            desk.fail("store_newer", path=desk.store_path)
+        except StoreOlder:
+            desk.fail("store_older", path=desk.store_path)
+        except StoreUnavailable as error:
+            desk.fail("store", why=error)
+        except BrokenPipeError:
+            raise  # whoever reads has enough, such as `head`
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            if error.filename is None:
+                desk.fail("system_alone", why=why)
+            desk.fail("system", path=error.filename, why=why)
+
+    return run
+
+
+def end_quietly() -> NoReturn:
+    """End where nobody reads what we print any more, as other programs do."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(FAILED)

@@ -1,0 +1,75 @@
+"""`serve`, `run` and `uninstall`."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from cli.parts import FAILED, Desk, Failed, command
+from portal.install_error import InstallError
+from services import Services
+from settings import ROOT
+from texts import text
+
+
+@click.command("serve", context_settings={"ignore_unknown_options": True})
+@click.option("--bind", "-b", metavar="HOST:PORT", help="Where to listen; 127.0.0.1:8080 if not.")
+@click.option("--host", "-h", hidden=True)
+@click.option("--port", "-p", type=click.IntRange(1, 65_535), hidden=True)
+@click.option("--workers", "-w", type=click.IntRange(1, 64), help="Processes; WEB_CONCURRENCY.")
+@command
+def serve_command(
+    desk: Desk, bind: str | None, host: str | None, port: int | None, workers: int | None
+) -> None:
+    """Serve the chat and deliver its messages, as `gunicorn` in the project's folder does."""
+    if host or port:
+        bind = f"{host or '127.0.0.1'}:{port or 8080}"
+    _serve(desk, bind, workers)
+
+
+def _serve(desk: Desk, bind: str | None, workers: int | None = None) -> NoReturn:
+    _ = desk.settings  # a mistake in them is said before anything begins
+    desk.become_service()
+    command_line = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+    command_line += ["--bind", bind] if bind else []
+    if workers:
+        os.environ["WEB_CONCURRENCY"] = str(workers)
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execv(sys.executable, command_line)  # noqa: S606  # its signals and its exit code are ours
+
+
+@click.command("run", hidden=True, context_settings={"ignore_unknown_options": True})
+@click.option("--host", "-h", default="127.0.0.1")
+@click.option("--port", "-p", type=click.IntRange(1, 65_535), default=8080)
+@command
+def run_command(desk: Desk, host: str, port: int) -> None:
+    """The same as `serve`: whoever knows Flask's command gets the whole, with its delivery."""
+    _serve(desk, f"{host}:{port}")
+
+
+@click.command("uninstall")
+@click.option("--erase", is_flag=True, help="Erase all conversations here, too.")
+@command
+def uninstall_command(desk: Desk, erase: bool) -> None:
+    """Take back from Bitrix24 what it has of the chat: events, connector, lines; forget the tokens.
+
+    Conversations stay, here unless --erase is given, and in Bitrix24.
+    """
+    with desk.writing():  # says so where there is no store
+        services = Services.of(desk.settings)
+    was_installed = services.store.portal.find() is not None
+    try:
+        undone = services.connector.uninstall(erase)
+    except InstallError as error:
+        raise Failed(text(desk.language, f"install.{error.key}", **error.values)) from None
+    finally:
+        services.store.close()
+    desk.say("uninstalled" if was_installed else "was_not_installed")
+    for one in undone:
+        desk.say(f"undone_{one.what}", code=one.code, line=one.line or "")
+    desk.say("erased" if erase else "histories_stay")
+    desk.answer(undone=[vars(one) for one in undone], erased=erase)
+    if undone:
+        sys.exit(FAILED)

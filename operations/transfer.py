@@ -1,0 +1,225 @@
+"""Export and import: all that is kept as lines of JSON, a message on each, to go on elsewhere.
+
+Each line is an object with one name, its kind. The last line says how many messages there are, so
+that a file that was cut off is known for one. A line that cannot be taken in is named and left.
+"""
+
+import base64
+import binascii
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from delivery.reaction import RESTORED
+from operations.archive import Stopped
+from portal.inbox import html_below, text_html
+from storage import Store
+from store.copies import sync_folder
+from store.rows import files_of
+from store.schema import MIGRATIONS
+from store.transfer import CHAT_ID, INTO, KEY, Arrival, Record, Unfit
+from texts import Wrong
+
+FORMAT = 1
+TOGETHER = 100  # lines in one transaction
+LONGEST_LINE = 1 << 30  # bytes; a file of a visitor is a third longer on its line
+
+
+def export(store: Store, files: Path | None, program: str) -> Iterator[str]:
+    """The lines, without their ends. `files` is the folder of visitors' files; None: without those.
+
+    `store` must not change meanwhile: it is a copy.
+    """
+    schema = len(MIGRATIONS)
+    yield _line("sitechat", {
+        "format": FORMAT, "schema": schema, "exported_at": time.time(), "program": program,
+    })  # fmt: skip
+    yield _line("secrets", store.transfer.secrets())
+    for kind, record in store.transfer.records():
+        yield _line(kind, record)
+    count = 0
+    for record in store.transfer.messages():
+        contents = _contents(record, files) if files else {}
+        yield _line("message", record, **({"contents": contents} if contents else {}))
+        count += 1
+    yield _line("end", {"messages": count})
+
+
+def _line(kind: str, value: object, **besides: object) -> str:
+    return json.dumps({kind: value} | besides, ensure_ascii=False, separators=(",", ":"))
+
+
+def _contents(record: Record, files: Path) -> dict[str, str]:
+    """The contents of a message's files by their keys, without those deleted meanwhile."""
+    found = {}
+    for file in files_of(record["files"]):
+        if file.key:
+            with contextlib.suppress(FileNotFoundError):
+                content = (files / record["chat_id"] / file.key).read_bytes()
+                found[file.key] = base64.b64encode(content).decode()
+    return found
+
+
+@dataclass
+class Imported:
+    chats: int = 0
+    messages: int = 0
+    files: int = 0
+    known: int = 0  # records that were here already
+    same_key: bool = True  # whether visitors' cookies of there are good here
+    problems: list[tuple[int, Wrong]] = field(default_factory=list)  # by number of the line
+
+
+class Import:
+    """Takes the lines of one export in. Repeating it is harmless: what is here already stays."""
+
+    def __init__(self, store: Store, files: Path) -> None:
+        self._store = store
+        self._files = files
+        self._exported_at = 0.0
+        self._ended = False
+        self._waiting: list[tuple[int, Arrival]] = []
+        self.result = Imported()
+
+    def read(self, lines: Iterable[bytes]) -> Imported:
+        """Raises Stopped for what is no export, StoreUnavailable and OSError."""
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                kind, value, besides = _parsed(line)
+                if number == 1 or not self._exported_at:
+                    self._begin(kind, value)
+                else:
+                    self._take(number, kind, value, besides)
+            except Unfit as error:
+                if not self._exported_at:
+                    raise Stopped("no_export") from None
+                self._leave(number, error)
+        self._write()
+        if not self._exported_at:
+            raise Stopped("no_export")
+        if not self._ended:
+            self._leave(0, Unfit("record_cut_off"))
+        return self.result
+
+    def _begin(self, kind: str, value: Any) -> None:
+        try:
+            if kind != "sitechat" or not isinstance(value, dict):
+                raise Unfit("record_shape")
+            if value["format"] > FORMAT or value["schema"] > len(MIGRATIONS):
+                raise Stopped("archive_newer", program=value.get("program"))
+            self._exported_at = float(value["exported_at"]) or 1.0
+        except (KeyError, TypeError, ValueError):
+            raise Unfit("record_shape") from None
+
+    def _take(self, number: int, kind: str, value: Any, besides: Record) -> None:
+        if kind == "end":
+            self._ended = True
+        elif kind == "secrets":
+            if not isinstance(value, dict):
+                raise Unfit("record_shape")
+            self.result.same_key = self._store.transfer.add_secrets(value)
+        elif kind not in INTO or kind == "delivery":
+            raise Unfit("record_kind", kind=kind[:50])
+        elif not isinstance(value, dict):
+            raise Unfit("record_shape")
+        else:
+            if kind == "message":
+                self._keep_files(value, besides.get("contents"))
+            html = _html(value) if kind == "message" else ("", "")
+            arrival = Arrival(kind, value, html, self._exported_at, RESTORED)
+            self._waiting.append((number, arrival))
+            if len(self._waiting) >= TOGETHER:
+                self._write()
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        results = self._store.transfer.add([arrival for _, arrival in waiting]) if waiting else []
+        for (number, arrival), added in zip(waiting, results, strict=True):
+            if isinstance(added, Unfit):
+                self._leave(number, added)
+            elif not added:
+                self.result.known += 1
+            elif arrival.kind in ("chat", "message"):
+                count = f"{arrival.kind}s"
+                setattr(self.result, count, getattr(self.result, count) + 1)
+
+    def _keep_files(self, record: Record, contents: Any) -> None:
+        """Write a message's files before the message: it must never be there without them."""
+        chat_id = record.get("chat_id")
+        if contents is None:
+            return
+        if not isinstance(contents, dict) or not _matches(CHAT_ID, chat_id):
+            raise Unfit("record_value", column="contents")
+        for key, content in contents.items():
+            if not key or not _matches(KEY, key) or not isinstance(content, str):
+                raise Unfit("record_value", column="contents")
+            try:
+                data = base64.b64decode(content, validate=True)
+            except binascii.Error:
+                raise Unfit("record_value", column="contents") from None
+            self.result.files += _write_file(self._files / str(chat_id), key, data)
+
+    def _leave(self, number: int, error: Unfit) -> None:
+        self.result.problems.append((number, Wrong(f"commands.{error.key}", **error.values)))
+
+
+def _write_file(folder: Path, name: str, data: bytes) -> bool:
+    """Write a file that is not there yet, whole and on the disk; returns whether it was not."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path, unfinished = folder / name, folder / f"{name}.unfinished"
+    if path.exists():
+        return False
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(unfinished, path)
+    sync_folder(folder)
+    return True
+
+
+def _matches(pattern: Any, value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _html(record: Record) -> tuple[str, str]:
+    """A message's HTML, which is not taken from a file that anybody may have changed."""
+    text, attached, files = (record.get(name, "") for name in ("text", "attached", "files"))
+    if not (isinstance(text, str) and isinstance(attached, str) and isinstance(files, str)):
+        raise Unfit("record_shape")
+    try:
+        return text_html(text), html_below(attached, files_of(files or "[]"))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise Unfit("record_value", column="files") from None
+
+
+def _parsed(line: bytes) -> tuple[str, Any, Record]:
+    """The kind of a line, its record, and what stands beside it."""
+    try:
+        value = json.loads(line.decode("utf-8-sig"), parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Unfit("record_json") from None
+    if not isinstance(value, dict) or not value:
+        raise Unfit("record_shape")
+    kind, *others = value
+    if others not in ([], ["contents"]):
+        raise Unfit("record_shape")
+    return kind, value[kind], {name: value[name] for name in others}
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(name)
+
+
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, none longer than LONGEST_LINE."""
+    while line := file.readline(LONGEST_LINE):
+        yield line

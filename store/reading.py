@@ -1,0 +1,186 @@
+"""SQLite for commands that only look: not one file of the store's folder is made or changed.
+
+The service may run and write meanwhile, or may have been killed. Knows nothing of tables.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from store.copies import replacing
+from store.database import (
+    Hints,
+    Lock,
+    LockHeld,
+    OnlyReading,
+    Row,
+    StoreMissing,
+    StoreNewer,
+    StoreOlder,
+    StoreUnavailable,
+)
+from store.log import address_of, index_of_log, log_bytes, log_of, patiently, prove
+
+T = TypeVar("T")
+
+TRIES = 3
+WITH_LOG = "mode=ro&readonly_shm=1"  # somebody has the store open, or was killed
+ALONE = "immutable=1"  # nobody has it open: there is no log
+
+
+class _NobodysLock:
+    """What a look at a lock gives when nobody holds it."""
+
+    def is_held(self) -> bool:
+        return False
+
+
+class ReadOnlySQLite:
+    """A `store.database.Database` that never writes."""
+
+    def __init__(self, path: Path, version: int | None) -> None:
+        """`version` is that of the schema which the callers know; None: they ask of any."""
+        self.path = path
+        self._version = version
+        self._proved: int | None = None  # the file that was proved, by its inode
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def place(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    def open(self) -> None:
+        self.rows("select 1")
+
+    def close(self) -> None:
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
+
+    def schema_version(self) -> int:
+        """The version of the schema in the file, also of one that `rows` refuses."""
+        return self._ask(_version)
+
+    def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
+        def question(db: sqlite3.Connection) -> list[Row]:
+            self._compare(_version(db))
+            return patiently(lambda: db.execute(sql, named or values)).fetchall()
+
+        return self._ask(question)
+
+    def row(self, sql: str, *values: object, **named: object) -> Row | None:
+        rows = self.rows(sql, *values, **named)
+        return rows[0] if rows else None
+
+    def _compare(self, version: int) -> None:
+        if self._version is None:
+            return
+        if version > self._version:
+            raise StoreNewer(self.path.name)
+        if version < self._version:
+            raise StoreOlder(
+                f"{self.path.name} was written by an earlier release: start the service once, it"
+                " brings the file up to date"
+            )
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask on a connection of its own: what lies beside the file says how it is read."""
+        for tries_left in range(TRIES - 1, -1, -1):
+            how = ""
+            try:
+                path, how = self._way()
+                answer = self._ask_once(question, path, how)
+            except (sqlite3.Error, OSError, StoreUnavailable) as error:
+                if tries_left and self._has_changed(how):
+                    continue
+                if isinstance(error, StoreUnavailable):
+                    raise
+                raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            if not (tries_left and self._has_changed(how)):
+                return answer
+        raise AssertionError("the last try returns or raises")
+
+    def _way(self) -> tuple[Path, str]:
+        """The file that SQLite can read without making another one beside it, and how."""
+        if not self.path.exists() or self.path.stat().st_size == log_bytes(self.path) == 0:
+            raise StoreMissing(f"there is no store at {self.path}")
+        if log_of(self.path).exists() and index_of_log(self.path).exists():
+            return self.path, WITH_LOG
+        if log_bytes(self.path) == 0:
+            return self.path, ALONE
+        # A log without its index was left by a crash of the machine, or copied from elsewhere.
+        if self._copy is None:
+            self._copy = tempfile.TemporaryDirectory(prefix="sitechat-")
+            for file in (self.path, log_of(self.path)):
+                shutil.copy(file, self._copy.name)
+            index_of_log(Path(self._copy.name, self.path.name)).touch()
+        return Path(self._copy.name, self.path.name), WITH_LOG
+
+    def _has_changed(self, how: str) -> bool:
+        """Whether somebody has begun to write while the file was read as if nobody did."""
+        return how == ALONE and log_of(self.path).exists()
+
+    def _ask_once(self, question: Callable[[sqlite3.Connection], T], path: Path, how: str) -> T:
+        inode = path.stat().st_ino
+        if self._proved != inode:
+            patiently(lambda: prove(path, how))
+            self._proved = inode
+        address = address_of(path, how)
+        with closing(sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)) as db:
+            db.row_factory = sqlite3.Row
+            return question(db)
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        raise OnlyReading
+        yield  # the protocol's shape
+
+    def settle(self, at_once: bool = False) -> None:
+        """Nothing: the service does it."""
+
+    def back_up(self, target: Path) -> None:
+        """Write the store, as it is at one moment, into the new file `target`, of any release."""
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self._ask(replacing(target))
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[Lock | None]:
+        """Look whether another process holds the lock (None); it is not taken from anybody."""
+        try:
+            file = os.open(self.path.parent / f"{name}.lock", os.O_RDONLY)
+        except OSError:
+            yield _NobodysLock()  # nobody has ever held it, or nobody but others may look
+            return
+        with contextlib.closing(os.fdopen(file)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            fcntl.flock(file, fcntl.LOCK_UN)
+            yield _NobodysLock()
+
+    @contextmanager
+    def lock(self, name: str, patience: float) -> Iterator[None]:
+        with self.try_lock(name) as free:
+            if free is None:
+                raise LockHeld(f"the lock {name} is held by another process")
+            yield
+
+    def hints(self) -> Hints:
+        raise OnlyReading
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(patiently(lambda: db.execute("pragma user_version")).fetchone()[0])

@@ -1,0 +1,5 @@
+"""The installation of each test."""
+
+from command_parts import site
+
+__all__ = ["site"]

@@ -1,0 +1,67 @@
+"""A block follows the visitor, whatever becomes of the conversation."""
+
+import pytest
+from store_parts import CHAT, NOW, OTHER, THIRD, write
+
+from storage import Store
+
+
+def test_a_block_is_of_one_visitor_until_it_is_taken_back(store: Store) -> None:
+    write(store)
+
+    store.blocks.block(CHAT, NOW)
+    store.blocks.block(CHAT, NOW + 1)
+
+    assert store.blocks.is_blocked(CHAT)
+    assert not store.blocks.is_blocked(OTHER)
+    assert store.blocks.all() == [CHAT]
+    assert store.blocks.unblock(CHAT) is True
+    assert store.blocks.unblock(CHAT) is False
+    assert store.blocks.all() == []
+
+
+def test_whoever_deletes_the_conversation_goes_on_blocked(store: Store) -> None:
+    write(store)
+    store.blocks.block(CHAT, NOW)
+
+    store.chats.delete(CHAT, NOW)
+    heir = store.chats.latest_heir(CHAT)
+    store.chats.delete(heir, NOW)
+
+    assert heir != CHAT
+    assert store.blocks.is_blocked(heir)
+
+
+def test_whoever_logs_in_goes_on_blocked(store: Store) -> None:
+    for chat in (CHAT, OTHER):
+        write(store, chat=chat)
+    store.blocks.block(CHAT, NOW)
+
+    store.chats.make_part(CHAT, OTHER)
+
+    assert store.blocks.is_blocked(OTHER)
+    assert store.blocks.is_blocked(store.chats.latest_heir(CHAT))
+
+
+@pytest.mark.parametrize("named", [CHAT, OTHER, THIRD])
+def test_any_chat_of_a_visitor_blocks_and_unblocks_all_of_them(store: Store, named: str) -> None:
+    for chat in (CHAT, OTHER, THIRD):
+        write(store, chat=chat)
+    store.chats.join(CHAT, THIRD)
+    store.chats.join(OTHER, THIRD)
+
+    store.blocks.block(named, NOW)
+    assert set(store.blocks.all()) >= {CHAT, OTHER, THIRD}
+
+    store.blocks.unblock(named)
+    assert store.blocks.all() == []
+
+
+def test_the_heir_of_a_blocked_chat_is_unblocked_by_either_name(store: Store) -> None:
+    write(store)
+    store.blocks.block(CHAT, NOW)
+    store.chats.delete(CHAT, NOW)
+
+    store.blocks.unblock(store.chats.latest_heir(CHAT))
+
+    assert store.blocks.all() == []
