@@ -230,6 +230,7 @@ def test_a_site_that_tried_is_allowed_by_a_button(
 
     assert answer.status_code == 200
     assert f"{SHOP} may show the chat now." in answer.text
+    assert f"{SHOP} Set on this page." in text_of(answer.text)
     assert f'name="site" value="{SHOP}"' not in answer.text
     assert app_services.chat.sites == (PORTAL, SHOP)
     assert SHOP in client.get("/").headers["Content-Security-Policy"]
