@@ -314,7 +314,7 @@ def test_texts_sites_and_look_are_set_on_the_page(
 
     assert answer.status_code == 200
     assert "Saved. Visitors see it from now on." in answer.text
-    assert answer.text.count("Set on this page.") == len(typed)
+    assert answer.text.count("Set on this page.") == len(typed) + 2, "fields, and two sites"
     chat = app_services.chat
     assert (chat.title, chat.greeting) == ("Лампы и люстры", "Hello!\nHow are you?")
     assert chat.sites == (PORTAL, SHOP, "https://*.lamps.example")

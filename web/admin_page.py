@@ -124,7 +124,8 @@ def shown_test(message_id: int | None) -> dict[str, object] | None:
 
 def allowed_sites() -> list[tuple[str, str]]:
     """Each site that may show the chat, and where that was set, in words."""
-    of_files, source = services().settings.chat.sites, services().sources()["chat.sites"]
+    settings = services().settings
+    of_files, source = settings.chat.sites, settings.sources["chat.sites"]
     return [
         (both_forms(site), source_text(source if site in of_files else PAGE))
         for site in services().chat.sites
