@@ -230,6 +230,7 @@ def test_a_site_that_tried_is_allowed_by_a_button(
 
     assert answer.status_code == 200
     assert f"{SHOP} may show the chat now." in answer.text
+    assert f"{SHOP} Set on this page." in text_of(answer.text)
     assert f'name="site" value="{SHOP}"' not in answer.text
     assert app_services.chat.sites == (PORTAL, SHOP)
     assert SHOP in client.get("/").headers["Content-Security-Policy"]
@@ -313,7 +314,7 @@ def test_texts_sites_and_look_are_set_on_the_page(
 
     assert answer.status_code == 200
     assert "Saved. Visitors see it from now on." in answer.text
-    assert answer.text.count("Set on this page.") == len(typed)
+    assert answer.text.count("Set on this page.") == len(typed) + 2, "fields, and two sites"
     chat = app_services.chat
     assert (chat.title, chat.greeting) == ("Лампы и люстры", "Hello!\nHow are you?")
     assert chat.sites == (PORTAL, SHOP, "https://*.lamps.example")

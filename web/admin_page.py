@@ -10,6 +10,7 @@ from markupsafe import Markup
 from addresses import both_forms
 from operations import test_message
 from operations.findings import Finding, Level
+from operations.page_settings import PAGE
 from texts import all_texts, text
 from web.asking import language, services
 from web.page_settings import Typed, settings_fields, source_text
@@ -68,8 +69,7 @@ def admin_page(
         chat_url=f"{settings.public_url}/",
         snippet=f'<script async src="{settings.public_url}/static/loader.js"></script>',
         policy=f"script-src {settings.origin}; frame-src {settings.origin}",
-        sites=[both_forms(site) for site in services().chat.sites],
-        sites_source=source_text(services().sources()["chat.sites"]),
+        sites=allowed_sites(),
         tried=tried_sites(),
         fields=settings_fields(typed or {}, errors or {}),
         refusals=refusals(),
@@ -120,6 +120,16 @@ def shown_test(message_id: int | None) -> dict[str, object] | None:
         "is_error": key in ("gone", "refused"),
         "text": said(f"test_{key}", code=code),
     }
+
+
+def allowed_sites() -> list[tuple[str, str]]:
+    """Each site that may show the chat, and where that was set, in words."""
+    settings = services().settings
+    of_files, source = settings.chat.sites, settings.sources["chat.sites"]
+    return [
+        (both_forms(site), source_text(source if site in of_files else PAGE))
+        for site in services().chat.sites
+    ]
 
 
 def tried_sites() -> list[TriedSite]:
