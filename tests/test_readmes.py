@@ -39,6 +39,11 @@ NOT_OURS = {
     "img.png",
     "index.php",
 }
+# The folders with files that a page may name by their names alone.
+TREES = (
+    *("web", "portal", "delivery", "rest", "store", "operations", "cli", "settings", "deploy"),
+    *("static", "templates", "sandbox", "tests"),
+)
 ENDINGS = r"(?:py|toml|md|js|css|html|png|conf|service|yml|yaml|sh|txt|php|json|db|ini)"
 
 
@@ -73,7 +78,7 @@ def inline_code(text: str) -> list[str]:
 
 
 def commands_in(text: str) -> list[str]:
-    """What a reader is told to type, in blocks and in sentences: of `sitechat`, make and systemctl."""
+    """What a reader is told to type, in blocks and in sentences."""
     codes = chain(inline_code(text), *code_blocks(text))
     found = (re.findall(r"(?:sitechat|make|systemctl)(?: [a-z][a-z-]+)+", code) for code in codes)
     return [command for several in found for command in several]
@@ -141,14 +146,11 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
 
 
 def is_there(name: str, page: Path) -> bool:
-    """A file may be named from the root, from the page, or, where folders are told of, by its name alone."""
+    """A file may be named from the root, from the page, or by its name alone."""
     if (ROOT / name).exists() or (page.parent / name).exists():
         return True
     folders = (ROOT / folder for folder in TREES)
     return any(next(folder.rglob(name), None) for folder in folders)
-
-
-TREES = ["web", "portal", "delivery", "rest", "store", "operations", "static", "tests", "sandbox", "templates", "deploy"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", DOCS, ids=ids(DOCS))
@@ -185,7 +187,8 @@ def said_in(language: str) -> list[str]:
 
 
 def test_the_newest_version_of_the_changelog_is_ours() -> None:
-    versions = re.findall(r"^## (\d+\.\d+\.\d+) – \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)  # fmt: skip
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## (\d+\.\d+\.\d+) – \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
     assert versions[0] == project["project"]["version"]
