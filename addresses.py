@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import idna
 
+from texts import Wrong
+
 NAME_LENGTH, LABEL_LENGTH = 253, 63  # of a host, and of each part of it (RFC 1035)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ACE = "xn--"  # begins a part of a host that stands for letters outside of ASCII
@@ -29,24 +31,24 @@ JOINERS = "\u200c\u200d"
 def web_address(value: str) -> str:
     """The one form of an absolute address: HTTPS, or HTTP on loopback; without user or query.
 
-    ValueError says what is wrong, without the address itself, which may hold a secret.
+    Wrong says what is wrong, without the address itself, which may hold a secret.
     """
     try:
         url = urlsplit(value)
         port = url.port
     except ValueError:
-        raise ValueError("is not a web address") from None
+        raise Wrong("addresses.not_address") from None
     plain = value == value.strip() and not CONTROL.search(value)
     if url.scheme not in DEFAULT_PORTS or not url.hostname or not plain:
-        raise ValueError("must be an address such as https://site.example")
+        raise Wrong("addresses.example")
     if url.query or url.fragment or "@" in url.netloc:
-        raise ValueError("must have no user, query or fragment")
+        raise Wrong("addresses.query")
     host = host_of(url.hostname) if "[" not in url.netloc else _ipv6(url.hostname)
     if url.scheme == "http" and not is_loopback(host):
-        raise ValueError("must begin with https:// (http:// only on this very machine)")
+        raise Wrong("addresses.https")
     path = ESCAPE.sub(_escape, quote(url.path, safe=PATH_CHARACTERS + "\\")).rstrip("/")
     if re.search(r"\\|/\.\.?(/|$)", path):
-        raise ValueError(r"must have no \ and no /./ or /../ in its path")
+        raise Wrong("addresses.path")
     place = "" if port in (None, DEFAULT_PORTS[url.scheme]) else f":{port}"
     return f"{url.scheme}://{host}{place}{path}"
 
@@ -58,7 +60,7 @@ def _escape(escape: re.Match[str]) -> str:
 
 
 def host_of(name: str) -> str:
-    """The one form of a host's name, or of an IPv4 address; ValueError."""
+    """The one form of a host's name, or of an IPv4 address; Wrong."""
     try:
         name = idna.uts46_remap(unquote(name, errors="strict"), std3_rules=False)
         labels = name.removesuffix(".").split(".")
@@ -67,9 +69,9 @@ def host_of(name: str) -> str:
         else:
             host = str(ipaddress.IPv4Address(".".join(labels)))
     except (UnicodeError, ipaddress.AddressValueError):  # IDNA's errors are UnicodeErrors
-        raise ValueError("has a host that is neither a domain name nor an IP address") from None
+        raise Wrong("addresses.host") from None
     if len(host) > NAME_LENGTH:
-        raise ValueError(f"has a host of more than {NAME_LENGTH} characters")
+        raise Wrong("addresses.long_host", most=NAME_LENGTH)
     return host
 
 
@@ -78,9 +80,9 @@ def _ipv6(address: str) -> str:
     try:
         value = ipaddress.IPv6Address(address)
     except ipaddress.AddressValueError:
-        raise ValueError("is not a web address: its IPv6 address is wrong") from None
+        raise Wrong("addresses.ipv6") from None
     if value.scope_id:
-        raise ValueError("must have no zone (%...) in its IPv6 address")
+        raise Wrong("addresses.zone")
     if value.ipv4_mapped:
         high, low = divmod(int(value.ipv4_mapped), 1 << 16)
         return f"[::ffff:{high:x}:{low:x}]"
@@ -88,7 +90,7 @@ def _ipv6(address: str) -> str:
 
 
 def _ascii_label(label: str) -> str:
-    """One part of a host in ASCII; ValueError."""
+    """One part of a host in ASCII; Wrong."""
     if label.startswith(ACE):
         try:
             meant = label.removeprefix(ACE).encode("ascii").decode("punycode")
@@ -98,13 +100,13 @@ def _ascii_label(label: str) -> str:
                 return label
         except (UnicodeError, ValueError, OverflowError):
             pass
-        raise ValueError(f'has a host with "{label[:LABEL_LENGTH]}", which is no valid punycode')
+        raise Wrong("addresses.punycode", label=label[:LABEL_LENGTH])
     if not label.isascii():
         label = _encoded(label)
     if len(label) > LABEL_LENGTH:
-        raise ValueError(f"has a host with a part of more than {LABEL_LENGTH} characters")
+        raise Wrong("addresses.long_label", most=LABEL_LENGTH)
     if not ASCII_LABEL.fullmatch(label):
-        raise ValueError("has a host that is no domain name: letters, digits, hyphens and _ only")
+        raise Wrong("addresses.letters")
     return label
 
 
@@ -184,29 +186,25 @@ def _decoded(escapes: re.Match[str]) -> str:
 
 
 def site(value: str) -> str:
-    """An origin in its one form, or `https://*.shop.example` for all subdomains; ValueError."""
+    """An origin in its one form, or `https://*.shop.example` for all subdomains; Wrong."""
     wildcard = re.match(r"(https?)://\*\.", value, re.IGNORECASE)
     rest = f"{wildcard[1]}://{value[wildcard.end() :]}" if wildcard else value
     if "://" not in value:
-        raise ValueError("must be an origin such as https://site.example")
+        raise Wrong("addresses.origin")
     if "*" in rest:
-        raise ValueError('may have "*" only as the whole first part: https://*.shop.example')
+        raise Wrong("addresses.wildcard")
     url = web_address(rest)
     origin = origin_of(url)
     if url != origin:
-        raise ValueError("must be an origin such as https://site.example, without a path")
+        raise Wrong("addresses.origin_path")
     scheme, _, host = origin.partition("://")
     if policy_source(origin) != origin:
-        raise ValueError(
-            'has a host with "_" or an IPv6 address, for which browsers cannot be told that it may'
-            " frame a page: give the site another name, or name all of its domain"
-            " (https://*.shop.example)"
-        )
+        raise Wrong("addresses.framed")
     if not wildcard:
         return origin
     labels = host.partition(":")[0].split(".")
     if len(labels) < 2 or NUMERIC_LABEL.fullmatch(labels[-1]):
-        raise ValueError("must have a domain after *., such as https://*.shop.example")
+        raise Wrong("addresses.domain")
     return f"{scheme}://*.{host}"
 
 

@@ -5,7 +5,7 @@ in other modules.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from urllib.parse import unquote
 
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     services = Services.of(settings or load_settings())
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
-    configure(app, services.settings)
+    configure(app, services)
     for doubt in doubts(services.settings):
         log.warning("settings: %s", doubt)
     static = f"/static/{release().digest}/<path:filename>"
@@ -61,8 +61,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def configure(app: Flask, settings: Settings) -> None:
+def configure(app: Flask, services: Services) -> None:
     """Set up sessions, limits, and the WSGI layers between the server and Flask."""
+    settings = services.settings
+
+    def headers() -> Mapping[str, str]:
+        return strict_headers(settings, services.chat)  # the sites may change while we run
+
     app.request_class = FormRequest
     app.session_interface = Sessions()
     app.url_map.merge_slashes = False  # it redirects to the host that the request names
@@ -77,8 +82,8 @@ def configure(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
         SESSION_REFRESH_EACH_REQUEST=False,
     )
-    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, strict_headers(settings))
+    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, headers)
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     wsgi = Bodies(BelowPrefix(wsgi, unquote(settings.prefix, "latin-1")))  # as servers give paths
-    app.wsgi_app = ShortHeads(wsgi, strict_headers(settings))  # type: ignore[method-assign]
+    app.wsgi_app = ShortHeads(wsgi, headers)  # type: ignore[method-assign]

@@ -2,31 +2,38 @@
 
 import gc
 import logging
-import os
 import sys
 import threading
 import time
 from typing import Any
 
 from logs import Summing
-from settings import SettingsError, load_settings
+from settings import SettingsError, load_settings, system_variables
+from texts import language_of_system, text
 from web.worker import raise_descriptor_limit
 
 try:
     load_settings()  # a fault is said here in one line, not by every worker with a traceback
+    variables = system_variables()  # also those of an .env file
 except SettingsError as error:
     sys.exit(f"sitechat: {error}")
 
-level = os.environ.get("LOG_LEVEL", "INFO").upper()
+level = variables.get("LOG_LEVEL", "INFO").upper()
 if level not in logging.getLevelNamesMapping():
-    sys.exit(f"sitechat: LOG_LEVEL is unknown; use {', '.join(logging.getLevelNamesMapping())}")
+    levels = ", ".join(logging.getLevelNamesMapping())
+    sys.exit(
+        f"sitechat: LOG_LEVEL: {text(language_of_system(), 'settings.one_of', choices=levels)}"
+    )
+processes = variables.get("WEB_CONCURRENCY", "1")
+if not processes.isdecimal():
+    sys.exit(f"sitechat: WEB_CONCURRENCY: {text(language_of_system(), 'settings.type_whole')}")
 
 limits = raise_descriptor_limit()
 
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8080"
 worker_class = "web.worker.Worker"
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+workers = int(processes)
 worker_connections = limits.connections  # of each worker
 graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
 limit_request_fields = 50  # headers; gunicorn's time to read them grows with the square
@@ -56,6 +63,26 @@ logconfig_dict = {
 stop = threading.Event()
 jobs: list[threading.Thread] = []
 JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a call of a minute
+
+
+def on_starting(server: Any) -> None:
+    """Let `kill -HUP` change nothing while the settings cannot be used: visitors are still served.
+
+    gunicorn would end all processes.
+    """
+    start_anew = server.handle_hup
+
+    def start_anew_if_usable() -> None:
+        try:
+            load_settings()
+            system_variables()
+        except SettingsError as error:
+            for line in str(error).splitlines():
+                server.log.error("the former settings stay: %s", line)
+        else:
+            start_anew()
+
+    server.handle_hup = start_anew_if_usable
 
 
 def post_worker_init(worker: Any) -> None:

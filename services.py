@@ -6,16 +6,17 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from bbcode import RENDERER
 from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from operations.page_settings import PageSettings
 from portal.connector import Connector
 from portal.inbox import render_outdated
 from portal.place import portal_address
@@ -23,7 +24,7 @@ from portal.proof import Proof
 from portal.rename import Rename
 from portal.tokens import StoredTokens
 from rates import Pace, Rates
-from settings import ROOT, Settings
+from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreUnavailable
 from under_way import UnderWay
@@ -70,6 +71,7 @@ class Services:
     worker: Worker
     live: Live
     files: Files
+    page_settings: PageSettings
     reading: Rates = field(default_factory=lambda: Rates(READS, READS_A_SECOND))  # by chat
     repeats: Rates = field(default_factory=lambda: Rates(REPEATS, REPEATS_A_SECOND))  # by chat
     # Both by address.
@@ -97,7 +99,24 @@ class Services:
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
         rename = Rename(settings.bitrix24, store, bitrix)
-        return cls(settings, store, bitrix, connector, proof, rename, worker, Live(store), files)
+        page_settings = PageSettings(settings, store)
+        live = Live(store)
+        return cls(
+            *(settings, store, bitrix, connector, proof, rename, worker, live, files, page_settings)
+        )
+
+    @property
+    def chat(self) -> ChatSettings:
+        """The chat's settings that count now: those of the files, and else those of the page."""
+        return self.page_settings.chat
+
+    def sources(self) -> dict[str, str]:
+        """Where each key comes from: "environment", a file's name, "page" or "default"."""
+        return self.page_settings.sources()
+
+    def save_page_settings(self, values: Mapping[str, Any]) -> None:
+        """Set keys such as `chat.title` on the page; SettingsError, and then nothing is kept."""
+        self.page_settings.save(values)
 
     def count_refusal(self, reason: str) -> None:
         """Count a request that was turned away. Requests must not make reasons without end."""

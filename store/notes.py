@@ -45,6 +45,16 @@ class Note(Group, Generic[T]):
         )
 
     @transaction
+    def change(self, db: Connection, change: Callable[[T | None], T]) -> None:
+        """Set what `change` makes of the present value; nobody else sets it meanwhile."""
+        row = db.execute("select value from meta where key = ?", (self.key,)).fetchone()
+        value = change(self.value_of(row["value"] if row else None))
+        db.execute(
+            "insert into meta values (?, ?) on conflict (key) do update set value = excluded.value",
+            (self.key, json.dumps(self._write(value))),
+        )
+
+    @transaction
     def clear(self, db: Connection) -> None:
         db.execute("delete from meta where key = ?", (self.key,))
 
@@ -73,6 +83,8 @@ class Notes:
             database, NEW_ADDRESS, lambda value: NewAddress(**value), asdict
         )
         self.agreed_at: Note[float] = Note(database, "agreed_at")  # to any new address
+        # Of the chat's settings, those that are set on the application's page, by `chat.key`.
+        self.page_settings: Note[dict[str, Any]] = Note(database, "page_settings")
         # For the admin's page.
         self.fault: Note[ReportedFault] = Note(
             database, "fault", lambda value: ReportedFault(**value), asdict

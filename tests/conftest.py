@@ -28,6 +28,7 @@ from starter import end_starters
 
 # One seed for all processes of a run; the tests that use it name it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all parts are here
+os.environ["LC_ALL"] = "C.UTF-8"  # what commands say is compared in English
 os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
 Stage.forks = True
 

@@ -134,6 +134,7 @@ class Stage:
         own.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start compiles all modules anew
         return own | {
             "WEB_CONCURRENCY": str(self.workers),
+            "SITECHAT_CONFIG": os.devnull,  # not the developer's own settings
             "SITECHAT_PUBLIC_URL": self.chat,
             "SITECHAT_BITRIX24__PORTAL": self.portal,
             "SITECHAT_BITRIX24__OAUTH_SERVER": self.oauth,

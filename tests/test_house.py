@@ -12,12 +12,13 @@ from stage import ROOT
 
 # Who may import whom: only what stands further up. Rooms of one line may import each other.
 FLOORS = [
-    {"values", "phones", "turns", "visible", "addresses"},
+    {"values", "phones", "turns", "visible", "texts"},
+    {"addresses"},
     {"sanitizer"},
     {"links"},
     {"nesting"},
     {"codes"},
-    {"settings", "texts", "bbcode", "logs"},
+    {"settings", "bbcode", "logs"},
     {"rest", "store"},
     {"bitrix", "storage", "files", "rates", "under_way"},
     {"live", "portal"},

@@ -83,7 +83,18 @@ def test_every_key_is_in_config_toml_once_and_in_the_order_of_the_classes() -> N
 
 
 def test_config_toml_says_the_defaults(file: Path) -> None:
-    assert load_settings(CONFIG) == load(file, "")
+    """Whoever works here may have settings of their own beside it, so it is read elsewhere."""
+    settings = load(file, CONFIG.read_text("utf-8"))
+
+    assert settings == load(file, "")
+    assert set(settings.sources.values()) == {"default"}
+
+
+def test_the_files_of_an_administrator_are_not_gits() -> None:
+    """An update by `git pull` then meets no conflict, and no secret is committed."""
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+
+    assert {"/config.local.toml", "/.env"} <= {*ignored}
 
 
 def test_the_commented_keys_of_config_toml_can_be_uncommented(file: Path) -> None:
@@ -92,8 +103,8 @@ def test_the_commented_keys_of_config_toml_can_be_uncommented(file: Path) -> Non
     assert load(file, whole).widget_uri == ""
 
 
-def test_config_toml_holds_no_secret() -> None:
-    assert load_settings(CONFIG).bitrix24.client_secret.get_secret_value() == ""
+def test_config_toml_holds_no_secret(file: Path) -> None:
+    assert load(file, CONFIG.read_text("utf-8")).bitrix24.client_secret.get_secret_value() == ""
 
 
 def test_a_default_that_others_rely_on_stays(file: Path) -> None:
@@ -203,14 +214,24 @@ def test_a_list_in_the_environment_that_is_not_json_is_refused_by_its_key(
 @pytest.mark.parametrize(
     ("toml", "text"),
     [
-        ('public_ulr = ""', "public_ulr is unknown; did you mean public_url?"),
+        (
+            'public_ulr = ""',
+            "public_ulr is unknown; did you mean public_url? (config.toml, line 1)",
+        ),
         (
             "[delivery]\nretry_second = 1",
-            "delivery.retry_second is unknown; did you mean delivery.retry_seconds?",
+            "delivery.retry_second is unknown; did you mean delivery.retry_seconds?"
+            " (config.toml, line 2)",
         ),
-        ('[bitrx24]\nportal = ""', "bitrx24.portal is unknown; did you mean bitrix24.portal?"),
-        ('[chat]\nsite = ""', "chat.site is unknown; did you mean chat.sites?"),
-        ("[zzz]\nqqqqqqqqqq = 1", "zzz.qqqqqqqqqq is unknown"),
+        (
+            '[bitrx24]\nportal = ""',
+            "bitrx24.portal is unknown; did you mean bitrix24.portal? (config.toml, line 2)",
+        ),
+        (
+            '[chat]\nsite = ""',
+            "chat.site is unknown; did you mean chat.sites? (config.toml, line 2)",
+        ),
+        ("[zzz]\nqqqqqqqqqq = 1", "zzz.qqqqqqqqqq is unknown (config.toml, line 2)"),
     ],
 )
 def test_an_unknown_key_of_the_file_is_refused_with_the_nearest_known(

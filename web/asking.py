@@ -81,7 +81,7 @@ def embedding_site() -> str:
     ours = ("", settings.origin)
     origin = request.headers.get("Origin", "")
     site = request.headers.get("X-Chat-Site", "") if origin in ours else origin
-    return site if site not in ours and settings.chat.lists(site) else ""
+    return site if site not in ours and services().chat.lists(site) else ""
 
 
 def visitors_sites() -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def visitors_sites() -> tuple[str, ...]:
     It is the origin of the page that shows the chat, or the entry of `chat.sites` for its domain.
     Visitors of the other one go on after `chat.share_visitors` was switched.
     """
-    site, chat = embedding_site(), services().settings.chat
+    site, chat = embedding_site(), services().chat
     if not site:
         return (services().settings.origin,)
     domain = chat.domain_of(site)
@@ -104,7 +104,7 @@ def language() -> str:
 
     The setting `chat.language` and a site that embeds the chat may name another for visitors.
     """
-    setting = services().settings.chat.language
+    setting = services().chat.language
     if asked := asked_language():
         return asked
     if request.endpoint in ("install", "handler"):

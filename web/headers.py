@@ -6,7 +6,7 @@ from flask import Response, g, request
 
 from addresses import origin_of, policy_source
 from portal.place import portal_address
-from settings import Settings
+from settings import ChatSettings, Settings
 from store.database import StoreUnavailable
 from web.asking import services
 
@@ -30,7 +30,8 @@ def secure(response: Response) -> Response:
         styles += f" 'nonce-{g.style_nonce}'"
     if request.endpoint == "index" and "embed" in request.args:
         response.headers.update(isolation_headers())
-    for name, value in strict_headers(settings, scripts, styles, ancestors).items():
+    headers = strict_headers(settings, services().chat, scripts, styles, ancestors)
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", UNCHANGED)
     return response
@@ -68,10 +69,14 @@ def keep_here(response: Response) -> None:
 
 
 def strict_headers(
-    settings: Settings, scripts: str = "'self'", styles: str = "'self'", ancestors: str = ""
+    settings: Settings,
+    chat: ChatSettings,
+    scripts: str = "'self'",
+    styles: str = "'self'",
+    ancestors: str = "",
 ) -> dict[str, str]:
     """The headers of every answer; by default only we and `chat.sites` may frame it."""
-    ancestors = ancestors or " ".join(["'self'", *settings.chat.sites])
+    ancestors = ancestors or " ".join(["'self'", *chat.sites])
     # Operators' files come from the portal, which may use plain HTTP on this very machine.
     portal = settings.bitrix24.portal and policy_source(origin_of(settings.bitrix24.portal))
     headers = {

@@ -14,15 +14,18 @@ ACCEPT = ("HTTP_ACCEPT", "HTTP_ACCEPT_LANGUAGE")
 class ShortHeads:
     """Answers 431 to a head with a longer header than HEADER_LIMIT; hands on all others."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], headers: Mapping[str, str]) -> None:
-        """`headers` go with every answer of its own."""
+    def __init__(
+        self, app: Callable[..., Iterable[bytes]], headers: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """What `headers` gives now goes with every answer of its own."""
         self._app = app
-        self._headers = [*headers.items(), ("Content-Type", "text/plain; charset=utf-8")]
+        self._headers = headers
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         values = (value for name, value in environ.items() if name.startswith("HTTP_"))
         if any(len(value) > HEADER_LIMIT for value in values):
-            start_response("431 Request Header Fields Too Large", self._headers)
+            headers = dict(self._headers()) | {"Content-Type": "text/plain; charset=utf-8"}
+            start_response("431 Request Header Fields Too Large", [*headers.items()])
             return [b"A header of this request is too long."]
         for name in ACCEPT:
             if len(environ.get(name, "")) > ACCEPT_LIMIT:

@@ -38,7 +38,7 @@ def chat_page(
     """
     # In the loader's frame we do not know the visitor yet: static/embed.js asks for the history.
     embed = request.method == "GET" and "embed" in request.args
-    settings = services().settings.chat
+    settings = services().chat
     visitor = None if embed else current_visitor()
     found = last_messages(visitor if with_history else None, before, HISTORY)
     messages, has_older = found

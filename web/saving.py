@@ -53,7 +53,7 @@ def save_conversation(form: Form) -> ResponseReturnValue:
     clock = clock_of(text_of(form, "zone", ""), texts)
     rows = Conversation(services(), visitor.chat_id, clock).rows(texts)
     pieces = current_app.jinja_env.get_template("saved.html").generate(
-        messages=rows, texts=texts, lang=language(), title=services().settings.chat.title
+        messages=rows, texts=texts, lang=language(), title=services().chat.title
     )
     response = Response(joined(pieces), mimetype="text/html")
     name = f"conversation-{clock.at(time.time()):%Y-%m-%d}.html"

@@ -132,10 +132,10 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
     for a success.
     """
 
-    def __init__(self, app: Application, headers: Mapping[str, str]) -> None:
-        """`headers` go with every answer, whatever its status."""
+    def __init__(self, app: Application, headers: Callable[[], Mapping[str, str]]) -> None:
+        """What `headers` gives now goes with every answer, whatever its status."""
         super().__init__(app)
-        self._headers = [*headers.items()]
+        self._headers = headers
         self._digest = release().digest
         for name, content in release().contents.items():
             self._add(f"/static/{name}", name, content, ASKED_FOR_ANEW)
@@ -168,7 +168,7 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
             if is_of_another and status.startswith("200"):
                 status = "203 Non-Authoritative Information"
                 headers = [one for one in headers if one[0] != "ETag"]
-            return start_response(status, headers + self._headers)
+            return start_response(status, [*headers, *self._headers().items()])
 
         return self.serve(static_file, environ, start)  # type: ignore[no-any-return]
 

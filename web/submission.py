@@ -39,7 +39,7 @@ class Submission:
     @classmethod
     def of(cls, form: Form, needs_text: bool = True) -> Self:
         """Raises Problem, or BadRequest for a field that is no text."""
-        limit = services().settings.chat.message_limit
+        limit = services().chat.message_limit
         message = forms.text_of(form, "message", "").replace("\r\n", "\n")
         if not is_visible(message):
             if needs_text:
@@ -97,7 +97,7 @@ def read_submission(form: Form, with_file: bool = False) -> VisitorMessage:
 
 def consent_of(submission: Submission, visitor: Visitor | None) -> str | None:
     """What the visitor agrees to with this message; None where there is nothing to ask."""
-    settings = services().settings.chat
+    settings = services().chat
     if not settings.consent or has_consented(visitor):
         return None
     if not submission.agrees:

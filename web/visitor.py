@@ -100,7 +100,7 @@ def stays_with_site(first: str, chat_id: str) -> bool:
     on which its visitor is seen, and a chat of one site with that site.
     """
     site, sites = first[:SITE_LENGTH], visitors_sites()
-    if chat_id.startswith(site) or services().settings.chat.share_visitors:
+    if chat_id.startswith(site) or services().chat.share_visitors:
         return True
     is_domains = len(sites) == 1 or chat_id.startswith(f"chat{digest(sites[1])}")
     return is_domains and services().store.chats.is_taken_by(site, chat_id)
@@ -129,7 +129,7 @@ def has_ended(bearer: identity.Bearer) -> bool:
 
 def token_bearer() -> identity.Bearer | None:
     token = request.headers.get("X-Chat-Token")
-    days = services().settings.chat.session_days
+    days = services().chat.session_days
     key = str(current_app.secret_key)
     return identity.bearer_of(key, visitors_sites(), token, days) if token else None
 
@@ -171,7 +171,7 @@ def identify(form: Form) -> ResponseReturnValue:
 
 def check_signature(form: Form, site: str) -> str:
     """The normal form of the e-mail that the site vouches for; raises Problem if it does not."""
-    secret = services().settings.chat.identity_secret.get_secret_value()
+    secret = services().chat.identity_secret.get_secret_value()
     if not secret:
         raise Problem("errors.identify_off", 403)
     given, signature = text_of(form, "email", ""), text_of(form, "signature", "")
@@ -217,7 +217,7 @@ def forget(form: Form) -> ResponseReturnValue:
     """
     bearers = (token_bearer(), cookie_bearer())
     if logins := {bearer.login for bearer in bearers if bearer and bearer.login}:
-        days = max(services().settings.chat.session_days + 1, LOGINS_KEPT_DAYS)
+        days = max(services().chat.session_days + 1, LOGINS_KEPT_DAYS)
         services().store.logins.end(logins, time.time(), days * 86_400.0)
     session.clear()
     return {"chat": None, "post": form, "result": {}}
@@ -284,7 +284,7 @@ def check_origin() -> None:
     settings = services().settings
 
     def is_allowed(origin: str) -> bool:
-        return origin == settings.origin or settings.chat.lists(origin)
+        return origin == settings.origin or services().chat.lists(origin)
 
     origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
     ours = readable(settings.public_url)

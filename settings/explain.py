@@ -1,0 +1,135 @@
+"""Says in plain words what pydantic has found, and what is unknown."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from settings.faults import Fault, SettingsError
+from settings.keys import PREFIX, ChatSettings, all_fields, known_keys, sections
+from texts import Wrong
+
+Place = Callable[[str], Wrong]
+
+# The kinds of errors of pydantic, as texts say them; and the name of the limit that they name.
+KINDS = {
+    "string_type": "type_text",
+    "int_type": "type_whole",
+    "int_parsing": "type_whole",
+    "int_parsing_size": "type_whole",
+    "int_from_float": "type_whole",
+    "float_type": "type_number",
+    "float_parsing": "type_number",
+    "finite_number": "type_number",
+    "bool_type": "type_boolean",
+    "bool_parsing": "type_boolean",
+    "tuple_type": "list",
+    "list_type": "list",
+    "model_type": "section",
+    "model_attributes_type": "section",
+    "string_too_short": "empty",
+}
+LIMITS = {
+    "greater_than": "gt",
+    "greater_than_equal": "ge",
+    "less_than_equal": "le",
+    "string_too_long": "max_length",
+}
+
+
+def variable_of(key: str) -> str:
+    """The environment variable of a key."""
+    return PREFIX + key.replace(".", "__").upper()
+
+
+def explain(error: ValidationError, places: Mapping[str, Place]) -> list[Fault]:
+    """Each fault that pydantic has found, without the value, which may be a secret."""
+    return [_fault(found, places) for found in error.errors()]
+
+
+def validated(section: type[ChatSettings], values: Mapping[str, Any]) -> ChatSettings:
+    """The section `chat` with these values by `chat.key`; SettingsError."""
+    try:
+        return section(**{key.removeprefix("chat."): value for key, value in values.items()})
+    except ValidationError as error:
+        faults = [_fault(found | {"loc": ("chat", *found["loc"])}, {}) for found in error.errors()]
+        raise SettingsError(faults) from None
+
+
+def _fault(found: Any, places: Mapping[str, Place]) -> Fault:
+    key = ".".join(str(part) for part in found["loc"])
+    known = next((one for one in (key, key.rpartition(".")[0]) if one in places), None)
+    return Fault(key, _why(key, found), places[known](known) if known else None)
+
+
+def _why(key: str, found: Any) -> Wrong:
+    values = found.get("ctx", {})
+    if isinstance(values.get("error"), Wrong):
+        wrong: Wrong = values["error"]
+        return wrong
+    kind = found["type"]
+    if kind in KINDS:
+        return Wrong(f"settings.{KINDS[kind]}")
+    if kind in LIMITS:
+        return Wrong(f"settings.{kind}", limit=values[LIMITS[kind]])
+    if kind == "literal_error":
+        choices = get_args(all_fields()[key].annotation)
+        return Wrong("settings.one_of", choices=", ".join(f'"{choice}"' for choice in choices))
+    return Wrong("settings.other")
+
+
+def unknown_keys(values: dict[str, Any], place: Place) -> list[Fault]:
+    """What a file gives and nobody knows, or gives as a section what is none, or the reverse."""
+    faults, known = [], all_fields()
+    for name, value in values.items():
+        if name in sections() and not isinstance(value, dict):
+            faults.append(Fault(name, Wrong("settings.section"), place(name)))
+        elif name in known and isinstance(value, dict):
+            faults.append(Fault(name, Wrong("settings.no_section", name=name), place(name)))
+        elif isinstance(value, dict) and value:
+            keys = [f"{name}.{key}" for key in value]
+            faults += [_unknown(key, known_keys(), place(key)) for key in keys if key not in known]
+        elif name not in known and name not in sections():
+            faults.append(_unknown(name, known_keys(), place(name)))
+    return faults
+
+
+def unknown_variables(variables: Mapping[str, str], file: str | None) -> list[Fault]:
+    """Variables of ours that nobody knows; in a `file` also keys that lack our prefix."""
+    given = {variable_of(key) for key in all_fields()} | {f"{PREFIX}CONFIG"}
+    names = [variable_of(key) for key in known_keys()]
+    place = Wrong("settings.place", file=file) if file else None
+    faults = [
+        _unknown(name, names, place)
+        for name in variables
+        if name.upper().startswith(PREFIX) and name.upper() not in given
+    ]
+    if file is None:
+        return faults
+    if f"{PREFIX}CONFIG" in variables:
+        faults.append(Fault(f"{PREFIX}CONFIG", Wrong("settings.config_in_file"), place))
+    for name in variables:
+        key = name.replace("__", ".").lower()
+        if key in all_fields() and (key != name.lower() or name.islower()):
+            faults.append(_near(name, variable_of(key), place))
+    return faults
+
+
+def _unknown(key: str, names: list[str], place: Wrong | None) -> Fault:
+    section, _, last = key.rpartition(".")
+    if key.upper() in map(variable_of, known_keys()) and key not in names:  # in a file of TOML
+        return _near(key, key[len(PREFIX) :].replace("__", ".").lower(), place)
+    if section and last in known_keys():
+        return Fault(key, Wrong("settings.unknown_above", given=key, meant=last), place)
+    same = [name for name in names if name.rpartition(".")[2] == last]
+    found = difflib.get_close_matches(key, same, n=1, cutoff=0) or difflib.get_close_matches(
+        key, names, n=1, cutoff=0.5
+    )
+    if found:
+        return _near(key, found[0], place)
+    return Fault(key, Wrong("settings.unknown", given=key), place)
+
+
+def _near(given: str, near: str, place: Wrong | None) -> Fault:
+    return Fault(given, Wrong("settings.unknown_near", given=given, near=near), place)
