@@ -62,7 +62,7 @@ def sections(text: str) -> list[str]:
 
 def code_blocks(text: str) -> list[list[str]]:
     """The fenced blocks, without what each language says in its comments."""
-    text = text.replace("company.bitrix24.ru", "company.bitrix24.com")
+    text = text.replace("company.bitrix24.ru", "company.bitrix24.com").replace(" --lang ru", "")
     return [
         [line for line in map(without_comment, block.splitlines()) if line]
         for _, _, block in FENCE.findall(text)
