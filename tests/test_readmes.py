@@ -79,6 +79,7 @@ def inline_code(text: str) -> list[str]:
 
 def commands_in(text: str) -> list[str]:
     """What a reader is told to type, in blocks and in sentences."""
+    text = text.replace("sudo -u sitechat ", "")  # there it is a user
     codes = chain(inline_code(text), *code_blocks(text))
     found = (re.findall(r"(?:sitechat|make|systemctl)(?: [a-z][a-z-]+)+", code) for code in codes)
     return [command for several in found for command in several]
