@@ -105,6 +105,10 @@ class Notes:
         self.lost_since: Note[float] = Note(database, "lost_since")
         # When chats of Bitrix24's own example were taken over: their visitors have its cookie.
         self.former_visitors: Note[float] = Note(database, "former_visitors")
+        self._of_the_portal(database)
+        self._of_the_doctor(database)
+
+    def _of_the_portal(self, database: Database) -> None:
         # Of our tokens: a digest of the client id and secret with which they were last renewed, and
         # why the last try failed, until one succeeds.
         self.renewed_with: Note[str] = Note(database, "renewed_with")
@@ -120,7 +124,6 @@ class Notes:
         self.told_lines: Note[dict[int, str]] = Note(
             database, "told_lines", lambda value: {int(line): value[line] for line in value}
         )
-        self._of_the_doctor(database)
 
     def _of_the_doctor(self, database: Database) -> None:
         # Where requests really came from and to, as browsers and the portal say.
