@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     add_explanations(app)
     try:
         services.store.open()
+        services.store.portal.secret_key()  # made now, so that commands that only read find one
         end_former_agreement(services.settings.bitrix24, services.store)
     except StoreUnavailable as error:
         # /install says how to mend the store, and every use tries again to open it.
