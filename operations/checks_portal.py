@@ -120,6 +120,9 @@ def check_oauth(facts: Facts) -> Iterator[Finding]:
         if facts.oauth.cause is Cause.TOKEN:  # it has answered; the token is the portal's matter
             yield Finding("oauth", Level.GOOD, "oauth_good", values)
             return
+        if facts.oauth.is_of_the_method:  # whether it renews tokens, each renewal tells
+            yield _not_asked("oauth", facts.oauth)
+            return
         found = finding_of(facts.oauth, "oauth", server)
         is_good = kept.portal is not None and kept.portal.expires_at > facts.now + TOKEN_SECONDS
         level = Level.ATTENTION if is_good else found.level

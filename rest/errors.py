@@ -32,6 +32,7 @@ OF_OAUTH_SERVER = {OAUTH, OAUTH_APP_INFO}
 ALREADY_BOUND = "already binded"  # the code of this error differs between builds, its text does not
 EVENT_IS_BOUND = "ERROR_EVENT_BINDING_EXISTS"
 NO_DIALOG = "DIALOG_NOT_FOUND"
+METHOD_NOT_FOUND = "ERROR_METHOD_NOT_FOUND"
 OPERATION_LIMIT = "OPERATION_TIME_LIMIT"
 DIED = "DIED"  # our own code: we stopped between a call and the note of its answer
 CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
@@ -122,6 +123,11 @@ class BitrixError(Exception):
         return self.code == STRANGE_ANSWER or self.code.startswith(("HTTP_1", "HTTP_2", "HTTP_3"))
 
     @property
+    def is_of_the_method(self) -> bool:
+        """Whether the method was not taken as such, which says nothing of other methods."""
+        return self.code in (METHOD_NOT_FOUND, STRANGE_ANSWER) or self.cause is Cause.NOT_A_PORTAL
+
+    @property
     def is_of_the_way(self) -> bool:
         """Whether a person must mend the way to the portal: its address or its certificate."""
         return is_of_the_way(self.code)
@@ -203,7 +209,7 @@ MEANINGS: dict[str, Meaning] = {
     "IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR": Meaning(SetupFault, Reach.PORTAL, Cause.SETUP),
     "ACCESS_DENIED": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
     "INSUFFICIENT_SCOPE": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
-    "ERROR_METHOD_NOT_FOUND": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
+    METHOD_NOT_FOUND: Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
     "USER_ACCESS_ERROR": Meaning(SetupFault, Reach.METHOD, Cause.SETUP),
     "NOT_ACTIVE_LINE": Meaning(Refused, Reach.LINE, Cause.LINE_NOT_ACTIVE),
     "IMCONNECTOR_NOT_ACTIVE_LINE": Meaning(Refused, Reach.LINE, Cause.LINE_NOT_ACTIVE),
@@ -211,7 +217,7 @@ MEANINGS: dict[str, Meaning] = {
     EVENT_IS_BOUND: Meaning(Refused, Reach.ITEM, Cause.IS_THERE),
 }
 # Codes of a history method that may not read a dialog.
-CLOSED_TO_US = {"ACCESS_DENIED", "INSUFFICIENT_SCOPE", "ERROR_METHOD_NOT_FOUND"}
+CLOSED_TO_US = {"ACCESS_DENIED", "INSUFFICIENT_SCOPE", METHOD_NOT_FOUND}
 
 
 def error_of_answer(answer: dict[str, Any], method: str, status: int) -> BitrixError:

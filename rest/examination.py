@@ -54,14 +54,20 @@ class Examining(Calls):
     def examine(self, connector: str, lines: list[int]) -> Examination:
         """Ask everything about us in one `batch`; in several for more than 23 lines.
 
-        Raises BitrixError if the portal cannot be asked at all.
+        A portal that takes no `batch` is asked for `app.info` alone. Raises BitrixError if the
+        portal cannot be asked at all.
         """
         commands = _commands(connector, lines)
         parts: dict[str, Any] = {}
         names = list(commands)
-        for first in range(0, len(names), COMMANDS_A_BATCH):
-            asked = names[first : first + COMMANDS_A_BATCH]
-            parts |= zip(asked, self._batch([commands[name] for name in asked]), strict=True)
+        try:
+            for first in range(0, len(names), COMMANDS_A_BATCH):
+                asked = names[first : first + COMMANDS_A_BATCH]
+                parts |= zip(asked, self._batch([commands[name] for name in asked]), strict=True)
+        except BitrixError as error:
+            if not error.is_of_the_method:
+                raise
+            parts = dict.fromkeys(names, error) | {"app": self._call("app.info", {}, app_info)}
         app = parts["app"]
         is_refused = isinstance(app, BitrixError)
         return Examination(

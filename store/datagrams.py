@@ -28,19 +28,10 @@ class Datagrams:
         self._sender.setblocking(False)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if len(os.fsencode(self._path.parent)) > FOLDER_LIMIT:
-                self._path = self._shortened(folder) / self._path.name
+            self._path = short(folder, self._opened) / self._path.name
             self._receiver.bind(str(self._path))
         except OSError as error:
             log.warning("answers appear up to 1 s later: no socket at %s: %s", self._path, error)
-
-    def _shortened(self, folder: Path) -> Path:
-        """A short path to the folder, however long its own is; OSError where there is none."""
-        if not DESCRIPTORS.is_dir():
-            raise OSError("the folder's path is too long")
-        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._opened.callback(os.close, number)
-        return DESCRIPTORS / str(number)
 
     def wait(self, seconds: float) -> None:
         """Return at the next hint, or after `seconds`; hints that wait together count as one."""
@@ -77,13 +68,31 @@ class Datagrams:
         self._opened.close()
 
 
+def short(folder: Path, opened: contextlib.ExitStack) -> Path:
+    """A path to the folder that a socket's may begin with, however deep the folder lies.
+
+    It is good until `opened` is closed. Raises OSError where there is none.
+    """
+    path = Path(os.path.relpath(folder))
+    if len(os.fsencode(path)) <= FOLDER_LIMIT:
+        return path
+    if not DESCRIPTORS.is_dir():
+        raise OSError("the folder's path is too long")
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    opened.callback(os.close, number)
+    return DESCRIPTORS / str(number)
+
+
 def is_heard(folder: Path) -> bool:
     """Whether a process listens for hints in this folder; it gets one, which does no harm."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    with (
+        contextlib.ExitStack() as opened,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
         sender.setblocking(False)
-        for path in folder.glob("live-*.sock"):
+        for path in short(folder, opened).glob("live-*.sock"):
             try:
-                sender.sendto(b"!", os.path.relpath(path))
+                sender.sendto(b"!", os.fspath(path))
             except BlockingIOError:
                 return True  # it has hints to read
             except OSError:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from addresses import (
     both_forms,
@@ -17,7 +18,9 @@ from addresses import (
     web_address,
 )
 from app import create_app
+from services import Services
 from settings import Bitrix24Settings, ChatSettings, Settings, StorageSettings
+from store.records import Portal
 
 LAMPS = "xn--80avem4d.xn--p1ai"  # лампы.рф
 
@@ -214,6 +217,12 @@ def test_a_wildcard_means_the_subdomains_and_nothing_else(origin: str, listed: b
 # -- the whole application on such names
 
 
+def install(app: Flask) -> None:
+    """As if a portal had: before that anybody may frame the page that says how to install."""
+    services: Services = app.extensions["sitechat"]
+    services.store.portal.save(Portal("member", 1, "access", "refresh", 0.0, "token", False, 0.0))
+
+
 def test_an_application_of_such_names_answers_and_names_itself(tmp_path: Path) -> None:
     app = create_app(
         Settings(
@@ -247,6 +256,7 @@ def test_an_application_of_such_names_answers_and_names_itself(tmp_path: Path) -
     )
     assert "https://чат.лампы.рф/Мой%20чат/" in turned_away.text
 
+    install(app)
     frame = browser.post("/Мой чат/handler", data={"PLACEMENT": "DEFAULT"})
     assert "frame-ancestors https://xn--80awhdgm.xn--p1ai" in str(frame.headers)
 
@@ -260,6 +270,7 @@ def test_a_portal_that_no_policy_can_name_may_frame_its_pages(tmp_path: Path, po
         )
     )
 
+    install(app)
     frame = app.test_client().post("/handler", data={"PLACEMENT": "DEFAULT"})
 
     assert frame.headers["Content-Security-Policy"].endswith("frame-ancestors https:")

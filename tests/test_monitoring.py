@@ -112,7 +112,10 @@ def test_a_flood_of_questions_is_one_write_a_second(
 def test_who_has_the_token_reads_the_verdict(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [Finding("version", Level.GOOD, "version"), Finding("lines", Level.BROKEN, "no_line")]
+    found = [
+        Finding("version", Level.GOOD, "verdict_good"),
+        Finding("lines", Level.BROKEN, "doctor_failed", {"why": "x"}),
+    ]
     monkeypatch.setattr(Services, "verdict", lambda _: found)
 
     body = client.get("/healthz", headers=WITH_TOKEN).get_json()
@@ -124,7 +127,8 @@ def test_who_has_the_token_reads_the_verdict(
         ("version", "good"),
     ]
     assert body["version"]
-    assert "no_line" not in client.get("/healthz").text
+    assert "The doctor itself failed" in body["findings"][0]["text"]
+    assert "doctor" not in client.get("/healthz").text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics"])

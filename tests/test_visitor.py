@@ -360,7 +360,10 @@ def shop_page(browser: Browser, shop: Shop, **options: Any) -> Iterator[Page]:
 
 
 def is_answered(browser: Browser, stage: Stage, origin: str) -> bool:
-    """Whether the frame answers the greeting of a page of that origin."""
+    """Whether the frame lets a page of that origin have the chat.
+
+    A page that may not have it learns by {} no more than that it may show the frame, which says so.
+    """
     with page_of(browser) as page:
         page.add_init_script(OVERHEAR)
         page.route(f"{origin}/", lambda route: route.fulfill(body="<body>"))
@@ -384,7 +387,12 @@ def is_answered(browser: Browser, stage: Stage, origin: str) -> bool:
             "(to) => frames[0].postMessage({open: true}, to, [new MessageChannel().port2])",
             stage.chat,
         )
-        return bool(frame.evaluate("() => heard.then(() => answers.length)"))
+        frame.evaluate("() => heard")
+        status = frame.locator('.status:not([data-connection="connecting"])')
+        connection = status.get_attribute("data-connection")
+        if connection == "refused":
+            assert frame.evaluate("answers.map(([what]) => what)") == [{}]
+        return connection == "ready"
 
 
 def test_the_frame_answers_pages_of_the_named_sites_alone(stage: Stage, browser: Browser) -> None:

@@ -176,7 +176,10 @@ def test_what_a_killed_service_left_in_its_log_is_kept_too(site: Site) -> None:
         assert len(everything(store)["messages"]) == 5
 
 
-def test_nothing_is_restored_over_a_running_service(site: Site) -> None:
+@pytest.mark.parametrize("folder", [".", "d" * 100])  # of a longer path no socket can be named
+def test_nothing_is_restored_over_a_running_service(site: Site, folder: str) -> None:
+    site = Site(site.folder / folder, site.patch)
+    site.folder.mkdir(exist_ok=True)
     fill(site)
     backup = backed_up(site)
     with site.store() as service:
