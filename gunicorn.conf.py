@@ -105,6 +105,8 @@ def end_jobs(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Close the store last: then all that was written is in its file, without a log beside it."""
+    if not hasattr(worker, "wsgi"):  # it was still loading
+        return
     end_jobs(worker)
     began = min(worker.ends_since, time.monotonic())
     while any(job.is_alive() for job in jobs):

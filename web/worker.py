@@ -2,7 +2,9 @@
 
 import errno
 import resource
+import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from functools import partial
@@ -63,6 +65,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
     ends_since = float("inf")  # by time.monotonic()
 
     def init_process(self) -> None:
+        signal.signal(signal.SIGTERM, self.handle_exit)  # until now it was the master's
+        if self.ending.is_near:
+            sys.exit(0)
         self.limits = raise_descriptor_limit()
         self._held = Connections(self.limits.crowded)
         StreamServer.max_accept = ACCEPTED_AT_ONCE
@@ -73,6 +78,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
                     socket.IPPROTO_TCP, TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000
                 )
         super().init_process()
+
+    def handle_exit(self, *_: object) -> None:
+        """The master says that it is enough; a worker that is only loading ends at once."""
+        self.alive = False
+        if not self.booted:
+            sys.exit(0)
 
     def run(self) -> None:
         """Serve until the master says that it is enough, then end as `ending` wants it.

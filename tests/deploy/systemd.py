@@ -132,10 +132,10 @@ class Systemd:
         os.killpg(self._process.pid, signal.SIGKILL)  # and so the whole world, by --kill-child
         self._process.wait()
         for _ in range(50):  # the kernel takes a moment to end its processes
-            folders = sorted(path for path in self._group.rglob("*") if path.is_dir())
+            folders = sorted(one for one in self._group.rglob("*") if one.is_dir())
             with contextlib.suppress(OSError):
-                for folder in [*reversed(folders), self._group]:
-                    folder.rmdir()
+                for path in [*reversed(folders), self._group]:
+                    path.rmdir()
                 return
             time.sleep(0.1)
 

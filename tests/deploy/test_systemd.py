@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 import systemd
-from stage import HOST, LINE, Stage, free_port, wait_until
+from stage import Stage
 from systemd import HOME, UNIT, USER, Systemd
 
 MOST_EXPOSED = 15  # tenths, by systemd's own count; 0 is best, 100 worst
