@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from install_browser import (
+    find_caddy,
     find_firefox,
     find_mootools,
     find_nginx,
@@ -86,6 +87,7 @@ def pytest_report_header() -> list[str]:
         f"WebKit, for engines/: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
         f"Node, for test_javascript.py: {find_node() or nothing + ' (20.19, or 22.7 and newer)'}",
         f"nginx, for test_proxies.py: {find_nginx() or nothing + ' (nginx, openssl)'}",
+        f"Caddy, for deploy/: {find_caddy() or nothing + ' (caddy)'}",
         f"npm, for hosts/: {shutil.which('npm') or nothing}",
         f"MooTools, for hosts/: {find_mootools() or nothing + ' (libjs-mootools)'}",
     ]

@@ -131,7 +131,7 @@ class Systemd:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)  # and so the whole world, by --kill-child
         self._process.wait()
-        for _ in range(50):  # the kernel takes a moment to end its processes
+        for _attempt in range(50):  # the kernel takes a moment to end its processes
             folders = sorted(one for one in self._group.rglob("*") if one.is_dir())
             with contextlib.suppress(OSError):
                 for path in [*reversed(folders), self._group]:
