@@ -67,7 +67,7 @@ class Front:
         self.url = f"https://{self.host}:{self.https_port}{PREFIX}"
         self.authority = str(folder / "authority.pem")  # of its certificate
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
 
     host = stage.HOST
 
@@ -143,6 +143,13 @@ class Caddy(Front):
 
     def is_up(self) -> bool:
         return super().is_up() and os.path.exists(self.authority)
+
+
+def trust_authority(folder: Path) -> None:
+    """Let this process and those it starts trust the certificates of its proxies."""
+    path = str(folder / "authority.pem")
+    authority().cert_pem.write_to_path(path)
+    os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = path
 
 
 @cache

@@ -119,7 +119,6 @@ def test_what_the_image_runs_serves_behind_caddy(tmp_path: Path) -> None:
     command = shlex.split(made.replace("-o sitechat -g sitechat", f"-o {NOBODY} -g {NOBODY}"))
     subprocess.run(command, cwd=home, check=True)
     stage = Stage(tmp_path)
-    stage.sandbox = None
     with Caddy(tmp_path / "caddy", stage.chat) as proxy:
         stage.settings = {
             **COMPOSE["services"]["chat"]["environment"],

@@ -43,7 +43,7 @@ def behind(proxy: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         SITECHAT_LIMITS__VISITOR_PER_MINUTE="100000",
         SSL_CERT_FILE=proxy.authority,  # for the portal
     )
-    stage.chat = f"http://{proxy.upstream}"
+    stage.listens = stage.chat = f"http://{proxy.upstream}"
     with stage:
         stage.install()
         stage.trouble(limit=False)
