@@ -158,6 +158,11 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+def authority_in_base64() -> str:
+    """Its certificate without the lines around it."""
+    return "".join(authority().cert_pem.bytes().decode("ascii").split("\n")[1:-2])
+
+
 @cache
 def pair() -> tuple[bytes, bytes]:
     """A certificate for this machine with its chain, and its key."""
