@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 import threading
 import time
@@ -11,7 +12,8 @@ from logs import Summing, formatter
 from operations.life import tell_start, tell_stop
 from settings import SettingsError, load_settings, system_variables
 from texts import language_of_system, text
-from web.worker import raise_descriptor_limit
+from web.ending import watch_over
+from web.worker import Worker, raise_descriptor_limit
 
 try:
     settings = load_settings()  # a fault is said here in one line, not by every worker
@@ -36,7 +38,7 @@ bind = "127.0.0.1:8080"
 worker_class = "web.worker.Worker"
 workers = int(processes)
 worker_connections = limits.connections  # of each worker
-graceful_timeout = 5  # seconds; gunicorn waits for idle connections, too
+graceful_timeout = 0  # after a HUP the master would hear no other signal; web/ending.py has ours
 limit_request_fields = 50  # headers; gunicorn's time to read them grows with the square
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
@@ -63,27 +65,23 @@ logconfig_dict = {
 
 stop = threading.Event()
 jobs: list[threading.Thread] = []
-JOBS_SECONDS = 3.0  # the longest wait for the jobs at the end; one may be in a call of a minute
+# How long the jobs may take to end; one may be in a call of a minute. Where another worker goes on,
+# it does so with what it finds in the store: the fewer calls were cut, the better.
+JOBS_SECONDS, REPLACED_SECONDS = 0.8, 50.0
+
+
+def settings_fault() -> SettingsError | None:
+    try:
+        load_settings()
+        system_variables()
+    except SettingsError as error:
+        return error
+    return None
 
 
 def on_starting(server: Any) -> None:
-    """Let `kill -HUP` change nothing while the settings cannot be used: visitors are still served.
-
-    gunicorn would end all processes.
-    """
-    start_anew = server.handle_hup
-
-    def start_anew_if_usable() -> None:
-        try:
-            load_settings()
-            system_variables()
-        except SettingsError as error:
-            for line in str(error).splitlines():
-                server.log.error("the former settings stay: %s", line)
-        else:
-            start_anew()
-
-    server.handle_hup = start_anew_if_usable
+    """The master begins: once for all reloads."""
+    Worker.ending = watch_over(server, settings_fault)
 
 
 def when_ready(server: Any) -> None:
@@ -113,20 +111,29 @@ def post_worker_init(worker: Any) -> None:
 
 
 def watch(worker: Any) -> None:
-    """End streams, jobs and idle connections as soon as gunicorn stops the worker.
-
-    It would wait for them until it is killed, and then the store would not be closed.
-    """
+    """End streams and jobs as soon as gunicorn stops the worker, which then has to end soon."""
     while worker.alive:
         log_lines.tell()
-        time.sleep(0.2)
+        time.sleep(0.1)
+    end_jobs(worker)
+
+
+def end_jobs(worker: Any) -> None:
+    services = worker.wsgi.extensions["sitechat"]
     stop.set()
-    worker.close_idle()
+    services.worker.wake()
+    services.live.close()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Close the store last: then all that was written is in its file, without a log beside it."""
-    stop.set()
-    for job in jobs:
-        job.join(JOBS_SECONDS)
+    if not hasattr(worker, "wsgi"):  # it was still loading
+        return
+    end_jobs(worker)
+    began = min(worker.ends_since, time.monotonic())
+    while any(job.is_alive() for job in jobs):
+        is_over = worker.ending.is_near or os.getppid() != worker.ppid
+        if time.monotonic() - began > (JOBS_SECONDS if is_over else REPLACED_SECONDS):
+            break
+        time.sleep(0.02)
     worker.wsgi.extensions["sitechat"].store.close()

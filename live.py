@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
 
 from storage import Store
-from store.database import StoreUnavailable
+from store.database import Hints, StoreUnavailable
 from store.records import Message
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Live:
         # The latest revision and deletion that bells have rung for; None where nobody listened.
         self._rung_for: tuple[int, int] | None = None
         self._closed = False
+        self._hints: Hints | None = None  # while `run` runs
 
     def take_place(self, address: str | None, limit: int) -> None:
         """Count a stream of the address, which may have `limit`; None is not limited.
@@ -136,6 +137,7 @@ class Live:
     def run(self, stop: threading.Event) -> None:
         """Until `stop`, set the bells of chats that any process changed; then end all streams."""
         with contextlib.closing(self._store.database.hints()) as hints:
+            self._hints = hints
             while not stop.is_set():
                 hints.wait(LOOK_SECONDS)
                 try:
@@ -143,11 +145,14 @@ class Live:
                 except StoreUnavailable as error:
                     log.error("the store cannot be used: %s", error)
                     stop.wait(LOOK_SECONDS)
+            self._hints = None
         self.close()
 
     def close(self) -> None:
         """End all streams, so that the process can end; browsers connect to another process."""
         self._closed = True
+        if self._hints is not None:
+            self._hints.wake()
         for listeners in list(self._listeners.values()):
             for listener in list(listeners):
                 listener.end()

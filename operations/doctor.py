@@ -154,7 +154,7 @@ class Doctor:
             place=str(path.parent),
             disks=_disks(path.parent, files),
             files_folder=str(files),
-            files_are_writable=os.access(existing(files), os.W_OK | os.X_OK),
+            files_are_writable=is_writable(existing(files)),
             log_bytes=log_bytes(path),
         )
 
@@ -218,6 +218,12 @@ def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
 def store_path(settings: Settings) -> Path:
     """The store's file."""
     return ROOT / settings.storage.url.partition(":///")[2]
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether this process, as the user that it is now, may make files in the folder."""
+    effective = os.access in os.supports_effective_ids
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
 
 
 def existing(folder: Path) -> Path:

@@ -98,6 +98,10 @@ class Hints(Protocol):
         """Return at the next hint, or after `seconds`."""
         ...
 
+    def wake(self) -> None:
+        """Let this process's `wait` return at once."""
+        ...
+
     def close(self) -> None: ...
 
 

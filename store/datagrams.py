@@ -44,6 +44,11 @@ class Datagrams:
         except OSError:  # no hint came, or no further one waits
             return
 
+    def wake(self) -> None:
+        """Send a hint to this process alone."""
+        with contextlib.suppress(OSError):  # there is no socket, or its buffer is full
+            self._sender.sendto(b"!", str(self._path))
+
     def send(self) -> None:
         """Send a hint to every process, this one included."""
         try:

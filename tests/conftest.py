@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import front
 import pytest
 from install_browser import (
+    find_caddy,
     find_firefox,
     find_mootools,
     find_nginx,
@@ -39,6 +43,16 @@ if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
+# `make test-prefix`: all tests with a browser, and no others, with nginx in front and below a path.
+BEHIND_NGINX = os.environ.get("SITETEST_FRONT") == "nginx"
+if BEHIND_NGINX:
+    Stage.behind = front.Nginx
+    trusted = tempfile.TemporaryDirectory()
+    front.trust_authority(Path(trusted.name))
+BROWSERS = {"browser", "running"}  # the fixtures of those tests
+OWN_PROXY = {"test_proxies", "test_front"}  # which need no second one
+
+
 def pytest_sessionfinish() -> None:
     end_starters()
 
@@ -51,10 +65,20 @@ FIRST = [
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if BEHIND_NGINX:
+        left_out = [item for item in items if not goes_through(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if goes_through(item)]
     places = {f"test_{name}": place for place, name in enumerate(FIRST)}
     # pytest has put all tests of one browser together; each module's belong together, too.
     items.sort(key=lambda item: (places.get(item.path.stem, len(FIRST)), item.path))
+
+
+def goes_through(item: pytest.Item) -> bool:
+    """Whether a test belongs to those that go through nginx."""
+    fixtures = getattr(item, "fixturenames", [])
+    return not BROWSERS.isdisjoint(fixtures) and item.path.stem not in OWN_PROXY
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +111,7 @@ def pytest_report_header() -> list[str]:
         f"WebKit, for engines/: {find_webkit() or nothing + ' (webkit2gtk-driver, xvfb)'}",
         f"Node, for test_javascript.py: {find_node() or nothing + ' (20.19, or 22.7 and newer)'}",
         f"nginx, for test_proxies.py: {find_nginx() or nothing + ' (nginx, openssl)'}",
+        f"Caddy, for deploy/: {find_caddy() or nothing + ' (caddy)'}",
         f"npm, for hosts/: {shutil.which('npm') or nothing}",
         f"MooTools, for hosts/: {find_mootools() or nothing + ' (libjs-mootools)'}",
     ]
@@ -112,6 +137,8 @@ def playwright() -> Iterator[Playwright]:
 def browser(request: pytest.FixtureRequest, playwright: Playwright) -> Iterator[Browser]:
     """One for all modules of a process: to start it takes two seconds of the processor."""
     browser: Browser = request.param(playwright)
+    if BEHIND_NGINX:  # no browser knows the authority of its certificate
+        browser.new_context = partial(browser.new_context, ignore_https_errors=True)  # type: ignore[method-assign]
     yield browser
     browser.close()
 

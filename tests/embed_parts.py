@@ -8,6 +8,8 @@ from typing import Any
 from playwright.sync_api import Frame, Page, Route, expect
 from test_embed_visitors import signed
 
+from addresses import origin_of
+
 Open = Callable[..., Page]
 
 # What happened on the page, and what a site may not see happen.
@@ -78,8 +80,9 @@ class Site:
 
     def policy(self) -> str:
         """As strict as a site can be that embeds the chat."""
+        chat = origin_of(self.chat)
         return (
-            f"default-src 'none'; script-src {self.chat}; frame-src {self.chat};"
+            f"default-src 'none'; script-src {chat}; frame-src {chat};"
             " base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
         )
 

@@ -1,7 +1,7 @@
 """Make sure that there is a Chromium for the browser tests, or say why there is none.
 
 One that is installed is used; else Debian's package where we may install it, else Playwright's.
-Firefox, WebKit (the engine of Safari) and nginx are installed where Debian's packages may be;
+Firefox, WebKit (the engine of Safari), nginx and Caddy are installed where apt-get may do so;
 elsewhere their tests are left out, and the head of the run says so.
 """
 
@@ -56,6 +56,11 @@ def find_nginx() -> str | None:
     path = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"
     found = [shutil.which(program, path=path) for program in NGINX_PROGRAMS]
     return found[0] if all(found) else None
+
+
+def find_caddy() -> str | None:
+    """A Caddy to put in front of the application as well."""
+    return shutil.which("caddy")
 
 
 def find_mootools() -> str | None:
@@ -117,6 +122,8 @@ if __name__ == "__main__":
         install("WebKitGTK", *WEBKIT_PACKAGES)
     if find_nginx() is None and may_use_apt():
         install("nginx", "nginx-light", "openssl")
+    if find_caddy() is None and may_use_apt():
+        install("Caddy", "caddy")
     if find_mootools() is None and may_use_apt():
         install("MooTools", "libjs-mootools")
     if find_chromium() is None:

@@ -15,6 +15,7 @@ QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--ignore-certificate-errors",  # of the tests' own proxies
 ]
 
 

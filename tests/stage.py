@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import requests
 from starter import Process, starter
 
 from storage import Store
 from store.sqlite import SQLite
+
+if TYPE_CHECKING:
+    from front import Front
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
@@ -100,12 +103,19 @@ class Stage:
     """One application, one portal, one store. Use as a context; ends all it began."""
 
     forks: ClassVar[bool] = False  # start both as forks, which takes a third of the time
+    # Puts a proxy in front of the application, which then lies below a path; None: there is none.
+    behind: "ClassVar[type[Front] | None]" = None
 
     def __init__(self, folder: Path, workers: int = 1, **settings: str) -> None:
         self.folder = folder
         self.workers = workers
         self.settings = settings
-        self.chat = f"http://{HOST}:{free_port()}"
+        self.listens = self.chat = f"http://{HOST}:{free_port()}"
+        self.front: Front | None = None
+        if self.behind is not None and "SITECHAT_PUBLIC_URL" not in settings:
+            self.front = self.behind(folder / "front", self.listens)
+            self.chat = self.front.url
+            self.settings = {"SITECHAT_SERVER__PROXIES": "1", **settings}
         self.portal = f"http://{HOST}:{free_port()}"
         self.oauth = f"http://{HOST}:{free_port()}"
         self.control = requests.Session()  # to the sandbox; kept open, because looking costs
@@ -116,6 +126,8 @@ class Stage:
 
     def __enter__(self) -> Self:
         try:
+            if self.front is not None:
+                self.front.__enter__()
             sandbox = self.start_sandbox()  # both start at once: each takes a second of its own
             self.start()
             self._wait(sandbox, f"{self.portal}/sandbox/state")
@@ -129,6 +141,8 @@ class Stage:
             if process is not None and process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        if self.front is not None:
+            self.front.__exit__()
 
     def environment(self) -> dict[str, str]:
         own = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
@@ -154,7 +168,7 @@ class Stage:
 
     def start(self) -> None:
         """Start the application and wait until it answers."""
-        arguments = ["-b", self.chat.removeprefix("http://")]
+        arguments = ["-b", self.listens.removeprefix("http://")]
         if self.forks and not self.through:
             self.app = starter("app").start(arguments, self.environment(), self.log)
         else:
@@ -163,7 +177,7 @@ class Stage:
                 self.app = subprocess.Popen(
                     command, cwd=ROOT, env=self.environment(), stderr=log, process_group=0
                 )
-        self._wait(self.app, f"{self.chat}/static/icon.svg")
+        self._wait(self.app, f"{self.listens}/static/icon.svg")
 
     def start_sandbox(self) -> "subprocess.Popen[bytes] | Process":
         """Start the portal, without waiting until it answers."""

@@ -61,10 +61,15 @@ class Connections:
         self.waits(connection)
 
     def close_idle(self) -> None:
-        """Close all connections on which no request is under way: the process ends."""
+        """Close the connections on which no request is under way or has come: the process ends."""
         for connection in list(self._waiting):
-            if connection.is_idle:
+            if connection.is_idle and not connection.has_received():
                 connection.hang_up()
+
+    def close_all(self) -> None:
+        """Close all, whatever is under way on them."""
+        for connection in list(self._open):
+            connection.hang_up()
 
     def closed(self, connection: "Connection") -> None:
         self._open.discard(connection)
@@ -120,6 +125,12 @@ class Connection(GeventSocket):  # type: ignore[misc]
             self.sent_in_turn = 0
             gevent.sleep(0)
         return sent
+
+    def has_received(self) -> bool:
+        """Whether something of a next request is there, which nobody has read yet."""
+        with suppress(OSError):  # none is, or the connection is broken
+            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        return False
 
     def hang_up(self) -> None:
         """Close the connection for both sides: whoever reads from it or writes to it stops."""

@@ -92,6 +92,12 @@ def with_imports(path: Path) -> bytes:
     ).encode()
 
 
+FOR_OTHER_SITES = {
+    "Access-Control-Allow-Origin": "*",  # the loader imports modules on other sites
+    "Cross-Origin-Resource-Policy": "cross-origin",  # for sites with a COEP
+}
+
+
 class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
     """One file, plain and compressed, read from memory; all else is whitenoise's own.
 
@@ -105,6 +111,8 @@ class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
             self._contents[f"{name}.gz"] = compressed
         sizes = {path: size_as_stat(len(body)) for path, body in self._contents.items()}
         super().__init__(name, headers.items(), {"gzip": f"{name}.gz"}, sizes)
+        # Browsers look at them in a 304 as well, before they use what they have kept.
+        self.not_modified_response.headers.extend((key, headers[key]) for key in FOR_OTHER_SITES)
 
     def get_response(self, method: str, request_headers: dict[str, Any]) -> Response:
         if method != "GET" or self.is_not_modified(request_headers):
@@ -146,8 +154,8 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
         self.add_mime_headers(headers, name, url)
         headers["Cache-Control"] = cache_control
         headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        headers["Access-Control-Allow-Origin"] = "*"  # the loader imports modules on other sites
-        headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # for sites with a COEP
+        for key, value in FOR_OTHER_SITES.items():
+            headers[key] = value
         headers["Accept-Ranges"] = "bytes"
         self.files[url] = FileInMemory(name, content, headers)
 

@@ -2,21 +2,34 @@
 
 import errno
 import resource
+import signal
 import socket
+import sys
+import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+import gevent  # type: ignore[import-untyped]
+from gevent.pool import Pool  # type: ignore[import-untyped]
 from gevent.server import StreamServer  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
 
 from logs import end_request
 from web.connections import Connection, Connections
+from web.ending import Ending
 
 CONNECTIONS = 11_000  # the most of one process, if the system allows as many descriptors
 STREAMS = 10_000  # of them
 UNREAD_SECONDS = 60  # the longest that a client may leave an answer unread
 UNREAD_BYTES = 256 << 10  # of an answer that the system keeps for a client
 ACCEPTED_AT_ONCE = 10  # new connections before those that are there go on
+LOOK_SECONDS = 0.1  # between two looks whether the worker has to end
+# How long requests under way may still take: if the whole service ends, and if another worker is
+# there for new ones. Then a connection without a request stays open for its next one, so that this
+# is answered, for QUIET_SECONDS.
+STOP_SECONDS, REPLACED_SECONDS, QUIET_SECONDS = 0.4, 30.0, 2.0
+CUT_SECONDS = 0.1  # for those that are cut
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
 
 
@@ -46,9 +59,16 @@ def raise_descriptor_limit() -> Limits:
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Closes an old connection for a new one, where descriptors become few."""
+    """Closes an old connection for a new one, where descriptors become few, and ends soon."""
+
+    ending = Ending()  # gunicorn.conf.py gives the one that the master tells
+    alive: bool  # until gunicorn's master says that it is enough
+    ends_since = float("inf")  # by time.monotonic()
 
     def init_process(self) -> None:
+        signal.signal(signal.SIGTERM, self.handle_exit)  # until now it was the master's
+        if self.ending.is_near:
+            sys.exit(0)
         self.limits = raise_descriptor_limit()
         self._held = Connections(self.limits.crowded)
         StreamServer.max_accept = ACCEPTED_AT_ONCE
@@ -60,9 +80,48 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 )
         super().init_process()
 
-    def close_idle(self) -> None:
-        """Close the connections without a request: gunicorn would wait for them at the end."""
-        self._held.close_idle()
+    def handle_exit(self, *_: object) -> None:
+        """The master says that it is enough; a worker that is only loading ends at once."""
+        self.alive = False
+        if not self.booted:
+            sys.exit(0)
+
+    def run(self) -> None:
+        """Serve until the master says that it is enough, then end as `ending` wants it.
+
+        gunicorn's own looks once a second, and waits as long for each of the others to end.
+        """
+        servers = [
+            StreamServer(
+                listener, partial(self.handle, listener), spawn=Pool(self.worker_connections)
+            )
+            for listener in self.sockets
+        ]
+        for server in servers:
+            server.start()
+        while self.alive and not self.ending.is_near:  # a signal that comes early is lost
+            self.notify()
+            gevent.sleep(LOOK_SECONDS)
+        self.alive, self.ends_since = False, time.monotonic()
+        for server in servers:
+            server.close()
+        self._finish([server.pool for server in servers])
+
+    def _finish(self, pools: list[Any]) -> None:
+        """Let what is under way end, or end it."""
+        while any(pools):
+            passed = time.monotonic() - self.ends_since
+            is_over = self.ending.is_near
+            if is_over or passed > QUIET_SECONDS:
+                self._held.close_idle()
+            if passed > (STOP_SECONDS if is_over else REPLACED_SECONDS):
+                break
+            self.notify()
+            gevent.sleep(LOOK_SECONDS)
+        self._held.close_all()
+        for pool in pools:
+            pool.join(CUT_SECONDS)
+            pool.kill(timeout=CUT_SECONDS)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         if self.cfg.is_ssl:

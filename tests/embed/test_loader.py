@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
 
+from addresses import origin_of
+
 LOADER_BYTES = 4 * 1024
 PAGE_BYTES = 30 * 1024  # until the chat is seen, its own page and scripts
 CHAT_BYTES = 45 * 1024
@@ -59,7 +61,10 @@ def test_the_page_pays_one_request_and_no_movement(stage: Stage, shop: Site, ope
     page.get_by_role("button", name="Chat").click()
     chat_in(page)
 
-    assert {"/".join(url.split("/")[:3]) for url in asked} == {shop.origin, stage.chat}
+    assert {"/".join(url.split("/")[:3]) for url in asked} == {
+        shop.origin,
+        origin_of(stage.chat),
+    }
     assert page.evaluate("() => [shift, localStorage.length]") == [0, 0]
     assert page.context.cookies() == []
 
@@ -119,8 +124,9 @@ def test_a_policy_that_forbids_the_chat_is_named(
 ) -> None:
     context = browser.new_context(locale="en-GB")
     page = context.new_page()
-    rest = {"frame-src": f"frame-src 'none'; script-src {stage.chat}"}.get(
-        missing, f"frame-src {stage.chat}; script-src {stage.chat}/static/loader.js"
+    chat = origin_of(stage.chat)
+    rest = {"frame-src": f"frame-src 'none'; script-src {chat}"}.get(
+        missing, f"frame-src {chat}; script-src {stage.chat}/static/loader.js"
     )
     policy = f'<meta http-equiv=Content-Security-Policy content="{rest}">'
     loader = f"<script src={stage.chat}/static/loader.js></script>"

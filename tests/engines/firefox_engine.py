@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import Engine
+from front import authority_in_base64
 from install_browser import find_firefox
 from marionette import Marionette
 from stage import free_port, wait_until
@@ -37,6 +38,11 @@ Services.prefs.setIntPref("layout.css.prefers-color-scheme.content-override", da
 const {CLEAR_COOKIES, CLEAR_DOM_STORAGES} = Ci.nsIClearDataService
 Services.clearData.deleteData(CLEAR_COOKIES | CLEAR_DOM_STORAGES, {onDataDeleted})
 """
+# The authority of the tests' own proxies, for servers.
+TRUST = """
+Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB)
+  .addCertFromBase64(arguments[0], "C,,")
+"""
 # WebDriver's names of keys
 KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Tab": "\ue004", "Space": " ", "Shift": "\ue008"}
 
@@ -61,6 +67,8 @@ class Firefox(Engine):
         self._driver = connected
         self._driver.ask("WebDriver:SetWindowRect", width=1280, height=1024)
         self._ask = self._driver.ask
+        with self._whole_browser():
+            self._ask("WebDriver:ExecuteScript", script=TRUST, args=[authority_in_base64()])
         self._tabs: list[str] = self._ask("WebDriver:GetWindowHandles")
 
     def _connected(self, port: int) -> Marionette | None:

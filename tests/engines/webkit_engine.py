@@ -53,7 +53,9 @@ class WebKit(Engine):
         self._service.start()
         where = ClientConfig(self._service.service_url, timeout=int(SEEN_SECONDS))
         # selenium's own WebKitGTK class gives its address in a way that selenium warns of.
-        self._driver = WebDriver(RemoteConnection(client_config=where), options=Options())
+        options = Options()
+        options.accept_insecure_certs = True  # those of the tests' own proxies
+        self._driver = WebDriver(RemoteConnection(client_config=where), options=options)
         self._driver.file_detector = UselessFileDetector()  # a path is a path, the browser is here
         self._driver.set_window_size(1100, 900)
         self._driver.set_page_load_timeout(LOAD_SECONDS)

@@ -10,6 +10,8 @@ from typing import Any
 
 from stage import ROOT
 
+from addresses import origin_of
+
 PAGES = Path(__file__).parent / "pages"
 BUILD = ROOT / "build" / "hosts"  # where npm installs; git does not see it
 DEBIAN = Path("/usr/share/javascript")  # libraries that npm has not, as Debian packs them
@@ -91,8 +93,9 @@ class Hosts:
         self.server.server_close()
 
     def headers(self, path: str) -> dict[str, str]:
+        chat = origin_of(self.chat)
         policy = (
-            f"default-src 'none'; script-src {self.chat}; frame-src {self.chat}; base-uri 'none';"
+            f"default-src 'none'; script-src {chat}; frame-src {chat}; base-uri 'none';"
             " require-trusted-types-for 'script'; trusted-types 'none'"
         )
         return {"isolated": ISOLATED, "strict": {"Content-Security-Policy": policy}}.get(

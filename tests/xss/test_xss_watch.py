@@ -28,7 +28,11 @@ def test_the_watch_sees_a_script(stage: Stage, watch: Watch, name: str) -> None:
 
 def test_the_watch_sees_popups_other_hosts_and_reports(stage: Stage, watch: Watch) -> None:
     policy = {"Content-Security-Policy": "default-src 'none'"}
-    plant(watch, f"{stage.chat}/planted", "<img src=//evil.invalid/x><script>open('')</script>")
+    plant(
+        watch,
+        f"{stage.chat}/planted",
+        "<script src=//evil.invalid/x></script><script>open('')</script>",
+    )
     plant(watch, f"{stage.chat}/guarded", "<script>xss()</script>", policy)
 
     assert {kind for kind, _ in watch.seen} == {"request", "popup", "report", "console"}

@@ -10,7 +10,7 @@ from stage import HOST, Stage, Visitor
 T = TypeVar("T")
 
 BENIGN = "Good day"
-HERE = re.compile(rf"^(?!http://{re.escape(HOST)}:)")
+HERE = re.compile(rf"^(?!https?://{re.escape(HOST)}:)")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ufeff]")  # has no shape
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"

@@ -1,0 +1,186 @@
+"""The service reloads without a lost request, and ends within two seconds, whatever goes on."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+import requests
+from stage import HOST, Stage, Visitor, wait_until
+from test_live import Stream
+
+STOP_SECONDS = 2.0
+WRITERS, RELOADS = 6, 2
+SIZE = 200_000  # of a slow upload
+PART = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with Stage(tmp_path, workers=2, SITECHAT_DELIVERY__TIMEOUT_SECONDS="20") as stage:
+        stage.install()
+        stage.trouble(limit=False)
+        yield stage
+
+
+class SlowUpload:
+    """A file of which the half has come."""
+
+    def __init__(self, stage: Stage) -> None:
+        body = PART % (b"type", b"", b"upload_file")
+        body += PART % (b"file", b'; filename="slow.txt"', b"x" * SIZE) + b"--x--\r\n"
+        head = (
+            f"POST /ajax HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        self._rest = body[SIZE // 2 :]
+        self.connection = socket.create_connection((HOST, int(stage.chat.rpartition(":")[2])))
+        self.connection.settimeout(30)
+        self.connection.sendall(head.encode() + body[: SIZE // 2])
+
+    def finish(self) -> bytes:
+        """Send the other half; the first bytes of the answer."""
+        self.connection.sendall(self._rest)
+        return self.connection.recv(12)
+
+
+class Writer(threading.Thread):
+    """A visitor who writes all the time, on one connection that is kept open or on many."""
+
+    def __init__(self, stage: Stage, number: int) -> None:
+        super().__init__(daemon=True)
+        self.visitor: Visitor = stage.visitor()
+        if number % 2:
+            self.visitor.http.headers["Connection"] = "close"
+        self.number = number
+        self.chat = str(self.visitor.send(f"{number}.0")["chat"])
+        self.sent = 1
+        self.failures: list[str] = []
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        while not self.enough.wait(0.02):
+            try:
+                self.visitor.send(f"{self.number}.{self.sent}")
+            except (requests.RequestException, AssertionError) as error:
+                self.failures.append(repr(error))
+            self.sent += 1
+
+
+def wait_for_more(writers: list[Writer]) -> None:
+    sent = [writer.sent for writer in writers]
+    wait_until(lambda: all(writer.sent > sent[writer.number] + 5 for writer in writers))
+
+
+def workers_of(stage: Stage) -> set[str]:
+    assert stage.app is not None
+    return set(
+        Path(f"/proc/{stage.app.pid}/task/{stage.app.pid}/children").read_text("ascii").split()
+    )
+
+
+def reload(stage: Stage) -> None:
+    """Reload and wait until other workers are there."""
+    former = workers_of(stage)
+    assert stage.app is not None
+    os.kill(stage.app.pid, signal.SIGHUP)
+    wait_until(lambda: len(workers_of(stage) - former) == stage.workers)
+
+
+def stop(stage: Stage) -> float:
+    """End it as systemd does; how long that took."""
+    assert stage.app is not None
+    began = time.monotonic()
+    os.kill(stage.app.pid, signal.SIGTERM)
+    stage.app.wait(30)
+    return time.monotonic() - began
+
+
+def test_a_reload_under_load_loses_no_request_and_no_message(stage: Stage) -> None:
+    writers = [Writer(stage, number) for number in range(WRITERS)]
+    upload = SlowUpload(stage)
+    for writer in writers:
+        writer.start()
+
+    for _ in range(RELOADS):
+        reload(stage)
+        wait_for_more(writers)
+    assert upload.finish() == b"HTTP/1.1 200"
+    upload.connection.close()
+
+    for writer in writers:
+        writer.enough.set()
+    for writer in writers:
+        writer.join()
+        assert writer.failures == []
+        expected = [f"{writer.number}.{count}" for count in range(writer.sent)]
+        wait_until(
+            lambda writer=writer, expected=expected: stage.texts(writer.chat) == expected,  # type: ignore[misc]
+            60,
+        )
+    assert "Traceback" not in stage.log.read_text("utf-8")
+
+
+def test_a_reload_with_wrong_settings_leaves_all_as_it_was(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[chat]\ntitle = "One"\n', "utf-8")
+    with Stage(tmp_path, SITECHAT_CONFIG=str(config)) as stage:
+        workers = workers_of(stage)
+        config.write_text('[chat]\ntitle = "Two"\nlanguage = "xx"\n', "utf-8")
+        assert stage.app is not None
+        os.kill(stage.app.pid, signal.SIGHUP)
+        wait_until(lambda: "not reloaded" in stage.log.read_text("utf-8"))
+
+        assert "chat.language" in stage.log.read_text("utf-8")
+        assert workers_of(stage) == workers
+        assert "One" in requests.get(f"{stage.chat}/", timeout=30).text
+
+        config.write_text('[chat]\ntitle = "Two"\n', "utf-8")
+        reload(stage)
+        wait_until(lambda: "Two" in requests.get(f"{stage.chat}/", timeout=30).text)
+
+
+@pytest.mark.parametrize("reloads", [False, True], ids=["calm", "while it reloads"])
+def test_it_ends_within_two_seconds_and_loses_nothing(stage: Stage, reloads: bool) -> None:
+    with ExitStack() as ends:
+        visitor = stage.visitor()
+        chat = str(visitor.send("one")["chat"])
+        visitor.wait_for('data-state="delivered"')
+        streams = [Stream(visitor) for _ in range(8)]
+        wait_until(lambda: all(stream.words for stream in streams))
+        for stream in streams:
+            ends.callback(stream.close)
+        upload = ends.enter_context(SlowUpload(stage).connection)
+        stage.trouble(slow_seconds=8.0)
+        calls = stage.counts()["calls"]
+        visitor.send("two")
+        wait_until(lambda: stage.counts()["calls"] > calls)  # which is under way now
+        visitor.send("three")
+        admin = threading.Thread(target=stage.press, args=("connect",), kwargs={"line": 7})
+        admin.start()  # a request whose own call to the portal is under way
+        ends.callback(admin.join)
+        time.sleep(0.3)
+        if reloads:
+            assert stage.app is not None
+            os.kill(stage.app.pid, signal.SIGHUP)
+            time.sleep(0.2)
+
+        took = stop(stage)
+
+        assert took < STOP_SECONDS
+        with suppress(ConnectionResetError):
+            assert upload.recv(1) == b""
+        assert not list(stage.folder.glob("chats/live-*"))
+        assert not list(stage.folder.glob("chats/chats.db-*")), "the log is in the file"
+        log = stage.log.read_text("utf-8")
+        assert "SIGKILL" not in log
+        assert "Traceback" not in log
+
+    stage.trouble(slow_seconds=0.0)
+    stage.start()
+    wait_until(lambda: stage.texts(chat) == ["one", "two", "three"])

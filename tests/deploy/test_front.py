@@ -1,0 +1,170 @@
+"""The proxies' configurations of deploy/ do what the chat needs: both are really run."""
+
+import os
+import re
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import front
+import pytest
+import requests
+from front import DEPLOY, DOMAIN, PREFIX, Front
+from install_browser import find_caddy, find_nginx
+from stage import Stage, Visitor, free_port, wait_until
+
+FRONTS = {"nginx": (front.Nginx, find_nginx()), "Caddy": (front.Caddy, find_caddy())}
+SOON_SECONDS = 3.0  # for an answer to arrive at a page that is open
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def proxy(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
+    kind, program = FRONTS[request.param]
+    if program is None:
+        pytest.skip(f"{request.param} is not on this machine")
+    folder = tmp_path_factory.mktemp("front") / "proxy"
+    with kind(folder, f"http://127.0.0.1:{free_port()}") as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def behind(proxy: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The application where the proxy expects it; the portal and visitors come through it."""
+    folder = tmp_path_factory.mktemp("stage")
+    stage = Stage(
+        folder,
+        SITECHAT_PUBLIC_URL=proxy.url,
+        SITECHAT_SERVER__PROXIES="1",
+        SITECHAT_LIMITS__VISITOR_PER_MINUTE="100000",
+        SSL_CERT_FILE=proxy.authority,  # for the portal
+    )
+    stage.listens = stage.chat = f"http://{proxy.upstream}"
+    with stage:
+        stage.install()
+        stage.trouble(limit=False)
+        yield stage
+
+
+def trust(visitor: Visitor, proxy: Front) -> None:
+    visitor.http.verify = proxy.authority
+    visitor.http.trust_env = False  # a machine may name other authorities in its environment
+
+
+@pytest.fixture
+def visitor(behind: Stage, proxy: Front) -> Iterator[Visitor]:
+    visitor = Visitor(proxy.url)
+    trust(visitor, proxy)
+    yield visitor
+    visitor.http.close()
+
+
+def test_plain_http_and_the_bare_prefix_lead_to_the_chat(behind: Stage, proxy: Front) -> None:
+    plain = f"http://{proxy.host}:{proxy.http_port}{PREFIX}/?lang=ru"
+    answer = requests.get(plain, allow_redirects=False, timeout=30)
+    assert answer.status_code in (301, 308)
+    location = answer.headers["Location"].replace(f":{proxy.https_port}", "")
+    assert location == f"https://{proxy.host}{PREFIX}/?lang=ru"
+
+    answer = requests.get(proxy.url, allow_redirects=False, timeout=30, verify=proxy.authority)
+    assert answer.status_code in (301, 302, 308)
+    assert answer.headers["Location"] == f"{PREFIX}/"
+
+
+def test_pages_are_compressed_and_scripts_kept_for_good(visitor: Visitor, proxy: Front) -> None:
+    page = visitor.http.get(f"{proxy.url}/", timeout=30)
+    assert page.headers["Content-Encoding"] == "gzip"
+    script = re.search(r'src="([^"]+/start\.js)"', page.text)
+    assert script
+    answer = visitor.http.get(f"https://{proxy.host}:{proxy.https_port}{script[1]}", timeout=30)
+    assert answer.headers["Content-Encoding"] in ("gzip", "br")
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
+def test_an_answer_comes_at_once_through_the_proxy(
+    behind: Stage, visitor: Visitor, proxy: Front
+) -> None:
+    chat = visitor.send("hello")["chat"]
+    visitor.wait_for('data-state="delivered"')
+    asked = {"Accept-Encoding": "gzip"}
+    with visitor.http.get(
+        f"{proxy.url}/ajax?type=chat_stream", headers=asked, stream=True, timeout=30
+    ) as stream:
+        said = ""
+        chunks = stream.iter_content(None)
+        next(chunks)  # its first heartbeat
+        began = time.monotonic()
+        behind.press("answer", external_chat_id=chat, text="at once")
+        while "at once" not in said:
+            said += next(chunks).decode()
+
+        assert time.monotonic() - began < SOON_SECONDS
+
+
+def test_the_largest_file_passes_and_a_larger_one_does_not(visitor: Visitor) -> None:
+    url = f"{visitor.chat}/ajax"
+    form = {"type": "upload_file"}
+    file = {"file": ("large.txt", b"x" * (20 * MEGABYTE))}
+    answer = visitor.http.post(url, form, files=file, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+    file = {"file": ("large.txt", b"x" * (23 * MEGABYTE))}
+    with suppress(requests.ConnectionError):  # Caddy does not wait until all has come
+        answer = visitor.http.post(url, form, files=file, timeout=60)
+        assert answer.status_code == 413, answer.text
+    assert visitor.history().count("large.txt") == 1
+
+
+def test_a_visitor_does_not_choose_the_own_address(behind: Stage, proxy: Front) -> None:
+    """Else each message could come from another address, and no limit would hold."""
+
+    def addresses() -> set[str]:
+        with closing(sqlite3.connect(behind.folder / "chats" / "chats.db", timeout=10)) as db:
+            return {who for (who,) in db.execute("select who from hits where length(who) = 32")}
+
+    seen = set()
+    for number in range(3):
+        visitor = Visitor(proxy.url)
+        trust(visitor, proxy)
+        visitor.http.headers["X-Forwarded-For"] = f"203.0.113.{number}"
+        visitor.http.headers["Forwarded"] = f"for=203.0.113.{number}"
+        visitor.send("hello")
+        visitor.http.close()
+        seen |= addresses()
+
+    assert len(seen) == 1
+
+
+def test_nobody_reads_addresses_of_files_or_tokens_in_a_log(visitor: Visitor, proxy: Front) -> None:
+    visitor.http.get(f"{proxy.url}/ajax?type=file&key=very-secret", timeout=30)
+    visitor.http.get(f"{proxy.url}/", headers={"Referer": "https://a.example/?very-secret"})
+
+    logs = "".join(path.read_text("utf-8") for path in proxy.folder.glob("*.log"))
+    assert "very-secret" not in logs
+
+
+def test_a_reload_of_the_service_is_not_seen_through_the_proxy(
+    behind: Stage, visitor: Visitor
+) -> None:
+    assert behind.app is not None
+    chat = visitor.send("0")["chat"]
+    os.kill(behind.app.pid, signal.SIGHUP)
+    until = time.monotonic() + 2.5
+    count = 1
+    while time.monotonic() < until:
+        visitor.send(str(count))
+        count += 1
+        time.sleep(0.1)
+    wait_until(lambda: behind.texts(chat) == [str(number) for number in range(count)])
+
+
+@pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])
+def test_what_an_administrator_has_to_replace_is_the_domain(name: str) -> None:
+    text = (DEPLOY / name).read_text("utf-8")
+    assert DOMAIN in text
+    assert PREFIX in text
+    assert "127.0.0.1:8080" in text
