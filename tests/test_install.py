@@ -1,16 +1,25 @@
 """Every install that fails says what is wrong and how to mend it, in the admin's language."""
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 from pages import page_of
 from playwright.sync_api import Browser, expect
+from pydantic import SecretStr
 from soak import mend
 from stage import Stage, free_port, wait_until
 from test_repair import make_old
+
+from app import create_app
+from rest.errors import OAUTH
+from settings import Bitrix24Settings, Settings, StorageSettings
+from storage import Store
+from store.notes import Notes
+from store.records import Portal, ReportedFault
 
 
 def page_text(html: str) -> str:
@@ -291,3 +300,52 @@ def test_a_flood_of_strangers_keeps_no_administrator_waiting(tmp_path: Path) -> 
         wait_until(lambda: requests.post(install, form, timeout=30).status_code == 429)
 
         stage.install()
+
+
+# -- what stands in the way, as the notes of the store say it
+
+KNOWN = Portal("member", 1, "access", "refresh", 4e9, "token", False, 1.0)
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda notes: notes.fault.set(ReportedFault("m", "C")),
+        lambda notes: notes.refused_registration.set(ReportedFault("m", "C")),
+        lambda notes: notes.refused_renewal.set(ReportedFault(OAUTH, "INVALID_CLIENT")),
+        lambda notes: notes.registered.clear(),
+        lambda notes: notes.is_unfinished.set(True),
+    ],
+)
+def test_what_stands_in_the_way_is_a_verdict_without_a_reason(
+    tmp_path: Path, happens: Callable[[Notes], None]
+) -> None:
+    bitrix24 = Bitrix24Settings(
+        portal="https://b24.example", client_id="local.1", client_secret=SecretStr("s" * 20)
+    )
+    storage = StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=str(tmp_path))
+    app = create_app(
+        Settings(public_url="https://chat.example", bitrix24=bitrix24, storage=storage)
+    )
+    store = app.extensions["sitechat"].store
+    store.portal.save(KNOWN)
+    store.portal.connect_line(1, 1.0)
+    store.notes.registered.set("digest")
+    store.notes.up_at.set(time.time())
+
+    with store.database.try_lock("sender"):  # as if the service sent messages
+        assert app.test_client().get("/install").status_code == 200
+        happens(store.notes)
+        app.extensions["sitechat"].watch.forget()  # what it said a moment ago
+        before = whole(store)
+        answer = app.test_client().get("/install")
+
+    assert answer.status_code == 503
+    assert "successfully" not in answer.text
+    assert "INVALID_CLIENT" not in answer.text
+    assert whole(store) == before
+
+
+def whole(store: Store) -> list[tuple[str, str]]:
+    rows = store.database.rows("select key, value from meta order by key")
+    return [(row["key"], row["value"]) for row in rows]
