@@ -154,7 +154,7 @@ def test_a_killed_server_is_found_again(stage: Stage, engine: Engine) -> None:
     engine.press("Enter")
     engine.sees('article.visitor[data-state="waiting"] .reason button')
     stage.start()
-    # WebKit does not notice that a proxy resets a stream of HTTP/2; the page does after 45 s.
+    # WebKit does not notice that a proxy resets a stream over HTTP/2; the page does after 45 s.
     is_there = f"return document.querySelectorAll('{DELIVERED}').length === 2"
     engine.until(is_there, seconds=60)
     engine.sees('.status[data-connection="ready"]')
