@@ -49,7 +49,7 @@ if BEHIND_NGINX:
     Stage.behind = front.Nginx
     trusted = tempfile.TemporaryDirectory()
     front.trust_authority(Path(trusted.name))
-BROWSERS = {"browser", "running"}  # the fixtures of those tests
+PLAYWRIGHT = "playwright"  # the fixture that all of those tests have
 OWN_PROXY = {"test_proxies", "test_front"}  # which need no second one
 
 
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def goes_through(item: pytest.Item) -> bool:
     """Whether a test belongs to those that go through nginx."""
     fixtures = getattr(item, "fixturenames", [])
-    return not BROWSERS.isdisjoint(fixtures) and item.path.stem not in OWN_PROXY
+    return PLAYWRIGHT in fixtures and item.path.stem not in OWN_PROXY
 
 
 @pytest.fixture(scope="module")

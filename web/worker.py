@@ -13,6 +13,7 @@ from typing import Any
 import gevent  # type: ignore[import-untyped]
 from gevent.pool import Pool  # type: ignore[import-untyped]
 from gevent.server import StreamServer  # type: ignore[import-untyped]
+from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
 
 from logs import end_request
@@ -91,14 +92,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
         gunicorn's own looks once a second, and waits as long for each of the others to end.
         """
-        servers = [
-            StreamServer(
-                listener, partial(self.handle, listener), spawn=Pool(self.worker_connections)
-            )
-            for listener in self.sockets
-        ]
-        for server in servers:
-            server.start()
+        servers = [self._listen(listener) for listener in self.sockets]
         while self.alive and not self.ending.is_near:  # a signal that comes early is lost
             self.notify()
             gevent.sleep(LOOK_SECONDS)
@@ -106,6 +100,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
         for server in servers:
             server.close()
         self._finish([server.pool for server in servers])
+
+    def _listen(self, listener: Any) -> Any:
+        """A server that has begun to accept connections, as gunicorn begins its own."""
+        secure = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        places = Pool(self.worker_connections)
+        server = StreamServer(listener, partial(self.handle, listener), spawn=places, **secure)
+        if self.cfg.workers > 1:  # what one accepts, another one could answer sooner
+            server.max_accept = 1
+        server.start()
+        return server
 
     def _finish(self, pools: list[Any]) -> None:
         """Let what is under way end, or end it."""

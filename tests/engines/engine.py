@@ -109,9 +109,9 @@ class Engine(ABC):
         """As `evaluate`, for a body that may call `find`."""
         return self.evaluate(ELEMENT + body, *values)
 
-    def until(self, body: str, *values: Any, why: str = "") -> Any:
+    def until(self, body: str, *values: Any, why: str = "", seconds: float = SEEN_SECONDS) -> Any:
         """Wait until this returns what is true."""
-        return wait_until(lambda: self.run(body, *values), SEEN_SECONDS, why or f"{body} {values}")
+        return wait_until(lambda: self.run(body, *values), seconds, why or f"{body} {values}")
 
     def sees(self, selector: str) -> None:
         """Wait until the element is seen."""

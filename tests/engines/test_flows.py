@@ -154,7 +154,9 @@ def test_a_killed_server_is_found_again(stage: Stage, engine: Engine) -> None:
     engine.press("Enter")
     engine.sees('article.visitor[data-state="waiting"] .reason button')
     stage.start()
-    engine.until(f"return document.querySelectorAll('{DELIVERED}').length === 2")
+    # WebKit does not notice that a proxy resets a stream over HTTP/2; the page does after 45 s.
+    is_there = f"return document.querySelectorAll('{DELIVERED}').length === 2"
+    engine.until(is_there, seconds=60)
     engine.sees('.status[data-connection="ready"]')
     answer(stage, chat, "Here again")
 
@@ -175,7 +177,8 @@ def test_files_go_both_ways_and_the_menu_saves_and_deletes(
     engine.until(loaded, f"{DELIVERED} img")
     picture = {"name": "scheme.png", "type": "image", "content_base64": PICTURE}
     stage.press("answer", external_chat_id=chat, text="Here it is", files=[picture])
-    engine.until(loaded, "article.operator img")
+    if engine.name != "webkit" or stage.front is None:  # it loads none over HTTP into HTTPS
+        engine.until(loaded, "article.operator img")
 
     engine.run(KEEP_SAVED)
     engine.click(".more")
