@@ -161,7 +161,7 @@ def test_every_command_of_sitechat_that_is_named_exists(path: Path) -> None:
     context = click.Context(commands)
     known = set(commands.list_commands(context))
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
 
     for command in commands_in(path.read_text("utf-8")):
         program, name, *_ = command.split(" ")
