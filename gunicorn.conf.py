@@ -118,8 +118,15 @@ def watch(worker: Any) -> None:
     end_jobs(worker)
 
 
+def is_over(worker: Any) -> bool:
+    """Whether the whole service ends: no other worker goes on."""
+    return bool(worker.ending.is_near) or os.getppid() != worker.ppid
+
+
 def end_jobs(worker: Any) -> None:
     services = worker.wsgi.extensions["sitechat"]
+    if is_over(worker):
+        services.store.hurry()
     stop.set()
     services.worker.wake()
     services.live.close()
@@ -132,8 +139,10 @@ def worker_exit(server: Any, worker: Any) -> None:
     end_jobs(worker)
     began = min(worker.ends_since, time.monotonic())
     while any(job.is_alive() for job in jobs):
-        is_over = worker.ending.is_near or os.getppid() != worker.ppid
-        if time.monotonic() - began > (JOBS_SECONDS if is_over else REPLACED_SECONDS):
+        ends = is_over(worker)
+        if ends:  # it may have been only replaced when it began to end
+            worker.wsgi.extensions["sitechat"].store.hurry()
+        if time.monotonic() - began > (JOBS_SECONDS if ends else REPLACED_SECONDS):
             break
         time.sleep(0.02)
     worker.wsgi.extensions["sitechat"].store.close()

@@ -11,6 +11,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
 
+from logs import Lasting
 from storage import Store
 from store.database import Hints, StoreUnavailable
 from store.records import Message
@@ -138,12 +139,14 @@ class Live:
         """Until `stop`, set the bells of chats that any process changed; then end all streams."""
         with contextlib.closing(self._store.database.hints()) as hints:
             self._hints = hints
+            trouble = Lasting(log)
             while not stop.is_set():
                 hints.wait(LOOK_SECONDS)
                 try:
                     self._look()
+                    trouble.over()
                 except StoreUnavailable as error:
-                    log.error("the store cannot be used: %s", error)
+                    trouble.met(error)
                     stop.wait(LOOK_SECONDS)
             self._hints = None
         self.close()

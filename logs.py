@@ -80,6 +80,28 @@ def of_kind(kind: str) -> dict[str, Any]:
     return {"kind": kind, "first_lines": 1}
 
 
+class Lasting:
+    """A fault that a job meets at each try: told when it begins, or is of another kind, and once
+    when it is over."""
+
+    def __init__(self, logger: logging.Logger, sentence: str = "the store cannot be used") -> None:
+        self._logger = logger
+        self._sentence = sentence
+        self._told = ""
+
+    def met(self, error: Exception) -> None:
+        kind = type(error).__name__
+        if self._told != kind:
+            self._logger.error("%s: %s", self._sentence, error)
+        self._told = kind
+
+    def over(self) -> None:
+        """A try has succeeded."""
+        if self._told:
+            self._logger.info("over: %s", self._sentence)
+        self._told = ""
+
+
 def visible(text: str) -> str:
     """The text with everything that could break or disguise a line spelled out."""
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -17,6 +17,7 @@ from bitrix import Bitrix
 from delivery.worker import Worker
 from files import Files
 from live import Live
+from logs import Lasting
 from operations.doctor import Doctor
 from operations.findings import Finding
 from operations.page_settings import PageSettings
@@ -117,7 +118,10 @@ class Services:
         worker = Worker(settings, store, bitrix, connector)
         files = Files(ROOT / settings.storage.files)
         page_settings = PageSettings(settings, store)
-        doctor = Doctor(settings, store, bitrix, lambda: page_settings.chat)
+        pulse = Pulse(store)
+        doctor = Doctor(
+            settings, store, bitrix, lambda: page_settings.chat, write_fault=pulse.fault
+        )
         watch = Watch(settings, store, bitrix, doctor, lambda: settings.operations.notify)
         return cls(
             settings=settings,
@@ -134,7 +138,7 @@ class Services:
             page_settings=page_settings,
             doctor=doctor,
             watch=watch,
-            pulse=Pulse(store),
+            pulse=pulse,
         )
 
     def verdict(self) -> list[Finding]:
@@ -165,6 +169,7 @@ class Services:
 
     def note_refusals(self, stop: threading.Event) -> None:
         """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
+        trouble = Lasting(log)
         while not stop.wait(NOTE_SECONDS):
             counts, lost = dict(self.refused), self.lost.is_set()
             self.refused.clear()
@@ -174,10 +179,12 @@ class Services:
                     limits = self.store.limits
                     limits.add_refusals(counts, time.time(), MOST_REASONS, OTHER_REASONS)
                     counts = {}
+                    trouble.over()
                 if lost:  # a recovery looks for the event in the portal's history
                     self.store.notes.events_lost_at.set(time.time())
+                    trouble.over()
             except StoreUnavailable as error:
-                log.error("the store cannot be used: %s", error)
+                trouble.met(error)
                 self.refused.update(counts)
                 if lost:
                     self.lost.set()
@@ -241,11 +248,12 @@ class Services:
 
     def render_again(self, stop: threading.Event) -> None:
         """Render messages again whose HTML was made by an earlier renderer."""
+        trouble = Lasting(log)
         while not stop.is_set():
             try:
                 count = render_outdated(self.store, stop)
             except StoreUnavailable as error:
-                log.error("the store cannot be used: %s", error)
+                trouble.met(error)
                 stop.wait(RENDERING_PAUSE_SECONDS)
                 continue
             if count:
@@ -254,13 +262,15 @@ class Services:
 
     def finish_deletions(self, stop: threading.Event) -> None:
         """Every minute finish the deletions that a crash or a full disk has interrupted."""
+        trouble = Lasting(log, "a deletion cannot be finished")
         while not stop.is_set():
             try:
                 with self.store.database.try_lock("deletions") as held:
                     if held is not None:  # else another process finishes them now
                         self._finish_deletions_once()
+                trouble.over()
             except StoreUnavailable as error:
-                log.error("a deletion cannot be finished: %s", error)
+                trouble.met(error)
             stop.wait(DELETION_SECONDS)
 
     def _finish_deletions_once(self) -> None:

@@ -11,7 +11,7 @@ from store.blocks import BlockTables
 from store.chats import ChatTables
 from store.conversations import ConversationTables
 from store.counts import CountTables
-from store.database import Database
+from store.database import Database, StoreUnavailable
 from store.dialogs import DialogTables
 from store.epochs import EpochTables
 from store.found_deleted import FoundDeleted
@@ -64,6 +64,15 @@ class Store:
     def open(self) -> None:
         """Make what is missing and bring the schema up to date."""
         self.database.open()
+
+    def write_fault(self) -> StoreUnavailable | None:
+        """What keeps the service from writing; of a store that is opened to be read only."""
+        database = self.database
+        return database.write_fault() if isinstance(database, ReadOnlySQLite) else None
+
+    def hurry(self) -> None:
+        """The process is about to end: from now on nobody waits long for others."""
+        self.database.hurry()
 
     def close(self) -> None:
         self.database.close()

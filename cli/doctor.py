@@ -111,7 +111,7 @@ def open_doctor(settings: Settings) -> Iterator[Doctor]:
         lambda: portal_address(settings.bitrix24, store),
     )
     chat = PageSettings(settings, store)
-    doctor = Doctor(settings, store, bitrix, lambda: chat.chat, only_reads=True)
+    doctor = Doctor(settings, store, bitrix, lambda: chat.chat, True, store.write_fault)
     try:
         with suppress(StoreUnavailable):
             if store_path(settings).exists():

@@ -26,6 +26,8 @@ class Signals:
         self._hear_at = 0.0
         self._up_at = 0.0
         self._noted_up: float | None = None
+        self._known_up: float | None = None  # the last note of any worker, seen when it was new
+        self._see_at = 0.0
         self._last_heard: dict[Note[float], float | None] = {}
         self._heard_until = 0.0
 
@@ -48,12 +50,28 @@ class Signals:
         if now >= self._up_at:
             self._up_at = now + UP_SECONDS
             notes.up_at.set(now)
-            self._noted_up = now
+            self._noted_up = self._known_up = now
         return Heard(
             mended=self._news(notes.mended_at, mended) is not None,
             connected=self._news(notes.connected_at, connected) is not None,
             events_lost_since=self._news(notes.events_lost_at, events_lost),
         )
+
+    def saw_worker(self, now: float) -> None:
+        """Another process works: remember its note, to know the store by it."""
+        if 0 <= now - self._see_at < UP_SECONDS:
+            return
+        up_at = self._store.notes.up_at.get()
+        self._see_at = now
+        if up_at is not None and abs(now - up_at) < 2 * UP_SECONDS:
+            self._known_up = up_at
+
+    def knows(self, up_at: float) -> bool:
+        """Whether this is the last note that a worker has made while this process ran.
+
+        Else the store is a copy of an earlier time, or no worker was up since then.
+        """
+        return up_at == self._known_up
 
     def set_back(self, now: float) -> None:
         """The clock was set back to `now`."""

@@ -18,7 +18,7 @@ from delivery.messages import Messages
 from delivery.reaction import RESTORED
 from delivery.signals import Signals
 from delivery.upkeep import OVERDUE_SECONDS, SetUp, Upkeep
-from logs import facts
+from logs import Lasting, facts
 from rest.errors import DIED
 from settings import Settings
 from storage import Store
@@ -42,6 +42,7 @@ class Worker:
         self._messages = Messages(context)
         self._doubt = Doubt(context)
         self._doubt_had_a_turn = False
+        self._trouble = Lasting(log)
         self._wake = threading.Event()
 
     # -- the loop
@@ -54,8 +55,10 @@ class Worker:
                 with self._store.database.try_lock("sender") as held:
                     if held is not None:
                         self._work(held, stop)
+                    else:
+                        self._signals.saw_worker(time.time())
             except StoreUnavailable as error:
-                log.error("the store cannot be used: %s", error)
+                self._trouble.met(error)
             except Exception:
                 log.exception("the worker failed and goes on")
             self._rest(LOCK_SECONDS)
@@ -63,6 +66,7 @@ class Worker:
     def _work(self, lock: Lock, stop: threading.Event) -> None:
         """Step after step, as long as we hold the lock. Not every step waits for a call."""
         self.begin(time.time())
+        self._trouble.over()
         log.info("this process delivers from now on", extra=facts(pid=os.getpid()))
         turns = Turns()
         while not stop.is_set() and lock.is_held():
@@ -77,10 +81,12 @@ class Worker:
         """
         up_at = min(now, self._store.notes.up_at.get() or now)
         is_backup = not self._store.epochs.current()
-        if replaced or is_backup or now - up_at > RESTORED_SECONDS:
-            log.info("the store may have been restored: queued messages are looked for first")
+        # A store that was only locked for so long is the one that we know.
+        was_away = now - up_at > RESTORED_SECONDS and not self._signals.knows(up_at)
+        if replaced or is_backup or was_away:
             self._store.epochs.begin(up_at, RESTORED)
             self._store.notes.lost_since.set(up_at)
+            log.info("the store may have been restored: queued messages are looked for first")
         self._signals.begin(up_at)
         self._upkeep.begin(up_at)
         self._context.health.begin()

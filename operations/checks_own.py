@@ -10,7 +10,16 @@ from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, Level, Moment, Phrase, Value
 from operations.version import version
 from settings import found_doubts
-from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.database import (
+    DiskFull,
+    StoreGone,
+    StoreLocked,
+    StoreMissing,
+    StoreNewer,
+    StoreOlder,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from store.log import StoreDamaged
 
 LOW_BYTES, LEAST_BYTES = 500 << 20, 50 << 20  # free space on the disk
@@ -25,6 +34,9 @@ STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (StoreNewer, "store_newer"),
     (StoreOlder, "store_older"),
     (StoreMissing, "store_missing"),
+    (StoreGone, "store_gone"),
+    (StoreLocked, "store_locked"),
+    (StoreReadOnly, "store_read_only"),
     (StoreUnavailable, "store_unavailable"),
 ]
 
@@ -121,17 +133,19 @@ def check_sites(facts: Facts) -> Iterator[Finding]:
 
 
 def check_store(facts: Facts) -> Iterator[Finding]:
-    """Whether the store can be used, and whether its one file has all."""
-    error = facts.kept
-    if isinstance(error, Kept):
-        yield Finding("store", Level.GOOD, "store_good", {"folder": facts.place})
-    else:
-        key = next(key for kind, key in STORE_FAULTS if isinstance(error, kind))
+    """Whether the store can be read and written, and whether its one file has all."""
+    fault, kept = facts.store_fault, facts.kept
+    if fault is not None:
+        key = next(key for kind, key in STORE_FAULTS if isinstance(fault, kind))
         level = Level.ATTENTION if key == "store_older" else Level.BROKEN
-        yield Finding("store", level, key, {"folder": facts.place, "why": str(error)})
-    if isinstance(error, Kept) and facts.log_bytes:
+        yield Finding("store", level, key, {"folder": facts.place, "why": str(fault)})
+    elif facts.front is not None and facts.front.takes_messages is False:
+        yield Finding("store", Level.BROKEN, "store_refuses", {"folder": facts.place})
+    else:
+        yield Finding("store", Level.GOOD, "store_good", {"folder": facts.place})
+    if isinstance(kept, Kept) and facts.log_bytes:
         megabytes = max(1, facts.log_bytes >> 20)
-        if not error.worker_runs:
+        if not kept.worker_runs:
             yield Finding("store", Level.ATTENTION, "log_left", {"megabytes": megabytes})
         elif facts.log_bytes > LOG_BYTES:
             yield Finding("store", Level.ATTENTION, "log_long", {"megabytes": megabytes})

@@ -23,7 +23,7 @@ from rest.errors import BitrixError
 from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
-from store.database import StoreMissing, StoreUnavailable
+from store.database import StoreUnavailable
 from store.log import log_bytes
 
 T = TypeVar("T")
@@ -71,16 +71,18 @@ class Doctor:
         bitrix: Bitrix,
         chat: Callable[[], ChatSettings] | None = None,
         only_reads: bool = False,
+        write_fault: Callable[[], StoreUnavailable | None] = lambda: None,
     ) -> None:
         """`chat` gives the settings of the chat with what was set on the page in the portal.
 
-        `only_reads`: we are not the service, and do not make a store where there is none.
+        `only_reads`: we are not the service, and the store is opened to be read only.
+        `write_fault` says why nothing can be written to a store that can be read.
         """
         self._settings = settings
         self._store = store
         self._bitrix = bitrix
         self._chat = chat or (lambda: settings.chat)
-        self._only_reads = only_reads
+        self._write_fault = write_fault
         self._began = 0.0 if only_reads else time.time()
 
     def local(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
@@ -141,8 +143,6 @@ class Doctor:
         path, files = store_path(settings), ROOT / settings.storage.files
         kept: Kept | StoreUnavailable
         try:
-            if self._only_reads and not path.exists():
-                raise StoreMissing(str(path))
             kept = self._kept(patience, now)
         except StoreUnavailable as error:
             kept = error
@@ -152,6 +152,7 @@ class Doctor:
             now=now,
             kept=kept,
             place=str(path.parent),
+            write_fault=self._write_fault() if isinstance(kept, Kept) else None,
             disks=_disks(path.parent, files),
             files_folder=str(files),
             files_are_writable=is_writable(existing(files)),

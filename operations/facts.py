@@ -60,6 +60,7 @@ class Facts:
     now: float
     kept: Kept | StoreUnavailable
     place: str  # the folder of the store
+    write_fault: StoreUnavailable | None = None  # why the store can be read and not written
     disks: tuple[Disk, ...] = ()  # of the store and of visitors' files
     files_folder: str = ""
     files_are_writable: bool = True
@@ -67,6 +68,11 @@ class Facts:
     portal: Examination | BitrixError | None = None
     oauth: TokenHome | BitrixError | None = None
     front: FrontReport | None = None
+
+    @property
+    def store_fault(self) -> StoreUnavailable | None:
+        """Why the store cannot be used, be it only to write; None: it can."""
+        return self.write_fault if isinstance(self.kept, Kept) else self.kept
 
     @property
     def installed(self) -> Kept | None:

@@ -39,6 +39,7 @@ class FrontReport:
     location: str = ""
     forwarded: int | None = None  # entries of X-Forwarded-For that came with the request
     is_buffered: bool | None = None
+    takes_messages: bool | None = None  # what the service itself says
     is_too_large: bool | None = None  # a file of the largest size does not come through
 
 
@@ -73,6 +74,7 @@ def look(settings: Settings, secret_key: str) -> FrontReport:
     return FrontReport(
         status=answer.status,
         forwarded=said.get("forwarded"),
+        takes_messages=said.get("takes_messages"),
         is_buffered=_is_buffered(answer) and _is_buffered_again(settings, url, secret_key),
         is_too_large=_is_too_large(settings, url, secret_key),
     )
@@ -112,9 +114,10 @@ def _is_too_large(settings: Settings, url: str, secret_key: str) -> bool | None:
     return answer.status == TOO_LARGE and not answer.is_ours
 
 
-def pieces(forwarded: int) -> tuple[bytes, bytes]:
+def pieces(forwarded: int, takes_messages: bool) -> tuple[bytes, bytes]:
     """The two pieces of an answer, which together are JSON."""
-    return b'{"forwarded": ', f"{forwarded}}}".encode()
+    said = json.dumps({"takes_messages": takes_messages, "forwarded": forwarded}).encode()
+    return said[:1], said[1:]
 
 
 def pause() -> None:

@@ -82,7 +82,17 @@ class PageSettings:
 
     def allow_site(self, origin: str) -> None:
         """Add one site to those of the page; SettingsError."""
-        self.save({SITES: [*self.values().get(SITES, []), origin]})
+        new = self._checked({SITES: [origin]})[SITES] or []  # nothing, if a file has it
+
+        def change(kept: dict[str, Any] | None) -> dict[str, Any]:
+            """Others may allow sites meanwhile."""
+            sites = list(dict.fromkeys([*(kept or {}).get(SITES, []), *new]))
+            if len(sites) > MOST_SITES:
+                raise SettingsError([Fault(SITES, Wrong("settings.many_sites", most=MOST_SITES))])
+            return {**(kept or {}), **({SITES: sites} if sites else {})}
+
+        self._note.change(change)
+        self._look_at = 0.0
 
     def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as they are kept; None for those that are the default."""

@@ -1,7 +1,7 @@
 """Whether messages can be taken now, for load balancers, which ask often.
 
 The store is really written to: a full disk, a file that is read-only, damaged or locked shows in
-nothing else. The answer counts for a second, however many ask.
+nothing else. The answer counts for a second, however many ask, and takes about a second at most.
 """
 
 import logging
@@ -14,39 +14,47 @@ from store.database import StoreUnavailable
 log = logging.getLogger(__name__)
 
 GOOD_FOR_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0  # with whoever else holds the store, unless they get on
 
 
 class Pulse:
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._takes: bool | None = None
+        self._is_known = False
+        self._fault: StoreUnavailable | None = None
         self._looked_at = 0.0
         self._looks = False
 
     def takes_messages(self) -> bool:
-        """Whoever asks while another one looks gets the answer of before: a look may take long."""
-        is_known = self._takes is not None
+        return self.fault() is None
+
+    def fault(self) -> StoreUnavailable | None:
+        """What keeps us from writing.
+
+        Whoever asks while another one looks gets the answer of before: a look may take long.
+        """
         is_fresh = time.monotonic() - self._looked_at < GOOD_FOR_SECONDS
-        if not (is_known and (is_fresh or self._looks)):
+        if not (self._is_known and (is_fresh or self._looks)):
             self._looks = True
             try:
                 self._note(self._look())
             finally:
                 self._looks = False
                 self._looked_at = time.monotonic()
-        return bool(self._takes)
+        return self._fault
 
     def _look(self) -> StoreUnavailable | None:
         try:
-            self._store.notes.written_at.set(time.time())
+            with self._store.database.briefly(PATIENCE_SECONDS):
+                self._store.notes.written_at.set(time.time())
         except StoreUnavailable as error:
             return error
         return None
 
     def _note(self, fault: StoreUnavailable | None) -> None:
-        if fault is not None and self._takes is not False:
+        if fault is not None and self._fault is None:
             why = facts(code=type(fault).__name__)
             log.error("no message can be taken: %s", fault, extra=of_kind("pulse") | why)
-        elif fault is None and self._takes is False:
+        elif fault is None and self._fault is not None:
             log.info("messages can be taken again")
-        self._takes = fault is None
+        self._is_known, self._fault = True, fault

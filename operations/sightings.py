@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from addresses import DEFAULT_PORTS, host_of
+from logs import Lasting
 from rates import Rates, TooOften
 from storage import Store
 from store.database import StoreUnavailable
@@ -68,52 +69,67 @@ class Sightings:
 
     def run(self, stop: threading.Event) -> None:
         """Write what was seen, until `stop` is set."""
+        trouble = Lasting(log)
         while not stop.wait(WRITE_SECONDS):
             try:
-                self.write(time.time())
+                if self.write(time.time()):
+                    trouble.over()
             except StoreUnavailable as error:
-                log.error("the store cannot be used: %s", error)
+                trouble.met(error)
 
-    def write(self, now: float) -> None:
-        """Put what is new into the store, and once a minute what is known already."""
+    def write(self, now: float) -> bool:
+        """Put what is new into the store, and once a minute what is known already.
+
+        Returns whether there was anything to write.
+        """
+        writes = self._event_at is not None
         if self._event_at is not None:
             event_at, self._event_at = self._event_at, None
             self._store.notes.last_event_at.set(event_at)
         is_time = not 0 <= now - self._repeated_at < REPEAT_SECONDS
         has_new = not self._known.issuperset(self._tried)
         if self._tried and (has_new or is_time):
+            writes = True
             self._write_sites(now)
         has_new = any(who not in self._written for who in self._addresses)
         if self._addresses and (has_new or is_time):
+            writes = True
             self._write_addresses()
         if is_time:
             self._repeated_at = now
+        return writes
 
     def _write_sites(self, now: float) -> None:
         with self._lock:
             tried, self._tried = self._tried, {}
-        sites = self._store.notes.tried_sites.get() or {}
-        for origin, times in tried.items():
-            first, _, count = sites.get(origin, (now, now, 0))
-            sites[origin] = [first, now, count + times]
-        latest = sorted(sites, key=lambda origin: sites[origin][1])[-MOST_SITES:]
-        self._store.notes.tried_sites.set({origin: sites[origin] for origin in latest})
-        self._known = set(latest)
+
+        def change(kept: dict[str, list[float]] | None) -> dict[str, list[float]]:
+            sites = kept or {}
+            for origin, times in tried.items():
+                first, _, count = sites.get(origin, (now, now, 0))
+                sites[origin] = [first, now, count + times]
+            latest = sorted(sites, key=lambda origin: sites[origin][1])[-MOST_SITES:]
+            self._known = set(latest)
+            return {origin: sites[origin] for origin in latest}
+
+        self._store.notes.tried_sites.change(change)
 
     def _write_addresses(self) -> None:
         seen = dict(self._addresses)
         known = self._store.notes.seen_addresses.get() or {}
         if known | seen != known:
-            self._store.notes.seen_addresses.set(known | seen)
+            self._store.notes.seen_addresses.change(lambda known: (known or {}) | seen)
         self._written = known | seen
 
     def forget_site(self, origin: str) -> None:
         """A site that may embed the chat now is shown no longer."""
         with self._lock:
             self._tried.pop(origin, None)
-        sites = self._store.notes.tried_sites.get() or {}
-        if sites.pop(origin, None):
-            self._store.notes.tried_sites.set(sites)
+        note = self._store.notes.tried_sites
+        if origin in (note.get() or {}):
+            note.change(
+                lambda sites: {one: seen for one, seen in (sites or {}).items() if one != origin}
+            )
         self._known.discard(origin)
 
 

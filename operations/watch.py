@@ -67,6 +67,7 @@ class Watch:
         self._notes_wanted = notes_wanted
         self._causes: dict[str, dict[str, Any]] = {}  # since when each lasts; whether it was told
         self._noted: dict[str, float] = {}  # when the portal was last told, by cause
+        self._is_kept = True  # the store has what was told
         self._asked_at = self._front_at = 0.0  # by this process
         self._known: list[Finding] = []
         self._known_until = 0.0
@@ -83,7 +84,9 @@ class Watch:
 
     def look(self) -> list[Finding]:
         """The same after the portal was asked, which takes up to some seconds."""
-        self._ask(self._doctor.facts(), None)
+        facts = self._doctor.facts()
+        if facts.store_fault is None:  # else what it says could not be kept
+            self._ask(facts, None)
         self._known_until = 0.0
         return self.verdict()
 
@@ -137,7 +140,9 @@ class Watch:
             log.debug("the store cannot be used; this is told already")
 
     def remember(self) -> None:
-        """What the process before us has told."""
+        """What the process before us has told; nobody was, if we could not keep what we told."""
+        if not self._is_kept:
+            return
         kept = self._store.notes.watch.get() or {}
         self._causes = kept.get("causes", {})
         self._noted = kept.get("noted", {})
@@ -145,14 +150,16 @@ class Watch:
     def step(self, now: float) -> None:
         """Look once, and tell what has to be told."""
         facts = self._doctor.facts(now=now)
-        if self._may_ask(facts, now):
+        if facts.store_fault is None and self._may_ask(facts, now):
             self._ask(facts, self._front(now))
             self._asked_at = now
         found = _together(self._doctor.local_of(facts), self._examined(facts))
         before = repr((self._causes, self._noted))
         self._tell(found, facts, now)
-        if repr((self._causes, self._noted)) != before and isinstance(facts.kept, Kept):
+        self._is_kept = self._is_kept and repr((self._causes, self._noted)) == before
+        if not self._is_kept and facts.store_fault is None:
             self._store.notes.watch.set({"causes": self._causes, "noted": self._noted})
+            self._is_kept = True
 
     def _may_ask(self, facts: Facts, now: float) -> bool:
         """Whether the portal has to be asked: first, now and then, and when something changed."""
@@ -228,6 +235,8 @@ class Watch:
             self._bitrix.notify(kept.portal.user_id, self._note_text(finding), f"sitechat {cause}")
         except BitrixError as error:
             log.info("the administrator cannot be told in the portal: %s", error.code)
+        except StoreUnavailable as error:  # the tokens had to be renewed, say
+            log.info("the administrator cannot be told in the portal: %s", error)
 
     def _note_text(self, finding: Finding) -> str:
         examined = self._store.notes.examined.get() or {}

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +23,18 @@ class StoreUnavailable(Exception):
 
 class DiskFull(StoreUnavailable):
     """There is no room on the disk; nothing of the call was kept."""
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The file may only be read, or the whole disk may."""
+
+
+class StoreLocked(StoreUnavailable):
+    """Somebody else holds the file, so that nothing can be written; it can be read."""
+
+
+class StoreGone(StoreUnavailable):
+    """There is no file any more where this process had one. No other one is made by itself."""
 
 
 class LockHeld(StoreUnavailable):
@@ -61,6 +74,14 @@ def is_disk_full(folder: Path) -> bool:
     except OSError as error:
         return error.errno in DISK_FULL
     return False
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether the whole disk of a folder may only be read."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 class Row(Protocol):
@@ -127,6 +148,14 @@ class Database(Protocol):
 
     def write(self) -> AbstractContextManager[Connection]:
         """One write transaction: all that is done with the connection, or nothing of it."""
+        ...
+
+    def briefly(self, seconds: float) -> AbstractContextManager[None]:
+        """Within it whoever writes waits about so long for others, unless these get on."""
+        ...
+
+    def hurry(self) -> None:
+        """The process is about to end: from now on nobody waits long for others."""
         ...
 
     def back_up(self, target: Path) -> None:

@@ -9,8 +9,9 @@ where a crash stopped the move; then the file cannot hold later messages than th
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,7 @@ from store.database import StoreUnavailable
 
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
 STEPS = 10_000  # of SQLite's machine, between two looks at the clock
+HURRY_SECONDS = 0.3  # of patience that are left when the process is about to end
 READERS_MILLISECONDS = 50  # what we read or write takes less
 PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
 
@@ -169,13 +171,68 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
     return not busy
 
 
-def patiently(execute: Callable[[], T]) -> T:
+class Patience:
+    """How long those who use one file wait for others who hold it: PATIENCE_SECONDS at most."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.ends_at = float("inf")  # on the monotonic clock: the process is about to end
+        # Each greenlet, and each thread, has its own.
+        self._brief: ContextVar[float | None] = ContextVar("brief", default=None)
+
+    @contextmanager
+    def briefly(self, seconds: float) -> Iterator[None]:
+        """Wait only so long, unless the others get on: a store in heavy use is not held."""
+        former = self._brief.set(seconds)
+        try:
+            yield
+        finally:
+            self._brief.reset(former)
+
+    def hurry(self) -> None:
+        self.ends_at = min(self.ends_at, time.monotonic() + HURRY_SECONDS)
+
+    def begin(self, brief: float | None = None) -> "Wait":
+        return Wait(self, self._brief.get() if brief is None else brief)
+
+    def written(self) -> tuple[int, int] | None:
+        """What changes when anybody writes."""
+        try:
+            log = log_of(self._path).stat()
+        except OSError:
+            return None
+        return log.st_size, log.st_mtime_ns
+
+
+class Wait:
+    """One wait for others."""
+
+    def __init__(self, patience: Patience, brief: float | None) -> None:
+        self._patience = patience
+        self.seconds = PATIENCE_SECONDS if brief is None else min(brief, PATIENCE_SECONDS)
+        self._until = time.monotonic() + PATIENCE_SECONDS
+        self._look_at = time.monotonic() + self.seconds
+        self._written = patience.written() if self._look_at < self._until else None
+
+    def is_over(self) -> bool:
+        now = time.monotonic()
+        if now > min(self._until, self._patience.ends_at):
+            return True
+        if now < self._look_at:
+            return False
+        before, self._written = self._written, self._patience.written()
+        self._look_at = now + self.seconds
+        return before == self._written  # else somebody has written meanwhile
+
+
+def patiently(execute: Callable[[], T], wait: Wait | None = None) -> T:
     """Repeat while another process locks the file; SQLite's own wait would stop all greenlets."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return execute()
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > until:
+            is_over = wait.is_over() if wait is not None else time.monotonic() > until
+            if is_over or not is_busy(error):
                 raise
         time.sleep(0.002)

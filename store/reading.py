@@ -8,9 +8,11 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,18 +23,25 @@ from store.database import (
     LockHeld,
     OnlyReading,
     Row,
+    StoreGone,
+    StoreLocked,
     StoreMissing,
     StoreNewer,
     StoreOlder,
+    StoreReadOnly,
     StoreUnavailable,
+    is_read_only,
 )
-from store.log import address_of, index_of_log, log_bytes, log_of, patiently, prove
+from store.log import Patience, address_of, index_of_log, log_bytes, log_of, patiently, prove
 
 T = TypeVar("T")
 
 TRIES = 3
 WITH_LOG = "mode=ro&readonly_shm=1"  # somebody has the store open, or was killed
 ALONE = "immutable=1"  # nobody has it open: there is no log
+WRITERS_BYTE = 120  # of the log's index, which SQLite locks for whoever writes
+LOOK_SECONDS = 0.005  # between two looks at that lock
+HELD_SECONDS = 1.0  # a lock that is held for so long, and nothing is written
 
 
 class _NobodysLock:
@@ -62,6 +71,43 @@ class ReadOnlySQLite:
 
     def open(self) -> None:
         self.rows("select 1")
+
+    def write_fault(self) -> StoreUnavailable | None:
+        """What would keep a service from writing, as far as that can be seen; None if nothing.
+
+        Nothing is written: a short look is taken at the lock that whoever writes must have.
+        """
+        try:
+            if is_read_only(self.path.parent) or not all(
+                _owner_may_write(path) for path in (self.path, self.path.parent)
+            ):
+                return StoreReadOnly(f"{self.path.name} may only be read")
+            if self._is_held():
+                return StoreLocked(f"another program holds {self.path.name}")
+        except OSError as error:
+            return StoreUnavailable(f"{type(error).__name__}: {error}")
+        return None
+
+    def _is_held(self) -> bool:
+        """Whether somebody keeps the lock of writers and does not get on."""
+        try:
+            # Not through SQLite, which writes into this file as soon as it may. Closing it frees
+            # the locks that this process has on it, and it has none: it only reads.
+            file = os.open(index_of_log(self.path), os.O_RDONLY)
+        except (FileNotFoundError, PermissionError):
+            return False  # nobody has the store open; or it is not ours to look at
+        with contextlib.closing(os.fdopen(file)):
+            wait = Patience(self.path).begin(HELD_SECONDS)
+            while True:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, WRITERS_BYTE)
+                except (BlockingIOError, PermissionError):
+                    if wait.is_over():
+                        return True
+                    time.sleep(LOOK_SECONDS)
+                    continue
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, WRITERS_BYTE)
+                return False
 
     def close(self) -> None:
         if self._copy is not None:
@@ -114,6 +160,8 @@ class ReadOnlySQLite:
     def _way(self) -> tuple[Path, str]:
         """The file that SQLite can read without making another one beside it, and how."""
         if not self.path.exists() or self.path.stat().st_size == log_bytes(self.path) == 0:
+            if not self.path.exists() and any(self.path.parent.glob("*.lock")):
+                raise StoreGone(f"{self.path.name} is gone: a service has run with it before")
             raise StoreMissing(f"there is no store at {self.path}")
         if log_of(self.path).exists() and index_of_log(self.path).exists():
             return self.path, WITH_LOG
@@ -149,6 +197,13 @@ class ReadOnlySQLite:
     def settle(self, at_once: bool = False) -> None:
         """Nothing: the service does it."""
 
+    def briefly(self, seconds: float) -> AbstractContextManager[None]:
+        """Nothing: nobody writes."""
+        return nullcontext()
+
+    def hurry(self) -> None:
+        """Nothing: a look is short."""
+
     def back_up(self, target: Path) -> None:
         """Write the store, as it is at one moment, into the new file `target`, of any release."""
         os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -180,6 +235,14 @@ class ReadOnlySQLite:
 
     def hints(self) -> Hints:
         raise OnlyReading
+
+
+def _owner_may_write(path: Path) -> bool:
+    """Whether the user to whom the file belongs, who runs the service, may write it."""
+    owner = path.stat()
+    if owner.st_uid == os.geteuid():
+        return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    return owner.st_uid == 0 or bool(owner.st_mode & stat.S_IWUSR)
 
 
 def _version(db: sqlite3.Connection) -> int:

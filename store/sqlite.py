@@ -5,6 +5,7 @@ knows no table but `generations`.
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -12,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from store.copies import keep_copy, write_copy
@@ -23,14 +24,20 @@ from store.database import (
     Lock,
     LockHeld,
     Row,
+    StoreGone,
+    StoreLocked,
     StoreNewer,
+    StoreReadOnly,
     StoreUnavailable,
     is_disk_full,
+    is_read_only,
 )
 from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,
+    Patience,
     StoreDamaged,
+    Wait,
     address_of,
     begin_generation,
     log_bytes,
@@ -72,6 +79,9 @@ class SQLite:
         self._mover = _Connection()  # moves the log into the file
         self._proved: int | None = None  # the file that was proved, by its inode
         self._refused: tuple[State, StoreDamaged] | None = None  # what was found damaged
+        self._patience = Patience(path)
+        self._had_file = False  # this process has used one, which was whole
+        self._is_gone = False  # this is told already
         self._log_bytes = 0
         self._must_move = False
         self._moves_begun = 0
@@ -95,12 +105,20 @@ class SQLite:
         for connection in (self._writer, self._reader, self._mover):
             with connection.lock:
                 connection.close()
+        self._had_file = False  # whoever opens it again begins as if it were the first time
+
+    def briefly(self, seconds: float) -> AbstractContextManager[None]:
+        return self._patience.briefly(seconds)
+
+    def hurry(self) -> None:
+        self._patience.hurry()
 
     def _connect(self, connection: "_Connection") -> sqlite3.Connection:
         """The open connection; opened again if the path names another file than it did before."""
         if connection.db is not None and _inode(self.path) == connection.inode:
             return connection.db
         connection.close()
+        self._check_not_gone()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # We create the file ourselves, so that other users can never read tokens and texts. We do
         # not open an existing file: closing it would release all SQLite locks of our process.
@@ -110,17 +128,33 @@ class SQLite:
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
-            patiently(lambda: db.execute("pragma journal_mode = wal"))
+            wait = self._patience.begin()
+            patiently(lambda: db.execute("pragma journal_mode = wal"), wait)
             db.execute("pragma synchronous = full")
             db.execute("pragma foreign_keys = on")
             db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
             db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
-            _migrate(db, self.path, self._migrations)
+            _migrate(db, self.path, self._migrations, wait)
         except BaseException:
             db.close()
             raise
         connection.db, connection.inode = db, _inode(self.path)
+        self._had_file, self._is_gone = True, False
         return db
+
+    def _check_not_gone(self) -> None:
+        """Raise StoreGone if there is no file any more: an empty one would hide what was lost."""
+        if not self._had_file or _inode(self.path) is not None:
+            return
+        error = StoreGone(
+            f"{self.path.name} is gone from {self.path.parent}, with all conversations and tokens:"
+            " put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
+            " to begin anew with an empty store, restart the service"
+        )
+        if not self._is_gone:
+            self._is_gone = True
+            log.error("the store is gone: %s", error)
+        raise error
 
     def _prove(self) -> None:
         """Raise StoreDamaged for a file that must not be used; each file is proved once."""
@@ -130,25 +164,30 @@ class SQLite:
         if self._refused is not None and self._refused[0] == state:
             raise self._refused[1]
         try:
-            patiently(lambda: prove(self.path))
+            patiently(lambda: prove(self.path), self._patience.begin())
         except StoreDamaged as error:
-            self._refused = state, error
+            self._refused, self._had_file = (state, error), False  # it may be removed
             raise
         self._proved, self._refused = _inode(self.path), None
 
     @contextmanager
     def _errors(self, connection: "_Connection") -> Iterator[None]:
         """Hold the connection. An error closes it, for the next use to open it again."""
-        if not connection.lock.acquire(timeout=PATIENCE_SECONDS):
-            raise StoreUnavailable("another thread uses the connection for too long")
+        wait = self._patience.begin()
+        while not connection.lock.acquire(timeout=min(wait.seconds, PATIENCE_SECONDS)):
+            if wait.seconds >= PATIENCE_SECONDS or wait.is_over():
+                raise StoreLocked("another thread uses the connection for too long")
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except (sqlite3.DatabaseError, OSError) as error:
             connection.close()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
                 self._close_idle()
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                self._had_file = False  # it may be removed
             raise self._unavailable(error) from error
         finally:
             connection.lock.release()
@@ -162,6 +201,11 @@ class SQLite:
         vague = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
         if full or (vague and is_disk_full(self.path.parent)):
             return DiskFull(reason)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreLocked(reason)
+        forbidden = code == sqlite3.SQLITE_READONLY or getattr(error, "errno", None) == errno.EROFS
+        if forbidden or (vague and is_read_only(self.path.parent)):
+            return StoreReadOnly(reason)
         return StoreUnavailable(reason)
 
     def _close_idle(self) -> None:
@@ -175,7 +219,7 @@ class SQLite:
     def write(self) -> Iterator[sqlite3.Connection]:
         with self._errors(self._writer):
             db = self._connect(self._writer)
-            patiently(lambda: db.execute("begin immediate"))
+            patiently(lambda: db.execute("begin immediate"), self._patience.begin())
             try:
                 if log_bytes(self.path) == 0:
                     begin_generation(db)
@@ -223,7 +267,8 @@ class SQLite:
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
         with self._errors(self._reader):  # writers do not hold it up
             db = self._connect(self._reader)
-            return patiently(lambda: db.execute(sql, named or values)).fetchall()
+            wait = self._patience.begin()
+            return patiently(lambda: db.execute(sql, named or values), wait).fetchall()
 
     def row(self, sql: str, *values: object, **named: object) -> Row | None:
         rows = self.rows(sql, *values, **named)
@@ -235,6 +280,8 @@ class SQLite:
     @contextmanager
     def try_lock(self, name: str) -> Iterator[Lock | None]:
         path = self.lock_path(name)
+        if not path.parent.exists():
+            self._check_not_gone()  # a new folder would be in the way of whoever puts it back
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -298,10 +345,10 @@ def _state(path: Path) -> State:
     return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
 
 
-def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
+def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str], wait: Wait) -> None:
     """Bring the schema to the newest version; several processes may try at once."""
     # Read outside a transaction, so that a new connection need not wait for a writer.
-    version = patiently(lambda: db.execute("pragma user_version")).fetchone()[0]
+    version = patiently(lambda: db.execute("pragma user_version"), wait).fetchone()[0]
     if version == len(migrations):
         return
     patiently(lambda: db.execute("begin immediate"))

@@ -14,6 +14,19 @@ log = logging.getLogger(__name__)
 KILL_SECONDS = 10  # after so long at its end, the master kills workers that still run
 
 
+class Readiness:
+    """Whether a worker serves. It says so itself, and the master, its parent, sees it."""
+
+    def __init__(self) -> None:
+        self._told = mmap.mmap(-1, 1)
+
+    def tell(self) -> None:
+        self._told[0] = 1
+
+    def __bool__(self) -> bool:
+        return bool(self._told[0])
+
+
 class Ending:
     """Whether the whole service ends. The master says so, and its workers, its forks, see it."""
 
@@ -32,17 +45,24 @@ def watch_over(server: Any, fault: Callable[[], Exception | None]) -> Ending:
     """Let gunicorn's master tell its workers when all end, and reload only without a `fault`.
 
     `fault` says what is wrong with the settings, if anything: with wrong ones no new worker could
-    start, and gunicorn would end the service.
+    start, and gunicorn would end the service. A reload waits until the workers of the one before
+    serve: else it would end them before they do, and nobody would answer.
     """
     ending = Ending()
-    stop, reload = server.stop, server.handle_hup
+    stop, reload, manage = server.stop, server.handle_hup, server.manage_workers
+    put_off = False
 
     def tell_and_stop(graceful: bool = True) -> None:
         ending.tell()
         server.cfg.set("graceful_timeout", KILL_SECONDS)
         stop(graceful)
 
-    def reload_without_fault() -> None:
+    def reload_in_turn() -> None:
+        nonlocal put_off
+        put_off = not all(worker.serves for worker in server.WORKERS.values())
+        if put_off:
+            log.info("the reload waits until the workers serve that are starting now")
+            return
         found = fault()
         if found is None:
             reload()
@@ -50,6 +70,12 @@ def watch_over(server: Any, fault: Callable[[], Exception | None]) -> Ending:
             for line in str(found).splitlines():
                 log.error("not reloaded, the former settings stay: %s", line)
 
+    def manage_and_reload() -> None:  # gunicorn calls it once a second
+        manage()
+        if put_off and all(worker.serves for worker in server.WORKERS.values()):
+            reload_in_turn()
+
     server.stop = tell_and_stop
-    server.handle_hup = reload_without_fault
+    server.handle_hup = reload_in_turn
+    server.manage_workers = manage_and_reload
     return ending

@@ -8,6 +8,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
@@ -22,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from operations.findings import Level, worst
+from operations.pulse import PATIENCE_SECONDS
 from operations.version import version
 from services import Services
 from store.database import StoreUnavailable
@@ -101,7 +103,8 @@ class Numbers(Collector):
         yield gauge("open_pages", "Pages that are told of news at once", store.counts.open(now))
 
     def _counted(self) -> Iterator[Metric]:
-        self._parts.add_tally()
+        with suppress(StoreUnavailable), self._parts.store.database.briefly(PATIENCE_SECONDS):
+            self._parts.add_tally()  # else it is added later
         by_first: defaultdict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
         for name, value in self._parts.store.counts.all().items():
             first, *rest = name.split(BETWEEN)

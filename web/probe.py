@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from flask import Response, current_app, request
 
 from operations import front
-from web.asking import Problem
+from web.asking import Problem, services
 
 
 def probe() -> Response:
-    """How many proxies have named an address; in two pieces, so that buffering can be seen."""
+    """Whether we take messages, and how many proxies have named an address.
+
+    In two pieces, so that buffering can be seen.
+    """
     given = request.headers.get(front.TICKET_HEADER, "")
     if not front.is_good_ticket(str(current_app.secret_key), given):
         raise Problem("errors.unknown_type", 403)
@@ -20,7 +23,8 @@ def probe() -> Response:
         return Response(status=204)
     lists = request.headers.getlist("X-Forwarded-For")
     entries = [entry for one in lists for entry in one.split(",") if entry.strip()]
-    response = Response(_slowly(*front.pieces(len(entries))), mimetype="text/event-stream")
+    pieces = front.pieces(len(entries), services().pulse.takes_messages())
+    response = Response(_slowly(*pieces), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"
     return response
 

@@ -18,7 +18,7 @@ from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped
 
 from logs import end_request
 from web.connections import Connection, Connections
-from web.ending import Ending
+from web.ending import Ending, Readiness
 
 CONNECTIONS = 11_000  # the most of one process, if the system allows as many descriptors
 STREAMS = 10_000  # of them
@@ -66,6 +66,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
     alive: bool  # until gunicorn's master says that it is enough
     ends_since = float("inf")  # by time.monotonic()
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.serves = Readiness()  # the master makes it, before the fork
+
     def init_process(self) -> None:
         signal.signal(signal.SIGTERM, self.handle_exit)  # until now it was the master's
         if self.ending.is_near:
@@ -93,6 +97,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         gunicorn's own looks once a second, and waits as long for each of the others to end.
         """
         servers = [self._listen(listener) for listener in self.sockets]
+        self.serves.tell()
         while self.alive and not self.ending.is_near:  # a signal that comes early is lost
             self.notify()
             gevent.sleep(LOOK_SECONDS)
