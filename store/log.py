@@ -146,7 +146,7 @@ def begin_generation(db: sqlite3.Connection) -> None:
     db.execute("update generations set previous = current, current = ?", (secrets.token_hex(8),))
 
 
-def move_log(db: sqlite3.Connection, path: Path) -> bool:
+def move_log(db: sqlite3.Connection, path: Path, wait: "Wait | None" = None) -> bool:
     """Move the log into the file and empty it; False if somebody reads or writes for longer.
 
     SQLite moves a part where somebody reads an earlier state. A file with a part of the log fits an
@@ -161,7 +161,7 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
             db.execute("pragma busy_timeout = 0")
         if busy and moved == pages:
             # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
-            patiently(lambda: db.execute("begin immediate"))
+            patiently(lambda: db.execute("begin immediate"), wait)
             begin_generation(db)
             db.execute("commit")
     except sqlite3.OperationalError as error:

@@ -146,15 +146,15 @@ class SQLite:
         """Raise StoreGone if there is no file any more: an empty one would hide what was lost."""
         if not self._had_file or _inode(self.path) is not None:
             return
-        error = StoreGone(
-            f"{self.path.name} is gone from {self.path.parent}, with all conversations and tokens:"
-            " put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
-            " to begin anew with an empty store, restart the service"
-        )
         if not self._is_gone:
             self._is_gone = True
-            log.error("the store is gone: %s", error)
-        raise error
+            log.error(
+                "the store is gone: there is no %s any more, with all conversations and tokens."
+                " Put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
+                " to begin anew with an empty store, restart the service",
+                self.path,
+            )
+        raise StoreGone(f"{self.path.name} is gone")
 
     def _prove(self) -> None:
         """Raise StoreDamaged for a file that must not be used; each file is proved once."""
@@ -253,7 +253,7 @@ class SQLite:
                     return False
                 self._moves_begun += 1
                 # In a thread of its own: a slow disk must not hold up the other greenlets.
-                moved = apart(move_log, db, self.path)
+                moved = apart(move_log, db, self.path, self._patience.begin())
             if moved:
                 self._moved = self._moves_begun
             return moved

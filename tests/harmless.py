@@ -43,14 +43,14 @@ EQUIVALENT = {
     ): "a count always has a row",
     (
         "store/sqlite.py",
-        'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
-        'if getattr(error, "sqlite_errorcode", -1) & 0xFF == sqlite3.SQLITE_READONLY:',
-    ): "an error without a code is none of a file that is read-only",
+        'code = getattr(error, "sqlite_errorcode", 0) & 0xFF',
+        'code = getattr(error, "sqlite_errorcode", -1) & 0xFF',
+    ): "an error without a code is none of those that are looked for",
     (
         "store/sqlite.py",
-        'if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:',
-        'if getattr(error, "sqlite_errorcode", 1) & 0xFF == sqlite3.SQLITE_READONLY:',
-    ): "an error without a code is none of a file that is read-only",
+        'code = getattr(error, "sqlite_errorcode", 0) & 0xFF',
+        'code = getattr(error, "sqlite_errorcode", 1) & 0xFF',
+    ): "an error without a code is none of those that are looked for",
     (
         "store/queue.py",
         'db.execute("update deliveries set due = ? where id between ? and ? and due > ?", piece)',

@@ -45,8 +45,8 @@ def watch_over(server: Any, fault: Callable[[], Exception | None]) -> Ending:
     """Let gunicorn's master tell its workers when all end, and reload only without a `fault`.
 
     `fault` says what is wrong with the settings, if anything: with wrong ones no new worker could
-    start, and gunicorn would end the service. A reload waits until the workers of the one before
-    serve: else it would end them before they do, and nobody would answer.
+    start, and gunicorn would end the service. The former workers go on until the new ones serve,
+    and another reload waits for that, too: else nobody would answer for some seconds.
     """
     ending = Ending()
     stop, reload, manage = server.stop, server.handle_hup, server.manage_workers
@@ -57,9 +57,12 @@ def watch_over(server: Any, fault: Callable[[], Exception | None]) -> Ending:
         server.cfg.set("graceful_timeout", KILL_SECONDS)
         stop(graceful)
 
+    def all_serve() -> bool:
+        return all(worker.serves for worker in server.WORKERS.values())
+
     def reload_in_turn() -> None:
         nonlocal put_off
-        put_off = not all(worker.serves for worker in server.WORKERS.values())
+        put_off = not all_serve()
         if put_off:
             log.info("the reload waits until the workers serve that are starting now")
             return
@@ -71,8 +74,9 @@ def watch_over(server: Any, fault: Callable[[], Exception | None]) -> Ending:
                 log.error("not reloaded, the former settings stay: %s", line)
 
     def manage_and_reload() -> None:  # gunicorn calls it once a second
-        manage()
-        if put_off and all(worker.serves for worker in server.WORKERS.values()):
+        if all_serve() or len(server.WORKERS) <= server.num_workers:
+            manage()  # starts what is missing, and ends the oldest of too many
+        if put_off and all_serve():
             reload_in_turn()
 
     server.stop = tell_and_stop

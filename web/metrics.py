@@ -70,7 +70,10 @@ class Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         """What the store cannot give now is left out; that it cannot is one of the numbers."""
         yield InfoMetricFamily("sitechat", "The release", value={"version": version()})
-        yield gauge("takes_messages", "1 while messages can be stored", self._takes())
+        takes = self._takes()
+        yield gauge("takes_messages", "1 while messages can be stored", takes)
+        if takes:
+            self._add()
         try:
             yield from [*self._found(), *self._waiting(), *self._counted()]
         except StoreUnavailable:
@@ -102,9 +105,12 @@ class Numbers(Collector):
         yield gauge("lines", "Connected open lines", len(store.portal.active_lines()))
         yield gauge("open_pages", "Pages that are told of news at once", store.counts.open(now))
 
-    def _counted(self) -> Iterator[Metric]:
+    def _add(self) -> None:
+        """What this process has counted; if the store does not take it now, it is added later."""
         with suppress(StoreUnavailable), self._parts.store.database.briefly(PATIENCE_SECONDS):
-            self._parts.add_tally()  # else it is added later
+            self._parts.add_tally()
+
+    def _counted(self) -> Iterator[Metric]:
         by_first: defaultdict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
         for name, value in self._parts.store.counts.all().items():
             first, *rest = name.split(BETWEEN)
