@@ -176,7 +176,7 @@ class SQLite:
         wait = self._patience.begin()
         while not connection.lock.acquire(timeout=min(wait.seconds, PATIENCE_SECONDS)):
             if wait.seconds >= PATIENCE_SECONDS or wait.is_over():
-                raise StoreLocked("another thread uses the connection for too long")
+                raise StoreLocked("others hold it for too long")
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -89,10 +90,34 @@ def test_a_store_that_another_process_has_locked_is_seen_and_when_it_is_free_aga
     monkeypatch.setattr("operations.pulse.GOOD_FOR_SECONDS", 0.0)
     monkeypatch.setattr("store.log.PATIENCE_SECONDS", 0.2)
     with closing(sqlite3.connect(tmp_path / "chats.db", isolation_level=None)) as other:
+        assert broken(client) == []
         other.execute("begin immediate")
         assert client.get("/healthz").status_code == 503
+        assert broken(client) == ["store_locked"], "the verdict is the same everywhere"
+        assert "sitechat_takes_messages 0.0" in client.get("/metrics", headers=WITH_TOKEN).text
         other.execute("rollback")
     assert client.get("/healthz").status_code == 200
+    assert broken(client) == []
+
+
+def broken(client: FlaskClient) -> list[str]:
+    """What the verdict calls broken of the store."""
+    services_of(client.application).watch.forget()
+    found = client.get("/healthz", headers=WITH_TOKEN).get_json()["findings"]
+    return [one["key"] for one in found if one["check"] == "store" and one["level"] == "broken"]
+
+
+def test_a_store_that_is_held_keeps_nobody_waiting_who_asks_how_it_is(
+    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operations.pulse.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("web.metrics.PATIENCE_SECONDS", 0.3)
+    with closing(sqlite3.connect(tmp_path / "chats.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        for path in ("/healthz", "/metrics"):
+            began = time.monotonic()
+            client.get(path, headers=WITH_TOKEN)
+            assert time.monotonic() - began < 2.5, path
 
 
 def test_a_flood_of_questions_is_one_write_a_second(

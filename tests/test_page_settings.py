@@ -106,6 +106,26 @@ def test_sites_that_are_allowed_one_by_one_stay_and_have_an_end(tmp_path: Path) 
     parts.store.close()
 
 
+def test_sites_that_two_processes_allow_at_once_are_both_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (parts_of(tmp_path).page_settings for _ in range(2))
+    check = one._checked
+
+    def while_another_allows(values: dict[str, object]) -> dict[str, object]:
+        other.allow_site("https://other.example")
+        return check(values)
+
+    monkeypatch.setattr(one, "_checked", while_another_allows)
+    one.allow_site("https://one.example")
+
+    assert set(other.values()["chat.sites"]) == {"https://one.example", "https://other.example"}
+    monkeypatch.undo()
+    one.save({"chat.sites": [f"https://{n}.example" for n in range(50)]})
+    with pytest.raises(SettingsError, match="50 sites at most"):
+        one.allow_site("https://one.example")
+
+
 def test_values_that_cannot_be_used_or_read_leave_those_of_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holder import held
 from stage import LINE, ROOT, Stage, wait_until
 
 from cli.doctor import examination, report
@@ -279,6 +280,12 @@ def tokens_of(stage: Stage) -> tuple[str, str]:
     with closing(sqlite3.connect(file_of(stage))) as db:
         row = db.execute("select access_token, refresh_token from portal").fetchone()
     return row[0], row[1]
+
+
+def test_a_store_that_another_program_holds(mended: Stage, doctor: Doctor) -> None:
+    """The service says 503 then; so must the doctor, who reads and is never kept waiting."""
+    with held(file_of(mended)):
+        doctor.says(mended, Level.BROKEN, "store_locked", "fuser")
 
 
 def test_no_store(mended: Stage, doctor: Doctor, tmp_path: Path) -> None:

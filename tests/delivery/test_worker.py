@@ -1,17 +1,19 @@
 """The worker's loop: one process works, the others wait, and nobody runs in vain."""
 
+import logging
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fake_portal import NOW, SEND, FakePortal, write
+from fake_portal import NOW, SEND, FakePortal, make_worker, write
 from stage import path_of, wait_until
 
 from delivery.worker import POLL_SECONDS, Worker
 from rest.errors import TryLater
 from storage import Store
+from store.database import StoreLocked
 
 
 class Rounds(threading.Event):
@@ -47,6 +49,53 @@ def test_an_idle_worker_looks_for_work_some_times_a_second(store: Store, worker:
     worker.run(stop)
 
     assert 5 <= stop.looks <= 16
+
+
+@pytest.mark.parametrize("heir", ["itself", "another process"])
+def test_a_store_that_was_only_locked_for_long_is_not_taken_for_a_restored_one(
+    store: Store, bitrix: FakePortal, worker: Worker, caplog: pytest.LogCaptureFixture, heir: str
+) -> None:
+    caplog.set_level(logging.INFO, "delivery.worker")
+    other = make_worker(store, bitrix)
+    worker.begin(NOW)
+    worker.step(NOW)
+    other._signals.saw_worker(NOW + 1)
+    epoch = store.epochs.current()
+
+    begins = worker if heir == "itself" else other
+    begins.begin(NOW + 100)
+
+    assert store.epochs.current() == epoch
+    assert "restored" not in caplog.text
+    make_worker(store, bitrix).begin(NOW + 100)
+    assert store.epochs.current() != epoch, "who has just started cannot know it"
+    assert "restored" in caplog.text
+
+
+def test_a_fault_of_the_store_that_lasts_is_told_once_and_when_it_is_over(
+    store: Store,
+    worker: Worker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.INFO, "delivery.worker")
+    monkeypatch.setattr("delivery.worker.LOCK_SECONDS", 0.001)
+    begin, stop, tries = worker.begin, threading.Event(), iter(range(6))
+
+    def begin_late(now: float) -> None:
+        if next(tries) < 5:
+            raise StoreLocked("database is locked")
+        stop.set()
+        begin(now)
+
+    monkeypatch.setattr(worker, "begin", begin_late)
+    worker.run(stop)
+
+    told = [one.getMessage() for one in caplog.records if "store" in one.getMessage()]
+    assert told == [
+        "the store cannot be used: database is locked",
+        "over: the store cannot be used",
+    ]
 
 
 def test_while_the_portal_must_not_be_called_a_step_says_that_nothing_can_be_done(

@@ -6,13 +6,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
+from holder import held
 from stage import HOST, Stage, Visitor, wait_until
 from test_live import Stream
+
+from web.ending import watch_over
 
 STOP_SECONDS = 2.0
 WRITERS, RELOADS = 6, 2
@@ -143,6 +148,67 @@ def test_a_reload_with_wrong_settings_leaves_all_as_it_was(tmp_path: Path) -> No
         config.write_text('[chat]\ntitle = "Two"\n', "utf-8")
         reload(stage)
         wait_until(lambda: "Two" in requests.get(f"{stage.chat}/", timeout=30).text)
+
+
+def test_a_store_that_another_program_holds_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        chats = stage.folder / "chats" / "chats.db"
+        stage.visitor().send("one")
+        with held(chats), ThreadPoolExecutor(3) as pool:
+            for _ in range(3):
+                pool.submit(stage.visitor().post, type="send_message", message="in vain")
+            time.sleep(1.2)  # until jobs wait for the lock, too
+
+            took = stop(stage)
+
+        assert took < STOP_SECONDS
+        assert "Traceback" not in stage.log.read_text("utf-8")
+
+
+@dataclass
+class FakeWorker:
+    serves: bool = True
+
+
+class FakeMaster:
+    """gunicorn's, as far as it reloads: the oldest of too many workers end at once."""
+
+    def __init__(self) -> None:
+        self.num_workers = 2
+        self.WORKERS = {number: FakeWorker() for number in range(self.num_workers)}
+
+    def stop(self, graceful: bool = True) -> None: ...
+
+    def handle_hup(self) -> None:
+        for _ in range(self.num_workers):
+            self.WORKERS[max(self.WORKERS) + 1] = FakeWorker(serves=False)
+        self.manage_workers()
+
+    def manage_workers(self) -> None:
+        while len(self.WORKERS) > self.num_workers:
+            del self.WORKERS[min(self.WORKERS)]
+
+    def all_serve(self) -> None:
+        for worker in self.WORKERS.values():
+            worker.serves = True
+
+
+def test_whoever_serves_goes_on_until_the_new_workers_do_however_often_it_reloads() -> None:
+    master = FakeMaster()
+    watch_over(master, lambda: None)
+
+    for _ in range(3):
+        master.handle_hup()
+        master.manage_workers()
+        assert list(master.WORKERS) == [0, 1, 2, 3], "0 and 1 serve"
+    master.all_serve()
+    master.manage_workers()
+    assert list(master.WORKERS) == [2, 3, 4, 5], "2 and 3 serve, and the later signals count once"
+
+    master.all_serve()
+    master.manage_workers()
+    master.manage_workers()
+    assert list(master.WORKERS) == [4, 5]
 
 
 @pytest.mark.parametrize("reloads", [False, True], ids=["calm", "while it reloads"])

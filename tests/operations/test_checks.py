@@ -30,7 +30,16 @@ from rest.errors import (
 )
 from rest.examination import Line
 from rest.replies import TokenHome
-from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.database import (
+    DiskFull,
+    StoreGone,
+    StoreLocked,
+    StoreMissing,
+    StoreNewer,
+    StoreOlder,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from store.log import StoreDamaged
 from store.overview import LastMessages, RefusedMessages, Waiting
 from store.records import LastRecovery, Refusals, ReportedFault
@@ -101,6 +110,11 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"kept": StoreOlder("old")}, ATTENTION, "store", "store_older"),
     ({"kept": StoreMissing("none")}, BROKEN, "store", "store_missing"),
     ({"kept": StoreUnavailable("readonly")}, BROKEN, "store", "store_unavailable"),
+    ({"kept": StoreGone("chats.db is gone")}, BROKEN, "store", "store_gone"),
+    ({"write_fault": StoreLocked("held")}, BROKEN, "store", "store_locked"),
+    ({"write_fault": StoreReadOnly("readonly")}, BROKEN, "store", "store_read_only"),
+    ({"write_fault": DiskFull("no room")}, BROKEN, "store", "store_full"),
+    (front(takes_messages=False), BROKEN, "store", "store_refuses"),
     ({"log_bytes": 100 << 20}, ATTENTION, "store", "log_long"),
     (of_kept(worker_runs=False) | {"log_bytes": 1000}, BROKEN, "service", "service_stopped"),
     (of_kept(worker_runs=False, worker_up_at=None), BROKEN, "service", "service_never"),

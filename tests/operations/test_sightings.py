@@ -80,6 +80,26 @@ def test_invented_sites_neither_fill_the_store_nor_drive_out_a_real_one(store: S
     assert SHOP in noted(store)
 
 
+def test_what_another_process_notes_meanwhile_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Sightings(store), Sightings(store)
+    one.saw_site("https://one.example", "a")
+    other.saw_site("https://other.example", "b")
+    read = store.notes.tried_sites.get
+
+    def while_another_writes() -> object:
+        kept = read()
+        other.write(NOW)
+        return kept
+
+    monkeypatch.setattr(store.notes.tried_sites, "get", while_another_writes)
+    one.write(NOW)
+    other.write(NOW)
+
+    assert (read() or {}).keys() == {"https://one.example", "https://other.example"}
+
+
 def test_a_site_that_is_allowed_is_forgotten_and_noted_anew_if_it_is_removed(store: Store) -> None:
     sightings = Sightings(store)
     sightings.saw_site(SHOP, "asker")

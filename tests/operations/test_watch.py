@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 from doctor_parts import DAY, INSTALLED, LINE, NOW, examined
 from fake_portal import write
-from stage import wait_until
+from stage import path_of, wait_until
 
 from operations import watch as watching
 from operations.doctor import Doctor
 from operations.findings import Finding, Level, worst
+from operations.pulse import Pulse
 from operations.watch import Watch
 from portal.presence import EVENTS
 from portal.tokens import client_digest
@@ -341,6 +343,41 @@ def test_a_store_that_cannot_be_used_is_told_too(
     [(level, line)] = told(log)
     assert level == "ERROR"
     assert "store.store_unavailable" in line
+
+
+def test_a_store_that_another_program_holds_is_told_once_and_when_it_is_over(
+    store: Store,
+    portal: FakePortal,
+    tmp_path: Path,
+    log: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It can be read, so the doctor's questions alone tell nothing; nor can be kept what is told."""
+    monkeypatch.setattr("store.log.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("operations.pulse.GOOD_FOR_SECONDS", 0.0)
+    doctor = Doctor(settings(tmp_path), store, portal, write_fault=Pulse(store).fault)  # type: ignore[arg-type]
+    watch = Watch(settings(tmp_path), store, portal, doctor)  # type: ignore[arg-type]
+    watch.step(NOW)
+    with closing(sqlite3.connect(path_of(store), isolation_level=None)) as other:
+        other.execute("begin immediate")
+        for second in range(10, 1000, 50):  # also when the portal is due to be asked again
+            watch.remember()
+            watch.step(NOW + second)
+        other.execute("rollback")
+
+    [(level, line)] = told(log)
+    assert level == "ERROR"
+    assert "store.store_locked" in line
+    assert "End it" in line
+    assert "store_locked" in portal.notes[0][2], "the portal can be told"
+
+    watch.remember()
+    watch.step(NOW + 1010)
+    assert [level for level, _ in told(log)] == ["ERROR", "INFO"]
+    kept = store.notes.watch.get()
+    assert kept is not None
+    assert kept["causes"] == {}
+    assert "store.store_locked" in kept["noted"]
 
 
 def test_one_process_at_a_time_watches_until_it_is_stopped(
