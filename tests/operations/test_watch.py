@@ -352,7 +352,7 @@ def test_a_store_that_another_program_holds_is_told_once_and_when_it_is_over(
     log: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It can be read, so the doctor's questions alone tell nothing; nor can be kept what is told."""
+    """It can be read, so questions alone tell nothing; and what is told cannot be kept."""
     monkeypatch.setattr("store.log.PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr("operations.pulse.GOOD_FOR_SECONDS", 0.0)
     doctor = Doctor(settings(tmp_path), store, portal, write_fault=Pulse(store).fault)  # type: ignore[arg-type]

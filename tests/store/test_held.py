@@ -75,7 +75,7 @@ def test_who_only_looks_sees_that_the_owner_may_not_write(
         path.parent.chmod(0o700)
 
 
-def test_a_disk_that_has_become_read_only_is_named(
+def test_a_write_that_is_refused_as_read_only_is_named(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_read_only() -> None:
