@@ -33,16 +33,16 @@ class StoreLocked(StoreUnavailable):
     """Somebody else holds the file, so that nothing can be written; it can be read."""
 
 
-class StoreGone(StoreUnavailable):
-    """There is no file any more where this process had one. No other one is made by itself."""
-
-
 class LockHeld(StoreUnavailable):
     """Another process holds the lock for longer than we wait."""
 
 
 class StoreMissing(StoreUnavailable):
     """There is no store yet: the service has never run with these settings."""
+
+
+class StoreGone(StoreMissing):
+    """There was a store and is no file any more; the service makes no other one by itself."""
 
 
 class StoreOlder(StoreUnavailable):
