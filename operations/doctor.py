@@ -5,7 +5,6 @@ doctor`, for the log and for the note to the administrator.
 """
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -23,7 +22,7 @@ from rest.errors import BitrixError
 from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
-from store.database import StoreUnavailable
+from store.database import StoreUnavailable, may_write
 from store.log import log_bytes
 
 T = TypeVar("T")
@@ -155,7 +154,7 @@ class Doctor:
             write_fault=self._write_fault() if isinstance(kept, Kept) else None,
             disks=_disks(path.parent, files),
             files_folder=str(files),
-            files_are_writable=is_writable(existing(files)),
+            files_are_writable=may_write(existing(files)),
             log_bytes=log_bytes(path),
         )
 
@@ -219,12 +218,6 @@ def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
 def store_path(settings: Settings) -> Path:
     """The store's file."""
     return ROOT / settings.storage.url.partition(":///")[2]
-
-
-def is_writable(folder: Path) -> bool:
-    """Whether this process, as the user that it is now, may make files in the folder."""
-    effective = os.access in os.supports_effective_ids
-    return os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
 
 
 def existing(folder: Path) -> Path:

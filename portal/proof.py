@@ -13,9 +13,11 @@ from logs import of_kind
 from portal.events import Event
 from portal.install_error import InstallError, explained
 from portal.place import portal_address
+from rates import Rates
 from rest.errors import Cause, SetupFault
 from settings import Settings
 from storage import Store
+from store.database import StoreUnavailable
 from store.records import TooMany
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ class Proof:
         self._settings = settings
         self._store = store
         self._bitrix = bitrix
+        per_minute = settings.limits.failed_proofs_per_minute
+        self._uncounted = Rates(per_minute, per_minute / 60)  # while the store cannot be written
 
     def names_our_portal(self, member_id: str) -> bool:
         """Whether a request names the portal that has installed us. Strangers do not know its id.
@@ -51,9 +55,8 @@ class Proof:
         our portal by its `member_id` have a limit of their own, which strangers cannot use up.
         """
         now = time.time()
-        limit = self._settings.limits.failed_proofs_per_minute
         counted = OWN_PROOFS if self.names_our_portal(member_id) else PROOFS
-        self._store.limits.count_hit(counted, limit, now)
+        is_stored = self._count(counted, now)
         try:
             code = self._bitrix.app_of_token(access_token)
         except SetupFault as error:
@@ -65,7 +68,21 @@ class Proof:
             raise InstallError("wrong_portal", 403, portal=portal) from None
         if not same(code, self._settings.bitrix24.client_id):
             raise InstallError("wrong_application", 403)
-        self._store.limits.uncount_hit(counted, now)
+        if is_stored:
+            self._store.limits.uncount_hit(counted, now)
+
+    def _count(self, counted: str, now: float) -> bool:
+        """Count a proof; raises TooMany. Returns whether the store has counted it.
+
+        Who has to mend a store that can only be read must be shown why: then this process counts.
+        """
+        try:
+            limit = self._settings.limits.failed_proofs_per_minute
+            self._store.limits.count_hit(counted, limit, now)
+        except StoreUnavailable:
+            self._uncounted.take(counted)
+            return False
+        return True
 
     def is_from_portal(self, event: Event) -> bool:
         """Whether the event carries our application token.

@@ -84,6 +84,20 @@ def is_read_only(folder: Path) -> bool:
         return False
 
 
+def may_write(path: Path) -> bool:
+    """Whether this process, as the user that it is now, may write a file, or into a folder."""
+    effective = os.access in os.supports_effective_ids
+    return os.access(path, os.W_OK | (os.X_OK if path.is_dir() else 0), effective_ids=effective)
+
+
+def may_only_be_read(file: Path) -> bool:
+    """Whether this process may read a file, and may not write it or beside it."""
+    if is_read_only(file.parent):
+        return True
+    may_read = file.exists() and os.access(file, os.R_OK)
+    return may_read and not (may_write(file) and may_write(file.parent))
+
+
 class Row(Protocol):
     """A row of a result: the values by the names of the columns."""
 

@@ -22,6 +22,7 @@ from store.database import StoreUnavailable
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
 STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 HURRY_SECONDS = 0.3  # of patience that are left when the process is about to end
+WRITER_SECONDS = 1.0  # with whoever holds the file and does not write, before the log's next move
 READERS_MILLISECONDS = 50  # what we read or write takes less
 PATIENCE_SECONDS = 5.0  # the longest wait for another process that opens or writes the file
 
@@ -95,10 +96,8 @@ def _prove(path: Path, how: str) -> None:
     address = address_of(path, how)
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         db.execute("begin")  # while we read, nobody can move the log into the file
-        if log_bytes(path):
-            with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
-                if not _belong_together(_generation(file), _generation(db)):
-                    raise _different_times(path)
+        if log_bytes(path) and not _fits(path, _generation(db)):
+            raise _different_times(path)
         # What a mixture lacks is sometimes missing in an index alone.
         check = "integrity_check(1)" if log_bytes(path) else "quick_check(1)"
         until = time.monotonic() + PROOF_SECONDS
@@ -111,6 +110,19 @@ def _prove(path: Path, how: str) -> None:
             return
         if first != "ok":
             raise sqlite3.DatabaseError(first.splitlines()[-1])
+
+
+def _fits(path: Path, with_log: Generation | None) -> bool:
+    """Whether the log was written after the file, as far as the file can be read without it."""
+    try:
+        with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
+            return _belong_together(_generation(file), with_log)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        # A crash or a full disk has stopped the move of the log: the file has a part of the pages.
+        # Log and file are whole together; the check that follows looks at that.
+        return True
 
 
 def _different_times(path: Path) -> StoreDamaged:
@@ -146,7 +158,7 @@ def begin_generation(db: sqlite3.Connection) -> None:
     db.execute("update generations set previous = current, current = ?", (secrets.token_hex(8),))
 
 
-def move_log(db: sqlite3.Connection, path: Path, wait: "Wait | None" = None) -> bool:
+def move_log(db: sqlite3.Connection, path: Path) -> bool:
     """Move the log into the file and empty it; False if somebody reads or writes for longer.
 
     SQLite moves a part where somebody reads an earlier state. A file with a part of the log fits an
@@ -161,7 +173,7 @@ def move_log(db: sqlite3.Connection, path: Path, wait: "Wait | None" = None) -> 
             db.execute("pragma busy_timeout = 0")
         if busy and moved == pages:
             # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
-            patiently(lambda: db.execute("begin immediate"), wait)
+            patiently(lambda: db.execute("begin immediate"), Patience(path).begin(WRITER_SECONDS))
             begin_generation(db)
             db.execute("commit")
     except sqlite3.OperationalError as error:

@@ -31,6 +31,7 @@ from store.database import (
     StoreReadOnly,
     StoreUnavailable,
     is_read_only,
+    may_write,
 )
 from store.log import Patience, address_of, index_of_log, log_bytes, log_of, patiently, prove
 
@@ -241,7 +242,7 @@ def _owner_may_write(path: Path) -> bool:
     """Whether the user to whom the file belongs, who runs the service, may write it."""
     owner = path.stat()
     if owner.st_uid == os.geteuid():
-        return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        return may_write(path)
     return owner.st_uid == 0 or bool(owner.st_mode & stat.S_IWUSR)
 
 

@@ -30,7 +30,7 @@ from store.database import (
     StoreReadOnly,
     StoreUnavailable,
     is_disk_full,
-    is_read_only,
+    may_only_be_read,
 )
 from store.datagrams import Datagrams
 from store.log import (
@@ -53,6 +53,11 @@ State = tuple[int, int, int, int]
 
 BEFORE = "before-schema-"  # how the names of copies begin that are made before an update
 
+GONE = (
+    "the store is gone: there is no %s any more, with all conversations and tokens. Put it back (is"
+    " its disk mounted?), or restore a backup (sitechat restore FILE); to begin anew with an empty"
+    " store, restart the service"
+)
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 
 
@@ -147,13 +152,8 @@ class SQLite:
         if not self._had_file or _inode(self.path) is not None:
             return
         if not self._is_gone:
-            self._is_gone = True
-            log.error(
-                "the store is gone: there is no %s any more, with all conversations and tokens."
-                " Put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
-                " to begin anew with an empty store, restart the service",
-                self.path,
-            )
+            log.error(GONE, self.path)
+        self._is_gone = True
         raise StoreGone(f"{self.path.name} is gone")
 
     def _prove(self) -> None:
@@ -203,8 +203,8 @@ class SQLite:
             return DiskFull(reason)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreLocked(reason)
-        forbidden = code == sqlite3.SQLITE_READONLY or getattr(error, "errno", None) == errno.EROFS
-        if forbidden or (vague and is_read_only(self.path.parent)):
+        vague = vague or getattr(error, "errno", None) in (errno.EROFS, errno.EACCES)
+        if code == sqlite3.SQLITE_READONLY or (vague and may_only_be_read(self.path)):
             return StoreReadOnly(reason)
         return StoreUnavailable(reason)
 
@@ -253,7 +253,7 @@ class SQLite:
                     return False
                 self._moves_begun += 1
                 # In a thread of its own: a slow disk must not hold up the other greenlets.
-                moved = apart(move_log, db, self.path, self._patience.begin())
+                moved = apart(move_log, db, self.path)
             if moved:
                 self._moved = self._moves_begun
             return moved

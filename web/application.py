@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from addresses import both_forms
 from operations import test_message
+from operations.pulse import PATIENCE_SECONDS
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.install_error import InstallError
 from portal.tickets import TicketExpired, TicketRefused
@@ -38,9 +39,9 @@ LOOK_SECONDS = 0.1  # between two looks whether it has
 def application_page(form: Form) -> ResponseReturnValue:
     """The verdict, for an administrator with its reasons and what can be done about them."""
     try:
-        if "ticket" in form:
-            return act(form)
-        return opened_page(form)
+        # Another program may hold the store: then the page says so, and nobody waits long for it.
+        with services().store.database.briefly(PATIENCE_SECONDS):
+            return act(form) if "ticket" in form else opened_page(form)
     except InstallError as fault:  # nothing has been installed here
         return install_error_page("title_failed", fault)
 

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -285,6 +286,10 @@ def tokens_of(stage: Stage) -> tuple[str, str]:
 def test_a_store_that_another_program_holds(mended: Stage, doctor: Doctor) -> None:
     """The service says 503 then; so must the doctor, who reads and is never kept waiting."""
     with held(file_of(mended)):
+        began = time.monotonic()
+        page = mended.admin_page()
+        assert "fuser" in page, "the administrator is shown why"
+        assert time.monotonic() - began < 8
         doctor.says(mended, Level.BROKEN, "store_locked", "fuser")
 
 

@@ -13,6 +13,7 @@ from portal.install_error import InstallError
 from portal.proof import Proof
 from rest.errors import BitrixError, OutcomeUnknown, Refused, SetupFault, TryLater
 from storage import Store
+from store.database import StoreLocked
 from store.records import TooMany
 
 
@@ -30,6 +31,27 @@ def test_proofs_that_fail_are_limited_and_those_that_succeed_are_not(
 
     with pytest.raises(TooMany):
         connector.install(CLAIM)
+
+
+def test_while_the_store_can_only_be_read_an_administrator_is_proved_and_forgeries_are_limited(
+    store: Store, portal: FakePortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has to mend it must be shown what is wrong."""
+    store.portal.save(KNOWN)
+    proof = made_proof(store, portal, limits={"failed_proofs_per_minute": 3})
+
+    def held(*_: object) -> None:
+        raise StoreLocked("database is locked")
+
+    monkeypatch.setattr(type(store.limits), "count_hit", held)
+    proof.prove("access", "member")
+    portal.app = "another"
+    for _ in range(2):
+        with fault("wrong_application", 403):
+            proof.prove("access", "member")
+
+    with pytest.raises(TooMany):
+        proof.prove("access", "member")
 
 
 FAULTS = [

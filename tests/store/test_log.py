@@ -264,6 +264,25 @@ def test_a_backup_beside_a_log_that_was_left_there_is_refused(
         texts(target)
 
 
+@pytest.mark.parametrize("pages", [1, 2, 5])
+def test_a_move_that_stopped_after_some_pages_loses_nothing(
+    store: Store, folder: Path, pages: int
+) -> None:
+    """A crash, or a disk that became full: alone the file is no store, with its log it is whole."""
+    write(store, "first")
+    settle(store)
+    for number in range(40):
+        write(store, f"{number} " + "x" * 3_000)
+    stopped, whole = copied(folder, "stopped"), copied(folder, "whole")
+    with closing(sqlite3.connect(whole / "chats.db")) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+    moved = (whole / "chats.db").read_bytes()[: pages * 4096]
+    with (stopped / "chats.db").open("r+b") as file:
+        file.write(moved)
+
+    assert texts(stopped) == ["first", *(f"{number} " + "x" * 3_000 for number in range(40))]
+
+
 def test_no_file_is_taken_with_the_log_of_another_time(
     store: Store, second: Store, folder: Path
 ) -> None:
