@@ -5,6 +5,7 @@ processes; so is what was told, so that a restart tells nothing twice.
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -45,6 +46,9 @@ KNOWN_SECONDS = 0.2  # for which a verdict is good
 TELL_SECONDS = 60.0  # a fault that lasts for so long is told
 NOTE_SECONDS = 86_400.0  # between two notes in the portal about the same cause
 NOTE_LANGUAGES = ("ru", "en")  # of a note, where the portal does not say which is its own
+# What begins a BB code or an element; an IPv6 address, such as [fe80::1], does not.
+CODE = re.compile(r"\[(?=\s*/?\s*(?:\*|[a-zA-Z_]\w*\s*[\]=\s]))|<(?=\s*[a-zA-Z/!?])")
+PLAIN_BRACKETS = {"[": "(", "<": "‹"}
 # What the portal said of these is kept; of ASKED_TOO we know something ourselves, too.
 ASKED = {"portal", "oauth", "rights", "events", "connector", "clock", "front"}
 ASKED_TOO = {"lines", "install", "secret"}
@@ -233,10 +237,20 @@ class Watch:
         examined = self._store.notes.examined.get() or {}
         known = examined.get("language") if examined.get("language") in languages() else None
         name, url = self._settings.connector.name, readable(self._settings.public_url)
-        return "\n\n".join(
-            text(one, "doctor.note", name=name, url=url, finding=words(finding, one, utc))
-            for one in ([known] if known else NOTE_LANGUAGES)
+        return plain(
+            "\n\n".join(
+                text(one, "doctor.note", name=name, url=url, finding=words(finding, one, utc))
+                for one in ([known] if known else NOTE_LANGUAGES)
+            )
         )
+
+
+def plain(note: str) -> str:
+    """The text without a BB code or markup, whatever servers have put into it.
+
+    Bitrix24 knows no way to write a bracket that begins no code, so another bracket stands there.
+    """
+    return CODE.sub(lambda found: PLAIN_BRACKETS[found[0]], note)
 
 
 def is_over(began: float, seconds: float, now: float) -> bool:

@@ -110,9 +110,17 @@ def test_values_that_cannot_be_used_or_read_leave_those_of_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = parts_of(tmp_path, '[chat]\ntitle = "File"')
-    parts.store.notes.page_settings.set({"chat.accent": "of another version"})
+    parts.store.notes.page_settings.set(
+        {
+            "chat.accent": "of another version",
+            "chat.greeting": "Still here",
+            "chat.sites": ["https://a.example", "https://*.co.uk"],
+        }
+    )
 
     assert parts.chat.title == "File"
+    assert parts.chat.greeting == "Still here"
+    assert parts.chat.sites == ("https://a.example",)
     assert "cannot be used" in caplog.text
     parts.store.close()
     broken = Services.of(Settings(storage=storage_in(tmp_path / "chats.db" / "no folder")))

@@ -17,7 +17,7 @@ from stage import wait_until
 from operations import watch as watching
 from operations.doctor import Doctor
 from operations.findings import Finding, Level, worst
-from operations.watch import Watch
+from operations.watch import Watch, plain
 from portal.presence import EVENTS
 from portal.tokens import client_digest
 from rest.errors import BitrixError, SetupFault, TryLater
@@ -209,6 +209,32 @@ def test_what_needs_attention_only_is_not_told(
     assert {"right_im", "right_placement"} <= keys(watch.verdict())
     assert told(log) == []
     assert portal.notes == []
+
+
+def test_a_note_has_no_code_or_markup_that_a_server_has_put_into_it(
+    watch: Watch, portal: FakePortal
+) -> None:
+    portal.says = SetupFault("[url=https://evil.example]X[/url] <b>", "app.info")
+    watch.step(NOW)
+    watch.step(NOW + 60)
+
+    note = portal.notes[0][1].lower()
+    assert "evil.example" in note
+    assert not any(code in note for code in ("[url", "[/url", "<b"))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("[b]x[/b]", "(b]x(/b]"),
+        ("[URL=https://a.example]", "(URL=https://a.example]"),
+        ("[ / user ] [send=x y] [*] [h1]", "( / user ] (send=x y] (*] (h1]"),
+        ("<script> </a> <!-- 1 < 2", "‹script> ‹/a> ‹!-- 1 < 2"),
+        ("http://[fe80::1]:8080 [::1] a[0]", "http://[fe80::1]:8080 [::1] a[0]"),
+    ],
+)
+def test_what_begins_a_code_is_another_bracket(given: str, shown: str) -> None:
+    assert plain(given) == shown
 
 
 def test_the_setting_ends_notes_and_not_the_log(
