@@ -20,7 +20,7 @@ from bitrix import Bitrix
 from operations import checks_portal
 from operations.doctor import Doctor, store_path
 from operations.facts import Facts, Kept
-from operations.findings import Finding, Level, Moment, as_plain, worst
+from operations.findings import HINTS, Finding, Level, Moment, as_plain, worst
 from operations.page_settings import PageSettings
 from operations.words import heading, verdict_words, words
 from portal.place import portal_address
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.5  # until a service that starts anew has taken over its work
 LOOK_SECONDS = 0.2
+HINT = "?"  # what visitors' browsers say
 MARKS = {Level.GOOD: "+", Level.ATTENTION: "!", Level.BROKEN: "X"}
 
 language_option = click.option(
@@ -159,10 +160,15 @@ def report(found: list[Finding], language: str) -> str:
         of_level = [finding for finding in found if finding.level is level]
         lines += [""] if of_level else []
         lines += [
-            f"{MARKS[level]} {heading(finding, language)}: {words(finding, language, local_time)}"
+            f"{mark_of(finding)} {heading(finding, language)}: "
+            + words(finding, language, local_time)
             for finding in of_level
         ]
     return "\n".join(lines)
+
+
+def mark_of(finding: Finding) -> str:
+    return HINT if finding.key in HINTS else MARKS[finding.level]
 
 
 def _report_json(found: list[Finding], language: str) -> str:

@@ -183,6 +183,7 @@ class Doctor:
             mended_at=notes.mended_at.get(),
             recovery=notes.recovery.get(),
             tried_sites=notes.tried_sites.get() or {},
+            visited_addresses=notes.visited_addresses.get() or {},
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
         )

@@ -12,7 +12,7 @@ from rest.replies import TokenHome
 from settings import ChatSettings, Settings
 from store.database import StoreUnavailable
 from store.overview import LastMessages, RefusedMessages, Waiting
-from store.records import LastRecovery, Portal, Refusals, ReportedFault
+from store.records import LastRecovery, Named, Portal, Refusals, ReportedFault
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Kept:
     is_unfinished: bool = False
     mended_at: float | None = None  # an administrator has installed anew, or connected a line
     recovery: LastRecovery | None = None
-    tried_sites: dict[str, list[float]] = field(default_factory=dict)
+    tried_sites: dict[str, Named] = field(default_factory=dict)
+    visited_addresses: dict[str, Named] = field(default_factory=dict)
     seen_addresses: dict[str, str] = field(default_factory=dict)
     turned_away: tuple[Refusals, ...] = ()
 

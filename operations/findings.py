@@ -18,6 +18,10 @@ class Level(IntEnum):
     BROKEN = 2  # messages or answers do not arrive, or soon will not
 
 
+# What visitors' browsers merely say, and so anybody can: it is shown, and raises no verdict.
+HINTS = frozenset({"sites_tried", "address_of_visitors"})
+
+
 @dataclass(frozen=True)
 class Moment:
     """A time among the values of a finding: each reader sees it in a zone of their own."""

@@ -5,11 +5,11 @@ Each note has its own type. A note that was never set, or was cleared, is None.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault
+from store.records import KeptClaim, LastRecovery, Named, NewAddress, ReportedFault
 
 T = TypeVar("T")
 
@@ -126,17 +126,25 @@ class Notes:
         )
 
     def _of_the_doctor(self, database: Database) -> None:
-        # Where requests really came from and to, as browsers and the portal say.
-        self.tried_sites: Note[dict[str, list[float]]] = Note(
-            database, "tried_sites"
-        )  # by origin, which is not in `chat.sites`: first time, last time, how often
-        self.seen_addresses: Note[dict[str, str]] = Note(
-            database, "seen_addresses"
-        )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
+        # Where requests really came from and to. What visitors' browsers say of it anybody can say:
+        # the sites that are not in `chat.sites`, and addresses of ours beside `public_url`.
+        self.tried_sites = _of_names(database, "tried_sites")
+        self.visited_addresses = _of_names(database, "visited_addresses")
+        # {"portal": origin}: by which a proved administrator has opened our page.
+        self.seen_addresses: Note[dict[str, str]] = Note(database, "seen_addresses")
         self.last_event_at: Note[float] = Note(database, "last_event_at")
         # Of the job that watches (operations/watch.py).
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
+
+
+def _of_names(database: Database, key: str) -> Note[dict[str, Named]]:
+    return Note(
+        database,
+        key,
+        lambda value: {name: Named(*value[name]) for name in value},
+        lambda names: {name: astuple(names[name]) for name in names},
+    )
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

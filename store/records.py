@@ -49,6 +49,16 @@ class Dialog:
     chat: Chat
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something that visitors' browsers have named, and that anybody can invent."""
+
+    first_at: float
+    last_at: float
+    count: int
+    voters: dict[str, float] = field(default_factory=dict)  # digests of addresses, and when last
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a message: a visitor's that lies on our disk, or an operator's at the portal."""

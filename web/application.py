@@ -76,7 +76,8 @@ def administrator(form: Form) -> int | None:
     token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
     take_install_hit(member_id)
     user_id = services().administrators.proved(token, member_id)
-    saw_portal()
+    if user_id is not None:
+        saw_portal()
     return user_id
 
 

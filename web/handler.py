@@ -25,7 +25,6 @@ from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
 from web.install import look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
-from web.seen import saw_portal
 from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,6 @@ def receive_event(form: Form) -> ResponseReturnValue:
     if not genuine:
         raise BadRequest("token", 403)
     services().sightings.saw_event(time.time())
-    saw_portal()
     action = EVENTS.get(event.name)
     if action is None:
         raise BadRequest("unknown_event")
@@ -201,7 +199,6 @@ def connect(form: Form) -> ResponseReturnValue:
         return wait_page("title_not_connected", error)
     except InstallError as fault:
         return install_error_page("title_not_connected", fault)
-    saw_portal()
     services().watch.forget()
     services().worker.wake()
     return connect_page(placement)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from operations.findings import Finding, Level, Moment, worst, worst_first
+from operations.findings import HINTS, Finding, Level, Moment, worst, worst_first
 from operations.words import heading, words
 from texts import text
 from web.asking import language, services
@@ -80,7 +80,7 @@ def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
         return f"\ue000{len(times) - 1}\ue001"
 
     sentence = words(finding, language(), numbered)
-    is_next = finding.key in next_steps and finding.level > Level.GOOD
+    is_next = finding.key in HINTS or (finding.key in next_steps and finding.level > Level.GOOD)
     level = "next" if is_next else finding.level.name.lower()
     return ShownFinding(
         finding.check, heading(finding, language()), level, with_times(sentence, times)

@@ -33,7 +33,7 @@ from rest.replies import TokenHome
 from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
 from store.log import StoreDamaged
 from store.overview import LastMessages, RefusedMessages, Waiting
-from store.records import LastRecovery, Refusals, ReportedFault
+from store.records import LastRecovery, Named, Refusals, ReportedFault
 from texts import all_texts, languages
 
 GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
@@ -70,6 +70,12 @@ def with_settings(**values: Any) -> dict[str, Any]:
     return {"settings": settings(**values)}
 
 
+def visited(askers: int, at: float = NOW) -> Named:
+    """Said by so many addresses."""
+    return Named(at, at, 9, {f"asker {number}": at for number in range(askers)})
+
+
+OTHER = "https://www.chat.example"
 B24 = {"portal": "https://b24.example", "client_id": "local.client", "client_secret": "s"}
 HERE = "http://127.0.0.1:8080"
 # What was changed, and what is said of it first.
@@ -83,17 +89,13 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
         (event, f"{HERE}/handler") for event, _ in BOUND)), BROKEN, "address", "address_here"),
     (with_settings(public_url=HERE) | of_portal(bindings=tuple(
         (event, f"{HERE}/handler") for event, _ in BOUND))
-     | of_kept(seen_addresses={"visitors": "https://chat.example"}),
+     | of_kept(seen_addresses={"portal": "https://chat.example"}),
      BROKEN, "address", "address_here_seen"),
     (of_kept(seen_addresses={"portal": "https://old.example"}), ATTENTION, "address",
      "address_of_portal"),
-    (of_kept(seen_addresses={"visitors": "https://www.chat.example"}), ATTENTION, "address",
-     "address_of_visitors"),
     (with_settings(public_url="https://192.168.1.5") | of_portal(bindings=tuple(
         (event, "https://192.168.1.5/handler") for event, _ in BOUND)), ATTENTION, "address",
      "address_private"),
-    (of_kept(tried_sites={"https://other.example": [NOW - DAY, NOW - 5, 3]}), ATTENTION, "sites",
-     "sites_tried"),
     # Store, disk and service.
     ({"kept": DiskFull("no room")}, BROKEN, "store", "store_full"),
     ({"kept": StoreDamaged("chats.db is damaged")}, BROKEN, "store", "store_damaged"),
@@ -229,8 +231,12 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     # BX24.installFinish() comes after our page.
     (of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"installed_at": NOW - 5}))
      | of_portal(installed=False), "installed"),
-    (of_kept(tried_sites={"https://shop.example": [NOW, NOW, 1], "https://chat.example":
-                          [NOW, NOW, 1]}), "sites_good"),
+    (of_kept(tried_sites={"https://shop.example": Named(NOW, NOW, 1), "https://chat.example":
+                          Named(NOW, NOW, 1)}), "sites_good"),
+    # What visitors' browsers merely say.
+    (of_kept(tried_sites={"https://other.example": Named(NOW - DAY, NOW - 5, 3)}), "sites_tried"),
+    (of_kept(visited_addresses={OTHER: visited(3)}), "address_of_visitors"),
+    (of_kept(visited_addresses={OTHER: visited(3)}), "address_good"),
     (with_settings(public_url=HERE, bitrix24=B24 | {"portal": "http://localhost:9000"})
      | of_kept(portal_address="http://localhost:9000") | of_portal(bindings=tuple(
          (event, f"{HERE}/handler") for event, _ in BOUND)), "address_good"),
@@ -244,6 +250,10 @@ def moment(of: Moment) -> str:
 
 def told(finding: Finding) -> list[str]:
     return [words(finding, language, moment) for language in ("en", "ru")]
+
+
+def told_all(of: Any) -> list[str]:
+    return [text for finding in findings(of, ALL) for text in told(finding)]
 
 
 def every(rows: Iterable[tuple[Any, ...]]) -> list[Finding]:
@@ -379,6 +389,39 @@ def test_the_page_that_a_portal_has_opened_elsewhere_names_what_to_set() -> None
     )
 
     assert all('public_url = "https://chat.example/live"' in text for text in told(first))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"visitors": OTHER},  # as an earlier release has noted it
+        visited(2),
+        visited(5, NOW - DAY - 1),
+        Named(NOW, NOW, 99, {"a": NOW, "b": NOW, "c": NOW - DAY}),
+    ],
+)
+def test_an_address_that_few_visitors_name_lately_is_not_told(said: Any) -> None:
+    """And however many do, where `public_url` cannot be right nothing of theirs is to be pasted."""
+    is_of_one = isinstance(said, dict)
+    noted = {"seen_addresses": said} if is_of_one else {"visited_addresses": {OTHER: said}}
+    assert "www." not in " ".join(told_all(facts(**of_kept(**noted))))
+
+    many = {OTHER: visited(9)}
+    [first, *_] = findings(
+        facts(**with_settings(public_url=HERE), **of_kept(visited_addresses=many)), ALL
+    )
+    assert (first.level, first.key) == (BROKEN, "address_here")
+    assert not any("www." in text for text in told(first))
+
+
+def test_the_sites_of_most_visitors_are_named_first_in_the_form_that_cannot_deceive() -> None:
+    tried = {f"https://{number}.example": Named(NOW, NOW, 99, {"one": NOW}) for number in range(9)}
+    tried["https://xn--80avem4d.xn--p1ai"] = Named(NOW, NOW - 60, 1, {"another": NOW})
+    [finding] = [one for one in findings(facts(**of_kept(tried_sites=tried)), ALL)
+                 if one.check == "sites"]  # fmt: skip
+
+    assert finding.level is GOOD
+    assert ": https://xn--80avem4d.xn--p1ai (https://лампы.рф), https" in told(finding)[0]
 
 
 def test_no_finding_has_a_secret() -> None:
