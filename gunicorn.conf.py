@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from logs import Summing, formatter
+from logs import Summing, WithoutRequests, formatter
 from operations.life import tell_start, tell_stop
 from settings import SettingsError, load_settings, system_variables
 from texts import language_of_system, text
@@ -53,13 +53,19 @@ logconfig_dict = {
     "formatters": {
         "line": {"()": lambda: formatter(settings.logs.format)},
     },
+    "filters": {"without requests": {"()": WithoutRequests}},
     "handlers": {"stderr": {"()": lambda: log_lines, "formatter": "line"}},
     "root": {"level": level, "handlers": ["stderr"]},
     "loggers": {
         # Its warnings show headers of odd answers, with tracebacks; our client says what they mean.
         "urllib3": {"level": "ERROR"},
-        # gunicorn's own lines quote what is wrong with a request, so they are counted, too.
-        "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},
+        # gunicorn's own lines are about what strangers send, so they are counted, too.
+        "gunicorn.error": {
+            "level": level,
+            "handlers": ["stderr"],
+            "filters": ["without requests"],
+            "propagate": False,
+        },
     },
 }
 
