@@ -135,6 +135,8 @@ def import_tutorial_command(desk: Desk, folder: Path) -> None:
         desk.say("tutorial_install")
     if found.connector not in (None, desk.settings.connector.id):
         desk.say("tutorial_connector", theirs=found.connector, ours=desk.settings.connector.id)
+    if found.claimed_twice:
+        desk.say("tutorial_claimed", messages=found.claimed_twice)
     problems = [{"file": name, "why": desk.told(why)} for name, why in found.problems]
     for problem in problems:
         desk.say("file_left", **problem)

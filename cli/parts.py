@@ -14,6 +14,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 import click
 
 from bbcode import RENDERER
+from cli.owner import Untrusted, check_place, owner_of
 from files import Files
 from operations.archive import Stopped
 from settings import ROOT, Settings, SettingsError, load_settings
@@ -98,6 +99,7 @@ class Desk:
 
     @contextmanager
     def _looking(self, database: Database) -> Iterator[None]:
+        self.check_place()
         try:
             database.open()
             yield
@@ -125,39 +127,58 @@ class Desk:
     def become_service(self) -> None:
         """Go on as the user to whom the store belongs; Failed for a user who is neither.
 
-        A file that another user makes could not be written by the service later.
+        A file that another user makes could not be written by the service later; and root would
+        write wherever that user's links lead.
         """
-        owner, me = self.service_user(), os.geteuid()
-        if me == owner:
+        (owner, group), me = self.service_user(), os.geteuid()
+        if me == 0:
+            self.check_place(writes=True)
+        if me == owner or (me != 0 and me == self._owner_of_file()):
             return
         if me != 0:
-            self.fail("other_user", user=_name_of(owner), me=_name_of(me))
+            self.fail("other_user", user=name_of(owner), me=name_of(me))
         user = pwd.getpwuid(owner) if _is_known(owner) else None
         if user is not None:
             os.initgroups(user.pw_name, user.pw_gid)
-            os.environ["HOME"] = user.pw_dir
-        os.setgid(user.pw_gid if user else _nearest(self.store_path).stat().st_gid)
+        else:
+            os.setgroups([])  # root's own would stay
+        os.environ["HOME"] = user.pw_dir if user else "/"
+        os.setgid(user.pw_gid if user else group)
         os.setuid(owner)
 
-    def service_user(self) -> int:
-        """The owner of the store; of its folder, or the next one above, where there is none."""
-        return _nearest(self.store_path).stat().st_uid
+    def service_user(self) -> tuple[int, int]:
+        """User and group of the store's folder; of the next one above, where there is none."""
+        try:
+            return owner_of(self.store_path)
+        except Untrusted as error:
+            self._fail_untrusted(error)
+
+    def _owner_of_file(self) -> int | None:
+        """A folder may be root's, and its group's to write."""
+        with suppress(OSError):
+            return self.store_path.lstat().st_uid
+        return None
+
+    def check_place(self, writes: bool = False) -> None:
+        """Failed where root would follow what the service's user has put into its folder."""
+        if os.geteuid() != 0:
+            return
+        try:
+            check_place(self.store_path, self.files_path, writes)
+        except Untrusted as error:
+            self._fail_untrusted(error)
+
+    def _fail_untrusted(self, error: Untrusted) -> NoReturn:
+        values = error.values
+        if isinstance(user := values.get("user"), int):
+            values |= {"user": name_of(user)}
+        self.fail(error.key, **values)
 
     def _check_rights(self) -> None:
         """Failed for a user who may not read the store, which is the service's alone."""
-        path = _nearest(self.store_path)
-        if os.geteuid() not in (0, self.service_user()) and not os.access(path, os.R_OK):
-            owner = self.service_user()
-            self.fail("other_user", user=_name_of(owner), me=_name_of(os.geteuid()))
-
-
-def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there and can be seen."""
-    for one in (path, *path.absolute().parents):
-        with suppress(OSError):
-            one.stat()
-            return one
-    return Path("/")
+        (owner, _), me = self.service_user(), os.geteuid()
+        if me not in (0, owner) and not os.access(self.store_path, os.R_OK):
+            self.fail("other_user", user=name_of(owner), me=name_of(me))
 
 
 def _is_known(user: int) -> bool:
@@ -167,7 +188,7 @@ def _is_known(user: int) -> bool:
     return False
 
 
-def _name_of(user: int) -> str:
+def name_of(user: int) -> str:
     return pwd.getpwuid(user).pw_name if _is_known(user) else f"#{user}"
 
 

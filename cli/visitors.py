@@ -6,6 +6,7 @@ import time
 import click
 
 from cli.parts import Desk, command
+from cli.people import chats_with_email
 from operations.retention import copies_beside, purge
 from storage import Store
 
@@ -22,7 +23,7 @@ def chats_of(desk: Desk, store: Store, named: str) -> list[str]:
         dialog = store.dialogs.find([int(named.removeprefix("chat"))])
         found = [one.chat.id for one in dialog.values()]
     elif "@" in named:
-        found = store.chats.with_email(named)
+        found = chats_with_email(desk.settings, store, named)
     else:
         desk.fail("not_a_chat")
     if not found:

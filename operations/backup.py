@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from operations.archive import STORE, Contents, Stopped, copy_file, counted, files_in
+from operations.kept_files import open_kept
 from store.copies import sync_folder
 from store.database import Database, StoreUnavailable, is_disk_full
 
@@ -62,7 +63,7 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
 
             def add(chat_id: str, key: str) -> None:
                 nonlocal gone, taken
-                found = _add_file(archive, files / chat_id / key, f"files/{chat_id}/{key}")
+                found = _add_file(archive, files, chat_id, key)
                 taken, gone = taken + found, gone + (not found)
 
             files_in(copy, add)
@@ -73,17 +74,16 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
     return contents
 
 
-def _add_file(archive: zipfile.ZipFile, path: Path, name: str) -> bool:
+def _add_file(archive: zipfile.ZipFile, files: Path, chat_id: str, key: str) -> bool:
     """Add a visitor's file as it is: pictures and films are small already. False if it is gone.
 
     Its message may have been deleted since the store was copied.
     """
-    info = zipfile.ZipInfo(name, ZIP_TIME)
-    info.external_attr = 0o600 << 16
-    try:
-        source = path.open("rb")
-    except FileNotFoundError:
+    source = open_kept(files, chat_id, key)
+    if source is None:
         return False
+    info = zipfile.ZipInfo(f"files/{chat_id}/{key}", ZIP_TIME)
+    info.external_attr = 0o600 << 16
     with source, archive.open(info, "w", force_zip64=True) as member:
         copy_file(source, member)
     return True

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+LATEST = 4e9  # the latest time that is shown, in Unix seconds
+
 
 class Level(IntEnum):
     """How bad a finding is. The numbers are also the exit codes of `sitechat doctor`."""
@@ -26,7 +28,11 @@ HINTS = frozenset({"sites_tried", "address_of_visitors"})
 class Moment:
     """A time among the values of a finding: each reader sees it in a zone of their own."""
 
-    seconds: float  # Unix seconds
+    seconds: float  # Unix seconds; of before 1970 and after 2096 the nearest, which can be shown
+
+    def __post_init__(self) -> None:
+        shown = min(max(self.seconds, 0.0), LATEST) if self.seconds == self.seconds else 0.0
+        object.__setattr__(self, "seconds", shown)
 
 
 @dataclass(frozen=True)

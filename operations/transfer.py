@@ -6,7 +6,6 @@ that a file that was cut off is known for one. A line that cannot be taken in is
 
 import base64
 import binascii
-import contextlib
 import json
 import os
 import time
@@ -17,12 +16,13 @@ from typing import IO, Any
 
 from delivery.reaction import RESTORED
 from operations.archive import Stopped
+from operations.kept_files import open_kept
 from portal.inbox import html_below, text_html
 from storage import Store
 from store.copies import sync_folder
 from store.rows import files_of
 from store.schema import MIGRATIONS
-from store.transfer import CHAT_ID, INTO, KEY, Arrival, Record, Unfit
+from store.transfer import CHAT_ID, INTO, KEY, Arrival, Record, Unfit, is_moment
 from texts import Wrong
 
 FORMAT = 1
@@ -59,9 +59,10 @@ def _contents(record: Record, files: Path) -> dict[str, str]:
     found = {}
     for file in files_of(record["files"]):
         if file.key:
-            with contextlib.suppress(FileNotFoundError):
-                content = (files / record["chat_id"] / file.key).read_bytes()
-                found[file.key] = base64.b64encode(content).decode()
+            source = open_kept(files, record["chat_id"], file.key)
+            if source is not None:
+                with source:
+                    found[file.key] = base64.b64encode(source.read()).decode()
     return found
 
 
@@ -114,7 +115,10 @@ class Import:
                 raise Unfit("record_shape")
             if value["format"] > FORMAT or value["schema"] > len(MIGRATIONS):
                 raise Stopped("archive_newer", program=value.get("program"))
-            self._exported_at = float(value["exported_at"]) or 1.0
+            exported_at = value["exported_at"]
+            if not is_moment(exported_at):
+                raise Unfit("record_value", column="exported_at")
+            self._exported_at = float(exported_at) or 1.0
         except (KeyError, TypeError, ValueError):
             raise Unfit("record_shape") from None
 

@@ -115,6 +115,9 @@ class ReadOnlySQLite:
         """The file that SQLite can read without making another one beside it, and how."""
         if not self.path.exists() or self.path.stat().st_size == log_bytes(self.path) == 0:
             raise StoreMissing(f"there is no store at {self.path}")
+        for file in (self.path, log_of(self.path), index_of_log(self.path)):
+            if file.exists() and not file.is_file():  # a pipe would never end
+                raise StoreUnavailable(f"{file.name} is no ordinary file")
         if log_of(self.path).exists() and index_of_log(self.path).exists():
             return self.path, WITH_LOG
         if log_bytes(self.path) == 0:
@@ -158,7 +161,8 @@ class ReadOnlySQLite:
     def try_lock(self, name: str) -> Iterator[Lock | None]:
         """Look whether another process holds the lock (None); it is not taken from anybody."""
         try:
-            file = os.open(self.path.parent / f"{name}.lock", os.O_RDONLY)
+            how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = os.open(self.path.parent / f"{name}.lock", how)
         except OSError:
             yield _NobodysLock()  # nobody has ever held it, or nobody but others may look
             return

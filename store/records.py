@@ -37,6 +37,7 @@ class Chat:
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
     owner: str | None = None  # the id of the customer's chat that it is a part of
     refused_contacts: str = ""  # marks of those that the portal has refused (portal/contacts.py)
+    taken_over_at: float | None = None  # another program's until then, which has had all of before
 
 
 @dataclass(frozen=True, slots=True)  # there may be very many at once

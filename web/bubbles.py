@@ -8,6 +8,7 @@ from flask import render_template as render
 from markupsafe import Markup
 
 from bbcode import stored_html
+from operations.findings import LATEST
 from store.records import Message, Words
 from texts import Texts, all_texts
 from web.asking import language, services
@@ -61,7 +62,7 @@ def message_row(message: Message, texts: Texts) -> dict[str, Any]:
     return {
         **vars(message),
         "html": stored_html(message.html),
-        "sent_at": datetime.fromtimestamp(message.sent_at, UTC),
+        "sent_at": datetime.fromtimestamp(min(max(message.sent_at, 0.0), LATEST), UTC),
         "initials": initials(message.name or texts["operator"]),
     }
 

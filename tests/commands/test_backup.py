@@ -210,6 +210,22 @@ def test_a_copy_of_the_file_alone_is_restored_too(site: Site) -> None:
     assert (site.files / CHAT / KEY).read_bytes() == CONTENT
 
 
+def test_a_bare_copy_is_restored_with_its_log(site: Site) -> None:
+    fill(site)
+    copy = site.folder / "copy.db"
+    with site.store() as store:
+        write(store, "only in the log")
+        for ending in ("", "-wal"):
+            shutil.copy(f"{site.chats}/chats.db{ending}", f"{copy}{ending}")
+    other = site.elsewhere()
+
+    done = other.run("restore", copy)
+
+    assert done.code == 0, done
+    with other.store() as store:
+        assert everything(store)["messages"][-1]["text"] == "only in the log"
+
+
 def damaged(path: Path) -> None:
     data = bytearray(path.read_bytes())
     middle = len(data) // 3
@@ -260,6 +276,43 @@ def test_what_is_no_whole_backup_is_refused(site: Site, spoil: object) -> None:
     assert done.error.startswith("sitechat: ")
     assert not (other.chats / "chats.db").exists()
     assert [name for name in other.names() if "restoring" in name] == []
+
+
+def dense(path: Path) -> None:
+    """A list of contents that unpacks to 300 MB."""
+    without_list(path)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("contents.json", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(b" " * (1 << 20))
+
+
+def packed_otherwise(path: Path) -> None:
+    """Of bzip2 a few bytes unpack to any size at once."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr(f"files/{CHAT}/{'e' * 48}", "x")
+
+
+def deep(path: Path) -> None:
+    without_list(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("contents.json", "[" * 60_000)
+
+
+@pytest.mark.parametrize("spoil", [dense, packed_otherwise, deep])
+def test_a_backup_that_unpacks_without_end_is_refused(site: Site, spoil: object) -> None:
+    fill(site)
+    backup = backed_up(site)
+    spoil(backup)  # type: ignore[operator]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    done = site.elsewhere().run("restore", backup)
+
+    assert done.code == 1
+    assert "no backup" in done.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"SQLite format 3\0" + bytes(5000), b"PK\3\4"])

@@ -164,6 +164,17 @@ SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a number for a text": lambda line: changed(line, text=7),
     "a text for a number": lambda line: changed(line, sent_at="now"),
     "a huge number": lambda line: changed(line, id=1 << 70),
+    "an id without a next one": lambda line: changed(line, id=(1 << 63) - 1),
+    "an id that scripts do not keep": lambda line: changed(line, id=1 << 53),
+    "a revision without a next one": lambda line: changed(line, revision=(1 << 63) - 1),
+    "a negative id": lambda line: changed(line, id=-5),
+    "a place without a next one": lambda line: changed(line, position=1e300),
+    "an endless time": lambda line: json.dumps(changed(line, sent_at=0)).replace(
+        '"sent_at": 0', '"sent_at": 1e999'
+    ),
+    "a time that no calendar has": lambda line: changed(line, sent_at=1e300),
+    "a time of before 1970": lambda line: changed(line, sent_at=-1e18),
+    "a text of 9 MB": lambda line: changed(line, text="x" * (9 << 20)),
     "no number": lambda line: json.dumps(changed(line, sent_at=0)).replace(
         '"sent_at": 0', '"sent_at": NaN'
     ),
@@ -220,13 +231,34 @@ def test_a_file_that_was_cut_off_is_known_for_one(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "\n\n", "no export", '{"message": {}}', "\x00\x01", '{"sitechat": {}}']
+    "content",
+    [
+        *("", "\n\n", "no export", '{"message": {}}', "\x00\x01", '{"sitechat": {}}'),
+        *(
+            f'{{"sitechat": {{"format": 1, "schema": 1, "exported_at": {at}}}}}'
+            for at in ("1e999", "1e300", "-1", '"1"')
+        ),
+    ],
 )
 def test_what_is_no_export_is_refused(site: Site, content: str) -> None:
     done = site.run("import", "-", input=content)
 
     assert done.code == 1
     assert "no export" in done.error
+
+
+def test_a_delivery_of_another_time_waits_no_longer(site: Site) -> None:
+    fill(site)
+    lines = exported(site)
+    for line in lines:
+        if line.get("message", {}).get("delivery"):
+            line["message"]["delivery"]["due"] = 3.9e9
+
+    assert imported(site.elsewhere(), lines)["left"] == 0
+
+    with site.elsewhere().store() as store:
+        now = lines[0]["sitechat"]["exported_at"]
+        assert {row["due"] for row in everything(store)["deliveries"]} == {now}
 
 
 def test_an_export_of_a_newer_release_is_refused(site: Site) -> None:

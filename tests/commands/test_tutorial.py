@@ -1,11 +1,12 @@
 """`import-tutorial`: the folder of Bitrix24's own example in PHP, whole and broken."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_parts import Site, everything, write
+from command_parts import Site, answer, everything, write
 from tutorial_parts import LINE, ORIGIN, Example, chat_id_of
 
 from app import create_app
@@ -59,8 +60,8 @@ def test_chats_come_over_in_their_order_as_they_were_typed(site: Site, example: 
         chat = store.chats.find(ANNA)
         assert chat is not None
         assert (chat.name, chat.page) == ("Anna O'Neil", f"{ORIGIN}/index.php?a=1&b=2")
-        assert (chat.line, chat.portal_chat_id, chat.created_at) == (LINE, 5120, 1_700_000_000)
-        assert store.dialogs.find([5120])[5120].checked_im_id == 903312
+        assert (chat.line, chat.portal_chat_id, chat.created_at) == (LINE, None, 1_700_000_000)
+        assert store.dialogs.find([5120]) == {}, "the portal has not said whose dialog it is"
         assert store.portal.active_lines() == [LINE]
         assert store.queue.waiting() == 0, "the portal has had all of it"
 
@@ -85,6 +86,55 @@ def test_the_past_comes_before_what_was_written_here(site: Site, example: Exampl
     other.run("import-tutorial", example.folder)
 
     assert [one.text for one in messages(other, ANNA)][-2:] == ["See", "written here"]
+
+
+def test_a_number_of_bitrix24_is_no_proof_for_whom_a_message_is(
+    site: Site, example: Example
+) -> None:
+    """The example's handler asks nobody who they are: anybody could write into their own chat."""
+    stranger = chat_id_of("eve", ORIGIN)
+    example.answer(stranger, "forged", 903312, 5120)  # a number of Anna's
+    example.answer(stranger, "forged, too", 903400, 5120)  # one that is still to come
+
+    done = site.run("import-tutorial", example.folder)
+
+    assert "2 messages came over without their numbers" in done.output
+    assert [one.im_message_id for one in messages(site, ANNA)] == [None, 903311, None, None]
+    assert [one.im_message_id for one in messages(site, stranger)] == [None, 903400]
+    with site.store() as store:
+        [told] = store.messages.add_from_operators([answer("for Anna", 903400, ANNA)], time.time())
+        assert (told.text, told.im_message_id) == ("for Anna", 903400)
+        assert store.dialogs.find([5120])[5120].chat.id == ANNA, "the portal has said so"
+        assert store.messages.known_im_message_ids(stranger) == set()
+        known = store.messages.add_from_operators([answer("again", 903311, ANNA)], time.time())
+        assert known == [], "within its own chat the number tells what is here already"
+    site.run("import-tutorial", example.folder)
+    assert len(messages(site, ANNA)) == 5
+    assert len(messages(site, stranger)) == 2
+    with site.store() as store:
+        assert store.messages.known_im_message_ids(ANNA) == {903311, 903400}
+
+
+@pytest.mark.parametrize("date", [3.9e9, 1e300, "Infinity", -1])
+def test_no_message_is_of_the_future(site: Site, example: Example, date: Any) -> None:
+    example.write(BORIS, "from the future", date)
+    path = example.file(BORIS)
+    path.write_text(path.read_text().replace('"Infinity"', "1e999"))
+
+    assert site.run("import-tutorial", example.folder).code == 0
+
+    assert messages(site, BORIS)[-1].sent_at <= time.time()
+
+
+def test_a_link_in_the_folder_of_chats_leads_nowhere(site: Site, example: Example) -> None:
+    secret = site.folder / "secret.txt"
+    example.file(BORIS).rename(secret)
+    example.file(BORIS).symlink_to(secret)
+
+    done = site.run("import-tutorial", example.folder, "--json")
+
+    assert [one["file"] for one in done.json["problems"]] == [f"chats/{BORIS}.txt"]
+    assert messages(site, BORIS) == []
 
 
 def cut(path: Path) -> None:

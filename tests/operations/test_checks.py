@@ -1,16 +1,19 @@
 """Every fault that a check knows: how bad it is called, and that both languages have words."""
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, URL, facts, settings
 
+from cli.doctor import iso_time, local_time
 from operations.doctor import ALL, findings
 from operations.facts import Disk
 from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
 from operations.front import FrontReport
+from operations.watch import utc
 from operations.words import heading, verdict_words, words
 from rest.errors import (
     CERTIFICATE_EXPIRED,
@@ -309,6 +312,18 @@ def test_every_finding_has_a_heading_and_words_and_goes_through_json() -> None:
             assert heading(finding, language)
             assert words(finding, language, moment)
         assert from_plain(json.loads(json.dumps(as_plain(finding)))) == finding
+
+
+@pytest.mark.parametrize("at", [math.inf, -math.inf, math.nan, 1e300, -1e18])
+def test_a_time_that_no_calendar_has_does_not_end_the_doctor(at: float) -> None:
+    refused = RefusedMessages(1, at, "X")
+    found = findings(facts(of_kept={"last": LastMessages(at, at, at), "refused": refused}), ALL)
+
+    assert all(one.check != "doctor" for one in found)
+    for finding in found:
+        for written in (local_time, iso_time, utc):
+            assert words(finding, "en", written)
+        json.dumps(as_plain(finding), allow_nan=False)
 
 
 def test_a_fault_that_two_checks_meet_is_said_once() -> None:
