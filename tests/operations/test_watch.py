@@ -97,13 +97,13 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [
         (record.levelname, record.getMessage())
         for record in caplog.records
-        if record.name == "operations.watch"
+        if record.name == "operations.telling"
     ]
 
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, "operations.watch")
+    caplog.set_level(logging.INFO, "operations.telling")
     return caplog
 
 
