@@ -51,6 +51,10 @@ class Telling:
         self._causes = kept.get("causes", {})
         self._noted = kept.get("noted", {})
 
+    def lasting(self) -> set[str]:
+        """The checks of what is not over yet, as far as anybody knows."""
+        return {cause.partition(".")[0] for cause in self._causes}
+
     def tell(self, found: list[Finding], facts: Facts, now: float) -> None:
         """Tell what is new of all that was found, consequences of another fault among it."""
         before = repr((self._causes, self._noted))

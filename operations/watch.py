@@ -30,7 +30,7 @@ LOOK_SECONDS = 10.0  # between two looks at ourselves
 ASK_SECONDS = 600.0  # between two questions to the portal, if nothing has changed
 ASK_AGAIN_SECONDS = 20.0  # the same while something is not as it should be: it may be over
 LARGEST_SECONDS = 21_600.0  # between two tries whether the largest file comes through to us
-RETRY_SECONDS = 3.0  # the longest wait for what the worker's next try brings
+RETRY_SECONDS = 2.5  # the longest wait for what the worker's next try brings
 RETRY_LOOK_SECONDS = 0.1  # between two looks whether it has
 KNOWN_SECONDS = 0.2  # for which a verdict is good
 # What the portal said of these is kept; of ASKED_TOO we know something ourselves, too.
@@ -182,7 +182,10 @@ class Watch:
         broken = {one.key for one in own if one.level is Level.BROKEN}
         waits = kept.waiting is not None and now - kept.waiting.since > ASK_AGAIN_SECONDS
         may_have_changed = (
-            asked - known or broken - known or (waits and not broken - {"waiting_long"})
+            asked - known
+            or broken - known
+            or (waits and not broken - {"waiting_long"})
+            or self._telling.lasting() & ASKED
         )
         pause = ASK_AGAIN_SECONDS if may_have_changed else ASK_SECONDS
         return is_over(self._asked_at, pause, now)

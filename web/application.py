@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from addresses import both_forms
 from operations import test_message
+from operations.findings import Level
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.install_error import InstallError
 from portal.tickets import TicketExpired, TicketRefused
@@ -28,12 +29,13 @@ from web.install import look, take_install_hit, verdict_alone
 from web.page_settings import allow_site, save_settings, typed_values
 from web.portal_page import install_error_page, portal_page
 from web.seen import saw_portal
-from web.verdict import Notice, said, verdict
+from web.verdict import Notice, doubted, said, verdict
 
 log = logging.getLogger(__name__)
 
 PAGE_SECONDS = 8.0  # the longest wait for all that the portal is asked, before the page is shown
 FRESH_SECONDS = 20.0  # so long the portal is not asked anew by each opening of the page
+FRESH_FAULT_SECONDS = 1.0  # the same where something was wrong, which may be mended now
 TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
 LOOK_SECONDS = 0.1  # between two looks whether it has
 
@@ -75,7 +77,9 @@ def opened_page(form: Form) -> ResponseReturnValue:
 def administrators_page(user_id: int, until: float) -> ResponseReturnValue:
     """The page with reasons; with those that were known, if the portal says no others in time."""
     notice = None
-    if not services().watch.is_fresh(FRESH_SECONDS) and not look(until - time.monotonic()):
+    is_good = all(one.level is Level.GOOD for one in services().verdict())
+    seconds = FRESH_SECONDS if is_good else FRESH_FAULT_SECONDS
+    if not services().watch.is_fresh(seconds) and not look(until - time.monotonic()):
         notice = Notice("verdict", said("answers_slowly"), is_error=True)
     return admin_page(services().administrators.ticket(user_id), notice)
 
@@ -91,7 +95,7 @@ def unproved_page(fault: InstallError) -> ResponseReturnValue:
     with contextlib.suppress(StoreUnavailable):
         if asked := moment_of_check():
             lines.append(Markup("{} {}").format(said("checked_at"), asked))
-    return verdict_alone(verdict(), *lines, where="server_says_why")
+    return verdict_alone(doubted(verdict()), *lines, where="server_says_why")
 
 
 def administrator(form: Form) -> int | None:
