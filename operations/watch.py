@@ -50,6 +50,7 @@ class Watch:
         notes_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """`notes_wanted`: whether the administrator is told in the portal, too."""
+        self._url = settings.public_url
         self._store = store
         self._doctor = doctor
         self._telling = Telling(settings, store, bitrix, notes_wanted)
@@ -206,8 +207,10 @@ class Watch:
         return replace(report, is_too_large=before.is_too_large)
 
     def _front_before(self) -> FrontReport | None:
+        """What was last known of our own address; None of a new one."""
         kept = self._store.notes.examined.get() or {}
-        return FrontReport(**kept["front"]) if kept.get("front") else None
+        is_of_here = self._url in kept.get("stamp", [])
+        return FrontReport(**kept["front"]) if is_of_here and kept.get("front") else None
 
     def _ask(self, facts: Facts, front: FrontReport | None) -> bool:
         """Ask the portal, and keep what it said; without a `front` the last one stays.

@@ -550,3 +550,17 @@ def test_a_look_that_hangs_is_not_waited_for_and_not_begun_again(
         goes_on.set()
     assert watch.look_within(20)
     assert portal.asked == 1
+
+
+def test_what_was_known_of_a_former_address_says_nothing_of_the_new_one(
+    watch: Watch, store: Store, portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fronts = Fronts(watch, monkeypatch)
+    fronts.report = OTHER
+    watch.step(NOW)
+    given = settings(tmp_path).model_copy(update={"public_url": "http://localhost:9/moved"})
+    doctor = Doctor(given, store, portal)  # type: ignore[arg-type]
+    moved = Watch(given, store, portal, doctor)  # type: ignore[arg-type]
+
+    assert "front_other" in keys(watch.verdict())
+    assert "front_other" not in keys(moved.look())
