@@ -141,9 +141,12 @@ class Services:
         """What is known of the chat now, the worst first; cheap enough for anybody's request."""
         return self.watch.verdict()
 
-    def look(self) -> list[Finding]:
-        """The same after the portal was asked anew; for an administrator, as it takes seconds."""
-        return self.watch.look()
+    def look(self, seconds: float, tries_front: bool = False) -> bool:
+        """Ask the portal anew, and try our own address; whether that has ended in so many seconds.
+
+        For an administrator, as it costs calls.
+        """
+        return self.watch.look_within(seconds, tries_front)
 
     @property
     def chat(self) -> ChatSettings:

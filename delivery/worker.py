@@ -139,6 +139,8 @@ class Worker:
             self._upkeep.check_soon()
             if self._context.health.mended():
                 self._upkeep.recover_soon()
+        if heard.retry and self._context.health.mended():
+            self._upkeep.check_soon()
         if heard.connected:
             self._context.lines.connected()
         if heard.events_lost_since is not None:

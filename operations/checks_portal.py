@@ -8,7 +8,7 @@ from operations.faults import SECRET_KEYS, finding_of, finding_of_fault
 from operations.findings import Finding, Level, Moment, Phrase, Value
 from portal.place import asked
 from portal.presence import EVENTS
-from rest.errors import BitrixError, Cause
+from rest.errors import OF_OAUTH_SERVER, BitrixError, Cause
 from rest.examination import Examination, Line
 
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
@@ -96,7 +96,7 @@ def check_address_of_portal(facts: Facts) -> Iterator[Finding]:
 
 
 def check_portal(facts: Facts) -> Iterator[Finding]:
-    """Whether the portal answers us."""
+    """Whether the portal answers us. With no token that is good it is not even asked."""
     kept = facts.kept
     if not isinstance(kept, Kept) or facts.portal is None:
         return
@@ -107,7 +107,9 @@ def check_portal(facts: Facts) -> Iterator[Finding]:
     elif error.code == "EXPIRED_TOKEN":  # who only looks renews no token
         yield Finding("portal", Level.GOOD, "token_expired", values)
     else:
-        yield finding_of(error, "portal", kept.portal_address)
+        check = "oauth" if error.method in OF_OAUTH_SERVER else "portal"
+        server = asked(facts.settings.bitrix24, kept.portal_address, error.method)
+        yield finding_of(error, check, server)
 
 
 def check_oauth(facts: Facts) -> Iterator[Finding]:
@@ -125,6 +127,8 @@ def check_oauth(facts: Facts) -> Iterator[Finding]:
             return
         found = finding_of(facts.oauth, "oauth", server)
         is_good = kept.portal is not None and kept.portal.expires_at > facts.now + TOKEN_SECONDS
+        if isinstance(facts.portal, BitrixError) and facts.portal.wants_a_new_token:
+            is_good = False  # the portal has ended it before its time
         level = Level.ATTENTION if is_good else found.level
         yield Finding(found.check, level, found.key, found.values)
     elif facts.oauth.client_id != facts.settings.bitrix24.client_id:

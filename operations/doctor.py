@@ -17,6 +17,7 @@ from bitrix import Bitrix
 from operations import checks_front, checks_messages, checks_own, checks_portal, front
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, each_once, worst_first
+from operations.roots import without_consequences
 from portal.place import portal_address
 from portal.tokens import client_digest
 from rest.errors import BitrixError
@@ -94,6 +95,10 @@ class Doctor:
         """What these facts say, the worst first."""
         return findings(facts, LOCAL)
 
+    def raw_of(self, facts: Facts, checks: Iterable[Check] = LOCAL) -> list[Finding]:
+        """The same with all that follows from another fault or was said before, in any order."""
+        return [finding for check in checks for finding in check(facts)]
+
     def full(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
         """All that can be known: also asks the portal, its OAuth server and our own address.
 
@@ -105,13 +110,16 @@ class Doctor:
 
     # -- facts
 
-    def try_front(self) -> front.FrontReport | None:
-        """Ask our own address; None where the store does not give the key that signs the ticket."""
+    def try_front(self, with_largest: bool = True) -> front.FrontReport | None:
+        """Ask our own address; None where the store does not give the key that signs the ticket.
+
+        `with_largest`: a body as large as the largest file goes there, too.
+        """
         try:
             key = self._store.portal.secret_key()
         except StoreUnavailable:
             return None
-        return front.look(self._settings, key)
+        return front.look(self._settings, key, with_largest)
 
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
@@ -203,7 +211,7 @@ def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:
 
 def verdict_of(found: Iterable[Finding]) -> list[Finding]:
     """The findings as they are shown: no fault twice, the worst first."""
-    return worst_first(checks_messages.explained(each_once(found)))
+    return worst_first(checks_messages.explained(without_consequences(each_once(found))))
 
 
 def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:

@@ -72,11 +72,13 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def each_once(findings: Iterable[Finding]) -> list[Finding]:
-    """Without those that say what an earlier one says: the same of the same server."""
+    """Each thing that is said once: of those that say the same of the same server the worst."""
     found: dict[str, Finding] = {}
     for finding in findings:
         about = finding.values.get("server") or sorted(finding.values.items())
-        found.setdefault(repr((finding.key, about)), finding)
+        said = repr((finding.key, about))
+        if said not in found or finding.level > found[said].level:
+            found[said] = finding
     return list(found.values())
 
 

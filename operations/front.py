@@ -56,8 +56,8 @@ def is_good_ticket(secret_key: str, given: str) -> bool:
         return False
 
 
-def look(settings: Settings, secret_key: str) -> FrontReport:
-    """Ask our own address twice: for a slow answer, and with the largest body that is allowed."""
+def look(settings: Settings, secret_key: str, with_largest: bool = True) -> FrontReport:
+    """Ask our own address for a slow answer; `with_largest` also with the largest body allowed."""
     url, ca_file = f"{settings.public_url}/ajax?type=probe", settings.bitrix24.ca_file
     try:
         answer = ask(url, {TICKET_HEADER: ticket(secret_key)}, ASK_SECONDS, ca_file)
@@ -74,7 +74,7 @@ def look(settings: Settings, secret_key: str) -> FrontReport:
         status=answer.status,
         forwarded=said.get("forwarded"),
         is_buffered=_is_buffered(answer) and _is_buffered_again(settings, url, secret_key),
-        is_too_large=_is_too_large(settings, url, secret_key),
+        is_too_large=_is_too_large(settings, url, secret_key) if with_largest else None,
     )
 
 

@@ -143,7 +143,9 @@ class Connector:
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
         if isinstance(error, DiskFull):
             return InstallError("disk_full", 503, folder=self._store.database.place)
-        return InstallError("no_store", 500, folder=self._store.database.place, why=error)
+        # What was installed is not installed anew: its tokens and conversations may be put back.
+        key, status = ("store_lost", 503) if self._was_installed else ("no_store", 500)
+        return InstallError(key, status, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""

@@ -134,6 +134,7 @@ class Notes:
         self.seen_addresses: Note[dict[str, str]] = Note(database, "seen_addresses")
         self.last_event_at: Note[float] = Note(database, "last_event_at")
         # Of the job that watches (operations/watch.py).
+        self.retry_at: Note[float] = Note(database, "retry")  # all is well: the worker tries again
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
 

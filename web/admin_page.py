@@ -16,7 +16,7 @@ from texts import all_texts, text
 from web.asking import language, services
 from web.page_settings import Typed, settings_fields, source_text
 from web.portal_page import portal_page
-from web.verdict import Notice, moment, said, verdict
+from web.verdict import Notice, doubted, moment, said, verdict
 
 MOST_SITES = 20  # that tried to show the chat, and are shown
 
@@ -53,6 +53,8 @@ def admin_page(
     """
     findings = services().verdict()
     found = verdict(findings, ends_install=finish is not None)
+    if notice and notice.section == "verdict" and notice.is_error:  # the portal did not answer
+        found = doubted(found)
     settings = services().settings
     page = portal_page(
         found.title,

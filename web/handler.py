@@ -19,11 +19,12 @@ from portal import events
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
 from portal.install_error import InstallError
+from rest.deadline import within
 from store.records import Message, TooMany
 from web.admin_page import admin_page
 from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
-from web.install import look, take_install_hit
+from web.install import LOOK_SECONDS, look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 from web.verdict import Notice, said, verdict
 
@@ -223,7 +224,8 @@ def broken_page(placement: events.Placement, done: str) -> ResponseReturnValue:
     """A line was connected, and the chat does not work all the same."""
     with contextlib.suppress(InstallError, TooMany):
         token, member_id = placement.access_token, placement.member_id
-        user_id = services().administrators.proved(token, member_id)
+        with within(LOOK_SECONDS):
+            user_id = services().administrators.proved(token, member_id)
         if user_id is not None:
             return admin_page(services().administrators.ticket(user_id), Notice("verdict", done))
     return portal_page(said("connected_but"), [done, said("administrator_sees_why")], "broken")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from markupsafe import Markup
@@ -70,6 +70,13 @@ def verdict(findings: Iterable[Finding] | None = None, ends_install: bool = Fals
     level = worst(found)
     title = "installed" if troubles and is_well else f"verdict_{level.name.lower()}"
     return Verdict(level, is_well, said(title), [shown(one, next_steps) for one in found])
+
+
+def doubted(found: Verdict) -> Verdict:
+    """The verdict where Bitrix24 did not answer in time: nobody knows that all is well."""
+    if not found.is_well:
+        return found
+    return replace(found, level=Level.ATTENTION, is_well=False, title=said("verdict_attention"))
 
 
 def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:

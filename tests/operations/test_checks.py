@@ -3,17 +3,20 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, URL, facts, settings
+from doctor_parts import OAUTH as OAUTH_SERVER
 
 from cli.doctor import iso_time, local_time
 from operations.doctor import ALL, findings
 from operations.facts import Disk
 from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
 from operations.front import FrontReport
-from operations.watch import utc
+from operations.roots import EXPLAINS, cause_of
+from operations.telling import utc
 from operations.words import heading, verdict_words, words
 from rest.errors import (
     CERTIFICATE_EXPIRED,
@@ -451,3 +454,95 @@ def test_a_handler_of_ours_is_named_where_events_are_missing() -> None:
 
     assert HANDLER in told(first)[0]
     assert HANDLER.startswith(URL)
+
+
+DOWN = {"oauth": TryLater("CONNECTION_LOST", OAUTH_APP_INFO)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        (  # the token is over, and no other one can be had: of the portal nobody knows anything
+            {"portal": TryLater("CONNECTION_LOST", OAUTH), **DOWN,
+             **of_kept(portal=replace(INSTALLED, expires_at=NOW - 1))},
+            "oauth.server_unreachable",
+        ),
+        (  # the portal has ended it before its time
+            {"portal": TryLater("CONNECTION_LOST", OAUTH), **DOWN},
+            "oauth.server_unreachable",
+        ),
+        (
+            {"portal": SetupFault("EXPIRED_TOKEN", OAUTH), **DOWN},
+            "oauth.server_unreachable",
+        ),
+        (
+            {"portal": SetupFault("INVALID_CLIENT", OAUTH), **of_kept(
+                fault=ReportedFault(OAUTH, "INVALID_CLIENT"), secret_is_proved=False,
+                refused_renewal=ReportedFault(OAUTH, "INVALID_CLIENT"))},
+            "secret.secret_wrong",
+        ),
+        (
+            {"portal": SetupFault(CERTIFICATE_EXPIRED, OAUTH)},
+            "oauth.certificate_expired",
+        ),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_oauth_server_is_not_called_one_of_the_portal(
+    changes: dict[str, Any], broken: str
+) -> None:
+    found = findings(facts(**changes), ALL)
+
+    [one] = [one for one in found if one.level is BROKEN]
+    assert cause_of(one) == broken
+    assert one.values["server"] == OAUTH_SERVER
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        (
+            {**fault("INSUFFICIENT_SCOPE"), **of_portal(rights=frozenset({"imopenlines", "im"}))},
+            "rights.right_imconnector",
+        ),
+        (
+            {**fault("IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR"),
+             **of_portal(connectors=frozenset({"livechat"}), statuses={LINE: False})},
+            "connector.connector_unknown",
+        ),
+        (
+            {**of_kept(dead_lines={LINE: "-"},
+                       refused_registration=ReportedFault("imconnector.register", "REFUSED")),
+             **of_portal(connectors=frozenset({"livechat"}), statuses={LINE: False})},
+            "install.registration_refused",
+        ),
+        (
+            {**of_kept(fault=ReportedFault(OAUTH, "INVALID_CLIENT")),
+             "oauth": TokenHome("local.another", "member", "https://b24.example")},
+            "oauth.other_application",
+        ),
+    ],
+)  # fmt: skip
+def test_of_findings_with_one_root_only_the_most_specific_is_broken(
+    changes: dict[str, Any], broken: str
+) -> None:
+    found = findings(facts(**changes), ALL)
+
+    assert [cause_of(one) for one in found if one.level is BROKEN] == [broken]
+
+
+def test_a_fault_of_another_root_stays() -> None:
+    found = findings(
+        facts(**fault("ACCESS_DENIED"), **of_portal(connectors=frozenset({"livechat"}))), ALL
+    )
+
+    assert {cause_of(one) for one in found if one.level is BROKEN} == {
+        "delivery.method_refused", "connector.connector_unknown"
+    }  # fmt: skip
+
+
+def test_each_cause_that_explains_another_is_one_that_the_doctor_names() -> None:
+    named = all_texts("en")["doctor"]
+
+    for cause in EXPLAINS.keys() | set().union(*EXPLAINS.values()):
+        check, _, key = cause.partition(".")
+        assert {f"check_{check}", key} <= named.keys(), cause
