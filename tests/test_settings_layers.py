@@ -505,6 +505,28 @@ def test_a_start_with_wrong_settings_ends_with_a_line_in_the_language_of_the_sys
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("command", "code"), [("doctor", 2), ("serve", 1)])
+def test_commands_tell_a_wrong_variable_of_the_processes(
+    file: Path, command: str, code: int
+) -> None:
+    (file.parent / ".env").write_text("LOG_LEVEL=verbose\n")
+    variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    variables |= {"SITECHAT_CONFIG": str(file), "LANG": "C", "WEB_CONCURRENCY": ""}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", "from commands import main; main()", command],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == code, ended.stderr
+    assert "LOG_LEVEL: must be one of DEBUG, INFO" in ended.stdout + ended.stderr
+
+
 def test_a_reload_with_wrong_settings_leaves_the_chat_as_it_is(tmp_path: Path) -> None:
     file, local = tmp_path / "config.toml", tmp_path / "config.local.toml"
     shutil.copy(ROOT / "config.toml", file)
