@@ -119,19 +119,20 @@ def _page(value: str) -> str:
     found = re.search("[?#]", value)
     at = found.start() if found else len(value)
     page, rest = value[:at], value[at:]
-    slash = "/" if rest and page.endswith("/") else ""
-    plain = slash + INVISIBLE.sub("", rest).strip(QUOTES)
+    has_path = re.search(r"[^/:]/", page) and not page.endswith("/")
+    slash = "/" if rest and not has_path else ""  # as browsers have it behind a host
+    plain = INVISIBLE.sub("", rest).strip(QUOTES)
     try:
         page = _checked(web_address, _whole_path, page, needed=bool(rest))
     except Wrong as why:
         if rest and "meant" in why.values:
-            meant = f"{why.values['meant']}{plain}"
+            meant = f"{why.values['meant']}{slash}{plain}"
             raise Wrong("settings.write", why=why.values["why"], meant=meant) from None
         raise
-    if slash + rest != plain:
+    if rest != plain:
         cause = Wrong("settings.blank" if INVISIBLE.search(rest) else "settings.quotes")
-        raise Wrong("settings.write", why=cause, meant=readable(page) + plain)
-    return page + quote(plain, safe=SAFE_REST)
+        raise Wrong("settings.write", why=cause, meant=f"{readable(page)}{slash}{plain}")
+    return page + slash + quote(plain, safe=SAFE_REST)
 
 
 def _oauth_server(value: str) -> str:

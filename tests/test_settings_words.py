@@ -348,7 +348,8 @@ def test_addresses_and_secrets_that_are_right_are_taken(file: Path) -> None:
     ("given", "kept"),
     [
         ("https://a.example/?page_id=3", "https://a.example/?page_id=3"),
-        ("https://a.example?page_id=3", "https://a.example?page_id=3"),
+        ("https://a.example?page_id=3", "https://a.example/?page_id=3"),
+        ("https://a.example/law?x#y", "https://a.example/law?x#y"),
         ("https://a.example/law/?a=b&c=ы#part-2", "https://a.example/law/?a=b&c=%D1%8B#part-2"),
         ("https://лампы.рф/#согласие", None),
         ("https://a.example/law/", "https://a.example/law"),
