@@ -27,7 +27,7 @@ from portal.place import portal_address
 from portal.tokens import StoredTokens
 from rest.errors import OAUTH, SetupFault
 from rest.replies import Grant
-from settings import ROOT, Settings, SettingsError, load_settings
+from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store
 from store.database import StoreUnavailable
 from texts import language_of_system, languages
@@ -80,6 +80,7 @@ def examination(language: str) -> list[Finding]:
     """All findings, the worst first, also where the settings or the store cannot be used."""
     try:
         settings = load_settings(language=language)
+        load_process(language=language)
         with open_doctor(settings) as doctor:
             return doctor.full(patience=0.0)
     except SettingsError as error:

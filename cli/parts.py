@@ -17,7 +17,7 @@ from bbcode import RENDERER
 from cli.owner import Untrusted, check_place, owner_of
 from files import Files
 from operations.archive import Stopped
-from settings import ROOT, Settings, SettingsError, load_settings
+from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store, file_of
 from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
 from store.reading import ReadOnlySQLite
@@ -47,8 +47,18 @@ class Desk:
 
     @cached_property
     def settings(self) -> Settings:
-        try:
+        with self._told():
             return load_settings(language=self.language)
+
+    def check_process(self) -> None:
+        """Fail here with a sentence where the processes of the service could not run."""
+        with self._told():
+            load_process(language=self.language)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except SettingsError as error:
             raise Failed("\nsitechat: ".join(error.told(self.language))) from None
 

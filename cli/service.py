@@ -30,11 +30,14 @@ def serve_command(
 
 def _serve(desk: Desk, bind: str | None, workers: int | None = None) -> NoReturn:
     _ = desk.settings  # a mistake in them is said before anything begins
+    if workers:
+        os.environ["WEB_CONCURRENCY"] = str(workers)
+    elif not os.environ.get("WEB_CONCURRENCY", "1").strip():
+        del os.environ["WEB_CONCURRENCY"]  # gunicorn itself would take it for a number
+    desk.check_process()
     desk.become_service()
     command_line = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     command_line += ["--bind", bind] if bind else []
-    if workers:
-        os.environ["WEB_CONCURRENCY"] = str(workers)
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execv(sys.executable, command_line)  # noqa: S606  # its signals and its exit code are ours
