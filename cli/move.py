@@ -15,6 +15,7 @@ import click
 from bbcode import RENDERER
 from cli.parts import FAILED, Desk, command
 from operations.archive import Stopped
+from operations.target import check_target
 from operations.transfer import Import, export, lines_of
 from operations.tutorial import Folder, read_folder
 from operations.version import version
@@ -36,6 +37,8 @@ def export_command(desk: Desk, file: Path, no_files: bool) -> None:
     Keep it secret: it has the texts, the key of the visitors' cookies, and the portal's tokens.
     """
     files = None if no_files else desk.files_path
+    if str(file) != "-":
+        check_target(file.absolute(), desk.store_path, desk.files_path)
     with desk.reading() as store, tempfile.TemporaryDirectory(prefix="sitechat-") as made_in:
         copy = Path(made_in) / "chats.db"
         store.database.back_up(copy)

@@ -6,7 +6,7 @@ messages above the place move up together.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
 from store.database import Connection
 
@@ -62,4 +62,4 @@ def _between(above: float, below: float, count: int) -> list[float]:
 def _have_room(places: list[float], above: float, below: float) -> bool:
     """Whether each is a number of its own."""
     line = [above, *places, below]
-    return all(one < other for one, other in zip(line, line[1:], strict=False))
+    return all(one < other for one, other in pairwise(line))
