@@ -48,6 +48,7 @@ def purge(
 ) -> Removed:
     """Remove messages from before this time, their files, and chats of which nothing is left."""
     stopped = (lambda: False) if stop is None else stop.is_set
+    store.notes.purged_until.change(lambda until: max(until or 0.0, before))
     removed = store.retention.purge(before, files.remove, files.remove_chat, stopped)
     for copy in copies_beside(store.database.folder):
         with contextlib.suppress(OSError):
