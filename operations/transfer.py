@@ -84,6 +84,7 @@ class Import:
         self._exported_at = 0.0
         self._ended = False
         self._waiting: list[tuple[int, Arrival]] = []
+        self._written: list[tuple[str, str]] = []  # files of those that wait: chat and key
         self.result = Imported()
 
     def read(self, lines: Iterable[bytes]) -> Imported:
@@ -149,6 +150,18 @@ class Import:
             elif arrival.kind in ("chat", "message"):
                 count = f"{arrival.kind}s"
                 setattr(self.result, count, getattr(self.result, count) + 1)
+        self._remove_strays()
+
+    def _remove_strays(self) -> None:
+        """Remove the files just written that no message here has: of a deleted chat, say."""
+        written, self._written = self._written, []
+        for chat_id, key in written:
+            if key in (self._store.chats.file_keys(chat_id) or ()):
+                self.result.files += 1
+                continue
+            (self._files / chat_id / key).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are in it
+                (self._files / chat_id).rmdir()
 
     def _keep_files(self, record: Record, contents: Any) -> None:
         """Write a message's files before the message: it must never be there without them."""
@@ -164,7 +177,8 @@ class Import:
                 data = base64.b64decode(content, validate=True)
             except binascii.Error:
                 raise Unfit("record_value", column="contents") from None
-            self.result.files += _write_file(self._files / str(chat_id), key, data)
+            if _write_file(self._files / str(chat_id), key, data):
+                self._written.append((str(chat_id), key))
 
     def _leave(self, number: int, error: Unfit) -> None:
         self.result.problems.append((number, Wrong(f"commands.{error.key}", **error.values)))

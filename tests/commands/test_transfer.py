@@ -133,6 +133,23 @@ def test_a_chat_that_was_deleted_here_does_not_come_back(site: Site) -> None:
         assert {row["chat_id"] for row in everything(store)["messages"]} == {OTHER}
 
 
+def test_a_file_of_a_message_that_is_not_taken_in_does_not_come_either(site: Site) -> None:
+    fill(site)
+    lines = exported(site)
+    other = site.elsewhere()
+    imported(other, lines)
+    stray = next(one for one in lines if "contents" in one)
+    spoilt = [lines[0], stray | {"contents": {"e" * 48: stray["contents"][KEY]}}]
+
+    site.run("forget", CHAT)
+    for where, given in ((site, lines), (other, spoilt)):
+        before = {path.name for path in where.files.rglob("*")}
+        assert imported(where, given)["files"] == 0
+        assert {path.name for path in where.files.rglob("*")} == before
+    (other.files / CHAT / KEY).unlink()
+    assert imported(other, lines)["files"] == 1, "it was missing, and its message is here"
+
+
 def test_files_can_be_left_out(site: Site) -> None:
     fill(site)
 
