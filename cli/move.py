@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import click
 
 from bbcode import RENDERER
-from cli.parts import FAILED, Desk, command
+from cli.ending import FAILED
+from cli.parts import Desk, command
 from operations.archive import Stopped
 from operations.target import check_target
 from operations.transfer import Import, export, lines_of
@@ -87,8 +88,11 @@ def import_command(desk: Desk, file: Path) -> None:
     if str(file) != "-" and not file.is_file():
         raise Stopped("no_file", path=file.absolute())
     source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-    with source, desk.writing(new=True) as store:
-        result = Import(store, desk.files_path).read(lines_of(source))
+    with source:
+        taking, lines = Import(desk.files_path), lines_of(source)
+        taking.begin(lines)
+        with desk.writing(new=True) as store:
+            result = taking.read(store, lines)
     desk.say(
         "imported", chats=result.chats, messages=result.messages, files=result.files,
         known=result.known,

@@ -52,7 +52,7 @@ def purge(
     removed = store.retention.purge(before, files.remove, files.remove_chat, stopped)
     for copy in copies_beside(store.database.folder):
         with contextlib.suppress(OSError):
-            if copy.stat().st_mtime < before:
+            if is_old(copy, before):
                 shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
                 log.info("%s is older than messages may be, and was removed", copy.name)
     if removed != Removed():
@@ -66,3 +66,10 @@ def purge(
 def copies_beside(folder: Path) -> list[Path]:
     """Copies of the store of before an update or a restore."""
     return sorted(path for pattern in COPIES for path in folder.glob(pattern))
+
+
+def is_old(copy: Path, before: float) -> bool:
+    """Whether a copy is as old as the messages that are removed, and goes with them."""
+    with contextlib.suppress(FileNotFoundError):
+        return copy.stat().st_mtime < before
+    return True

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -78,33 +78,41 @@ class Imported:
 class Import:
     """Takes the lines of one export in. Repeating it is harmless: what is here already stays."""
 
-    def __init__(self, store: Store, files: Path) -> None:
-        self._store = store
+    def __init__(self, files: Path) -> None:
         self._files = files
+        self._number = 0  # of the line
         self._exported_at = 0.0
         self._ended = False
         self._waiting: list[tuple[int, Arrival]] = []
         self._written: list[tuple[str, str]] = []  # files of those that wait: chat and key
         self.result = Imported()
 
-    def read(self, lines: Iterable[bytes]) -> Imported:
-        """Raises Stopped for what is no export, StoreUnavailable and OSError."""
-        for number, line in enumerate(lines, start=1):
+    def begin(self, lines: Iterator[bytes]) -> None:
+        """Read the first line alone, before a store is made. Raises Stopped for no export."""
+        for line in lines:
+            self._number += 1
             if not line.strip():
                 continue
             try:
-                kind, value, besides = _parsed(line)
-                if number == 1 or not self._exported_at:
-                    self._begin(kind, value)
-                else:
-                    self._take(number, kind, value, besides)
+                kind, value, _ = _parsed(line)
+                self._begin(kind, value)
+            except Unfit:
+                break
+            return
+        raise Stopped("no_export")
+
+    def read(self, store: Store, lines: Iterator[bytes]) -> Imported:
+        """Take in the lines after the first one. Raises StoreUnavailable and OSError."""
+        self._store = store
+        for line in lines:
+            self._number += 1
+            if not line.strip():
+                continue
+            try:
+                self._take(self._number, *_parsed(line))
             except Unfit as error:
-                if not self._exported_at:
-                    raise Stopped("no_export") from None
-                self._leave(number, error)
+                self._leave(self._number, error)
         self._write()
-        if not self._exported_at:
-            raise Stopped("no_export")
         if not self._ended:
             self._leave(0, Unfit("record_cut_off"))
         return self.result
@@ -114,7 +122,9 @@ class Import:
             if kind != "sitechat" or not isinstance(value, dict):
                 raise Unfit("record_shape")
             if value["format"] > FORMAT or value["schema"] > len(MIGRATIONS):
-                raise Stopped("archive_newer", program=value.get("program"))
+                if isinstance(program := value.get("program"), str) and program.strip():
+                    raise Stopped("archive_newer", program=program[:50])
+                raise Stopped("archive_newer_unnamed")
             self._exported_at = float(value["exported_at"]) or 1.0
         except (KeyError, TypeError, ValueError):
             raise Unfit("record_shape") from None

@@ -24,7 +24,7 @@ def imported(site: Site, lines: list[Any]) -> Any:
     """What `import --json` says of these lines; a text is a line as it is."""
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     done = site.run("import", "-", "--json", input="\n".join(texts) + "\n")
-    assert done.error == "", done
+    assert done.error == "" and "error" not in done.json, done
     assert done.code == (1 if done.json["left"] else 0)
     return done.json
 
@@ -244,18 +244,21 @@ def test_what_is_no_export_is_refused(site: Site, content: str) -> None:
 
     assert done.code == 1
     assert "no export" in done.error
+    assert list(site.folder.iterdir()) == []
 
 
-def test_an_export_of_a_newer_release_is_refused(site: Site) -> None:
-    fill(site)
-    lines = exported(site)
-    lines[0]["sitechat"]["schema"] = len(MIGRATIONS) + 1
-    text = "\n".join(json.dumps(line) for line in lines)
+@pytest.mark.parametrize("program", ["9.9.9", None, "", 7])
+def test_an_export_of_a_newer_release_is_refused_and_nothing_is_made(
+    site: Site, program: object
+) -> None:
+    head = {"format": 1, "schema": len(MIGRATIONS) + 1, "exported_at": 1, "program": program}
 
-    done = site.elsewhere().run("import", "-", input=text)
+    done = site.run("import", "-", input=json.dumps({"sitechat": head}))
 
     assert done.code == 1
-    assert "newer release" in done.error
+    named = " (9.9.9)" if program == "9.9.9" else ""
+    assert f"newer release{named}. Update" in done.error
+    assert list(site.folder.iterdir()) == []
 
 
 def test_lines_are_said_in_both_languages(site: Site) -> None:
