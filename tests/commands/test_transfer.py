@@ -24,7 +24,8 @@ def imported(site: Site, lines: list[Any]) -> Any:
     """What `import --json` says of these lines; a text is a line as it is."""
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     done = site.run("import", "-", "--json", input="\n".join(texts) + "\n")
-    assert done.error == "" and "error" not in done.json, done
+    assert done.error == "", done
+    assert "error" not in done.json, done
     assert done.code == (1 if done.json["left"] else 0)
     return done.json
 
