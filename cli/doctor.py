@@ -17,6 +17,7 @@ import click
 from addresses import readable
 from bbcode import RENDERER
 from bitrix import Bitrix
+from cli.ending import Failed
 from operations import checks_portal
 from operations.doctor import Doctor, store_path
 from operations.facts import Facts, Kept
@@ -68,7 +69,10 @@ def doctor_command(lang: str | None, as_json: bool) -> None:
 def status_command(lang: str | None, as_json: bool) -> None:
     """Show in JSON what is installed, connected and waiting. Asks nobody."""
     language = lang or language_of_system()
-    settings = load_settings()
+    try:
+        settings = load_settings(language=language)
+    except SettingsError as error:
+        raise Failed("\n".join(error.told(language)), "settings") from None
     with open_doctor(settings) as doctor:
         facts = doctor.facts(patience=0.0)
         _print(_status_json(facts, doctor.local_of(facts), language))

@@ -8,6 +8,7 @@ from cli.parts import Desk, command
 from operations.archive import Stopped
 from operations.backup import back_up
 from operations.restore import Place, open_backup, restore
+from operations.target import check_target
 from operations.version import version
 
 
@@ -22,6 +23,7 @@ def backup_command(desk: Desk, file: Path, replace: bool) -> None:
     """
     with desk.reading_any() as database:
         target = file.absolute()
+        check_target(target, desk.store_path, desk.files_path)
         made = back_up(database, desk.files_path, target, version(), replace)
     desk.say(
         "backed_up", path=target, chats=made.chats, messages=made.messages, files=made.files,

@@ -3,7 +3,6 @@
 import json
 import os
 import pwd
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,28 +13,20 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 import click
 
 from bbcode import RENDERER
+from cli.ending import Failed
 from cli.owner import Untrusted, check_place, owner_of
 from files import Files
 from operations.archive import Stopped
 from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store, file_of
 from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
-from store.reading import ReadOnlySQLite
+from store.datagrams import is_heard
+from store.reading import ReadOnlySQLite, schema_of
+from store.schema import MIGRATIONS
 from texts import Wrong, language_of_system, languages, text
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-FAILED = 1  # what was asked was not done, or not all of it
-
-
-class Failed(click.ClickException):
-    """A command ends with one sentence and the exit code 1."""
-
-    exit_code = FAILED
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"sitechat: {self.message}", err=True)
 
 
 @dataclass
@@ -60,7 +51,7 @@ class Desk:
         try:
             yield
         except SettingsError as error:
-            raise Failed("\nsitechat: ".join(error.told(self.language))) from None
+            raise Failed("\n".join(error.told(self.language)), "settings") from None
 
     @property
     def store_path(self) -> Path:
@@ -91,7 +82,7 @@ class Desk:
         return wrong.told(self.language)
 
     def fail(self, key: str, **values: object) -> NoReturn:
-        raise Failed(text(self.language, f"commands.{key}", **values))
+        raise Failed(text(self.language, f"commands.{key}", **values), key)
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
@@ -127,12 +118,24 @@ class Desk:
         self.become_service()
         if not new and not self.store_path.exists():
             self.fail("no_store", path=self.store_path)
+        self._check_release()
         store = Store(self.settings.storage.url, ROOT, RENDERER)
         try:
             store.open()
             yield store
         finally:
             store.close()  # moves what was written into the file, unless the service has it open
+
+    def _check_release(self) -> None:
+        """Failed where opening the store would change its schema under a service that runs."""
+        if not self.store_path.exists():
+            return
+        database = ReadOnlySQLite(self.store_path, None)
+        with database.try_lock("sender") as free:
+            runs = free is None or is_heard(self.store_path.parent)
+        schema = schema_of(self.store_path) if runs else None
+        if schema is not None and 0 < schema < len(MIGRATIONS):
+            self.fail("service_older")
 
     def become_service(self) -> None:
         """Go on as the user to whom the store belongs; Failed for a user who is neither.
@@ -213,7 +216,7 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
         try:
             return function(desk, *args, **kwargs)
         except Stopped as error:
-            raise Failed(desk.told(error.why)) from None
+            raise Failed(desk.told(error.why), error.why.key.removeprefix("commands.")) from None
         except StoreNewer:
             desk.fail("store_newer", path=desk.store_path)
         except StoreOlder:
@@ -229,10 +232,3 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
             desk.fail("system", path=error.filename, why=why)
 
     return run
-
-
-def end_quietly() -> NoReturn:
-    """End where nobody reads what we print any more, as other programs do."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(FAILED)

@@ -157,6 +157,7 @@ class Upkeep:
         since = now - RECENT_SECONDS if lost is None else lost - active_seconds
         keep_days = context.settings.chat.keep_days
         oldest = now - keep_days * DAY_SECONDS if keep_days else 0.0
+        oldest = max(oldest, context.store.notes.purged_until.get() or 0.0)
         return Recovery(
             context.store, context.bitrix, since, context.health.count_call, self._unread, oldest
         )

@@ -3,7 +3,7 @@
 The archive has its name only once it is whole and on the disk.
 """
 
-import contextlib
+import logging
 import os
 import tempfile
 import time
@@ -14,6 +14,8 @@ from operations.archive import STORE, Contents, Stopped, copy_file, counted, fil
 from operations.kept_files import open_kept
 from store.copies import sync_folder
 from store.database import Database, StoreUnavailable, is_disk_full
+
+log = logging.getLogger(__name__)
 
 # A zip archive wants a time of each file; these need none.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -92,10 +94,13 @@ def _add_file(archive: zipfile.ZipFile, files: Path, chat_id: str, key: str) -> 
 def _give_name(archive: Path, target: Path, replace: bool) -> None:
     """The archive's name, in one step; another file that has come by it meanwhile stays."""
     if not replace:
-        with contextlib.suppress(PermissionError, NotImplementedError):  # no links: vfat, say
-            try:
-                os.link(archive, target)
-            except FileExistsError:
-                raise Stopped("file_exists", path=target) from None
+        try:
+            os.link(archive, target)
             return
+        except FileExistsError:
+            pass
+        except OSError:  # no links on this disk; how vfat, SMB and FUSE say so differs
+            log.debug("no link to %s", target, exc_info=True)
+        if os.path.lexists(target):
+            raise Stopped("file_exists", path=target)
     os.replace(archive, target)

@@ -95,7 +95,9 @@ def restore(backup: Backup, place: Place, replace: bool) -> Restored:
 def _nobody_works(place: Place) -> Iterator[None]:
     """Keep the service from working with the store; Stopped if it does now."""
     database = SQLite(place.store, MIGRATIONS)
-    with database.try_lock("sender") as held:
+    with database.try_lock("restore") as ours, database.try_lock("sender") as held:
+        if ours is None:
+            raise Stopped("restore_runs")
         if held is None or is_heard(place.store.parent):
             raise Stopped("service_runs")
         for left in place.store.parent.glob(f"{UNFINISHED}*"):  # by a restore that was killed

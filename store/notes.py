@@ -103,6 +103,8 @@ class Notes:
         )
         # From when on messages may be missing here: this store was restored from a backup.
         self.lost_since: Note[float] = Note(database, "lost_since")
+        # A purge removed what was sent before; the portal's history must not bring it back.
+        self.purged_until: Note[float] = Note(database, "purged_until")
         # When chats of Bitrix24's own example were taken over: their visitors have its cookie.
         self.former_visitors: Note[float] = Note(database, "former_visitors")
         self._of_the_portal(database)

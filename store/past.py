@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from store.database import Connection, Database, Group, transaction
+from store.order import places_for
 from store.records import Author, Chat, File
 from store.rows import (
     give_up_claim,
@@ -60,20 +61,15 @@ class PastTables(Group):
     def add(self, db: Connection, chat: Chat, messages: Sequence[Past], now: float) -> int | None:
         """Take in messages of a chat in their order; how many are new, None if it was deleted.
 
-        Those that are older than all that the chat has here come before them.
+        Each comes before the first message of the chat here that was sent later.
         """
         if was_deleted(db, chat.id):
             return None
-        first = db.execute(
-            "select min(sent_at) as sent_at, min(position) as position from messages"
-            " where chat_id = ?",
-            (chat.id,),
-        ).fetchone()
         _add_chat(db, chat, now)
-        count, places = 0, len(messages)
-        for number, message in enumerate(messages):
-            before = first["sent_at"] is not None and (message.sent_at or now) < first["sent_at"]
-            position = first["position"] - places + number if before else None
+        messages = _unknown(db, chat.id, messages)
+        sent = [now if one.sent_at is None else one.sent_at for one in messages]
+        count = 0
+        for message, position in zip(messages, places_for(db, chat.id, sent), strict=True):
             count += self._add(db, chat, message, position, now)
         return count
 
@@ -104,6 +100,20 @@ class PastTables(Group):
             f"insert into messages ({columns}) values ({given}) on conflict do nothing",  # noqa: S608
             values,
         ).rowcount
+
+
+def _unknown(db: Connection, chat_id: str, messages: Sequence[Past]) -> list[Past]:
+    """Those that the chat does not have yet."""
+    rows = db.execute(
+        "select client_id, im_message_id from messages where chat_id = ?", (chat_id,)
+    ).fetchall()
+    own, portals = ({row[name] for row in rows} for name in ("client_id", "im_message_id"))
+
+    def is_known(one: Past) -> bool:
+        number = one.claimed_number if isinstance(one, PastAnswer) else None
+        return one.client_id in own or (number is not None and number in portals)
+
+    return [one for one in messages if not is_known(one)]
 
 
 def _claimed(db: Connection, chat_id: str, number: int | None) -> int | None:

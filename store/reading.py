@@ -188,3 +188,12 @@ class ReadOnlySQLite:
 
 def _version(db: sqlite3.Connection) -> int:
     return int(patiently(lambda: db.execute("pragma user_version")).fetchone()[0])
+
+
+def schema_of(path: Path) -> int | None:
+    """The version of the schema in a file that a service has open; None if it cannot be read."""
+    try:
+        with closing(sqlite3.connect(address_of(path, "mode=ro"), uri=True, timeout=0)) as db:
+            return _version(db)
+    except sqlite3.Error:
+        return None

@@ -25,6 +25,7 @@ def imported(site: Site, lines: list[Any]) -> Any:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     done = site.run("import", "-", "--json", input="\n".join(texts) + "\n")
     assert done.error == "", done
+    assert "error" not in done.json, done
     assert done.code == (1 if done.json["left"] else 0)
     return done.json
 
@@ -131,6 +132,23 @@ def test_a_chat_that_was_deleted_here_does_not_come_back(site: Site) -> None:
     with other.store() as store:
         assert store.chats.find(CHAT) is None
         assert {row["chat_id"] for row in everything(store)["messages"]} == {OTHER}
+
+
+def test_a_file_of_a_message_that_is_not_taken_in_does_not_come_either(site: Site) -> None:
+    fill(site)
+    lines = exported(site)
+    other = site.elsewhere()
+    imported(other, lines)
+    stray = next(one for one in lines if "contents" in one)
+    spoilt = [lines[0], stray | {"contents": {"e" * 48: stray["contents"][KEY]}}]
+
+    site.run("forget", CHAT)
+    for where, given in ((site, lines), (other, spoilt)):
+        before = {path.name for path in where.files.rglob("*")}
+        assert imported(where, given)["files"] == 0
+        assert {path.name for path in where.files.rglob("*")} == before
+    (other.files / CHAT / KEY).unlink()
+    assert imported(other, lines)["files"] == 1, "it was missing, and its message is here"
 
 
 def test_files_can_be_left_out(site: Site) -> None:
@@ -245,6 +263,7 @@ def test_what_is_no_export_is_refused(site: Site, content: str) -> None:
 
     assert done.code == 1
     assert "no export" in done.error
+    assert list(site.folder.iterdir()) == []
 
 
 def test_a_delivery_of_another_time_waits_no_longer(site: Site) -> None:
@@ -261,16 +280,18 @@ def test_a_delivery_of_another_time_waits_no_longer(site: Site) -> None:
         assert {row["due"] for row in everything(store)["deliveries"]} == {now}
 
 
-def test_an_export_of_a_newer_release_is_refused(site: Site) -> None:
-    fill(site)
-    lines = exported(site)
-    lines[0]["sitechat"]["schema"] = len(MIGRATIONS) + 1
-    text = "\n".join(json.dumps(line) for line in lines)
+@pytest.mark.parametrize("program", ["9.9.9", None, "", 7])
+def test_an_export_of_a_newer_release_is_refused_and_nothing_is_made(
+    site: Site, program: object
+) -> None:
+    head = {"format": 1, "schema": len(MIGRATIONS) + 1, "exported_at": 1, "program": program}
 
-    done = site.elsewhere().run("import", "-", input=text)
+    done = site.run("import", "-", input=json.dumps({"sitechat": head}))
 
     assert done.code == 1
-    assert "newer release" in done.error
+    named = " (9.9.9)" if program == "9.9.9" else ""
+    assert f"newer release{named}. Update" in done.error
+    assert list(site.folder.iterdir()) == []
 
 
 def test_lines_are_said_in_both_languages(site: Site) -> None:

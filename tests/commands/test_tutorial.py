@@ -137,6 +137,57 @@ def test_a_link_in_the_folder_of_chats_leads_nowhere(site: Site, example: Exampl
     assert messages(site, BORIS) == []
 
 
+def test_a_long_past_comes_before_what_was_written_here(site: Site, tmp_path: Path) -> None:
+    past = [f"past {number}" for number in range(450)]
+    example = Example(tmp_path / "example")
+    for number, text in enumerate(past):
+        example.write(ANNA, text, 1_700_000_000 + number)
+    with site.store() as store:
+        write(store, "written here", ANNA)
+
+    for expected in (450, 0):
+        done = site.run("import-tutorial", example.folder, "--json")
+        assert (done.code, done.json["messages"]) == (0, expected)
+        with site.store() as store:
+            texts = [one.text for one in store.conversations.latest(ANNA, None, 1_000)]
+        assert texts == [*past, "written here"]
+
+
+def test_what_the_example_took_until_the_switch_comes_before_what_was_written_here(
+    site: Site, example: Example
+) -> None:
+    """Also where more comes between two messages than there are numbers between their places."""
+    site.run("import-tutorial", example.folder)
+    with site.store() as store:
+        write(store, "here 1", ANNA)
+        write(store, "here 2", ANNA)
+        hours_ago = time.time() - 7_200
+        with store.database.write() as db:
+            [one, two] = db.execute(
+                "select id, position from messages where text like 'here%' order by position"
+            ).fetchall()
+            put = "update messages set sent_at = ?, position = ? where id = ?"
+            db.execute(put, (hours_ago, one["position"], one["id"]))
+            db.execute(put, (hours_ago + 3_600, one["position"] + 1, two["id"]))
+    for number in range(10):
+        example.write(ANNA, f"before {number}", int(hours_ago) - 20 + number)
+    example.answer(ANNA, "an answer before", 903320, 5120)
+    for number in range(10):
+        example.write(ANNA, f"between {number}", int(hours_ago) + 20 + number)
+    example.answer(ANNA, "an answer between", 903321, 5120)
+    example.write(ANNA, "after", int(hours_ago) + 4_000)
+
+    site.run("import-tutorial", example.folder)
+
+    assert [one.text for one in messages(site, ANNA)] == [
+        *(TYPED, "Good morning!", "Second", "See"),
+        *(f"before {number}" for number in range(10)),
+        *("an answer before", "here 1"),
+        *(f"between {number}" for number in range(10)),
+        *("an answer between", "here 2", "after"),
+    ]
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 

@@ -135,6 +135,7 @@ def test_a_visitor_is_blocked_and_unblocked(site: Site) -> None:
     assert CHAT in site.run("block").output
     assert site.run("unblock", CHAT).code == 0
     assert site.run("block", "--json").json == {"blocked": []}
+    assert site.run("block").output == "Nobody is blocked.\n"
     assert "Nobody" in site.run("unblock", CHAT).error
 
 
@@ -173,8 +174,12 @@ def test_a_purge_removes_copies_that_are_as_old(site: Site) -> None:
     for path in (old, folder):
         os.utime(path, (time.time() - 40 * DAY,) * 2)
 
-    assert site.run("purge", "--days", 30).code == 0
+    assert site.run("purge", "--days", 30, "--dry-run", "--json").json["copies"] == [str(young)]
+    done = site.run("purge", "--days", 30)
 
+    assert done.code == 0
+    assert f"when you need it no more: {young}" in done.output
+    assert str(old) not in done.output
     assert not old.exists()
     assert not folder.exists()
     assert young.exists()
