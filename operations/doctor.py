@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from bitrix import Bitrix
-from operations import checks_front, checks_messages, checks_own, checks_portal, front
+from operations import (
+    checks_events,
+    checks_front,
+    checks_messages,
+    checks_own,
+    checks_portal,
+    front,
+)
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, each_once, worst_first
 from portal.place import portal_address
@@ -25,6 +32,7 @@ from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreMissing, StoreUnavailable
 from store.log import log_bytes
+from store.overview import Unannounced
 
 T = TypeVar("T")
 Check = Callable[[Facts], Iterable[Finding]]
@@ -45,6 +53,7 @@ LOCAL: tuple[Check, ...] = (
     checks_messages.check_refused,
     checks_messages.check_traffic,
     checks_messages.check_recovery,
+    checks_events.check_events_arrive,
     checks_own.check_sites,
     checks_own.check_disk,
     checks_messages.check_turned_away,
@@ -109,9 +118,10 @@ class Doctor:
         """Ask our own address; None where the store does not give the key that signs the ticket."""
         try:
             key = self._store.portal.secret_key()
+            before = (self._store.notes.examined.get() or {}).get("front") or {}
         except StoreUnavailable:
             return None
-        return front.look(self._settings, key)
+        return front.with_since(front.look(self._settings, key), before, time.time())
 
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
@@ -161,8 +171,11 @@ class Doctor:
     def _kept(self, patience: float, now: float) -> Kept:
         store, notes = self._store, self._store.notes
         up_at = notes.up_at.get()
+        portal = store.portal.find()
+        last_event_at, excused_until = notes.last_event_at.get(), notes.events_excused_until.get()
+        due_since = checks_events.due_since(portal, last_event_at, excused_until, now)
         return Kept(
-            portal=store.portal.find(),
+            portal=portal,
             portal_address=portal_address(self._settings.bitrix24, store),
             worker_runs=self._worker_runs(patience, up_at, now),
             worker_up_at=up_at,
@@ -170,9 +183,13 @@ class Doctor:
             known_lines=tuple(store.portal.known_lines()),
             deliveries=store.queue.waiting(checks_messages.COUNTED),
             waiting=store.overview.waiting(checks_messages.COUNTED),
+            waiting_lines=store.overview.waiting_lines(),
             refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
             last=store.overview.last_messages(),
-            last_event_at=notes.last_event_at.get(),
+            last_event_at=last_event_at,
+            events_due_since=due_since,
+            unannounced=self._unannounced(due_since, now),
+            reached=notes.reached.get() or {},
             fault=notes.fault.get(),
             secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
             refused_renewal=notes.refused_renewal.get(),
@@ -186,6 +203,12 @@ class Doctor:
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
         )
+
+    def _unannounced(self, since: float | None, now: float) -> Unannounced:
+        until = now - checks_events.LATE_SECONDS
+        if since is None or since > until:
+            return Unannounced()
+        return self._store.overview.unannounced(since, until)
 
     def _worker_runs(self, patience: float, up_at: float | None, now: float) -> bool:
         """Whether a process holds the worker's lock, or may be about to take it."""

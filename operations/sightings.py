@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from addresses import DEFAULT_PORTS, host_of
+from operations.reached import ReachedFromOutside
 from rates import Rates, TooOften
 from storage import Store
 from store.database import StoreUnavailable
@@ -33,6 +34,7 @@ Who = Literal["portal", "visitors"]
 class Sightings:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.reached = ReachedFromOutside(store)
         self._new_sites = Rates(NEW_SITES, NEW_SITES_A_SECOND)
         self._lock = threading.Lock()
         self._tried: dict[str, int] = {}  # how often, since the last write
@@ -79,6 +81,7 @@ class Sightings:
         if self._event_at is not None:
             event_at, self._event_at = self._event_at, None
             self._store.notes.last_event_at.set(event_at)
+        self.reached.write()
         is_time = not 0 <= now - self._repeated_at < REPEAT_SECONDS
         has_new = not self._known.issuperset(self._tried)
         if self._tried and (has_new or is_time):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault
+from store.records import KeptClaim, LastRecovery, NewAddress, Reached, ReportedFault
 
 T = TypeVar("T")
 
@@ -134,6 +134,15 @@ class Notes:
             database, "seen_addresses"
         )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
         self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # Events may be lost until then for a reason that we know, such as that we did not run.
+        self.events_excused_until: Note[float] = Note(database, "events_excused_until")
+        # By whom we were last reached at `public_url` (operations/reached.py).
+        self.reached: Note[dict[str, Reached]] = Note(
+            database,
+            "reached",
+            lambda value: {who: Reached(**value[who]) for who in value},
+            lambda value: {who: asdict(value[who]) for who in value},
+        )
         # Of the job that watches (operations/watch.py).
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
