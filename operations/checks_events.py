@@ -13,7 +13,7 @@ from operations.findings import Finding, Level, Moment, Value
 from store.records import Portal
 
 LATE_SECONDS = 30.0  # which an event may take; a recovery may find the answer before it comes
-SLACK_SECONDS = 2.0  # between an event and what it tells of, and between two clocks
+SLACK_SECONDS = 2.0  # between the time of an event and that of what it tells of
 KNOWN_SECONDS = 7 * 86_400.0  # what is older tells nothing of the present
 SEVERAL = 2  # a single event may get lost
 WRONG_TOKEN = ["/handler", "reasons.token"]  # how such a request is noted that was turned away
@@ -29,8 +29,8 @@ def due_since(
     """
     if portal is None or excused_until is None:
         return None
-    begin = max(portal.installed_at, last_event_at or 0.0, excused_until) + SLACK_SECONDS
-    return max(begin, now - KNOWN_SECONDS)
+    last = (last_event_at or 0.0) + SLACK_SECONDS
+    return max(portal.installed_at, last, excused_until, now - KNOWN_SECONDS)
 
 
 def check_events_arrive(facts: Facts) -> Iterator[Finding]:
@@ -39,7 +39,8 @@ def check_events_arrive(facts: Facts) -> Iterator[Finding]:
     if kept is None or kept.events_due_since is None:
         return
     found = kept.unannounced
-    if found.answers + found.dialogs < SEVERAL:
+    is_late = facts.now - found.first_at > LATE_SECONDS
+    if found.answers + found.dialogs < SEVERAL or not is_late:
         return
     refused = _refused_at(kept, kept.events_due_since)
     values: dict[str, Value] = {

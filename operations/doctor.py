@@ -188,7 +188,9 @@ class Doctor:
             last=store.overview.last_messages(),
             last_event_at=last_event_at,
             events_due_since=due_since,
-            unannounced=self._unannounced(due_since, now),
+            unannounced=Unannounced()
+            if due_since is None
+            else store.overview.unannounced(due_since),
             reached=notes.reached.get() or {},
             fault=notes.fault.get(),
             secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
@@ -203,12 +205,6 @@ class Doctor:
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
         )
-
-    def _unannounced(self, since: float | None, now: float) -> Unannounced:
-        until = now - checks_events.LATE_SECONDS
-        if since is None or since > until:
-            return Unannounced()
-        return self._store.overview.unannounced(since, until)
 
     def _worker_runs(self, patience: float, up_at: float | None, now: float) -> bool:
         """Whether a process holds the worker's lock, or may be about to take it."""

@@ -46,7 +46,7 @@ class Unannounced:
 
     answers: int = 0  # operators' messages that a recovery found
     dialogs: int = 0  # new chats of which a message was taken, so that a dialog began
-    last_at: float = 0.0
+    first_at: float = 0.0  # when the oldest of it began
 
 
 class Overview(Group):
@@ -103,26 +103,26 @@ class Overview(Group):
         reason = str(last["error"] or "") if last else ""
         return RefusedMessages(row["n"], row["at"], reason, run["n"] if run else 0)
 
-    def unannounced(self, since: float, until: float) -> Unannounced:
-        """What was sent between two moments and of which no event has told us."""
+    def unannounced(self, since: float) -> Unannounced:
+        """What has been sent or begun since, and of which no event has told us."""
         answers = self._database.row(
-            "select count(*) as n, max(sent_at) as last from"
+            "select count(*) as n, min(sent_at) as first from"
             " (select author, incomplete, deleted, sent_at from messages order by id desc limit ?)"
-            " where author <> 'visitor' and incomplete and not deleted and sent_at between ? and ?",
-            NEWEST, since, until,
+            " where author <> 'visitor' and incomplete and not deleted and sent_at >= ?",
+            NEWEST, since,
         )  # fmt: skip
         dialogs = self._database.row(
-            "select count(*) as n, max(created_at) as last from"
+            "select count(*) as n, min(created_at) as first from"
             " (select created_at from living_chats c"
-            " where active_at >= ? and created_at between ? and ? and exists"
+            " where active_at >= ? and created_at >= ? and exists"
             " (select 1 from messages m"
             " where m.chat_id = c.id and m.author = 'visitor' and m.state = 'delivered') limit ?)",
-            since, since, until, MOST_DIALOGS,
+            since, since, MOST_DIALOGS,
         )  # fmt: skip
         if answers is None or dialogs is None:
             return Unannounced()
-        moments = [moment for moment in (answers["last"], dialogs["last"]) if moment is not None]
-        return Unannounced(answers["n"], dialogs["n"], max(moments, default=0.0))
+        moments = [row["first"] for row in (answers, dialogs) if row["n"]]
+        return Unannounced(answers["n"], dialogs["n"], min(moments, default=0.0))
 
     def last_messages(self) -> LastMessages:
         """When a message last came and went, among the newest ones."""

@@ -285,7 +285,8 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
         statuses={LINE: True, OTHER_LINE: False}), "line_spare"),
     (of_kept(active_lines=(LINE, OTHER_LINE), dead_lines={LINE: "NOT_ACTIVE_LINE"}), "line_spare"),
-    # A single event may be lost, and a chat be quiet.
+    # A single event may be lost, a chat be quiet, and events be on their way.
+    (no_events(Unannounced(3, 1, NOW - 20)), "events_good"),
     (no_events(Unannounced(1, 0, NOW - 60)), "events_good"),
     (no_events(Unannounced(0, 1, NOW - 60)), "events_good"),
     (of_kept(last_event_at=None, unannounced=Unannounced(9, 9, NOW - 60)), "events_good"),
