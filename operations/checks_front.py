@@ -26,6 +26,8 @@ KEYS = {
     "OTHER_PATH": "front_other_path",
 }
 
+OUR_OWN = {"OTHER_STORE", "OTHER_PATH"}  # this program has said so, and no router
+
 
 def check_front(facts: Facts) -> Iterator[Finding]:
     """Whether we answer at our own address, as far as that can be tried from here."""
@@ -55,7 +57,7 @@ def _fault(facts: Facts, front: FrontReport) -> Finding:
     url, reached = readable(facts.settings.public_url), _reached(facts)
     since = facts.now if front.since is None else front.since
     last = max((one.at for one in reached.values()), default=0.0)
-    if last and last > since - LATELY_SECONDS:
+    if front.fault not in OUR_OWN and last and last > since - LATELY_SECONDS:
         # Who came since the fault was met has met none; but visitors can pass over a certificate.
         proofs = [one.at for who, one in reached.items() if who == "portal" or front.fault in KEYS]
         level = Level.GOOD if max(proofs, default=0.0) > since else Level.ATTENTION

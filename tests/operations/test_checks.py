@@ -229,6 +229,8 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
      "front", "front_unresolved"),
     (front(fault=CERTIFICATE_EXPIRED, since=NOW - 60) | by_outside(portal=NOW - 7200), BROKEN,
      "front", "front_certificate_expired"),
+    (front(fault="OTHER_STORE", status=403, since=NOW - 600) | by_outside(portal=NOW - 60), BROKEN,
+     "front", "front_other_store"),
     # It may be this server's way alone, or have begun just now.
     (front(fault="OTHER", status=200, since=NOW - 60) | by_outside(portal=NOW - 600), ATTENTION,
      "front", "front_differs"),

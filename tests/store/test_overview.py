@@ -1,4 +1,4 @@
-"""How the store does as a whole, as the administrator is told: what waits, fails, is unannounced."""
+"""How the store does as a whole, as the administrator is told: waiting, refused, unannounced."""
 
 from typing import Any
 
