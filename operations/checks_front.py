@@ -58,9 +58,10 @@ def _fault(facts: Facts, front: FrontReport) -> Finding:
     since = facts.now if front.since is None else front.since
     last = max((one.at for one in reached.values()), default=0.0)
     if front.fault not in OUR_OWN and last and last > since - LATELY_SECONDS:
-        # Who came since the fault was met has met none; but visitors can pass over a certificate.
-        proofs = [one.at for who, one in reached.items() if who == "portal" or front.fault in KEYS]
-        level = Level.GOOD if max(proofs, default=0.0) > since else Level.ATTENTION
+        # An event that came since the fault was met has met none. A visitor can pass over a
+        # certificate, and anybody can say to be one.
+        portal = reached.get("portal")
+        level = Level.GOOD if portal and portal.at > since else Level.ATTENTION
         return Finding("front", level, "front_differs", {
             "url": url, "code": _code(front), "at": Moment(last),
         })  # fmt: skip

@@ -234,7 +234,9 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     # It may be this server's way alone, or have begun just now.
     (front(fault="OTHER", status=200, since=NOW - 60) | by_outside(portal=NOW - 600), ATTENTION,
      "front", "front_differs"),
-    # A visitor can have passed over the browser's warning.
+    # A visitor can have passed over the browser's warning, and anybody can say to be one.
+    (front(fault="OTHER", status=200, since=NOW - DAY) | by_outside(visitors=NOW - 5), ATTENTION,
+     "front", "front_differs"),
     (front(fault=CERTIFICATE_SELF_SIGNED, since=NOW - 60) | by_outside(visitors=NOW - 5),
      ATTENTION, "front", "front_differs"),
     # Messages.
@@ -296,7 +298,6 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     # Only this server sees its own address so.
     *((front(fault=code, since=NOW - 600) | by_outside(portal=NOW - 60), "front_differs")
       for code in ("NOT_RESOLVED", "REDIRECT", "OTHER", CERTIFICATE_EXPIRED)),
-    (front(fault="OTHER", since=NOW - DAY) | by_outside(visitors=NOW - 60), "front_differs"),
     # Only this server comes past the proxies; and nobody has shown anything else.
     (with_settings(server={"proxies": 2}) | of_kept(reached={
         "portal": Reached(URL, NOW - 9, 2)}), "front_good"),
