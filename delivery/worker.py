@@ -82,7 +82,7 @@ class Worker:
             self._store.epochs.begin(up_at, RESTORED)
             self._store.notes.lost_since.set(up_at)
         self._signals.begin(up_at)
-        self._upkeep.begin(up_at)
+        self._upkeep.begin(up_at, now)
         self._context.health.begin()
         self._context.lines.begin()
         self._store.queue.doubt_interrupted(DIED)

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from bitrix import Bitrix
-from operations import checks_front, checks_messages, checks_own, checks_portal, front
+from operations import (
+    checks_events,
+    checks_front,
+    checks_messages,
+    checks_own,
+    checks_portal,
+    front,
+)
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, each_once, worst_first
 from operations.roots import without_consequences
@@ -26,6 +33,7 @@ from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreMissing, StoreUnavailable
 from store.log import log_bytes
+from store.overview import Unannounced
 
 T = TypeVar("T")
 Check = Callable[[Facts], Iterable[Finding]]
@@ -46,6 +54,7 @@ LOCAL: tuple[Check, ...] = (
     checks_messages.check_refused,
     checks_messages.check_traffic,
     checks_messages.check_recovery,
+    checks_events.check_events_arrive,
     checks_own.check_sites,
     checks_own.check_disk,
     checks_messages.check_turned_away,
@@ -117,9 +126,11 @@ class Doctor:
         """
         try:
             key = self._store.portal.secret_key()
+            before = (self._store.notes.examined.get() or {}).get("front") or {}
         except StoreUnavailable:
             return None
-        return front.look(self._settings, key, with_largest)
+        report = front.look(self._settings, key, with_largest)
+        return front.with_since(report, before, time.time())
 
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
@@ -169,8 +180,11 @@ class Doctor:
     def _kept(self, patience: float, now: float) -> Kept:
         store, notes = self._store, self._store.notes
         up_at = notes.up_at.get()
+        portal = store.portal.find()
+        last_event_at, excused_until = notes.last_event_at.get(), notes.events_excused_until.get()
+        due_since = checks_events.due_since(portal, last_event_at, excused_until, now)
         return Kept(
-            portal=store.portal.find(),
+            portal=portal,
             portal_address=portal_address(self._settings.bitrix24, store),
             worker_runs=self._worker_runs(patience, up_at, now),
             worker_up_at=up_at,
@@ -178,9 +192,15 @@ class Doctor:
             known_lines=tuple(store.portal.known_lines()),
             deliveries=store.queue.waiting(checks_messages.COUNTED),
             waiting=store.overview.waiting(checks_messages.COUNTED),
+            waiting_lines=store.overview.waiting_lines(),
             refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
             last=store.overview.last_messages(),
-            last_event_at=notes.last_event_at.get(),
+            last_event_at=last_event_at,
+            events_due_since=due_since,
+            unannounced=Unannounced()
+            if due_since is None
+            else store.overview.unannounced(due_since),
+            reached=notes.reached.get() or {},
             fault=notes.fault.get(),
             secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
             refused_renewal=notes.refused_renewal.get(),

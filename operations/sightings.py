@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from addresses import DEFAULT_PORTS, host_of
 from operations.named import Pending, merged
+from operations.reached import ReachedFromOutside
 from storage import Store
 from store.database import StoreUnavailable
 from store.notes import Note
@@ -27,6 +28,7 @@ ORIGIN_LENGTH = 300  # characters
 class Sightings:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.reached = ReachedFromOutside(store)
         self._lock = threading.Lock()
         self._sites = Pending()  # that tried to show the chat
         self._visited = Pending()  # addresses at which visitors see our page, but the right one
@@ -81,6 +83,7 @@ class Sightings:
         if self._is_visited_rightly:
             self._is_visited_rightly = False
             self._forget_visited()
+        self.reached.write()
         is_time = not 0 <= now - self._repeated_at < REPEAT_SECONDS
         self._write_names(self._sites, notes.tried_sites, now, is_time)
         self._write_names(self._visited, notes.visited_addresses, now, is_time)

@@ -9,7 +9,7 @@ from dataclasses import asdict, astuple
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import KeptClaim, LastRecovery, Named, NewAddress, ReportedFault
+from store.records import KeptClaim, LastRecovery, Named, NewAddress, Reached, ReportedFault
 
 T = TypeVar("T")
 
@@ -135,6 +135,15 @@ class Notes:
         # {"portal": origin}: by which a proved administrator has opened our page.
         self.seen_addresses: Note[dict[str, str]] = Note(database, "seen_addresses")
         self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # Events may be lost until then for a reason that we know, such as that we did not run.
+        self.events_excused_until: Note[float] = Note(database, "events_excused_until")
+        # By whom we were last reached at `public_url` (operations/reached.py).
+        self.reached: Note[dict[str, Reached]] = Note(
+            database,
+            "reached",
+            lambda value: {who: Reached(**value[who]) for who in value},
+            lambda value: {who: asdict(value[who]) for who in value},
+        )
         # Of the job that watches (operations/watch.py).
         self.retry_at: Note[float] = Note(database, "retry")  # all is well: the worker tries again
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said

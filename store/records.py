@@ -260,3 +260,12 @@ class LastRecovery:
     dialogs: int
     failed: int  # dialogs that could not be read
     at: float
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A request that came to us from outside, at the address that `public_url` names."""
+
+    url: str  # what `public_url` was
+    at: float
+    forwarded: int  # entries of X-Forwarded-For that it had

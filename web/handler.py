@@ -26,6 +26,7 @@ from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
 from web.install import LOOK_SECONDS, look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
+from web.reached import portal_reached_us
 from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def receive_event(form: Form) -> ResponseReturnValue:
     if not genuine:
         raise BadRequest("token", 403)
     services().sightings.saw_event(time.time())
+    portal_reached_us()
     action = EVENTS.get(event.name)
     if action is None:
         raise BadRequest("unknown_event")

@@ -5,12 +5,14 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from stage import LINE, ROOT, Stage, wait_until
 
 from cli.doctor import examination, report
@@ -242,6 +244,54 @@ def test_a_message_that_was_refused(mended: Stage, doctor: Doctor) -> None:
         with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
             db.execute("update messages set state = 'delivered' where state = 'refused'")
             db.commit()
+
+
+def test_messages_that_are_all_refused(mended: Stage, doctor: Doctor) -> None:
+    mended.trouble(fail_items="never")
+    visitors = [mended.visitor() for _ in range(3)]
+    for visitor in visitors:
+        visitor.send("you will never take this")
+    wait_until(lambda: all("refused" in one.history() for one in visitors), 15, "the refusals")
+    try:
+        doctor.says(mended, Level.BROKEN, "refused_all", "3")
+    finally:
+        with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
+            db.execute("update messages set state = 'delivered' where state = 'refused'")
+            db.commit()
+
+
+def test_events_that_never_arrive(mended: Stage, doctor: Doctor) -> None:
+    mended.trouble(lose_events=True)
+    visitors = [mended.visitor() for _ in range(2)]
+    chats = [visitor.send("Hello?")["chat"] for visitor in visitors]
+    wait_until(lambda: all("delivered" in one.history() for one in visitors), 15, "both are taken")
+    assert not [one for one in doctor(mended) if one.level], "just now"
+    make_old(mended)
+    hour_ago = time.time() - 3600
+    note(mended, "last_event_at", hour_ago)
+    note(mended, "events_excused_until", hour_ago)
+    with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
+        db.execute("update chats set created_at = created_at - 60")
+        db.commit()
+
+    doctor.says(mended, Level.BROKEN, "events_lost", f"{mended.chat}/handler")
+
+    event = {"event": "ONIMCONNECTORSTATUSDELETE", "data[connector]": "x", "data[line]": "1"}
+    wrong = event | {"auth[application_token]": "wrong"}
+    assert requests.post(f"{mended.chat}/handler", data=wrong, timeout=30).status_code == 403
+    said = [("events_refused", Level.BROKEN)]
+    wait_until(lambda: [(one.key, one.level) for one in doctor(mended) if one.level] == said, 15)
+
+    mended.trouble(lose_events=False)
+    mended.press("answer", external_chat_id=chats[0], text="Yes?")
+    wait_until(lambda: not [one for one in doctor(mended) if one.level], 15, "an event has come")
+
+
+def test_an_address_with_a_typing_mistake(mended: Stage, doctor: Doctor) -> None:
+    doctor.says(
+        *(mended, Level.BROKEN, "front_unresolved", "chat.exmaple.invalid"),
+        SITECHAT_PUBLIC_URL="https://chat.exmaple.invalid",
+    )
 
 
 def test_something_else_at_our_address(mended: Stage, doctor: Doctor) -> None:

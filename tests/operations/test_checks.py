@@ -38,8 +38,8 @@ from rest.examination import Line
 from rest.replies import TokenHome
 from store.database import DiskFull, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
 from store.log import StoreDamaged
-from store.overview import LastMessages, RefusedMessages, Waiting
-from store.records import LastRecovery, Named, Refusals, ReportedFault
+from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
+from store.records import LastRecovery, Named, Reached, Refusals, ReportedFault
 from texts import all_texts, languages
 
 GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
@@ -82,6 +82,26 @@ def visited(askers: int, at: float = NOW) -> Named:
 
 
 OTHER = "https://www.chat.example"
+
+
+def by_outside(url: str = URL, **moments: float) -> dict[str, Any]:
+    return of_kept(reached={who: Reached(url, at, 0) for who, at in moments.items()})
+
+
+def no_events(found: Unannounced, **others: Any) -> dict[str, Any]:
+    return of_kept(unannounced=found, events_due_since=NOW - 7200, last_event_at=None, **others)
+
+
+# What is said of the last error of what waits.
+WHY = {
+    "": "no fault is known",
+    "HTTP_502": "error of its own (HTTP_502)",
+    "STRANGE_ANSWER": "error of its own (STRANGE_ANSWER)",
+    "QUERY_LIMIT_EXCEEDED": "no more calls for now (QUERY_LIMIT_EXCEEDED)",
+    "NO_REPLY": "gives no answer to imconnector.send.messages (NO_REPLY)",
+    "NOT_CONNECTED": "gives no answer to imconnector.send.messages (NOT_CONNECTED)",
+    "HTTP_403": "with HTTP_403",
+}
 B24 = {"portal": "https://b24.example", "client_id": "local.client", "client_secret": "s"}
 HERE = "http://127.0.0.1:8080"
 # What was changed, and what is said of it first.
@@ -134,6 +154,14 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (of_kept(active_lines=(LINE, OTHER_LINE))
      | of_portal(lines={LINE: None, OTHER_LINE: Line("", True)}), ATTENTION, "lines",
      "line_deleted"),
+    (of_kept(active_lines=(LINE, OTHER_LINE), waiting_lines=frozenset({LINE}))
+     | of_portal(lines={LINE: Line("Sales", False), OTHER_LINE: Line("", True)}), ATTENTION,
+     "lines", "line_off"),
+    (of_kept(active_lines=(LINE, OTHER_LINE), dead_lines={LINE: "HTTP_403"}), ATTENTION, "lines",
+     "line_dead"),
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        lines={LINE: Line("Sales", False), OTHER_LINE: Line("", False)}), BROKEN, "lines",
+     "line_off"),
     # The secret and the tokens.
     (fault("INVALID_CLIENT", OAUTH), BROKEN, "secret", "secret_wrong"),
     (fault("WRONG_CLIENT", OAUTH), BROKEN, "secret", "secret_wrong"),
@@ -197,13 +225,51 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (front(is_buffered=True), ATTENTION, "front", "front_buffers"),
     (front(is_too_large=True), ATTENTION, "front", "front_too_large"),
     (front(forwarded=2), ATTENTION, "front", "proxies_few"),
-    (with_settings(server={"proxies": 1}), ATTENTION, "front", "proxies_many"),
+    (with_settings(server={"proxies": 1}) | by_outside(portal=NOW - 9), ATTENTION, "front",
+     "proxies_many"),
+    # A visitor can claim more proxies, and no event does.
+    (with_settings(server={"proxies": 1}) | of_kept(reached={
+        "portal": Reached(URL, NOW - 9, 0), "visitors": Reached(URL, NOW - 9, 4)}), ATTENTION,
+     "front", "proxies_many"),
+    (front(fault="NOT_RESOLVED"), BROKEN, "front", "front_unresolved"),
+    # Somebody came by another address, or long before.
+    (front(fault="NOT_RESOLVED") | by_outside("https://chat.example", portal=NOW - 9), BROKEN,
+     "front", "front_unresolved"),
+    (front(fault="NOT_RESOLVED", since=NOW - DAY) | by_outside(portal=NOW - 2 * DAY), BROKEN,
+     "front", "front_unresolved"),
+    (front(fault=CERTIFICATE_EXPIRED, since=NOW - 60) | by_outside(portal=NOW - 7200), BROKEN,
+     "front", "front_certificate_expired"),
+    (front(fault="OTHER_STORE", status=403, since=NOW - 600) | by_outside(portal=NOW - 60), BROKEN,
+     "front", "front_other_store"),
+    # It may be this server's way alone, or have begun just now.
+    (front(fault="OTHER", status=200, since=NOW - 60) | by_outside(portal=NOW - 600), ATTENTION,
+     "front", "front_differs"),
+    # A visitor can have passed over the browser's warning, and anybody can say to be one.
+    (front(fault="OTHER", status=200, since=NOW - DAY) | by_outside(visitors=NOW - 5), ATTENTION,
+     "front", "front_differs"),
+    (front(fault=CERTIFICATE_SELF_SIGNED, since=NOW - 60) | by_outside(visitors=NOW - 5),
+     ATTENTION, "front", "front_differs"),
     # Messages.
     (of_kept(waiting=Waiting(3, NOW - 120)), ATTENTION, "waiting", "waiting"),
     (of_kept(waiting=WAITS), BROKEN, "waiting", "waiting_long"),
     (of_kept(refused=RefusedMessages(2, NOW - 60, "Text is empty")), ATTENTION, "refused",
      "refused"),
+    *((of_kept(waiting=Waiting(3, NOW - 400, code)), BROKEN, "waiting", "waiting_long")
+      for code in WHY),
+    (of_kept(waiting=Waiting(3, NOW - 120, "HTTP_502")), ATTENTION, "waiting", "waiting_why"),
+    (of_kept(refused=RefusedMessages(3, NOW - 3 * DAY, "WRONG", 3)), BROKEN, "refused",
+     "refused_all"),
     (of_kept(recovery=LastRecovery(0, 3, 2, NOW)), ATTENTION, "recovery", "recovery_unread"),
+    # Events.
+    (no_events(Unannounced(2, 0, NOW - 60)), BROKEN, "arrival", "events_lost"),
+    (no_events(Unannounced(1, 1, NOW - 60)), BROKEN, "arrival", "events_lost"),
+    (no_events(Unannounced(0, 2, NOW - 60)), BROKEN, "arrival", "events_lost"),
+    (no_events(Unannounced(2, 0, NOW - 60), turned_away=(
+        Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - 60),)), BROKEN,
+     "arrival", "events_refused"),
+    (no_events(Unannounced(2, 0, NOW - 60), turned_away=(
+        Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - DAY),)), BROKEN,
+     "arrival", "events_lost"),
 ]  # fmt: skip
 # What is said although nothing is wrong, besides what a healthy chat says.
 HARMLESS: list[tuple[dict[str, Any], str]] = [
@@ -227,6 +293,27 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
      "rights_good"),
     (of_portal(clock_seconds=None), "portal_good"),
     (of_kept(secret_is_proved=False), "secret_untried"),
+    # Of several lines one is switched off on purpose.
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        lines={LINE: Line("Sales", False), OTHER_LINE: Line("", True)}), "line_spare"),
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        statuses={LINE: True, OTHER_LINE: False}), "line_spare"),
+    (of_kept(active_lines=(LINE, OTHER_LINE), dead_lines={LINE: "NOT_ACTIVE_LINE"}), "line_spare"),
+    # A single event may be lost, a chat be quiet, and events be on their way.
+    (no_events(Unannounced(3, 1, NOW - 20)), "events_good"),
+    (no_events(Unannounced(1, 0, NOW - 60)), "events_good"),
+    (no_events(Unannounced(0, 1, NOW - 60)), "events_good"),
+    (of_kept(last_event_at=None, unannounced=Unannounced(9, 9, NOW - 60)), "events_good"),
+    (of_kept(refused=RefusedMessages(5, NOW - 3 * DAY, "WRONG", 2)), "refused"),
+    # Only this server sees its own address so.
+    *((front(fault=code, since=NOW - 600) | by_outside(portal=NOW - 60), "front_differs")
+      for code in ("NOT_RESOLVED", "REDIRECT", "OTHER", CERTIFICATE_EXPIRED)),
+    # Only this server comes past the proxies; and nobody has shown anything else.
+    (with_settings(server={"proxies": 2}) | of_kept(reached={
+        "portal": Reached(URL, NOW - 9, 2)}), "front_good"),
+    (with_settings(server={"proxies": 2}) | of_kept(reached={
+        "visitors": Reached(URL, NOW - 9, 3)}), "front_good"),
+    (with_settings(server={"proxies": 1}), "front_good"),
     (front(fault="NOT_REACHED"), "front_untried"),
     (front(fault="NO_ANSWER"), "front_untried"),
     (front(is_buffered=None, is_too_large=None, forwarded=None), "front_good"),
@@ -304,6 +391,7 @@ def test_the_doctor_has_no_text_that_it_never_says() -> None:
     said = {one.key for one in every([*FAULTS, *HARMLESS, ({},)])} | SAID_BY_OTHERS
     checks = {f"check_{one.check}" for one in every([*FAULTS, *HARMLESS])}
     units = {"days", "hours", "minutes", "seconds"}
+    units |= {"why_unknown", "why_error", "why_busy", "why_no_answer", "why_refused"}
     verdicts = {f"verdict_{level.name.lower()}" for level in Level}
 
     assert all_texts("en")["doctor"].keys() == said | checks | units | verdicts
@@ -351,6 +439,36 @@ def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> N
 
     assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
     assert "waiting" in {one.key for one in found if one.level is ATTENTION}
+
+
+@pytest.mark.parametrize("code", WHY)
+def test_what_waits_names_the_last_error_and_what_helps(code: str) -> None:
+    [first, *_] = findings(facts(**of_kept(waiting=Waiting(3, NOW - 400, code))), ALL)
+
+    assert WHY[code] in told(first)[0]
+    assert code in told(first)[1]
+
+
+def test_that_no_event_comes_is_no_second_fault_beside_its_cause() -> None:
+    lost = no_events(Unannounced(2, 0, NOW - 60))
+
+    for cause in (of_portal(bindings=()), front(fault="OTHER", status=404)):
+        found = findings(facts(**lost | cause), ALL)
+
+        assert [one.check for one in found if one.level is BROKEN] in (["events"], ["front"])
+        assert ("events_lost", ATTENTION) in {(one.key, one.level) for one in found}
+
+
+def test_a_portal_that_is_not_reached_either_may_mean_that_no_name_is_resolved_here() -> None:
+    found = findings(
+        facts(
+            portal=TryLater("NOT_CONNECTED", "batch"),
+            front=FrontReport("NOT_RESOLVED"),
+        ),
+        ALL,
+    )
+
+    assert [one.check for one in found if one.level is BROKEN] == ["portal"]
 
 
 def test_a_reason_of_an_earlier_release_is_shown_by_its_name() -> None:
