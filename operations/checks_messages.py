@@ -51,8 +51,10 @@ def check_refused(facts: Facts) -> Iterator[Finding]:
     if kept.refused is None:
         yield Finding("refused", Level.GOOD, "refused_none", {"days": REFUSED_DAYS})
         return
-    is_new = facts.now - kept.refused.last_at < DAY_SECONDS
-    yield Finding("refused", Level.ATTENTION if is_new else Level.GOOD, "refused", {
+    message = kept.refusal_to_tell
+    level, key = (Level.GOOD, "refused_over") if message is None else (Level.ATTENTION, "refused")
+    yield Finding("refused", level, key, {
+        "message": message or 0,
         "count": kept.refused.count,
         "days": REFUSED_DAYS,
         "last": Moment(kept.refused.last_at),

@@ -60,7 +60,7 @@ def check_address(facts: Facts) -> Iterator[Finding]:
     seen = facts.kept.seen_addresses if isinstance(facts.kept, Kept) else {}
     others = {who: seen[who] for who in ("portal", "visitors") if seen.get(who, "")}
     others = {who: origin for who, origin in others.items() if origin != settings.origin}
-    if not _may_be_reached(facts):
+    if not may_be_reached(facts):
         if others:
             right = readable(next(iter(others.values())) + settings.prefix)
             values = {"url": url, "seen": right}
@@ -77,7 +77,7 @@ def check_address(facts: Facts) -> Iterator[Finding]:
         yield Finding("address", Level.GOOD, "address_good", {"url": url})
 
 
-def _may_be_reached(facts: Facts) -> bool:
+def may_be_reached(facts: Facts) -> bool:
     """Whether `public_url` can be right: Bitrix24 on another machine cannot use a loopback one."""
     portal = facts.settings.bitrix24.portal
     return not portal or _is_here(portal) or not _is_here(facts.settings.public_url)

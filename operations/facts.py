@@ -28,6 +28,7 @@ class Kept:
     deliveries: int = 0  # messages and confirmations that wait
     waiting: Waiting | None = None
     refused: RefusedMessages | None = None
+    refusal_to_tell: int | None = None  # the id of a message, within a day, and not over
     last: LastMessages = field(default_factory=LastMessages)
     last_event_at: float | None = None
     fault: ReportedFault | None = None

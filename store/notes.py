@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault
+from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault, RunsWith
 
 T = TypeVar("T")
 
@@ -134,6 +134,10 @@ class Notes:
             database, "seen_addresses"
         )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
         self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # For the doctor of the command line, who reads the files anew.
+        self.runs_with: Note[RunsWith] = Note(
+            database, "runs_with", lambda value: RunsWith(**value), asdict
+        )
         # Of the job that watches (operations/watch.py).
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when

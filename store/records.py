@@ -249,3 +249,13 @@ class LastRecovery:
     dialogs: int
     failed: int  # dialogs that could not be read
     at: float
+
+
+@dataclass(frozen=True)
+class RunsWith:
+    """What a process of the service has read at its start; of the settings there are digests."""
+
+    version: str
+    file: str  # that stands for config.toml
+    keys: dict[str, str]
+    of_environment: list[str]  # keys that no file changes
