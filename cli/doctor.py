@@ -83,7 +83,8 @@ def status_command(lang: str | None, as_json: bool) -> None:
         settings = load_settings(language=language)
         _check_reader(settings, language)
     except SettingsError as error:
-        raise MayNotRead("\nsitechat: ".join(error.told(language))) from None
+        kind = MayNotRead if _is_denied(error) else Failed
+        raise kind("\nsitechat: ".join(error.told(language))) from None
     with open_doctor(settings) as doctor:
         facts = doctor.facts(patience=0.0)
         _print(_status_json(facts, doctor.local_of(facts), language))
@@ -101,7 +102,7 @@ def examination(language: str) -> list[Finding]:
         return with_difference(found, _difference(settings))
     except SettingsError as error:
         faults = "\n".join(error.told(language))
-        if any(DENIED in (fault.why.key, *_inner(fault.why)) for fault in error.faults):
+        if _is_denied(error):
             raise MayNotRead(faults) from None  # of the chat nothing is known
         return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": faults})]
     except MayNotRead:
@@ -112,8 +113,10 @@ def examination(language: str) -> list[Finding]:
         return [Finding("service", Level.BROKEN, "doctor_failed", {"why": why})]
 
 
-def _inner(why: Wrong) -> list[str]:
-    return [value.key for value in why.values.values() if isinstance(value, Wrong)]
+def _is_denied(error: SettingsError) -> bool:
+    """Whether it is this user's right to read that is missing."""
+    whys = [why for fault in error.faults for why in (fault.why, *fault.why.values.values())]
+    return any(isinstance(why, Wrong) and why.key == DENIED for why in whys)
 
 
 def _check_reader(settings: Settings, language: str) -> None:

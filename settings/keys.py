@@ -38,6 +38,7 @@ from settings.rules import (
     PublicUrl,
     Sites,
     StoreUrl,
+    Title,
     Token,
     WebUrl,
 )
@@ -71,7 +72,7 @@ class ConnectorSettings(Section):
 
 
 class ChatSettings(Section):
-    title: str = Field(default="Chat with us", min_length=1, max_length=100)
+    title: Title = Field(default="", max_length=100)  # "": that of the visitor's language
     greeting: str = Field(default="", max_length=1000)  # "": the welcome of the visitor's language
     language: Literal["auto", "en", "ru"] = "auto"
     sites: Sites = ()

@@ -62,6 +62,15 @@ def test_each_place_wins_over_those_below_it_and_is_named(
     assert sources["chat.language"] == sources["chat.consent"] == "default"
 
 
+@pytest.mark.parametrize("said", ['""', '"Chat with us"', '"  "'])
+def test_the_title_of_an_older_file_is_that_of_the_visitors_language(file: Path, said: str) -> None:
+    file.write_text(f"[chat]\ntitle = {said}\n")
+    settings = load_settings(file)
+
+    assert settings.chat.title == ""
+    assert settings.sources["chat.title"] == "default"  # so the page may set it
+
+
 def test_a_local_file_that_says_the_default_counts(file: Path) -> None:
     """The page cannot change what the administrator has written down."""
     (file.parent / "config.local.toml").write_text('[chat]\ntitle = "Chat with us"\n')
@@ -254,7 +263,7 @@ def test_a_file_to_whose_name_the_editor_has_added_an_ending_is_told(file: Path,
     assert refusals(file) == [f"{wrong}: is not read under this name; rename it to {name}"]
     assert refusals(file, "ru")[0].endswith(f"переименуйте его в {name}")
     (file.parent / name).write_text("")
-    assert load_settings(file).chat.title == "Chat with us"
+    assert load_settings(file).chat.title == ""
 
 
 # -- the language
