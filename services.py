@@ -22,6 +22,7 @@ from operations.findings import Finding
 from operations.page_settings import PageSettings
 from operations.pulse import Pulse
 from operations.retention import Retention
+from operations.running import note_once
 from operations.sightings import Sightings
 from operations.watch import Watch
 from portal.administrators import Administrators
@@ -221,6 +222,7 @@ class Services:
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
             "watch": self.watch.run,
+            "running": self.note_running,
             "retention": Retention(self.store, self.files, self.settings.chat.keep_days).run,
         }
         if self.settings.operations.token.get_secret_value():
@@ -235,6 +237,11 @@ class Services:
         self.worker.run(stop)
         for thread in threads:
             thread.join()
+
+    def note_running(self, stop: threading.Event) -> None:
+        """Note once with which settings we run; as soon as the store can be used."""
+        while not note_once(self.settings, self.store) and not stop.wait(SETTLE_SECONDS):
+            pass
 
     def settle_store(self, stop: threading.Event) -> None:
         """Bring the files of the store into a state that can be copied, whenever it is quiet."""

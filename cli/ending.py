@@ -68,6 +68,7 @@ class Commands(click.Group):
             sys.exit(super().main(given, prog_name, **others | {"standalone_mode": False}) or 0)
         except Failed as error:
             _tell(error, error.key, as_json)
+            code = max(code, error.exit_code)
         except click.Abort:
             _tell(_ended(signal.SIGINT.name), "signal", as_json)
         except click.ClickException as error:

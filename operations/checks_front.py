@@ -7,6 +7,7 @@ astray or past the proxies. So whoever has reached us from outside is believed b
 from collections.abc import Iterator
 
 from addresses import readable
+from operations.checks_own import may_be_reached
 from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment
 from operations.front import FrontReport
@@ -29,10 +30,27 @@ KEYS = {
 OUR_OWN = {"OTHER_STORE", "OTHER_PATH"}  # this program has said so, and no router
 
 
+def may_be_tried(facts: Facts) -> bool:
+    """Whether what stands in front can be judged: our address may be right.
+
+    Else a finding of its own says so, and each answer of the address follows from that.
+    """
+    return isinstance(facts.kept, Kept) and may_be_reached(facts)
+
+
+def _is_explained(facts: Facts, front: FrontReport) -> bool:
+    """Whether another finding says all: a service that does not run answers nowhere.
+
+    That another one answers in its place is news.
+    """
+    is_stopped = isinstance(facts.kept, Kept) and not facts.kept.worker_runs
+    return not may_be_tried(facts) or (is_stopped and front.fault != "OTHER_STORE")
+
+
 def check_front(facts: Facts) -> Iterator[Finding]:
     """Whether we answer at our own address, as far as that can be tried from here."""
     front, url = facts.front, readable(facts.settings.public_url)
-    if front is None:
+    if front is None or _is_explained(facts, front):
         return
     if front.fault in UNTRIED or (front.fault == NOT_RESOLVED and _resolves_nothing(facts)):
         yield Finding("front", Level.GOOD, "front_untried", {"url": url})
@@ -94,7 +112,8 @@ def _of_proxies(facts: Facts, front: FrontReport) -> Iterator[Finding]:
     if front.is_buffered:
         yield Finding("front", Level.ATTENTION, "front_buffers")
     if front.is_too_large:
-        values = {"megabytes": settings.files.megabytes}
+        # A request is somewhat larger than the file in it.
+        values = {"megabytes": settings.files.megabytes, "limit": settings.files.megabytes + 1}
         yield Finding("front", Level.ATTENTION, "front_too_large", values)
     found, setting = front.forwarded, settings.server.proxies
     if found is not None and found < setting:

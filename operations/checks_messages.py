@@ -90,12 +90,13 @@ def check_refused(facts: Facts) -> Iterator[Finding]:
     if kept.refused is None:
         yield Finding("refused", Level.GOOD, "refused_none", {"days": REFUSED_DAYS})
         return
-    is_new = facts.now - kept.refused.last_at < DAY_SECONDS
-    level, key = Level.ATTENTION if is_new else Level.GOOD, "refused"
+    message = kept.refusal_to_tell
+    level, key = (Level.GOOD, "refused_over") if message is None else (Level.ATTENTION, "refused")
     if kept.refused.in_a_row >= SEVERAL:
         level, key = Level.BROKEN, "refused_all"
     yield Finding("refused", level, key, {
         "in_a_row": kept.refused.in_a_row,
+        "message": message or 0,
         "count": kept.refused.count,
         "days": REFUSED_DAYS,
         "last": Moment(kept.refused.last_at),

@@ -61,7 +61,7 @@ def check_address(facts: Facts) -> Iterator[Finding]:
     url = readable(settings.public_url)
     seen = facts.kept.seen_addresses.get("portal", "") if isinstance(facts.kept, Kept) else ""
     elsewhere = "" if seen == settings.origin else seen
-    if not _may_be_reached(facts):
+    if not may_be_reached(facts):
         if elsewhere:
             values = {"url": url, "seen": readable(elsewhere + settings.prefix)}
             yield Finding("address", Level.BROKEN, "address_here_seen", values)
@@ -91,7 +91,7 @@ def _of_visitors(facts: Facts) -> Iterator[Finding]:
         yield Finding("address", Level.GOOD, "address_of_visitors", values)
 
 
-def _may_be_reached(facts: Facts) -> bool:
+def may_be_reached(facts: Facts) -> bool:
     """Whether `public_url` can be right: Bitrix24 on another machine cannot use a loopback one."""
     portal = facts.settings.bitrix24.portal
     return not portal or _is_here(portal) or not _is_here(facts.settings.public_url)

@@ -114,7 +114,7 @@ class Doctor:
         It takes seconds, and a file as large as visitors may send goes to our own address.
         """
         facts = self.facts(patience)
-        report = self.try_front() if isinstance(facts.kept, Kept) else None
+        report = self.try_front() if checks_front.may_be_tried(facts) else None
         return findings(self.ask(facts, report), ALL)
 
     # -- facts
@@ -135,6 +135,7 @@ class Doctor:
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
         kept, settings = facts.kept, self._settings
+        report = report if checks_front.may_be_tried(facts) else None
         if not isinstance(kept, Kept) or not settings.bitrix24.complete:
             return replace(facts, front=report)
         lines, connector = list(kept.active_lines), settings.connector.id
@@ -194,6 +195,7 @@ class Doctor:
             waiting=store.overview.waiting(checks_messages.COUNTED),
             waiting_lines=store.overview.waiting_lines(),
             refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
+            refusal_to_tell=store.overview.refusal_to_tell(now - checks_messages.DAY_SECONDS),
             last=store.overview.last_messages(),
             last_event_at=last_event_at,
             events_due_since=due_since,

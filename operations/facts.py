@@ -29,6 +29,7 @@ class Kept:
     waiting: Waiting | None = None
     waiting_lines: frozenset[int] = frozenset()  # for which messages wait
     refused: RefusedMessages | None = None
+    refusal_to_tell: int | None = None  # the id of a message, within a day, and not over
     last: LastMessages = field(default_factory=LastMessages)
     last_event_at: float | None = None
     # Since when every event should have come, if one was lost for no reason that we know.

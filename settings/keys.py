@@ -41,6 +41,7 @@ from settings.rules import (
     Sites,
     StoreUrl,
     Text,
+    Title,
     Token,
     WebUrl,
     Whole,
@@ -75,7 +76,7 @@ class ConnectorSettings(Section):
 
 
 class ChatSettings(Section):
-    title: Text = Field(default="Chat with us", min_length=1, max_length=100)
+    title: Title = Field(default="", max_length=100)  # "": that of the visitor's language
     greeting: str = Field(default="", max_length=1000)  # "": the welcome of the visitor's language
     language: Literal["auto", "en", "ru"] = "auto"
     sites: Sites = ()

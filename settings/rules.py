@@ -39,6 +39,7 @@ VENDORS = re.compile(
     r"(?:(?:www|oauth|helpdesk|apidocs|auth\d?|partners)\.)?bitrix24\.[a-z.]+"
     r"|.*\.bitrix24\.(?:net|tech|info)|oauth\.bitrix\.info|(?:.*\.)?1c-bitrix\.ru"
 )
+FORMER_TITLE = "Chat with us"
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 BARE_HOST = re.compile(r"[^:/.][^:/]*\.[^:/]+")
 SAFE_REST = "%?#/:@!$&'()*+,;=~[]"  # of a query and a fragment
@@ -277,6 +278,11 @@ def _no_boolean(value: object, kind: str = "whole") -> object:
     return value
 
 
+def _title(value: str) -> str:
+    """The default of before said the same in English: who still has it has chosen no title."""
+    return "" if value.strip() == FORMER_TITLE else _seen(value)
+
+
 def _accent(value: str) -> str:
     if not value or COLOUR.fullmatch(value):
         return value
@@ -323,6 +329,7 @@ GivenUrl = Annotated[str, address(web_address, _whole_path)]
 PublicUrl = Annotated[str, address(_public, _public_path)]
 PortalUrl = Annotated[str, address(_portal, _portal_path, False)]
 Site = Annotated[str, address(site, _no_path)]
+Title = Annotated[str, AfterValidator(_title)]
 OAuthServer = Annotated[str, AfterValidator(_oauth_server)]
 ClientId = Annotated[str, AfterValidator(_client_id)]
 ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]

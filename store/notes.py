@@ -9,7 +9,15 @@ from dataclasses import asdict, astuple
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import KeptClaim, LastRecovery, Named, NewAddress, Reached, ReportedFault
+from store.records import (
+    KeptClaim,
+    LastRecovery,
+    Named,
+    NewAddress,
+    Reached,
+    ReportedFault,
+    RunsWith,
+)
 
 T = TypeVar("T")
 
@@ -143,6 +151,10 @@ class Notes:
             "reached",
             lambda value: {who: Reached(**value[who]) for who in value},
             lambda value: {who: asdict(value[who]) for who in value},
+        )
+        # For the doctor of the command line, who reads the files anew.
+        self.runs_with: Note[RunsWith] = Note(
+            database, "runs_with", lambda value: RunsWith(**value), asdict
         )
         # Of the job that watches (operations/watch.py).
         self.retry_at: Note[float] = Note(database, "retry")  # all is well: the worker tries again

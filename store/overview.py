@@ -7,6 +7,7 @@ from store.database import Group
 from store.queue import HEAD, lines_of
 from store.records import DeliveryState
 
+MOST_REFUSED = 50  # of refused messages, among which one that is not over is looked for
 NEWEST = 2_000  # messages among which the last ones are looked for: a look costs 1 ms
 OLDEST = 200  # waiting deliveries among which the last error is looked for
 MOST_DIALOGS = 100  # of more without an event nobody needs the number
@@ -140,3 +141,41 @@ class Overview(Group):
             at.get(("visitor", "delivered")),
             max(operators, default=None),
         )
+
+    def refusal_to_tell(self, since: float) -> int | None:
+        """The id of the last message that was refused after `since`, unless that seems to be over.
+
+        It is over when a later message of the same chat, or of the same line, was delivered.
+        """
+        rows = self._database.rows(
+            "select m.id, m.chat_id, c.line from messages m join chats c on c.id = m.chat_id"
+            " where m.state = 'refused' and m.sent_at > ? order by m.sent_at desc limit ?",
+            since, MOST_REFUSED,
+        )  # fmt: skip
+        lines = self._last_delivered_of_lines() if rows else {}
+        for row in rows:
+            if lines.get(row["line"], 0) < row["id"] and not self._went_on(
+                row["chat_id"], row["id"]
+            ):
+                return int(row["id"])
+        return None
+
+    def _last_delivered_of_lines(self) -> dict[int | None, int]:
+        """By line the id of the last visitor's message that was taken, among the newest ones."""
+        rows = self._database.rows(
+            "select c.line, max(m.id) as id from"
+            " (select id, chat_id, author, state from messages order by id desc limit ?) m"
+            " join chats c on c.id = m.chat_id"
+            " where m.author = 'visitor' and m.state = 'delivered' and c.line is not null"
+            " group by c.line",
+            NEWEST,
+        )
+        return {row["line"]: int(row["id"]) for row in rows}
+
+    def _went_on(self, chat_id: str, message_id: int) -> bool:
+        row = self._database.row(
+            "select 1 from messages where chat_id = ? and id > ? and author = 'visitor'"
+            " and state = 'delivered' limit 1",
+            chat_id, message_id,
+        )  # fmt: skip
+        return row is not None

@@ -269,3 +269,13 @@ class Reached:
     url: str  # what `public_url` was
     at: float
     forwarded: int  # entries of X-Forwarded-For that it had
+
+
+@dataclass(frozen=True)
+class RunsWith:
+    """What a process of the service has read at its start; of the settings there are digests."""
+
+    version: str
+    file: str  # that stands for config.toml
+    keys: dict[str, str]
+    of_environment: list[str]  # keys that no file changes

@@ -211,7 +211,7 @@ def test_the_commands_of_the_update_take_what_differs_out_of_config_toml(tmp_pat
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@a.example"]
     for command in (["init", "-q"], ["add", "config.toml"], ["commit", "-qm", "a"]):
         subprocess.run([*git, *command], cwd=tmp_path, check=True)
-    own = default.replace('title = "Chat with us"', 'title = "Лампы"').replace(
+    own = default.replace('title = ""', 'title = "Лампы"').replace(
         'portal = ""', 'portal = "https://company.bitrix24.ru"'
     )
     own = own.replace("http://127.0.0.1:8080", "https://a.example").replace(

@@ -69,6 +69,15 @@ def test_each_place_wins_over_those_below_it_and_is_named(
     assert sources["chat.language"] == sources["chat.consent"] == "default"
 
 
+@pytest.mark.parametrize("said", ['""', '"Chat with us"'])
+def test_the_title_of_an_older_file_is_that_of_the_visitors_language(file: Path, said: str) -> None:
+    file.write_text(f"[chat]\ntitle = {said}\n")
+    settings = load_settings(file)
+
+    assert settings.chat.title == ""
+    assert settings.sources["chat.title"] == "default"  # so the page may set it
+
+
 def test_a_local_file_that_says_the_default_counts(file: Path) -> None:
     """The page cannot change what the administrator has written down."""
     (file.parent / "config.local.toml").write_text('[chat]\ntitle = "Chat with us"\n')
@@ -218,7 +227,7 @@ def test_names_of_other_programs_are_left_alone(file: Path) -> None:
     text = "".join(f"{name}=x\n" for name in others.split())
     (file.parent / ".env").write_text(f"{text}LOG_LEVEL=debug\nWEB_CONCURRENCY=2\n")
 
-    assert load_settings(file).chat.title == "Chat with us"
+    assert load_settings(file).chat.title == ""
 
 
 def test_in_the_environment_only_what_is_surely_ours_is_told(
@@ -454,7 +463,7 @@ def test_a_file_to_whose_name_the_editor_has_added_an_ending_is_told(file: Path,
     assert refusals(file) == [f"{wrong}: is not read under this name; rename it to {name}"]
     assert refusals(file, "ru")[0].endswith(f"переименуйте его в {name}")
     (file.parent / name).write_text("")
-    assert load_settings(file).chat.title == "Chat with us"
+    assert load_settings(file).chat.title == ""
 
 
 # -- the language

@@ -233,7 +233,7 @@ COPIED = "space or an invisible character"
         ("chat.accent", "c8102e", "such as #c8102e", "#c8102e"),
         ("chat.accent", "#abc", "such as #c8102e", "#aabbcc"),
         ("chat.language", "de", '"auto", "en", "ru"', None),
-        ("chat.title", "", "must not be empty", None),
+        ("connector.name", "", "must not be empty", None),
         ("chat.title", "x" * 101, "100 characters or less", None),
         ("chat.message_limit", "many", "a whole number", None),
         ("chat.message_limit", "20001", "20000 or less", None),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from bbcode import stored_html
 from operations.findings import LATEST
 from store.records import Message, Words
-from texts import Texts, all_texts
+from texts import Texts, all_texts, text
 from web.asking import language, services
 
 HISTORY = 50  # messages in one answer
@@ -71,6 +71,11 @@ def initials(name: str) -> str:
     """The first letters of the first and the last word: OP of Olga Petrova."""
     words = re.findall(r"\w+", name)
     return "".join(word[0] for word in words[:1] + words[1:][-1:]).upper()
+
+
+def chat_title() -> str:
+    """What stands above the chat: what the company has chosen, or ours in the page's language."""
+    return services().chat.title or text(language(), "page.title")
 
 
 def chat_texts() -> Texts:

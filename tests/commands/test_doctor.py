@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -102,7 +105,84 @@ def make_old(stage: Stage) -> None:
         db.commit()
 
 
+class StageOfFiles(Stage):
+    """A chat of which an administrator writes some settings into `.env`, beside `config.toml`."""
+
+    IN_FILE = ("SITECHAT_PUBLIC_URL", "SITECHAT_BITRIX24__CLIENT_SECRET")
+
+    def environment(self) -> dict[str, str]:
+        given = super().environment()
+        config = self.folder / "config.toml"
+        if not config.exists():
+            config.touch()
+            self.write({key: given[key] for key in self.IN_FILE})
+        given = {key: value for key, value in given.items() if key not in self.IN_FILE}
+        return given | {"SITECHAT_CONFIG": str(config)}
+
+    def write(self, variables: dict[str, str]) -> None:
+        self.given = variables
+        lines = [f"{key}={value}\n" for key, value in variables.items()]
+        (self.folder / ".env").write_text("".join(lines))
+
+
 # -- real processes
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_settings_that_were_changed_and_not_read_are_said_until_the_reload(
+    tmp_path: Path, doctor: Doctor, workers: int
+) -> None:
+    with StageOfFiles(tmp_path, workers) as stage:
+        stage.install()
+        wait_until(lambda: store_has(stage, "note.runs_with"), 15)
+        given = stage.given
+        assert worst(doctor(stage)) is Level.GOOD
+
+        # As an administrator who mends the secret in the file, and forgets the rest.
+        stage.write(given | {"SITECHAT_BITRIX24__CLIENT_SECRET": "another-secret"})
+        doctor.says(stage, Level.BROKEN, "settings_unread", "sudo systemctl reload sitechat")
+
+        stage.write(given)
+        assert worst(doctor(stage)) is Level.GOOD
+
+        # And as one who asks at once after the reload, while the old processes still end.
+        stage.write(given | {"SITECHAT_CHAT__TITLE": "New"})
+        assert stage.app is not None
+        os.kill(stage.app.pid, signal.SIGHUP)
+        assert worst(doctor(stage)) is Level.GOOD
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can go on as somebody else")
+@pytest.mark.parametrize("hidden", [".env", "chats"])
+@pytest.mark.parametrize("command", ["doctor", "status"])
+def test_who_may_not_read_the_settings_or_the_store_is_told_as_whom_to_run_it(
+    command: str, hidden: str
+) -> None:
+    """Of the chat nothing is known then: there is no verdict, and none is wrong."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        (folder / "config.toml").touch()
+        (folder / ".env").write_text("SITECHAT_CHAT__TITLE=Ours\n")
+        (folder / "chats").mkdir()
+        (folder / hidden).chmod(0o700)
+        as_nobody = "from commands import main; import os; os.setgid(65534); os.setuid(65534)"
+        said = subprocess.run(
+            [sys.executable, "-c", f"{as_nobody}; main()", command, "--lang", "ru"],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "SITECHAT_CONFIG": str(folder / "config.toml"),
+                "SITECHAT_STORAGE__URL": f"sqlite:///{folder}/chats/chats.db",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("sitechat: ")
+    assert re.search("sudo -u (sitechat|root) sitechat …", said.stderr), said.stderr
 
 
 def test_a_healthy_chat_ends_with_0(mended: Stage) -> None:

@@ -252,8 +252,8 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     # Messages.
     (of_kept(waiting=Waiting(3, NOW - 120)), ATTENTION, "waiting", "waiting"),
     (of_kept(waiting=WAITS), BROKEN, "waiting", "waiting_long"),
-    (of_kept(refused=RefusedMessages(2, NOW - 60, "Text is empty")), ATTENTION, "refused",
-     "refused"),
+    (of_kept(refused=RefusedMessages(2, NOW - 60, "Text is empty"), refusal_to_tell=77), ATTENTION,
+     "refused", "refused"),
     *((of_kept(waiting=Waiting(3, NOW - 400, code)), BROKEN, "waiting", "waiting_long")
       for code in WHY),
     (of_kept(waiting=Waiting(3, NOW - 120, "HTTP_502")), ATTENTION, "waiting", "waiting_why"),
@@ -276,7 +276,7 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (with_settings(chat={}), "sites_none"),
     (of_kept(waiting=Waiting(1, NOW - 5)), "waiting_now"),
     (of_kept(last=LastMessages(), last_event_at=None), "traffic_none"),
-    (of_kept(refused=RefusedMessages(2, NOW - 3 * DAY, "")), "refused"),
+    (of_kept(refused=RefusedMessages(2, NOW - 3 * DAY, "")), "refused_over"),
     (of_kept(turned_away=(
         Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - 60),)), "turned_away"),
     (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
@@ -304,7 +304,7 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (no_events(Unannounced(1, 0, NOW - 60)), "events_good"),
     (no_events(Unannounced(0, 1, NOW - 60)), "events_good"),
     (of_kept(last_event_at=None, unannounced=Unannounced(9, 9, NOW - 60)), "events_good"),
-    (of_kept(refused=RefusedMessages(5, NOW - 3 * DAY, "WRONG", 2)), "refused"),
+    (of_kept(refused=RefusedMessages(5, NOW - 3 * DAY, "WRONG", 2)), "refused_over"),
     # Only this server sees its own address so.
     *((front(fault=code, since=NOW - 600) | by_outside(portal=NOW - 60), "front_differs")
       for code in ("NOT_RESOLVED", "REDIRECT", "OTHER", CERTIFICATE_EXPIRED)),
@@ -334,7 +334,15 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
      | of_kept(portal_address="http://localhost:9000") | of_portal(bindings=tuple(
          (event, f"{HERE}/handler") for event, _ in BOUND)), "address_good"),
 ]  # fmt: skip
-SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"}
+NAMES_A_SETTING = {
+    *("settings_incomplete", "registration_refused", "portal_renamed", "rename_kept"),
+    *("secret_wrong", "other_application", "certificate_unknown", "certificate_self_signed"),
+    *("address_here", "address_here_seen", "address_of_portal", "proxies_few", "proxies_many"),
+    *("front_redirects", "front_other", "front_other_path"),
+}
+SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"} | {
+    *("settings_unread", "settings_of_environment", "service_older")  # operations/running.py
+}
 
 
 def moment(of: Moment) -> str:
@@ -469,6 +477,70 @@ def test_a_portal_that_is_not_reached_either_may_mean_that_no_name_is_resolved_h
     )
 
     assert [one.check for one in found if one.level is BROKEN] == ["portal"]
+
+
+@pytest.mark.parametrize("up_at", [NOW - DAY, None])
+def test_what_stands_in_front_is_not_judged_while_the_service_does_not_run(
+    up_at: float | None,
+) -> None:
+    others = of_kept(worker_runs=False, worker_up_at=up_at)
+    for report in (front(fault="OTHER", status=502), front(is_too_large=True, forwarded=2)):
+        found = findings(facts(**others, **report), ALL)
+
+        assert found[0].check == "service"
+        assert "front" not in {one.check for one in found}
+
+
+@pytest.mark.parametrize("seen", [{}, {"portal": "https://chat.example"}])
+def test_what_stands_in_front_is_not_judged_at_an_address_of_this_machine(
+    seen: dict[str, str],
+) -> None:
+    wrong = with_settings(public_url=HERE) | of_kept(seen_addresses=seen)
+
+    found = findings(facts(**wrong, **front(is_too_large=True, forwarded=1)), ALL)
+
+    assert found[0].key in ("address_here", "address_here_seen")
+    assert "front" not in {one.check for one in found}
+
+
+def test_the_cure_for_the_body_limit_is_large_enough_for_a_file_and_its_request() -> None:
+    [finding] = [one for one in findings(facts(**front(is_too_large=True)), ALL) if one.level]
+
+    assert all("20" in text and "client_max_body_size 21m" in text for text in told(finding))
+
+
+def test_a_refused_message_is_named_as_the_log_names_it() -> None:
+    refused = RefusedMessages(2, NOW - 60, "Text is empty")
+    [finding] = [
+        one
+        for one in findings(facts(**of_kept(refused=refused, refusal_to_tell=77)), ALL)
+        if one.level
+    ]
+
+    assert all("grep -w message=77" in text for text in told(finding))
+
+
+def test_a_cure_names_the_command_and_the_form_of_both_files() -> None:
+    """Who is told to change a setting is told how to write it, and what makes it count."""
+    by_key = {one.key: told(one) for one in every(FAULTS)}
+    for key in ("address_here", "address_here_seen", "address_of_portal"):
+        assert all("SITECHAT_PUBLIC_URL=http" in text for text in by_key[key]), key
+        assert all('public_url = "http' in text for text in by_key[key]), key
+    for key in ("proxies_few", "proxies_many"):
+        assert all("SITECHAT_SERVER__PROXIES=" in text for text in by_key[key]), key
+        assert all("[server]" in text for text in by_key[key]), key
+    assert all("SITECHAT_BITRIX24__CLIENT_SECRET" in text for text in by_key["secret_wrong"])
+    for key in by_key.keys() & NAMES_A_SETTING:
+        assert all("sudo systemctl reload sitechat" in text for text in by_key[key]), key
+
+
+def test_how_systemd_starts_the_service_comes_before_how_it_is_started_by_hand() -> None:
+    found = every([({"kept": StoreMissing("none")},), (of_kept(worker_runs=False),),
+                   (of_kept(worker_runs=False, worker_up_at=None),)])  # fmt: skip
+    texts = [text for one in found if one.level is BROKEN for text in told(one)]
+    assert len(texts) == 6
+    for text in texts:
+        assert text.index("sudo systemctl start sitechat") < text.index("make serve")
 
 
 def test_a_reason_of_an_earlier_release_is_shown_by_its_name() -> None:
