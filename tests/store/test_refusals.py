@@ -1,4 +1,4 @@
-"""How the store does as a whole, as the doctor asks."""
+"""Which refused message the doctor tells of, and until when."""
 
 import pytest
 from store_parts import CHAT, LINE, NOW, OTHER, THIRD, sql, write
