@@ -7,9 +7,12 @@ percent-encoded. Knows nothing of settings.
 
 import ipaddress
 import re
+import unicodedata
+from functools import cache
 from urllib.parse import quote, unquote, urlsplit
 
 import idna
+from publicsuffixlist import PublicSuffixList
 
 from texts import Wrong
 
@@ -26,6 +29,7 @@ ESCAPE = re.compile("%[0-9a-fA-F]{2}")
 UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 POLICY_SOURCE = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]+)?")
 JOINERS = "\u200c\u200d"
+FIRST_PICTURE = "\u2600"  # before it are signs, and lines to draw boxes with
 
 
 def web_address(value: str) -> str:
@@ -96,12 +100,12 @@ def _ascii_label(label: str) -> str:
             meant = label.removeprefix(ACE).encode("ascii").decode("punycode")
             # What browsers would write for it is the label again, or the label means nothing.
             is_one_form = idna.uts46_remap(meant, std3_rules=False) == meant
-            if not meant.isascii() and is_one_form and _encoded(meant) == label:
-                return label
+            is_right = not meant.isascii() and is_one_form and _encoded(meant) == label
         except (UnicodeError, ValueError, OverflowError):
-            pass
-        raise Wrong("addresses.punycode", label=label[:LABEL_LENGTH])
-    if not label.isascii():
+            is_right = False
+        if not is_right:
+            raise Wrong("addresses.punycode", label=label[:LABEL_LENGTH])
+    elif not label.isascii():
         label = _encoded(label)
     if len(label) > LABEL_LENGTH:
         raise Wrong("addresses.long_label", most=LABEL_LENGTH)
@@ -169,9 +173,22 @@ def _letters(label: str) -> str:
     if not name.startswith(ACE):
         return label
     try:
-        return name.removeprefix(ACE).encode("ascii").decode("punycode") + colon + port
+        letters = name.removeprefix(ACE).encode("ascii").decode("punycode")
     except UnicodeError:
         return label
+    return letters + colon + port if all(map(_is_harmless, letters)) else label
+
+
+def _is_harmless(letter: str) -> bool:
+    """Whether a letter of a host looks like no other part of an address or of a text.
+
+    Hosts may have signs that look like a slash or a space; as browsers do, we show no such sign.
+    """
+    if letter.isascii():
+        return letter in "-_" or letter.isalnum()
+    kind = unicodedata.category(letter)
+    is_picture = kind in ("So", "Sk") and letter >= FIRST_PICTURE
+    return kind[0] in "LMN" or letter in JOINERS or is_picture
 
 
 def _decoded(escapes: re.Match[str]) -> str:
@@ -205,7 +222,17 @@ def site(value: str) -> str:
     labels = host.partition(":")[0].split(".")
     if len(labels) < 2 or NUMERIC_LABEL.fullmatch(labels[-1]):
         raise Wrong("addresses.domain")
+    domain = ".".join(labels)
+    if _public_suffixes().is_public(domain):
+        shown = readable(f"https://{domain}").removeprefix("https://")
+        raise Wrong("addresses.public_suffix", domain=shown)
     return f"{scheme}://*.{host}"
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    """The domains below which anybody can have a name, as the package's release lists them."""
+    return PublicSuffixList()
 
 
 def is_listed(origin: str, sites: tuple[str, ...]) -> bool:

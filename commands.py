@@ -1,21 +1,20 @@
 """The command line `sitechat`: the list of its commands."""
 
-import io
 import logging
-import sys
 
 import click
 
+import cli.early  # noqa: F401  # before the rest
 from cli.doctor import doctor_command, status_command
+from cli.ending import Commands, end_at_signals, open_standard_files
 from cli.keep import backup_command, restore_command
 from cli.move import export_command, import_command, import_tutorial_command
-from cli.parts import FAILED, end_quietly
 from cli.service import run_command, serve_command, uninstall_command
 from cli.visitors import block_command, forget_command, purge_command, unblock_command
 from operations.version import version
 
 
-@click.group(context_settings={"help_option_names": ["--help", "-h"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
 @click.version_option(version(), prog_name="sitechat", message="%(prog)s %(version)s")
 def commands() -> None:
     """Live chat connected to Bitrix24 Open Lines."""
@@ -33,13 +32,6 @@ for one in (
 def main() -> None:
     """The console command `sitechat`. Whatever goes wrong ends with a sentence."""
     logging.getLogger().addHandler(logging.NullHandler())  # commands have words of their own
-    for stream in (sys.stdout, sys.stderr):  # a file's name, or a terminal, may be of any encoding
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        commands(prog_name="sitechat")
-    except BrokenPipeError:
-        end_quietly()
-    except Exception as error:
-        click.echo(f"sitechat: {type(error).__name__}: {error}", err=True)
-        sys.exit(FAILED)
+    open_standard_files()
+    end_at_signals()
+    commands(prog_name="sitechat")

@@ -1,42 +1,32 @@
 """How gunicorn serves the application: `gunicorn` in the project's root is enough."""
 
 import gc
-import logging
 import os
 import sys
 import threading
 import time
+from importlib import import_module
 from typing import Any
 
-from logs import Summing, formatter
+from logs import Summing, WithoutRequests, formatter
 from operations.life import tell_start, tell_stop
-from settings import SettingsError, load_settings, system_variables
-from texts import language_of_system, text
+from operations.start import fault, take
+from settings import SettingsError
 from web.ending import watch_over
 from web.worker import Worker, raise_descriptor_limit
 
 try:
-    settings = load_settings()  # a fault is said here in one line, not by every worker
-    variables = system_variables()  # also those of an .env file
+    start = take()  # a fault is said here in a line, not by every worker
 except SettingsError as error:
     sys.exit(f"sitechat: {error}")
 
-level = variables.get("LOG_LEVEL", "INFO").upper()
-if level not in logging.getLevelNamesMapping():
-    levels = ", ".join(logging.getLevelNamesMapping())
-    sys.exit(
-        f"sitechat: LOG_LEVEL: {text(language_of_system(), 'settings.one_of', choices=levels)}"
-    )
-processes = variables.get("WEB_CONCURRENCY", "1")
-if not processes.isdecimal():
-    sys.exit(f"sitechat: WEB_CONCURRENCY: {text(language_of_system(), 'settings.type_whole')}")
-
+settings, level = start.settings, start.process.log_level
 limits = raise_descriptor_limit()
 
-wsgi_app = "app:create_app()"
+wsgi_app = "app:create_app()"  # post_fork gives it the settings
 bind = "127.0.0.1:8080"
 worker_class = "web.worker.Worker"
-workers = int(processes)
+workers = start.process.workers
 worker_connections = limits.connections  # of each worker
 graceful_timeout = 0  # after a HUP the master would hear no other signal; web/ending.py has ours
 limit_request_fields = 50  # headers; gunicorn's time to read them grows with the square
@@ -53,13 +43,19 @@ logconfig_dict = {
     "formatters": {
         "line": {"()": lambda: formatter(settings.logs.format)},
     },
+    "filters": {"without requests": {"()": WithoutRequests}},
     "handlers": {"stderr": {"()": lambda: log_lines, "formatter": "line"}},
     "root": {"level": level, "handlers": ["stderr"]},
     "loggers": {
         # Its warnings show headers of odd answers, with tracebacks; our client says what they mean.
         "urllib3": {"level": "ERROR"},
-        # gunicorn's own lines quote what is wrong with a request, so they are counted, too.
-        "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},
+        # gunicorn's own lines are about what strangers send, so they are counted, too.
+        "gunicorn.error": {
+            "level": level,
+            "handlers": ["stderr"],
+            "filters": ["without requests"],
+            "propagate": False,
+        },
     },
 }
 
@@ -70,18 +66,9 @@ jobs: list[threading.Thread] = []
 JOBS_SECONDS, REPLACED_SECONDS = 0.8, 50.0
 
 
-def settings_fault() -> SettingsError | None:
-    try:
-        load_settings()
-        system_variables()
-    except SettingsError as error:
-        return error
-    return None
-
-
 def on_starting(server: Any) -> None:
     """The master begins: once for all reloads."""
-    Worker.ending = watch_over(server, settings_fault)
+    Worker.ending = watch_over(server, fault)
 
 
 def when_ready(server: Any) -> None:
@@ -94,6 +81,11 @@ def on_reload(server: Any) -> None:
 
 def on_exit(server: Any) -> None:
     tell_stop()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker serves with what the master has checked, whatever the files say by now."""
+    worker.app.load = lambda: import_module("app").create_app(settings)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -29,6 +29,9 @@ LONGEST_FACT = 300  # characters
 # Control characters, what ends a line, and what changes the direction of the text after it.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+# Begins what a server's line quotes of a request, or the query of its address.
+QUOTED = re.compile("""['"?]""")
+
 # A fact that can stand without quotation marks. With "=" it would look like another fact.
 BARE = re.compile(r"[\w.:/@+,;()*-]+")
 
@@ -49,6 +52,7 @@ class Request:
 
 # Each greenlet, and each thread, has its own.
 _request: ContextVar[Request | None] = ContextVar("request", default=None)
+_reads_client: ContextVar[bool] = ContextVar("reads_client", default=False)
 
 
 def begin_request(request_id: str) -> None:
@@ -58,6 +62,11 @@ def begin_request(request_id: str) -> None:
 
 def end_request() -> None:
     _request.set(None)
+
+
+def begin_connection() -> None:
+    """From now on this greenlet reads what a client sends (`WithoutRequests`)."""
+    _reads_client.set(True)
 
 
 def request_ms() -> float | None:
@@ -186,6 +195,19 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 def formatter(style: str) -> logging.Formatter:
     return FORMATTERS[style]("%(asctime)s %(levelname)s %(logger)s: %(message)s")
+
+
+class WithoutRequests(logging.Filter):
+    """Ends gunicorn's lines before what they quote of a request: a query or header may be secret.
+
+    Its lines about anything else quote, too: those that no client has caused stay whole.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _reads_client.get():
+            message = QUOTED.split(record.getMessage(), maxsplit=1)[0]
+            record.msg, record.args = message.removesuffix(" b").rstrip(" :") or "…", ()
+        return True
 
 
 # Of a line that is counted; a traceback would hold a request.

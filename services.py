@@ -23,6 +23,7 @@ from operations.findings import Finding
 from operations.page_settings import PageSettings
 from operations.pulse import Pulse
 from operations.retention import Retention
+from operations.running import note_once
 from operations.sightings import Sightings
 from operations.watch import Watch
 from portal.administrators import Administrators
@@ -145,9 +146,12 @@ class Services:
         """What is known of the chat now, the worst first; cheap enough for anybody's request."""
         return self.watch.verdict()
 
-    def look(self) -> list[Finding]:
-        """The same after the portal was asked anew; for an administrator, as it takes seconds."""
-        return self.watch.look()
+    def look(self, seconds: float, tries_front: bool = False) -> bool:
+        """Ask the portal anew, and try our own address; whether that has ended in so many seconds.
+
+        For an administrator, as it costs calls.
+        """
+        return self.watch.look_within(seconds, tries_front)
 
     @property
     def chat(self) -> ChatSettings:
@@ -225,6 +229,7 @@ class Services:
             "deletions": self.finish_deletions,
             "settling": self.settle_store,
             "watch": self.watch.run,
+            "running": self.note_running,
             "retention": Retention(self.store, self.files, self.settings.chat.keep_days).run,
         }
         if self.settings.operations.token.get_secret_value():
@@ -239,6 +244,11 @@ class Services:
         self.worker.run(stop)
         for thread in threads:
             thread.join()
+
+    def note_running(self, stop: threading.Event) -> None:
+        """Note once with which settings we run; as soon as the store can be used."""
+        while not note_once(self.settings, self.store) and not stop.wait(SETTLE_SECONDS):
+            pass
 
     def settle_store(self, stop: threading.Event) -> None:
         """Bring the files of the store into a state that can be copied, whenever it is quiet."""

@@ -22,6 +22,7 @@ from store.messages import MessageTables
 from store.notes import Notes
 from store.overview import Overview
 from store.past import PastTables
+from store.people import PeopleTables
 from store.portal import PortalTables
 from store.queue import QueueTables
 from store.reading import ReadOnlySQLite
@@ -58,6 +59,7 @@ class Store:
         self.retention = RetentionTables(self.database)
         self.lost = LostTables(self.database, renderer)
         self.past = PastTables(self.database, renderer)
+        self.people = PeopleTables(self.database)
         self.transfer = TransferTables(self.database, renderer)
         self.notes = Notes(self.database)
 

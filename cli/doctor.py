@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import pwd
 import sys
 import time
 import traceback
@@ -17,25 +19,30 @@ import click
 from addresses import readable
 from bbcode import RENDERER
 from bitrix import Bitrix
+from cli.ending import Failed
 from operations import checks_portal
 from operations.doctor import Doctor, store_path
 from operations.facts import Facts, Kept
-from operations.findings import Finding, Level, Moment, as_plain, worst
+from operations.findings import HINTS, Finding, Level, Moment, as_plain, worst
 from operations.page_settings import PageSettings
+from operations.running import Difference, difference, with_difference
 from operations.words import heading, verdict_words, words
 from portal.place import portal_address
 from portal.tokens import StoredTokens
 from rest.errors import OAUTH, SetupFault
 from rest.replies import Grant
-from settings import ROOT, Settings, SettingsError, load_settings
+from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store
 from store.database import StoreUnavailable
-from texts import language_of_system, languages
+from texts import Wrong, language_of_system, languages, text
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.5  # until a service that starts anew has taken over its work
+READING_SECONDS = 4.0  # until one that was told to reload has read its settings
 LOOK_SECONDS = 0.2
+HINT = "?"  # what visitors' browsers say
+DENIED = "settings.denied"  # why a file cannot be read
 MARKS = {Level.GOOD: "+", Level.ATTENTION: "!", Level.BROKEN: "X"}
 
 language_option = click.option(
@@ -44,6 +51,12 @@ language_option = click.option(
     help="The language of the answer; that of the terminal, if it is left out.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for a machine to read.")
+
+
+class MayNotRead(Failed):
+    """Nothing can be said of the chat: the settings or the store cannot be read by this user."""
+
+    exit_code = int(Level.BROKEN)
 
 
 @click.command("doctor")
@@ -67,7 +80,12 @@ def doctor_command(lang: str | None, as_json: bool) -> None:
 def status_command(lang: str | None, as_json: bool) -> None:
     """Show in JSON what is installed, connected and waiting. Asks nobody."""
     language = lang or language_of_system()
-    settings = load_settings()
+    try:
+        settings = load_settings(language=language)
+        _check_reader(settings, language)
+    except SettingsError as error:
+        kind = MayNotRead if _is_denied(error) else Failed
+        raise kind("\n".join(error.told(language)), "settings") from None
     with open_doctor(settings) as doctor:
         facts = doctor.facts(patience=0.0)
         _print(_status_json(facts, doctor.local_of(facts), language))
@@ -79,15 +97,49 @@ def examination(language: str) -> list[Finding]:
     """All findings, the worst first, also where the settings or the store cannot be used."""
     try:
         settings = load_settings(language=language)
+        load_process(language=language)
+        _check_reader(settings, language)
         with open_doctor(settings) as doctor:
-            return doctor.full(patience=0.0)
+            found = doctor.full(patience=0.0)
+        return with_difference(found, _difference(settings))
     except SettingsError as error:
         faults = "\n".join(error.told(language))
+        if _is_denied(error):
+            raise MayNotRead(faults) from None  # of the chat nothing is known
         return [Finding("settings", Level.BROKEN, "settings_wrong", {"faults": faults})]
+    except MayNotRead:
+        raise
     except Exception as error:
         log.debug("the doctor failed", exc_info=True)
         why = f"{type(error).__name__}, {_place_of(error)}"  # its text might hold a secret
         return [Finding("service", Level.BROKEN, "doctor_failed", {"why": why})]
+
+
+def _is_denied(error: SettingsError) -> bool:
+    """Whether it is this user's right to read that is missing."""
+    whys = [why for fault in error.faults for why in (fault.why, *fault.why.values.values())]
+    return any(isinstance(why, Wrong) and why.key == DENIED for why in whys)
+
+
+def _check_reader(settings: Settings, language: str) -> None:
+    """MayNotRead for a user who may not read what is the service's alone."""
+    store, me = store_path(settings), os.geteuid()
+    for path in (store, *store.parents):
+        try:
+            owner = path.stat().st_uid
+        except OSError:
+            continue  # it is not there, or hidden by the folder above it
+        if owner != me and not os.access(path, os.R_OK if path == store else os.X_OK):
+            names = {"user": _name_of(owner), "me": _name_of(me)}
+            raise MayNotRead(text(language, "commands.other_user", **names))
+        return
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"#{user}"
 
 
 def _place_of(error: Exception) -> str:
@@ -117,6 +169,20 @@ def open_doctor(settings: Settings) -> Iterator[Doctor]:
             if store_path(settings).exists():
                 _wait_for_worker(store)
         yield doctor
+    finally:
+        store.close()
+
+
+def _difference(settings: Settings) -> Difference | None:
+    """How the service differs; a service that reloads is given a moment to read the settings."""
+    store = store_to_read(settings)
+    until = time.monotonic() + READING_SECONDS
+    try:
+        while (found := difference(settings, store)) and found.unread:
+            if time.monotonic() > until:
+                break
+            time.sleep(LOOK_SECONDS)
+        return found
     finally:
         store.close()
 
@@ -159,10 +225,15 @@ def report(found: list[Finding], language: str) -> str:
         of_level = [finding for finding in found if finding.level is level]
         lines += [""] if of_level else []
         lines += [
-            f"{MARKS[level]} {heading(finding, language)}: {words(finding, language, local_time)}"
+            f"{mark_of(finding)} {heading(finding, language)}: "
+            + words(finding, language, local_time)
             for finding in of_level
         ]
     return "\n".join(lines)
+
+
+def mark_of(finding: Finding) -> str:
+    return HINT if finding.key in HINTS else MARKS[finding.level]
 
 
 def _report_json(found: list[Finding], language: str) -> str:

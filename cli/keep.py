@@ -7,7 +7,8 @@ import click
 from cli.parts import Desk, command
 from operations.archive import Stopped
 from operations.backup import back_up
-from operations.restore import Place, restore
+from operations.restore import Place, open_backup, restore
+from operations.target import check_target
 from operations.version import version
 
 
@@ -22,6 +23,7 @@ def backup_command(desk: Desk, file: Path, replace: bool) -> None:
     """
     with desk.reading_any() as database:
         target = file.absolute()
+        check_target(target, desk.store_path, desk.files_path)
         made = back_up(database, desk.files_path, target, version(), replace)
     desk.say(
         "backed_up", path=target, chats=made.chats, messages=made.messages, files=made.files,
@@ -43,12 +45,12 @@ def restore_command(desk: Desk, file: Path, replace: bool) -> None:
     if not path.is_file():
         raise Stopped("no_file", path=path)
     place = Place(desk.store_path, desk.files_path)
-    with path.open("rb") as source:  # which the service's user need not be able to read
+    with open_backup(path) as backup:  # which the service's user need not be able to read
         desk.become_service()
-        restored = restore(source, str(path), place, replace)
+        restored = restore(backup, place, replace)
     desk.say("restored", chats=restored.chats, messages=restored.messages, files=restored.files)
     if restored.former:
         desk.say("former_kept", path=restored.former)
-    if desk.service_user() == 0:
+    if desk.service_user()[0] == 0:
         desk.say("owned_by_root", path=place.store.parent)
     desk.answer(**vars(restored))

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 import click
 
 from bbcode import RENDERER
-from cli.parts import FAILED, Desk, command
+from cli.ending import FAILED
+from cli.parts import Desk, command
 from operations.archive import Stopped
+from operations.target import check_target
 from operations.transfer import Import, export, lines_of
 from operations.tutorial import Folder, read_folder
 from operations.version import version
@@ -36,6 +38,8 @@ def export_command(desk: Desk, file: Path, no_files: bool) -> None:
     Keep it secret: it has the texts, the key of the visitors' cookies, and the portal's tokens.
     """
     files = None if no_files else desk.files_path
+    if str(file) != "-":
+        check_target(file.absolute(), desk.store_path, desk.files_path)
     with desk.reading() as store, tempfile.TemporaryDirectory(prefix="sitechat-") as made_in:
         copy = Path(made_in) / "chats.db"
         store.database.back_up(copy)
@@ -84,8 +88,11 @@ def import_command(desk: Desk, file: Path) -> None:
     if str(file) != "-" and not file.is_file():
         raise Stopped("no_file", path=file.absolute())
     source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-    with source, desk.writing(new=True) as store:
-        result = Import(store, desk.files_path).read(lines_of(source))
+    with source:
+        taking, lines = Import(desk.files_path), lines_of(source)
+        taking.begin(lines)
+        with desk.writing(new=True) as store:
+            result = taking.read(store, lines)
     desk.say(
         "imported", chats=result.chats, messages=result.messages, files=result.files,
         known=result.known,
@@ -135,6 +142,8 @@ def import_tutorial_command(desk: Desk, folder: Path) -> None:
         desk.say("tutorial_install")
     if found.connector not in (None, desk.settings.connector.id):
         desk.say("tutorial_connector", theirs=found.connector, ours=desk.settings.connector.id)
+    if found.claimed_twice:
+        desk.say("tutorial_claimed", messages=found.claimed_twice)
     problems = [{"file": name, "why": desk.told(why)} for name, why in found.problems]
     for problem in problems:
         desk.say("file_left", **problem)

@@ -3,7 +3,6 @@
 import json
 import os
 import pwd
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,27 +13,20 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 import click
 
 from bbcode import RENDERER
+from cli.ending import Failed
+from cli.owner import Untrusted, check_place, owner_of
 from files import Files
 from operations.archive import Stopped
-from settings import ROOT, Settings, SettingsError, load_settings
+from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store, file_of
 from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
-from store.reading import ReadOnlySQLite
+from store.datagrams import is_heard
+from store.reading import ReadOnlySQLite, schema_of
+from store.schema import MIGRATIONS
 from texts import Wrong, language_of_system, languages, text
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-FAILED = 1  # what was asked was not done, or not all of it
-
-
-class Failed(click.ClickException):
-    """A command ends with one sentence and the exit code 1."""
-
-    exit_code = FAILED
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"sitechat: {self.message}", err=True)
 
 
 @dataclass
@@ -46,10 +38,20 @@ class Desk:
 
     @cached_property
     def settings(self) -> Settings:
-        try:
+        with self._told():
             return load_settings(language=self.language)
+
+    def check_process(self) -> None:
+        """Fail here with a sentence where the processes of the service could not run."""
+        with self._told():
+            load_process(language=self.language)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except SettingsError as error:
-            raise Failed("\nsitechat: ".join(error.told(self.language))) from None
+            raise Failed("\n".join(error.told(self.language)), "settings") from None
 
     @property
     def store_path(self) -> Path:
@@ -80,7 +82,7 @@ class Desk:
         return wrong.told(self.language)
 
     def fail(self, key: str, **values: object) -> NoReturn:
-        raise Failed(text(self.language, f"commands.{key}", **values))
+        raise Failed(text(self.language, f"commands.{key}", **values), key)
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
@@ -98,6 +100,7 @@ class Desk:
 
     @contextmanager
     def _looking(self, database: Database) -> Iterator[None]:
+        self.check_place()
         try:
             database.open()
             yield
@@ -115,6 +118,7 @@ class Desk:
         self.become_service()
         if not new and not self.store_path.exists():
             self.fail("no_store", path=self.store_path)
+        self._check_release()
         store = Store(self.settings.storage.url, ROOT, RENDERER)
         try:
             store.open()
@@ -122,42 +126,72 @@ class Desk:
         finally:
             store.close()  # moves what was written into the file, unless the service has it open
 
+    def _check_release(self) -> None:
+        """Failed where opening the store would change its schema under a service that runs."""
+        if not self.store_path.exists():
+            return
+        database = ReadOnlySQLite(self.store_path, None)
+        with database.try_lock("sender") as free:
+            runs = free is None or is_heard(self.store_path.parent)
+        schema = schema_of(self.store_path) if runs else None
+        if schema is not None and 0 < schema < len(MIGRATIONS):
+            self.fail("service_older")
+
     def become_service(self) -> None:
         """Go on as the user to whom the store belongs; Failed for a user who is neither.
 
-        A file that another user makes could not be written by the service later.
+        A file that another user makes could not be written by the service later; and root would
+        write wherever that user's links lead.
         """
-        owner, me = self.service_user(), os.geteuid()
-        if me == owner:
+        (owner, group), me = self.service_user(), os.geteuid()
+        if me == 0:
+            self.check_place(writes=True)
+        if me == owner or (me != 0 and me == self._owner_of_file()):
             return
         if me != 0:
-            self.fail("other_user", user=_name_of(owner), me=_name_of(me))
+            self.fail("other_user", user=name_of(owner), me=name_of(me))
         user = pwd.getpwuid(owner) if _is_known(owner) else None
         if user is not None:
             os.initgroups(user.pw_name, user.pw_gid)
-            os.environ["HOME"] = user.pw_dir
-        os.setgid(user.pw_gid if user else _nearest(self.store_path).stat().st_gid)
+        else:
+            os.setgroups([])  # root's own would stay
+        os.environ["HOME"] = user.pw_dir if user else "/"
+        os.setgid(user.pw_gid if user else group)
         os.setuid(owner)
 
-    def service_user(self) -> int:
-        """The owner of the store; of its folder, or the next one above, where there is none."""
-        return _nearest(self.store_path).stat().st_uid
+    def service_user(self) -> tuple[int, int]:
+        """User and group of the store's folder; of the next one above, where there is none."""
+        try:
+            return owner_of(self.store_path)
+        except Untrusted as error:
+            self._fail_untrusted(error)
+
+    def _owner_of_file(self) -> int | None:
+        """A folder may be root's, and its group's to write."""
+        with suppress(OSError):
+            return self.store_path.lstat().st_uid
+        return None
+
+    def check_place(self, writes: bool = False) -> None:
+        """Failed where root would follow what the service's user has put into its folder."""
+        if os.geteuid() != 0:
+            return
+        try:
+            check_place(self.store_path, self.files_path, writes)
+        except Untrusted as error:
+            self._fail_untrusted(error)
+
+    def _fail_untrusted(self, error: Untrusted) -> NoReturn:
+        values = error.values
+        if isinstance(user := values.get("user"), int):
+            values |= {"user": name_of(user)}
+        self.fail(error.key, **values)
 
     def _check_rights(self) -> None:
         """Failed for a user who may not read the store, which is the service's alone."""
-        path = _nearest(self.store_path)
-        if os.geteuid() not in (0, self.service_user()) and not os.access(path, os.R_OK):
-            owner = self.service_user()
-            self.fail("other_user", user=_name_of(owner), me=_name_of(os.geteuid()))
-
-
-def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there and can be seen."""
-    for one in (path, *path.absolute().parents):
-        with suppress(OSError):
-            one.stat()
-            return one
-    return Path("/")
+        (owner, _), me = self.service_user(), os.geteuid()
+        if me not in (0, owner) and not os.access(self.store_path, os.R_OK):
+            self.fail("other_user", user=name_of(owner), me=name_of(me))
 
 
 def _is_known(user: int) -> bool:
@@ -167,7 +201,7 @@ def _is_known(user: int) -> bool:
     return False
 
 
-def _name_of(user: int) -> str:
+def name_of(user: int) -> str:
     return pwd.getpwuid(user).pw_name if _is_known(user) else f"#{user}"
 
 
@@ -182,7 +216,7 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
         try:
             return function(desk, *args, **kwargs)
         except Stopped as error:
-            raise Failed(desk.told(error.why)) from None
+            raise Failed(desk.told(error.why), error.why.key.removeprefix("commands.")) from None
         except StoreNewer:
             desk.fail("store_newer", path=desk.store_path)
         except StoreOlder:
@@ -198,10 +232,3 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
             desk.fail("system", path=error.filename, why=why)
 
     return run
-
-
-def end_quietly() -> NoReturn:
-    """End where nobody reads what we print any more, as other programs do."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(FAILED)

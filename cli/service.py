@@ -6,11 +6,14 @@ from typing import NoReturn
 
 import click
 
-from cli.parts import FAILED, Desk, Failed, command
+from cli.ending import FAILED, Failed
+from cli.parts import Desk, command
 from portal.install_error import InstallError
 from services import Services
 from settings import ROOT
 from texts import text
+
+OURS = ("busy", "no_store")  # faults of an uninstall that are none of the portal
 
 
 @click.command("serve", context_settings={"ignore_unknown_options": True})
@@ -30,11 +33,14 @@ def serve_command(
 
 def _serve(desk: Desk, bind: str | None, workers: int | None = None) -> NoReturn:
     _ = desk.settings  # a mistake in them is said before anything begins
+    if workers:
+        os.environ["WEB_CONCURRENCY"] = str(workers)
+    elif not os.environ.get("WEB_CONCURRENCY", "1").strip():
+        del os.environ["WEB_CONCURRENCY"]  # gunicorn itself would take it for a number
+    desk.check_process()
     desk.become_service()
     command_line = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     command_line += ["--bind", bind] if bind else []
-    if workers:
-        os.environ["WEB_CONCURRENCY"] = str(workers)
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execv(sys.executable, command_line)  # noqa: S606  # its signals and its exit code are ours
@@ -51,8 +57,9 @@ def run_command(desk: Desk, host: str, port: int) -> None:
 
 @click.command("uninstall")
 @click.option("--erase", is_flag=True, help="Erase all conversations here, too.")
+@click.option("--offline", is_flag=True, help="Forget here alone: the portal is gone for ever.")
 @command
-def uninstall_command(desk: Desk, erase: bool) -> None:
+def uninstall_command(desk: Desk, erase: bool, offline: bool) -> None:
     """Take back from Bitrix24 what it has of the chat: events, connector, lines; forget the tokens.
 
     Conversations stay, here unless --erase is given, and in Bitrix24.
@@ -61,15 +68,26 @@ def uninstall_command(desk: Desk, erase: bool) -> None:
         services = Services.of(desk.settings)
     was_installed = services.store.portal.find() is not None
     try:
-        undone = services.connector.uninstall(erase)
+        undone = services.connector.uninstall(erase, offline)
     except InstallError as error:
-        raise Failed(text(desk.language, f"install.{error.key}", **error.values)) from None
+        raise _not_uninstalled(desk, error, erase) from None
     finally:
         services.store.close()
-    desk.say("uninstalled" if was_installed else "was_not_installed")
+    done = "uninstalled_offline" if offline else "uninstalled"
+    desk.say(done if was_installed else "was_not_installed")
     for one in undone:
-        desk.say(f"undone_{one.what}", code=one.code, line=one.line or "")
+        key = f"offline_{one.what}" if offline else f"undone_{one.what}"
+        desk.say(key, code=one.code, line=one.line or "")
     desk.say("erased" if erase else "histories_stay")
     desk.answer(undone=[vars(one) for one in undone], erased=erase)
-    if undone:
+    if undone and not offline:
         sys.exit(FAILED)
+
+
+def _not_uninstalled(desk: Desk, error: InstallError, erase: bool) -> Failed:
+    """What went wrong at the portal, what to do if it is gone, and what was done all the same."""
+    said = [text(desk.language, f"install.{error.key}", **error.values)]
+    if error.key not in OURS:
+        said += [text(desk.language, "commands.uninstall_offline")]
+        said += [text(desk.language, "commands.erased")] if erase else []
+    return Failed("\n".join(said), error.key)

@@ -6,7 +6,8 @@ import time
 import click
 
 from cli.parts import Desk, command
-from operations.retention import copies_beside, purge
+from cli.people import chats_with_email
+from operations.retention import copies_beside, is_old, purge
 from storage import Store
 
 CHAT = re.compile(r"chat[0-9a-f]{64}")
@@ -22,7 +23,7 @@ def chats_of(desk: Desk, store: Store, named: str) -> list[str]:
         dialog = store.dialogs.find([int(named.removeprefix("chat"))])
         found = [one.chat.id for one in dialog.values()]
     elif "@" in named:
-        found = store.chats.with_email(named)
+        found = chats_with_email(desk.settings, store, named)
     else:
         desk.fail("not_a_chat")
     if not found:
@@ -63,6 +64,8 @@ def block_command(desk: Desk, who: str | None) -> None:
             blocked = store.blocks.all()
         for chat_id in blocked:
             desk.say("line", line=chat_id)
+        if not blocked:
+            desk.say("nobody_blocked")
         desk.answer(blocked=blocked)
         return
     with desk.writing() as store:
@@ -102,9 +105,12 @@ def purge_command(desk: Desk, days: int | None, dry_run: bool) -> None:
     before = time.time() - days * DAY_SECONDS
     if dry_run:
         with desk.reading() as store:
-            removed = store.retention.count(before)
+            removed, folder = store.retention.count(before), store.database.folder
     else:
         with desk.writing() as store:
-            removed = purge(store, desk.files, before)
+            removed, folder = purge(store, desk.files, before), store.database.folder
+    copies = [copy for copy in copies_beside(folder) if not dry_run or not is_old(copy, before)]
     desk.say("would_purge" if dry_run else "purged", days=days, **vars(removed))
-    desk.answer(days=days, dry_run=dry_run, **vars(removed))
+    for copy in copies:
+        desk.say("purge_copy", path=copy)
+    desk.answer(days=days, dry_run=dry_run, **vars(removed), copies=copies)

@@ -176,7 +176,8 @@ class Recovery:
         """
         dialog, messages = read.dialog, read.messages
         self._take_back(dialog, page)
-        whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id
+        since = dialog.chat.taken_over_at or 0.0
+        whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id or page[0].sent_at < since
         if not whole and read.pages <= PAGES_A_DIALOG:
             self._longer.append(read)
             return
@@ -218,8 +219,9 @@ class Recovery:
         self._store.dialogs.note_checked(dialog, messages[-1].id)
 
     def _is_new(self, message: HistoryMessage, dialog: Dialog) -> bool:
-        """Whether no recovery has compared it, and it is not too old to be kept."""
-        return message.id > dialog.checked_im_id and message.sent_at >= self._oldest
+        """Whether no recovery has compared it, and we were to have and to keep it."""
+        since = max(self._oldest, dialog.chat.taken_over_at or 0.0)
+        return message.id > dialog.checked_im_id and message.sent_at >= since
 
     def _put_back(self, dialog: Dialog, messages: list[HistoryMessage]) -> int:
         """Put back what the visitor wrote after the backup from which the store was restored."""

@@ -15,6 +15,7 @@ UP_SECONDS = 10.0  # how often we note that we are up: after a restart, events m
 @dataclass(frozen=True)
 class Heard:
     mended: bool = False  # an administrator has mended the set-up, or installed anew
+    retry: bool = False  # a look at the portal has found nothing that is in our way
     connected: bool = False  # an operator has connected a line
     events_lost_since: float | None = None  # an event was turned away that may have been real
     replaced: bool = False  # the store is not the one in which we noted that we are up
@@ -42,8 +43,8 @@ class Signals:
             return Heard()
         self._hear_at = now + HEAR_SECONDS
         notes = self._store.notes
-        up_at, mended, connected, events_lost = get_all(
-            notes.up_at, notes.mended_at, notes.connected_at, notes.events_lost_at
+        up_at, mended, retry, connected, events_lost = get_all(
+            notes.up_at, notes.mended_at, notes.retry_at, notes.connected_at, notes.events_lost_at
         )
         if self._noted_up is not None and up_at != self._noted_up:
             return Heard(replaced=True)
@@ -53,6 +54,7 @@ class Signals:
             self._noted_up = self._known_up = now
         return Heard(
             mended=self._news(notes.mended_at, mended) is not None,
+            retry=self._news(notes.retry_at, retry) is not None,
             connected=self._news(notes.connected_at, connected) is not None,
             events_lost_since=self._news(notes.events_lost_at, events_lost),
         )

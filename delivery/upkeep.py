@@ -20,6 +20,7 @@ OVERDUE_SECONDS = 10.0  # due for so long, upkeep goes before messages
 CHECK_SECONDS = 3600.0  # between two comparisons of the portal's set-up with ours
 CHECK_CALLS = 3  # of one comparison, and one call for each line
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
+HANDED_OVER_SECONDS = 20.0  # from one worker to the next; longer, and events were lost meanwhile
 TRY_AGAIN_SECONDS = 5.0  # after a call that the portal did not answer
 DAY_SECONDS = 86_400.0
 RECENT_SECONDS = DAY_SECONDS  # every recovery reads the dialogs of chats that were active so lately
@@ -53,12 +54,20 @@ class Upkeep:
 
     # -- what other parts of the engine report
 
-    def begin(self, since: float) -> None:
+    def begin(self, since: float, now: float) -> None:
         """Take over from the worker before us, which was last up at `since`."""
         self._recovery = None
-        self.events_lost(since)
+        excused = self._context.store.notes.events_excused_until
+        if excused.get() is None or not 0 <= now - since < HANDED_OVER_SECONDS:
+            excused.set(now)
+        self._read_all(since)
 
     def events_lost(self, since: float) -> None:
+        """Read soon what was said since then: we know why events of that time may be lost."""
+        self._context.store.notes.events_excused_until.set(self._context.clock.now())
+        self._read_all(since)
+
+    def _read_all(self, since: float) -> None:
         """Read soon all conversations that were active within `active_hours` before `since`."""
         self._lost_since = since if self._lost_since is None else min(since, self._lost_since)
         self._lost_again = True
@@ -75,6 +84,7 @@ class Upkeep:
 
     def set_back(self, now: float) -> None:
         """The clock was set back to `now`."""
+        self._context.store.notes.events_excused_until.set(now)
         self._check_at = self._recover_at = now
 
     # -- a step
@@ -89,7 +99,7 @@ class Upkeep:
             return False
         if now >= self._full_due_at:
             self._full_due_at = now + FULL_EVERY_SECONDS
-            self.events_lost(now)
+            self._read_all(now)
         if not self._is_due(now, late):
             return False
         self._had_a_turn = True
@@ -157,6 +167,7 @@ class Upkeep:
         since = now - RECENT_SECONDS if lost is None else lost - active_seconds
         keep_days = context.settings.chat.keep_days
         oldest = now - keep_days * DAY_SECONDS if keep_days else 0.0
+        oldest = max(oldest, context.store.notes.purged_until.get() or 0.0)
         return Recovery(
             context.store, context.bitrix, since, context.health.count_call, self._unread, oldest
         )

@@ -88,7 +88,7 @@ class Worker:
             self._store.notes.lost_since.set(up_at)
             log.info("the store may have been restored: queued messages are looked for first")
         self._signals.begin(up_at)
-        self._upkeep.begin(up_at)
+        self._upkeep.begin(up_at, now)
         self._context.health.begin()
         self._context.lines.begin()
         self._store.queue.doubt_interrupted(DIED)
@@ -145,6 +145,8 @@ class Worker:
             self._upkeep.check_soon()
             if self._context.health.mended():
                 self._upkeep.recover_soon()
+        if heard.retry and self._context.health.mended():
+            self._upkeep.check_soon()
         if heard.connected:
             self._context.lines.connected()
         if heard.events_lost_since is not None:

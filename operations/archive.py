@@ -20,6 +20,9 @@ STORE, CONTENTS = "chats.db", "contents.json"
 FILE = re.compile(r"files/([A-Za-z0-9_-]{1,200})/([0-9a-f]{48})")
 FORMAT = 1
 PIECE = 1 << 20
+LONGEST_CONTENTS = 1 << 16  # bytes of the list of contents
+# How we pack; of the other ways a piece may unpack to any size.
+PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 class Stopped(Exception):
@@ -48,14 +51,23 @@ class Contents:
 
 
 def contents_of(archive: zipfile.ZipFile) -> Contents:
-    """Raises Stopped for what is no backup of ours."""
+    """Raises Stopped for what is no backup of ours.
+
+    Nothing that a few bytes may unpack to by the GB is read: of what we pack none is so dense.
+    """
     try:
-        values: dict[str, Any] = json.loads(archive.read(CONTENTS))
+        if {one.compress_type for one in archive.infolist()} - PACKED:
+            raise Stopped("no_backup")
+        with archive.open(CONTENTS) as member:
+            text = member.read(LONGEST_CONTENTS + 1)
+        if len(text) > LONGEST_CONTENTS:
+            raise Stopped("no_backup")
+        values: dict[str, Any] = json.loads(text)
         if values["format"] > FORMAT:
-            raise Stopped("archive_newer", program=values["program"])
+            raise Stopped("archive_newer", program=str(values["program"])[:50])
         contents = Contents(**{name: values[name] for name in Contents.__dataclass_fields__})
         archive.getinfo(STORE)
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    except (KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile):
         raise Stopped("no_backup") from None
     return contents
 

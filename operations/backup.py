@@ -3,7 +3,7 @@
 The archive has its name only once it is whole and on the disk.
 """
 
-import contextlib
+import logging
 import os
 import tempfile
 import time
@@ -11,8 +11,11 @@ import zipfile
 from pathlib import Path
 
 from operations.archive import STORE, Contents, Stopped, copy_file, counted, files_in
+from operations.kept_files import open_kept
 from store.copies import sync_folder
 from store.database import Database, StoreUnavailable, is_disk_full
+
+log = logging.getLogger(__name__)
 
 # A zip archive wants a time of each file; these need none.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -62,7 +65,7 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
 
             def add(chat_id: str, key: str) -> None:
                 nonlocal gone, taken
-                found = _add_file(archive, files / chat_id / key, f"files/{chat_id}/{key}")
+                found = _add_file(archive, files, chat_id, key)
                 taken, gone = taken + found, gone + (not found)
 
             files_in(copy, add)
@@ -73,17 +76,16 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
     return contents
 
 
-def _add_file(archive: zipfile.ZipFile, path: Path, name: str) -> bool:
+def _add_file(archive: zipfile.ZipFile, files: Path, chat_id: str, key: str) -> bool:
     """Add a visitor's file as it is: pictures and films are small already. False if it is gone.
 
     Its message may have been deleted since the store was copied.
     """
-    info = zipfile.ZipInfo(name, ZIP_TIME)
-    info.external_attr = 0o600 << 16
-    try:
-        source = path.open("rb")
-    except FileNotFoundError:
+    source = open_kept(files, chat_id, key)
+    if source is None:
         return False
+    info = zipfile.ZipInfo(f"files/{chat_id}/{key}", ZIP_TIME)
+    info.external_attr = 0o600 << 16
     with source, archive.open(info, "w", force_zip64=True) as member:
         copy_file(source, member)
     return True
@@ -92,10 +94,13 @@ def _add_file(archive: zipfile.ZipFile, path: Path, name: str) -> bool:
 def _give_name(archive: Path, target: Path, replace: bool) -> None:
     """The archive's name, in one step; another file that has come by it meanwhile stays."""
     if not replace:
-        with contextlib.suppress(PermissionError, NotImplementedError):  # no links: vfat, say
-            try:
-                os.link(archive, target)
-            except FileExistsError:
-                raise Stopped("file_exists", path=target) from None
+        try:
+            os.link(archive, target)
             return
+        except FileExistsError:
+            pass
+        except OSError:  # no links on this disk; how vfat, SMB and FUSE say so differs
+            log.debug("no link to %s", target, exc_info=True)
+        if os.path.lexists(target):
+            raise Stopped("file_exists", path=target)
     os.replace(archive, target)

@@ -3,14 +3,21 @@
 import json
 from collections.abc import Iterator
 
+from addresses import readable
 from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment, Phrase, Value
+from rest.errors import CONNECTION_LOST, DIED, MEANINGS, STRANGE_ANSWER, Cause
 
 SHORT_SECONDS, LONG_SECONDS = 60.0, 300.0  # a message that waits for so long
 DAY_SECONDS = 86_400.0
 REFUSED_DAYS = 7  # for which a refused message is told of
 MOST_REASONS = 5  # of requests that were turned away; the latest
 COUNTED = 10_000  # waiting messages; of more nobody needs the number
+SEVERAL = 3  # messages refused, and none taken since: it is not the messages
+NO_EVENTS = {"install", "events", "connector", "address", "front"}  # faults that keep events away
+SEND = "imconnector.send.messages"
+NO_ANSWER = {"NO_REPLY", CONNECTION_LOST, DIED}
+ODD = {STRANGE_ANSWER}
 
 
 def check_waiting(facts: Facts) -> Iterator[Finding]:
@@ -25,22 +32,54 @@ def check_waiting(facts: Facts) -> Iterator[Finding]:
     seconds = facts.now - kept.waiting.since
     if seconds < SHORT_SECONDS:
         yield Finding("waiting", Level.GOOD, "waiting_now", values)
-    elif seconds < LONG_SECONDS:
+    elif seconds < LONG_SECONDS and not kept.waiting.error:
         yield Finding("waiting", Level.ATTENTION, "waiting", values)
     else:
-        yield Finding("waiting", Level.BROKEN, "waiting_long", values)
+        values["why"] = _why_it_waits(kept)
+        is_long = seconds >= LONG_SECONDS
+        level, key = (Level.BROKEN, "waiting_long") if is_long else (Level.ATTENTION, "waiting_why")
+        yield Finding("waiting", level, key, values)
+
+
+def _why_it_waits(kept: Kept) -> Phrase:
+    """What the last call with one of these messages came to, and what helps."""
+    code = kept.waiting.error if kept.waiting else ""
+    if not code:
+        return Phrase("doctor.why_unknown")
+    meaning = MEANINGS.get(code)
+    if meaning and meaning.cause is Cause.BUSY:
+        key = "why_busy"
+    elif code in NO_ANSWER or (meaning and meaning.cause is Cause.UNREACHABLE):
+        key = "why_no_answer"
+    elif code.startswith("HTTP_5") or code in ODD:
+        key = "why_error"
+    else:
+        key = "why_refused"
+    values = {"code": code, "server": readable(kept.portal_address), "method": SEND}
+    return Phrase(f"doctor.{key}", values)
 
 
 def explained(found: list[Finding]) -> list[Finding]:
-    """What waits is no fault of its own where another finding says why it does."""
-    if all(one.check == "waiting" for one in found if one.level is Level.BROKEN):
-        return found
+    """What follows from another fault is none of its own: that messages wait, that no event comes.
+
+    Neither explains the other.
+    """
+    causes = {one.check for one in found if one.level is Level.BROKEN}
+    is_explained = {
+        "waiting": bool(causes - {"waiting", "arrival", "refused"}),
+        "arrival": bool(causes & NO_EVENTS),
+    }
     return [
-        Finding("waiting", Level.ATTENTION, "waiting", one.values)
-        if one.key == "waiting_long"
+        _as_consequence(one)
+        if one.level is Level.BROKEN and is_explained.get(one.check, False)
         else one
         for one in found
     ]
+
+
+def _as_consequence(finding: Finding) -> Finding:
+    key = "waiting" if finding.check == "waiting" else finding.key
+    return Finding(finding.check, Level.ATTENTION, key, finding.values)
 
 
 def check_refused(facts: Facts) -> Iterator[Finding]:
@@ -51,8 +90,13 @@ def check_refused(facts: Facts) -> Iterator[Finding]:
     if kept.refused is None:
         yield Finding("refused", Level.GOOD, "refused_none", {"days": REFUSED_DAYS})
         return
-    is_new = facts.now - kept.refused.last_at < DAY_SECONDS
-    yield Finding("refused", Level.ATTENTION if is_new else Level.GOOD, "refused", {
+    message = kept.refusal_to_tell
+    level, key = (Level.GOOD, "refused_over") if message is None else (Level.ATTENTION, "refused")
+    if kept.refused.in_a_row >= SEVERAL:
+        level, key = Level.BROKEN, "refused_all"
+    yield Finding("refused", level, key, {
+        "in_a_row": kept.refused.in_a_row,
+        "message": message or 0,
         "count": kept.refused.count,
         "days": REFUSED_DAYS,
         "last": Moment(kept.refused.last_at),

@@ -5,9 +5,10 @@ import platform
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from addresses import is_loopback, readable
+from addresses import both_forms, is_loopback, readable
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, Level, Moment, Phrase, Value
+from operations.named import ranked
 from operations.version import version
 from settings import found_doubts
 from store.database import (
@@ -27,6 +28,7 @@ LOW_SHARE, LOW_SHARE_BYTES = 0.05, 1 << 30  # 5 % is much of a large disk
 LOG_BYTES = 64 << 20  # of changes that are not in the store's one file yet: usually 8 MB at most
 STARTING_SECONDS = 60.0  # within which a service that starts anew takes over its work
 MOST_SITES = 5  # that are named
+AGREEING, DAY_SECONDS = 3, 86_400.0  # visitors' addresses that say the same, within so long
 LOCAL_ENDINGS = ("local", "lan", "internal", "intranet", "home", "localdomain")
 STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (DiskFull, "store_full"),
@@ -69,27 +71,39 @@ def check_address(facts: Facts) -> Iterator[Finding]:
     """Whether Bitrix24 and the visitors can reach us at `public_url`, and where they really do."""
     settings = facts.settings
     url = readable(settings.public_url)
-    seen = facts.kept.seen_addresses if isinstance(facts.kept, Kept) else {}
-    others = {who: seen[who] for who in ("portal", "visitors") if seen.get(who, "")}
-    others = {who: origin for who, origin in others.items() if origin != settings.origin}
-    if not _may_be_reached(facts):
-        if others:
-            right = readable(next(iter(others.values())) + settings.prefix)
-            values = {"url": url, "seen": right}
+    seen = facts.kept.seen_addresses.get("portal", "") if isinstance(facts.kept, Kept) else ""
+    elsewhere = "" if seen == settings.origin else seen
+    if not may_be_reached(facts):
+        if elsewhere:
+            values = {"url": url, "seen": readable(elsewhere + settings.prefix)}
             yield Finding("address", Level.BROKEN, "address_here_seen", values)
         else:
             yield Finding("address", Level.BROKEN, "address_here", {"url": url})
-        return
-    for who, origin in others.items():
-        values = {"url": url, "seen": readable(origin)}
-        yield Finding("address", Level.ATTENTION, f"address_of_{who}", values)
-    if _is_private(settings.public_url) and not _is_private(settings.bitrix24.portal):
+    elif elsewhere:
+        values = {"url": url, "seen": readable(elsewhere)}
+        yield Finding("address", Level.ATTENTION, "address_of_portal", values)
+    elif _is_private(settings.public_url) and not _is_private(settings.bitrix24.portal):
         yield Finding("address", Level.ATTENTION, "address_private", {"url": url})
-    elif not others:
+    else:
         yield Finding("address", Level.GOOD, "address_good", {"url": url})
+    yield from _of_visitors(facts)
 
 
-def _may_be_reached(facts: Facts) -> bool:
+def _of_visitors(facts: Facts) -> Iterator[Finding]:
+    """Where several visitors say that they see the chat: that they say so is all that is known."""
+    visited = facts.kept.visited_addresses if isinstance(facts.kept, Kept) else {}
+    agreed = {
+        origin: one
+        for origin, one in visited.items()
+        if origin != facts.settings.origin
+        and sum(0 <= facts.now - at < DAY_SECONDS for at in one.voters.values()) >= AGREEING
+    }
+    if agreed:
+        values = {"url": readable(facts.settings.public_url), "seen": both_forms(ranked(agreed)[0])}
+        yield Finding("address", Level.GOOD, "address_of_visitors", values)
+
+
+def may_be_reached(facts: Facts) -> bool:
     """Whether `public_url` can be right: Bitrix24 on another machine cannot use a loopback one."""
     portal = facts.settings.bitrix24.portal
     return not portal or _is_here(portal) or not _is_here(facts.settings.public_url)
@@ -117,13 +131,12 @@ def check_sites(facts: Facts) -> Iterator[Finding]:
         for origin, seen in facts.kept.tried_sites.items()
         if origin != facts.settings.origin and not facts.chat.lists(origin)
     }
-    if tried:
-        # The site of the latest try first.
-        latest = sorted(tried, key=lambda origin: -tried[origin][1])
-        named = ", ".join(readable(origin) for origin in latest[:MOST_SITES])
-        yield Finding("sites", Level.ATTENTION, "sites_tried", {
-            "sites": named + (", …" if len(latest) > MOST_SITES else ""),
-            "last": Moment(tried[latest[0]][1]),
+    if tried:  # that is all: it is what browsers say
+        best = ranked(tried)
+        named = ", ".join(both_forms(origin) for origin in best[:MOST_SITES])
+        yield Finding("sites", Level.GOOD, "sites_tried", {
+            "sites": named + (", …" if len(best) > MOST_SITES else ""),
+            "last": Moment(max(one.last_at for one in tried.values())),
         })  # fmt: skip
     elif facts.chat.sites:
         listed = ", ".join(readable(one) for one in facts.chat.sites)

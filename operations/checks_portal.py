@@ -8,7 +8,7 @@ from operations.faults import SECRET_KEYS, finding_of, finding_of_fault
 from operations.findings import Finding, Level, Moment, Phrase, Value
 from portal.place import asked
 from portal.presence import EVENTS
-from rest.errors import BitrixError, Cause
+from rest.errors import MEANINGS, OF_OAUTH_SERVER, BitrixError, Cause
 from rest.examination import Examination, Line
 
 FINISH_SECONDS = 60.0  # within which the page of an install tells the portal that it is finished
@@ -96,7 +96,7 @@ def check_address_of_portal(facts: Facts) -> Iterator[Finding]:
 
 
 def check_portal(facts: Facts) -> Iterator[Finding]:
-    """Whether the portal answers us."""
+    """Whether the portal answers us. With no token that is good it is not even asked."""
     kept = facts.kept
     if not isinstance(kept, Kept) or facts.portal is None:
         return
@@ -107,7 +107,9 @@ def check_portal(facts: Facts) -> Iterator[Finding]:
     elif error.code == "EXPIRED_TOKEN":  # who only looks renews no token
         yield Finding("portal", Level.GOOD, "token_expired", values)
     else:
-        yield finding_of(error, "portal", kept.portal_address)
+        check = "oauth" if error.method in OF_OAUTH_SERVER else "portal"
+        server = asked(facts.settings.bitrix24, kept.portal_address, error.method)
+        yield finding_of(error, check, server)
 
 
 def check_oauth(facts: Facts) -> Iterator[Finding]:
@@ -125,6 +127,8 @@ def check_oauth(facts: Facts) -> Iterator[Finding]:
             return
         found = finding_of(facts.oauth, "oauth", server)
         is_good = kept.portal is not None and kept.portal.expires_at > facts.now + TOKEN_SECONDS
+        if isinstance(facts.portal, BitrixError) and facts.portal.wants_a_new_token:
+            is_good = False  # the portal has ended it before its time
         level = Level.ATTENTION if is_good else found.level
         yield Finding(found.check, level, found.key, found.values)
     elif facts.oauth.client_id != facts.settings.bitrix24.client_id:
@@ -217,9 +221,11 @@ def check_lines(facts: Facts) -> Iterator[Finding]:
         values: dict[str, Value] = {
             "line": line, "line_name": _line_name(facts, line), "name": name
         }  # fmt: skip
-        if fault:
+        code = kept.dead_lines.get(line, "-")
+        if fault and not all_fail and _is_spare(kept, line, fault):
+            yield Finding("lines", Level.GOOD, "line_spare", values)
+        elif fault:
             level = Level.BROKEN if all_fail else Level.ATTENTION
-            code = kept.dead_lines.get(line, "-")
             yield Finding("lines", level, fault, {**values, "code": code})
         else:
             key = "line_newest" if line == newest else "line_good"
@@ -237,6 +243,15 @@ def _fault_of_line(facts: Facts, kept: Kept, line: int) -> str:
         if facts.portal.statuses.get(line) is False:
             return "line_disconnected"
     return "line_dead" if line in kept.dead_lines else ""
+
+
+def _is_spare(kept: Kept, line: int, fault: str) -> bool:
+    """Whether the line may be switched off on purpose: then nothing waits for it."""
+    meaning = MEANINGS.get(kept.dead_lines.get(line, ""))
+    is_off = fault in ("line_off", "line_disconnected") or (
+        fault == "line_dead" and meaning is not None and meaning.cause is Cause.LINE_NOT_ACTIVE
+    )
+    return is_off and line not in kept.waiting_lines
 
 
 def _line_name(facts: Facts, line: int) -> str:

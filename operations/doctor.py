@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from bitrix import Bitrix
-from operations import checks_front, checks_messages, checks_own, checks_portal, front
+from operations import (
+    checks_events,
+    checks_front,
+    checks_messages,
+    checks_own,
+    checks_portal,
+    front,
+)
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, each_once, worst_first
+from operations.roots import without_consequences
 from portal.place import portal_address
 from portal.tokens import client_digest
 from rest.errors import BitrixError
@@ -24,6 +32,7 @@ from settings import ROOT, ChatSettings, Settings
 from storage import Store
 from store.database import StoreUnavailable, may_write
 from store.log import log_bytes
+from store.overview import Unannounced
 
 T = TypeVar("T")
 Check = Callable[[Facts], Iterable[Finding]]
@@ -44,6 +53,7 @@ LOCAL: tuple[Check, ...] = (
     checks_messages.check_refused,
     checks_messages.check_traffic,
     checks_messages.check_recovery,
+    checks_events.check_events_arrive,
     checks_own.check_sites,
     checks_own.check_disk,
     checks_messages.check_turned_away,
@@ -95,28 +105,38 @@ class Doctor:
         """What these facts say, the worst first."""
         return findings(facts, LOCAL)
 
+    def raw_of(self, facts: Facts, checks: Iterable[Check] = LOCAL) -> list[Finding]:
+        """The same with all that follows from another fault or was said before, in any order."""
+        return [finding for check in checks for finding in check(facts)]
+
     def full(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
         """All that can be known: also asks the portal, its OAuth server and our own address.
 
         It takes seconds, and a file as large as visitors may send goes to our own address.
         """
         facts = self.facts(patience)
-        report = self.try_front() if isinstance(facts.kept, Kept) else None
+        report = self.try_front() if checks_front.may_be_tried(facts) else None
         return findings(self.ask(facts, report), ALL)
 
     # -- facts
 
-    def try_front(self) -> front.FrontReport | None:
-        """Ask our own address; None where the store does not give the key that signs the ticket."""
+    def try_front(self, with_largest: bool = True) -> front.FrontReport | None:
+        """Ask our own address; None where the store does not give the key that signs the ticket.
+
+        `with_largest`: a body as large as the largest file goes there, too.
+        """
         try:
             key = self._store.portal.secret_key()
+            before = (self._store.notes.examined.get() or {}).get("front") or {}
         except StoreUnavailable:
             return None
-        return front.look(self._settings, key)
+        report = front.look(self._settings, key, with_largest)
+        return front.with_since(report, before, time.time())
 
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
         kept, settings = facts.kept, self._settings
+        report = report if checks_front.may_be_tried(facts) else None
         if not isinstance(kept, Kept) or not settings.bitrix24.complete:
             return replace(facts, front=report)
         lines, connector = list(kept.active_lines), settings.connector.id
@@ -161,8 +181,11 @@ class Doctor:
     def _kept(self, patience: float, now: float) -> Kept:
         store, notes = self._store, self._store.notes
         up_at = notes.up_at.get()
+        portal = store.portal.find()
+        last_event_at, excused_until = notes.last_event_at.get(), notes.events_excused_until.get()
+        due_since = checks_events.due_since(portal, last_event_at, excused_until, now)
         return Kept(
-            portal=store.portal.find(),
+            portal=portal,
             portal_address=portal_address(self._settings.bitrix24, store),
             worker_runs=self._worker_runs(patience, up_at, now),
             worker_up_at=up_at,
@@ -170,9 +193,16 @@ class Doctor:
             known_lines=tuple(store.portal.known_lines()),
             deliveries=store.queue.waiting(checks_messages.COUNTED),
             waiting=store.overview.waiting(checks_messages.COUNTED),
+            waiting_lines=store.overview.waiting_lines(),
             refused=store.overview.refused(now - checks_messages.REFUSED_DAYS * 86_400),
+            refusal_to_tell=store.overview.refusal_to_tell(now - checks_messages.DAY_SECONDS),
             last=store.overview.last_messages(),
-            last_event_at=notes.last_event_at.get(),
+            last_event_at=last_event_at,
+            events_due_since=due_since,
+            unannounced=Unannounced()
+            if due_since is None
+            else store.overview.unannounced(due_since),
+            reached=notes.reached.get() or {},
             fault=notes.fault.get(),
             secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
             refused_renewal=notes.refused_renewal.get(),
@@ -183,6 +213,7 @@ class Doctor:
             mended_at=notes.mended_at.get(),
             recovery=notes.recovery.get(),
             tried_sites=notes.tried_sites.get() or {},
+            visited_addresses=notes.visited_addresses.get() or {},
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
         )
@@ -202,7 +233,7 @@ def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:
 
 def verdict_of(found: Iterable[Finding]) -> list[Finding]:
     """The findings as they are shown: no fault twice, the worst first."""
-    return worst_first(checks_messages.explained(each_once(found)))
+    return worst_first(checks_messages.explained(without_consequences(each_once(found))))
 
 
 def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:

@@ -11,8 +11,8 @@ from rest.examination import Examination
 from rest.replies import TokenHome
 from settings import ChatSettings, Settings
 from store.database import StoreUnavailable
-from store.overview import LastMessages, RefusedMessages, Waiting
-from store.records import LastRecovery, Portal, Refusals, ReportedFault
+from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
+from store.records import LastRecovery, Named, Portal, Reached, Refusals, ReportedFault
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,15 @@ class Kept:
     known_lines: tuple[int, ...] = ()  # connected now or once
     deliveries: int = 0  # messages and confirmations that wait
     waiting: Waiting | None = None
+    waiting_lines: frozenset[int] = frozenset()  # for which messages wait
     refused: RefusedMessages | None = None
+    refusal_to_tell: int | None = None  # the id of a message, within a day, and not over
     last: LastMessages = field(default_factory=LastMessages)
     last_event_at: float | None = None
+    # Since when every event should have come, if one was lost for no reason that we know.
+    events_due_since: float | None = None
+    unannounced: Unannounced = field(default_factory=Unannounced)  # since then
+    reached: dict[str, Reached] = field(default_factory=dict)
     fault: ReportedFault | None = None
     secret_is_proved: bool = False  # a renewal has succeeded with the present one
     refused_renewal: ReportedFault | None = None
@@ -39,7 +45,8 @@ class Kept:
     is_unfinished: bool = False
     mended_at: float | None = None  # an administrator has installed anew, or connected a line
     recovery: LastRecovery | None = None
-    tried_sites: dict[str, list[float]] = field(default_factory=dict)
+    tried_sites: dict[str, Named] = field(default_factory=dict)
+    visited_addresses: dict[str, Named] = field(default_factory=dict)
     seen_addresses: dict[str, str] = field(default_factory=dict)
     turned_away: tuple[Refusals, ...] = ()
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+LATEST = 4e9  # the latest time that is shown, in Unix seconds
+
 
 class Level(IntEnum):
     """How bad a finding is. The numbers are also the exit codes of `sitechat doctor`."""
@@ -18,11 +20,19 @@ class Level(IntEnum):
     BROKEN = 2  # messages or answers do not arrive, or soon will not
 
 
+# What visitors' browsers merely say, and so anybody can: it is shown, and raises no verdict.
+HINTS = frozenset({"sites_tried", "address_of_visitors"})
+
+
 @dataclass(frozen=True)
 class Moment:
     """A time among the values of a finding: each reader sees it in a zone of their own."""
 
-    seconds: float  # Unix seconds
+    seconds: float  # Unix seconds; of before 1970 and after 2096 the nearest, which can be shown
+
+    def __post_init__(self) -> None:
+        shown = min(max(self.seconds, 0.0), LATEST) if self.seconds == self.seconds else 0.0
+        object.__setattr__(self, "seconds", shown)
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,13 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def each_once(findings: Iterable[Finding]) -> list[Finding]:
-    """Without those that say what an earlier one says: the same of the same server."""
+    """Each thing that is said once: of those that say the same of the same server the worst."""
     found: dict[str, Finding] = {}
     for finding in findings:
         about = finding.values.get("server") or sorted(finding.values.items())
-        found.setdefault(repr((finding.key, about)), finding)
+        said = repr((finding.key, about))
+        if said not in found or finding.level > found[said].level:
+            found[said] = finding
     return list(found.values())
 
 

@@ -5,7 +5,7 @@ Only who knows the store's secret key gets more than a refusal, so nobody else c
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -29,9 +29,9 @@ REFUSALS = {403: "OTHER_STORE", 404: "OTHER_PATH", 405: "OTHER_PATH"}
 class FrontReport:
     """What came of it; None where nothing tells.
 
-    `fault` is "" where we have answered ourselves, else what stood in the way: NOT_REACHED and
-    NO_ANSWER, a code of a certificate, REDIRECT, OTHER (something else answers), or one of
-    REFUSALS: this program answers, but not under this path, or with another store.
+    `fault` is "" where we have answered ourselves, else what stood in the way: NOT_RESOLVED,
+    NOT_REACHED and NO_ANSWER, a code of a certificate, REDIRECT, OTHER (something else answers), or
+    one of REFUSALS: this program answers, but not under this path, or with another store.
     """
 
     fault: str = ""
@@ -41,6 +41,7 @@ class FrontReport:
     is_buffered: bool | None = None
     takes_messages: bool | None = None  # what the service itself says
     is_too_large: bool | None = None  # a file of the largest size does not come through
+    since: float | None = None  # when this fault was first met
 
 
 def ticket(secret_key: str) -> str:
@@ -57,8 +58,8 @@ def is_good_ticket(secret_key: str, given: str) -> bool:
         return False
 
 
-def look(settings: Settings, secret_key: str) -> FrontReport:
-    """Ask our own address twice: for a slow answer, and with the largest body that is allowed."""
+def look(settings: Settings, secret_key: str, with_largest: bool = True) -> FrontReport:
+    """Ask our own address for a slow answer; `with_largest` also with the largest body allowed."""
     url, ca_file = f"{settings.public_url}/ajax?type=probe", settings.bitrix24.ca_file
     try:
         answer = ask(url, {TICKET_HEADER: ticket(secret_key)}, ASK_SECONDS, ca_file)
@@ -76,8 +77,16 @@ def look(settings: Settings, secret_key: str) -> FrontReport:
         forwarded=said.get("forwarded"),
         takes_messages=said.get("takes_messages"),
         is_buffered=_is_buffered(answer) and _is_buffered_again(settings, url, secret_key),
-        is_too_large=_is_too_large(settings, url, secret_key),
+        is_too_large=_is_too_large(settings, url, secret_key) if with_largest else None,
     )
+
+
+def with_since(report: FrontReport, before: dict[str, Any], now: float) -> FrontReport:
+    """The report with since when its fault lasts; `before` is the last one."""
+    if not report.fault:
+        return report
+    lasts = before.get("fault") == report.fault and before.get("since")
+    return replace(report, since=before["since"] if lasts else now)
 
 
 def _is_buffered(answer: FrontAnswer) -> bool:

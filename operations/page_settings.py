@@ -142,13 +142,21 @@ class PageSettings:
         chat, sources = self._settings.chat, self._settings.sources
         counting = {key: kept[key] for key in PAGE_KEYS if key in kept and key != SITES}
         counting = {key: value for key, value in counting.items() if sources[key] == "default"}
-        try:
-            page = validated(ChatSettings, counting | {SITES: kept.get(SITES, [])})
-        except SettingsError as error:  # another version has kept them
-            log.error("what is set on the page cannot be used: %s", error)
-            return chat
+        counting = {key: counting[key] for key in counting if _is_usable({key: counting[key]})}
+        on_page = [one for one in kept.get(SITES, []) if _is_usable({SITES: [one]})]
+        page = validated(ChatSettings, counting | {SITES: on_page})
         sites = tuple(dict.fromkeys([*chat.sites, *page.sites]))
         names = [key.removeprefix("chat.") for key in counting]
         return chat.model_copy(
             update={name: getattr(page, name) for name in names} | {"sites": sites}
         )
+
+
+def _is_usable(values: dict[str, Any]) -> bool:
+    """Whether what is kept may be set: another version may have kept it, by other rules."""
+    try:
+        validated(ChatSettings, values)
+    except SettingsError as error:
+        log.error("what is set on the page cannot be used: %s", error)
+        return False
+    return True

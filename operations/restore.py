@@ -48,17 +48,37 @@ class Restored:
     former: Path | None  # the folder in which the former store is kept
 
 
-def restore(backup: IO[bytes], name: str, place: Place, replace: bool) -> Restored:
+@dataclass(frozen=True)
+class Backup:
+    """A backup that is open: whoever reads on need not have the right to open it again."""
+
+    path: Path
+    file: IO[bytes]
+    log: IO[bytes] | None  # beside a bare copy of the store's file, and a part of it
+
+
+@contextmanager
+def open_backup(path: Path) -> Iterator[Backup]:
+    """Raises OSError."""
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(path.open("rb"))
+        log = None
+        if log_of(path).is_file():
+            log = opened.enter_context(log_of(path).open("rb"))
+        yield Backup(path, file, log)
+
+
+def restore(backup: Backup, place: Place, replace: bool) -> Restored:
     """Put a backup (or a bare copy of the store's file) in place.
 
     Raises Stopped, StoreUnavailable and OSError; then the former store is as it was.
     """
     place.store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _nobody_works(place), _beside(place.store) as new, _beside(place.files) as new_files:
-        kept = _take_out(backup, name, new / STORE, new_files)
+        kept = _take_out(backup, new / STORE, new_files)
         numbers = counted(new / STORE)
         if numbers["schema"] > len(MIGRATIONS):
-            raise Stopped("store_newer", path=name)
+            raise Stopped("store_newer", path=backup.path)
         former = None
         if _has_content(place.store):
             if not replace:
@@ -75,7 +95,9 @@ def restore(backup: IO[bytes], name: str, place: Place, replace: bool) -> Restor
 def _nobody_works(place: Place) -> Iterator[None]:
     """Keep the service from working with the store; Stopped if it does now."""
     database = SQLite(place.store, MIGRATIONS)
-    with database.try_lock("sender") as held:
+    with database.try_lock("restore") as ours, database.try_lock("sender") as held:
+        if ours is None:
+            raise Stopped("restore_runs")
         if held is None or is_heard(place.store.parent):
             raise Stopped("service_runs")
         for left in place.store.parent.glob(f"{UNFINISHED}*"):  # by a restore that was killed
@@ -91,19 +113,15 @@ def _beside(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _take_out(backup: IO[bytes], name: str, store: Path, files: Path) -> set[Path] | None:
+def _take_out(backup: Backup, store: Path, files: Path) -> set[Path] | None:
     """Take the store and the files out; the files' paths, or None where there are none to take."""
-    head = backup.read(len(SQLITE))
-    backup.seek(0)
+    head = backup.file.read(len(SQLITE))
+    backup.file.seek(0)
     if head == SQLITE:
-        database = ReadOnlySQLite(Path(name), None)
-        try:
-            database.back_up(store)
-        finally:
-            database.close()
+        _take_copy(backup, store)
         return None
     try:
-        with zipfile.ZipFile(backup) as archive:
+        with zipfile.ZipFile(backup.file) as archive:
             contents_of(archive)
             check_space(store.parent, sum(one.file_size for one in archive.infolist()))
             _extract(archive, STORE, store)
@@ -117,6 +135,40 @@ def _take_out(backup: IO[bytes], name: str, store: Path, files: Path) -> set[Pat
             return kept
     except (*BROKEN_ZIP, EOFError, RuntimeError, NotImplementedError):
         raise Stopped("no_backup") from None
+
+
+def _take_copy(backup: Backup, store: Path) -> None:
+    """Take a bare copy of the store's file, with the log beside it, for what SQLite can read."""
+    parts = {log_of: backup.log, _same: backup.file}
+    before = [_state(part) for part in parts.values()]
+    check_space(store.parent, 2 * sum(state[0] for state in before))
+    copy = store.with_name("copy.db")
+    for name_of, part in parts.items():
+        if part is not None:
+            descriptor = os.open(name_of(copy), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as target:
+                copy_file(part, target)
+    if [_state(part) for part in parts.values()] != before:
+        raise Stopped("copy_changes", path=backup.path)
+    if backup.log is not None:
+        index_of_log(copy).touch()
+    database = ReadOnlySQLite(copy, None)
+    try:
+        database.back_up(store)
+    finally:
+        database.close()
+
+
+def _same(path: Path) -> Path:
+    return path
+
+
+def _state(file: IO[bytes] | None) -> tuple[int, int]:
+    """What changes when somebody writes a file: its size and its time."""
+    if file is None:
+        return 0, 0
+    info = os.fstat(file.fileno())
+    return info.st_size, info.st_mtime_ns
 
 
 def _extract(archive: zipfile.ZipFile, member: str, path: Path) -> None:

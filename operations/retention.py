@@ -48,10 +48,11 @@ def purge(
 ) -> Removed:
     """Remove messages from before this time, their files, and chats of which nothing is left."""
     stopped = (lambda: False) if stop is None else stop.is_set
+    store.notes.purged_until.change(lambda until: max(until or 0.0, before))
     removed = store.retention.purge(before, files.remove, files.remove_chat, stopped)
     for copy in copies_beside(store.database.folder):
         with contextlib.suppress(OSError):
-            if copy.stat().st_mtime < before:
+            if is_old(copy, before):
                 shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
                 log.info("%s is older than messages may be, and was removed", copy.name)
     if removed != Removed():
@@ -65,3 +66,10 @@ def purge(
 def copies_beside(folder: Path) -> list[Path]:
     """Copies of the store of before an update or a restore."""
     return sorted(path for pattern in COPIES for path in folder.glob(pattern))
+
+
+def is_old(copy: Path, before: float) -> bool:
+    """Whether a copy is as old as the messages that are removed, and goes with them."""
+    with contextlib.suppress(FileNotFoundError):
+        return copy.stat().st_mtime < before
+    return True

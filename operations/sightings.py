@@ -1,46 +1,41 @@
 """What requests tell of how we are reached: by which address, from which sites, by which events.
 
 It is kept in memory and written every few seconds, so that no request waits for it and a flood of
-them makes few writes. Others may say anything, so sites and addresses are shown to the
-administrator and nothing follows from them by itself.
+them makes few writes. Others may say anything: sites and addresses that visitors name are shown to
+the administrator, and nothing follows from them by itself (operations/named.py).
 """
 
-import contextlib
 import logging
 import threading
 import time
-from typing import Literal
 from urllib.parse import urlsplit
 
 from addresses import DEFAULT_PORTS, host_of
 from logs import Lasting
-from rates import Rates, TooOften
+from operations.named import Pending, merged
+from operations.reached import ReachedFromOutside
 from storage import Store
 from store.database import StoreUnavailable
+from store.notes import Note
+from store.records import Named
 
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 2.0  # between two writes of what is new
 REPEAT_SECONDS = 60.0  # until what is known already is written again
-MOST_SITES = 20  # that tried to embed the chat; the one that was seen last stays longest
 ORIGIN_LENGTH = 300  # characters
-# New sites that one address may name, at once and in the long run: a flood of invented ones must
-# not drive out those that are real.
-NEW_SITES, NEW_SITES_A_SECOND = 5, 1 / 600
-
-Who = Literal["portal", "visitors"]
 
 
 class Sightings:
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._new_sites = Rates(NEW_SITES, NEW_SITES_A_SECOND)
+        self.reached = ReachedFromOutside(store)
         self._lock = threading.Lock()
-        self._tried: dict[str, int] = {}  # how often, since the last write
-        self._addresses: dict[str, str] = {}  # the last one of each
+        self._sites = Pending()  # that tried to show the chat
+        self._visited = Pending()  # addresses at which visitors see our page, but the right one
+        self._is_visited_rightly = False
+        self._portal = ""  # the address by which an administrator has opened our page
         self._event_at: float | None = None
-        self._known: set[str] = set()  # sites that the store has
-        self._written: dict[str, str] = {}  # addresses that the store has
         self._repeated_at = 0.0
 
     def saw_site(self, origin: str, asker: str) -> None:
@@ -48,20 +43,21 @@ class Sightings:
 
         `asker` is a digest of the browser's address.
         """
-        origin = valid_origin(origin)
-        if not origin:
-            return
-        with self._lock, contextlib.suppress(TooOften):
-            if origin not in self._tried and origin not in self._known:
-                if len(self._tried) >= MOST_SITES:
-                    return
-                self._new_sites.take(asker)
-            self._tried[origin] = self._tried.get(origin, 0) + 1
-
-    def saw_address(self, who: Who, origin: str) -> None:
-        """The portal, or a visitor's browser, has reached us by this origin."""
         if origin := valid_origin(origin):
-            self._addresses[who] = origin
+            with self._lock:
+                self._sites.add(origin, asker)
+
+    def saw_visitor(self, origin: str, asker: str, right: str) -> None:
+        """A visitor's browser says that it sees our page at this origin; `right` is the one set."""
+        if origin == right:
+            self._is_visited_rightly = True
+        elif origin := valid_origin(origin):
+            with self._lock:
+                self._visited.add(origin, asker)
+
+    def saw_administrator(self, origin: str) -> None:
+        """A proved administrator of the portal has opened our page by this origin."""
+        self._portal = valid_origin(origin) or self._portal
 
     def saw_event(self, now: float) -> None:
         """The portal has posted an event that is proved to be its own."""
@@ -82,55 +78,54 @@ class Sightings:
 
         Returns whether there was anything to write.
         """
-        writes = self._event_at is not None
+        notes = self._store.notes
+        writes = self._event_at is not None or bool(self._portal) or self._is_visited_rightly
         if self._event_at is not None:
             event_at, self._event_at = self._event_at, None
-            self._store.notes.last_event_at.set(event_at)
+            notes.last_event_at.set(event_at)
+        if self._portal:
+            seen, self._portal = {"portal": self._portal}, ""
+            if notes.seen_addresses.get() != seen:
+                notes.seen_addresses.set(seen)
+        if self._is_visited_rightly:
+            self._is_visited_rightly = False
+            self._forget_visited()
+        self.reached.write()
         is_time = not 0 <= now - self._repeated_at < REPEAT_SECONDS
-        has_new = not self._known.issuperset(self._tried)
-        if self._tried and (has_new or is_time):
-            writes = True
-            self._write_sites(now)
-        has_new = any(who not in self._written for who in self._addresses)
-        if self._addresses and (has_new or is_time):
-            writes = True
-            self._write_addresses()
+        for pending, note in (
+            (self._sites, notes.tried_sites),
+            (self._visited, notes.visited_addresses),
+        ):
+            if pending.has_new or (is_time and pending):
+                writes = True
+                self._write_names(pending, note, now)
         if is_time:
             self._repeated_at = now
         return writes
 
-    def _write_sites(self, now: float) -> None:
+    def _write_names(self, pending: Pending, note: Note[dict[str, Named]], now: float) -> None:
         with self._lock:
-            tried, self._tried = self._tried, {}
+            named = pending.take()
+        note.change(lambda kept: merged(kept or {}, named, now))
+        pending.known = frozenset(note.get() or {})
 
-        def change(kept: dict[str, list[float]] | None) -> dict[str, list[float]]:
-            sites = kept or {}
-            for origin, times in tried.items():
-                first, _, count = sites.get(origin, (now, now, 0))
-                sites[origin] = [first, now, count + times]
-            latest = sorted(sites, key=lambda origin: sites[origin][1])[-MOST_SITES:]
-            self._known = set(latest)
-            return {origin: sites[origin] for origin in latest}
-
-        self._store.notes.tried_sites.change(change)
-
-    def _write_addresses(self) -> None:
-        seen = dict(self._addresses)
-        known = self._store.notes.seen_addresses.get() or {}
-        if known | seen != known:
-            self._store.notes.seen_addresses.change(lambda known: (known or {}) | seen)
-        self._written = known | seen
+    def _forget_visited(self) -> None:
+        """Visitors are seen at the right address: whatever others have said is of no use."""
+        with self._lock:
+            self._visited.take()
+        if self._store.notes.visited_addresses.get():
+            self._store.notes.visited_addresses.clear()
+        self._visited.known = frozenset()
 
     def forget_site(self, origin: str) -> None:
         """A site that may embed the chat now is shown no longer."""
         with self._lock:
-            self._tried.pop(origin, None)
+            self._sites.forget(origin)
         note = self._store.notes.tried_sites
         if origin in (note.get() or {}):
             note.change(
-                lambda sites: {one: seen for one, seen in (sites or {}).items() if one != origin}
+                lambda kept: {one: named for one, named in (kept or {}).items() if one != origin}
             )
-        self._known.discard(origin)
 
 
 def valid_origin(value: str) -> str:

@@ -10,19 +10,20 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from delivery.reaction import RESTORED
 from operations.archive import Stopped
+from operations.kept_files import open_kept
 from portal.inbox import html_below, text_html
 from storage import Store
 from store.copies import sync_folder
 from store.rows import files_of
 from store.schema import MIGRATIONS
-from store.transfer import CHAT_ID, INTO, KEY, Arrival, Record, Unfit
+from store.transfer import CHAT_ID, INTO, KEY, Arrival, Record, Unfit, is_moment
 from texts import Wrong
 
 FORMAT = 1
@@ -59,9 +60,10 @@ def _contents(record: Record, files: Path) -> dict[str, str]:
     found = {}
     for file in files_of(record["files"]):
         if file.key:
-            with contextlib.suppress(FileNotFoundError):
-                content = (files / record["chat_id"] / file.key).read_bytes()
-                found[file.key] = base64.b64encode(content).decode()
+            source = open_kept(files, record["chat_id"], file.key)
+            if source is not None:
+                with source:
+                    found[file.key] = base64.b64encode(source.read()).decode()
     return found
 
 
@@ -78,32 +80,41 @@ class Imported:
 class Import:
     """Takes the lines of one export in. Repeating it is harmless: what is here already stays."""
 
-    def __init__(self, store: Store, files: Path) -> None:
-        self._store = store
+    def __init__(self, files: Path) -> None:
         self._files = files
+        self._number = 0  # of the line
         self._exported_at = 0.0
         self._ended = False
         self._waiting: list[tuple[int, Arrival]] = []
+        self._written: list[tuple[str, str]] = []  # files of those that wait: chat and key
         self.result = Imported()
 
-    def read(self, lines: Iterable[bytes]) -> Imported:
-        """Raises Stopped for what is no export, StoreUnavailable and OSError."""
-        for number, line in enumerate(lines, start=1):
+    def begin(self, lines: Iterator[bytes]) -> None:
+        """Read the first line alone, before a store is made. Raises Stopped for no export."""
+        for line in lines:
+            self._number += 1
             if not line.strip():
                 continue
             try:
-                kind, value, besides = _parsed(line)
-                if number == 1 or not self._exported_at:
-                    self._begin(kind, value)
-                else:
-                    self._take(number, kind, value, besides)
+                kind, value, _ = _parsed(line)
+                self._begin(kind, value)
+            except Unfit:
+                break
+            return
+        raise Stopped("no_export")
+
+    def read(self, store: Store, lines: Iterator[bytes]) -> Imported:
+        """Take in the lines after the first one. Raises StoreUnavailable and OSError."""
+        self._store = store
+        for line in lines:
+            self._number += 1
+            if not line.strip():
+                continue
+            try:
+                self._take(self._number, *_parsed(line))
             except Unfit as error:
-                if not self._exported_at:
-                    raise Stopped("no_export") from None
-                self._leave(number, error)
+                self._leave(self._number, error)
         self._write()
-        if not self._exported_at:
-            raise Stopped("no_export")
         if not self._ended:
             self._leave(0, Unfit("record_cut_off"))
         return self.result
@@ -113,8 +124,13 @@ class Import:
             if kind != "sitechat" or not isinstance(value, dict):
                 raise Unfit("record_shape")
             if value["format"] > FORMAT or value["schema"] > len(MIGRATIONS):
-                raise Stopped("archive_newer", program=value.get("program"))
-            self._exported_at = float(value["exported_at"]) or 1.0
+                if isinstance(program := value.get("program"), str) and program.strip():
+                    raise Stopped("archive_newer", program=program[:50])
+                raise Stopped("archive_newer_unnamed")
+            exported_at = value["exported_at"]
+            if not is_moment(exported_at):
+                raise Unfit("record_value", column="exported_at")
+            self._exported_at = float(exported_at) or 1.0
         except (KeyError, TypeError, ValueError):
             raise Unfit("record_shape") from None
 
@@ -149,6 +165,18 @@ class Import:
             elif arrival.kind in ("chat", "message"):
                 count = f"{arrival.kind}s"
                 setattr(self.result, count, getattr(self.result, count) + 1)
+        self._remove_strays()
+
+    def _remove_strays(self) -> None:
+        """Remove the files just written that no message here has: of a deleted chat, say."""
+        written, self._written = self._written, []
+        for chat_id, key in written:
+            if key in (self._store.chats.file_keys(chat_id) or ()):
+                self.result.files += 1
+                continue
+            (self._files / chat_id / key).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are in it
+                (self._files / chat_id).rmdir()
 
     def _keep_files(self, record: Record, contents: Any) -> None:
         """Write a message's files before the message: it must never be there without them."""
@@ -164,7 +192,8 @@ class Import:
                 data = base64.b64decode(content, validate=True)
             except binascii.Error:
                 raise Unfit("record_value", column="contents") from None
-            self.result.files += _write_file(self._files / str(chat_id), key, data)
+            if _write_file(self._files / str(chat_id), key, data):
+                self._written.append((str(chat_id), key))
 
     def _leave(self, number: int, error: Unfit) -> None:
         self.result.problems.append((number, Wrong(f"commands.{error.key}", **error.values)))

@@ -9,16 +9,19 @@ broken files are to be expected: they are named, and left where they are.
 
 import json
 import re
+import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from operations.archive import Stopped
+from operations.kept_files import open_plain
 from portal.events import CHAT_ID, read_messages
 from portal.forms import BadRequest, Form
 from portal.inbox import operator_message, text_html
-from store.past import Past, PastMessage
+from store.past import Past, PastAnswer, PastMessage
 from store.records import Chat
 from texts import Wrong
 
@@ -28,7 +31,6 @@ SEED = uuid.UUID(
     "3a3b1f0e-6d0c-4d8e-9a51-6f1d8a4a7c55"
 )  # of the ids that are made of a chat's keys
 ESCAPED = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#039;": "'", "&#39;": "'", "&amp;": "&"}
-LATEST = 4e9  # no message is of later than 2096
 CONNECTOR = re.compile(
     r"function\s+getConnectorID\s*\(\s*\)\s*\{[^}]*?return\s*['\"]([^'\"]+)['\"]"
 )
@@ -55,6 +57,7 @@ class Folder:
     line: int | None = None
     grant: Grant | None = None
     connector: str | None = None
+    claimed_twice: int = 0  # messages whose number another chat claims, too
     problems: list[tuple[str, Wrong]] = field(default_factory=list)  # by the file's name
 
     def leave(self, name: str, key: str, **values: object) -> None:
@@ -88,17 +91,35 @@ def read_folder(path: Path) -> Folder:
             folder.chats.append(_chat(file, folder))
         except Broken as error:
             folder.leave(f"chats/{file.name}", error.key, **error.values)
+    _refuse_claimed_twice(folder)
     return folder
+
+
+def _refuse_claimed_twice(folder: Folder) -> None:
+    """The example's handler lets anybody write: of two chats that claim a number neither has it."""
+    claims = Counter(
+        number
+        for _, messages in folder.chats
+        for number in {one.claimed_number for one in messages if isinstance(one, PastAnswer)}
+    )
+    for _, messages in folder.chats:
+        for place, one in enumerate(messages):
+            if isinstance(one, PastAnswer) and claims[one.claimed_number] > 1:
+                messages[place] = replace(one, claimed_number=None)
+                folder.claimed_twice += 1
 
 
 def _read(path: Path) -> str:
     """The text of a file; Broken for what is none, or cannot be read."""
     try:
-        if not path.is_file():  # a pipe would never end
+        file = open_plain(path)
+        if file is None:
             raise Broken("file_no_file")
-        if path.stat().st_size > LARGEST_BYTES:
+        with file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
             raise Broken("file_large", megabytes=LARGEST_BYTES >> 20)
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Broken("file_not_utf8") from None
     except OSError as error:
@@ -126,7 +147,7 @@ def _chat(path: Path, folder: Folder) -> tuple[Chat, list[Past]]:
         value = {str(number): item for number, item in enumerate(value)}
     if not isinstance(value, dict):
         raise Broken("file_shape")
-    last_at = path.stat().st_mtime
+    last_at = min(path.stat().st_mtime, time.time())
     messages, chat = [], _new_chat(path.stem, folder.line, last_at)
     at = next(filter(None, map(_date, value.values())), last_at)
     for key, item in value.items():
@@ -154,8 +175,9 @@ def _message(chat: Chat, key: str, item: object, at: float) -> tuple[Past, Chat]
     if not isinstance(item, dict) or not isinstance(item.get("message"), dict):
         raise Broken("message_shape")
     form = _form_of(item, depth=0)
+    client_id = str(uuid.uuid5(SEED, f"{chat.id} {key}"))
     if form.get("im"):
-        return _from_operator(chat, form, at)
+        return _from_operator(chat, form, client_id, at), chat
     text = form["message"].get("text")
     if not isinstance(text, str) or not text:
         raise Broken("message_no_text")
@@ -164,17 +186,27 @@ def _message(chat: Chat, key: str, item: object, at: float) -> tuple[Past, Chat]
     page = _field(form, "chat", "url")
     is_page = re.match(r"https?://", page) and len(page) <= PAGE_LIMIT
     chat = replace(chat, name=name or chat.name, page=page if is_page else chat.page)
-    client_id = str(uuid.uuid5(SEED, f"{chat.id} {key}"))
     return PastMessage(client_id, name, text, text_html(text), at), chat
 
 
-def _from_operator(chat: Chat, form: Form, at: float) -> tuple[Past, Chat]:
+def _from_operator(chat: Chat, form: Form, client_id: str, at: float) -> PastAnswer:
     try:
         [incoming] = read_messages({"MESSAGES": {"0": form | {"chat": {"id": chat.id}}}})
     except BadRequest as error:
         raise Broken("message_event", why=error) from None
-    chat = replace(chat, portal_chat_id=incoming.im_chat_id)
-    return replace(operator_message(incoming, chat.line or 0), sent_at=at), chat
+    read = operator_message(incoming, chat.line or 0)
+    return PastAnswer(
+        client_id=client_id,
+        author=read.author,
+        name=read.name,
+        text=read.text,
+        text_html=read.text_html,
+        files=read.files,
+        files_html=read.files_html,
+        attached=read.attached,
+        sent_at=at,
+        claimed_number=read.im_message_id,
+    )
 
 
 def _date(item: object) -> float | None:
@@ -183,7 +215,7 @@ def _date(item: object) -> float | None:
     date = message.get("date") if isinstance(message, dict) else None
     if not isinstance(date, int | float) or isinstance(date, bool):
         return None
-    return float(date) if 0 < date < LATEST else None
+    return float(date) if 0 < date <= time.time() else None
 
 
 def _form_of(value: Any, depth: int) -> Any:

@@ -1,53 +1,43 @@
-"""Looks after the chat without being asked: what stops it is told in the log and in the portal.
+"""Looks after the chat without being asked, so that every page knows how it is.
 
 One process at a time watches. What the portal said is kept in the store, for the pages of all
-processes; so is what was told, so that a restart tells nothing twice.
+processes; so is what was told (operations/telling.py), so that a restart tells nothing twice.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from typing import Any
 
-from addresses import readable
 from bitrix import Bitrix
 from operations.checks_portal import FINISH_SECONDS
-from operations.doctor import ALL, Doctor, findings, verdict_of
+from operations.doctor import ALL, Doctor, verdict_of
 from operations.facts import Facts, Kept
-from operations.findings import (
-    Finding,
-    Level,
-    Moment,
-    as_plain,
-    from_plain,
-    worst,
-)
+from operations.findings import Finding, Level, as_plain, from_plain, worst
 from operations.front import FrontReport
+from operations.telling import Telling, is_over
 from operations.version import version
-from operations.words import words
-from rest.errors import BitrixError
 from rest.examination import Examination
 from settings import Settings
 from storage import Store
 from store.database import Lock, StoreUnavailable
-from texts import DEFAULT, languages, text
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0  # between two looks at ourselves
 ASK_SECONDS = 600.0  # between two questions to the portal, if nothing has changed
-ASK_AGAIN_SECONDS = 20.0  # the same while something is broken: it may be over
-FRONT_SECONDS = 21_600.0  # between two tries of our own address, which send a large body
+ASK_AGAIN_SECONDS = 20.0  # the same while something is not as it should be: it may be over
+LARGEST_SECONDS = 21_600.0  # between two tries whether the largest file comes through to us
+RETRY_SECONDS = 2.5  # the longest wait for what the worker's next try brings
+RETRY_LOOK_SECONDS = 0.1  # between two looks whether it has
 KNOWN_SECONDS = 0.2  # for which a verdict is good
-TELL_SECONDS = 60.0  # a fault that lasts for so long is told
-NOTE_SECONDS = 86_400.0  # between two notes in the portal about the same cause
-NOTE_LANGUAGES = ("ru", "en")  # of a note, where the portal does not say which is its own
 # What the portal said of these is kept; of ASKED_TOO we know something ourselves, too.
 ASKED = {"portal", "oauth", "rights", "events", "connector", "clock", "front"}
 ASKED_TOO = {"lines", "install", "secret"}
+NEEDED_TO_SEND = {"portal", "oauth", "rights", "connector"}
+OF_THE_WORKER = {"delivery", "secret"}  # noted by its last try; only another one ends them
 
 
 class Watch:
@@ -60,15 +50,13 @@ class Watch:
         notes_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """`notes_wanted`: whether the administrator is told in the portal, too."""
-        self._settings = settings
+        self._url = settings.public_url
         self._store = store
-        self._bitrix = bitrix
         self._doctor = doctor
-        self._notes_wanted = notes_wanted
-        self._causes: dict[str, dict[str, Any]] = {}  # since when each lasts; whether it was told
-        self._noted: dict[str, float] = {}  # when the portal was last told, by cause
-        self._is_kept = True  # the store has what was told
-        self._asked_at = self._front_at = 0.0  # by this process
+        self._telling = Telling(settings, store, bitrix, notes_wanted)
+        self._asked_at = self._largest_at = 0.0  # by this process
+        self._looks: dict[bool, threading.Thread] = {}  # under way, by whether they try the front
+        self._looks_lock = threading.Lock()
         self._known: list[Finding] = []
         self._known_until = 0.0
 
@@ -78,17 +66,45 @@ class Watch:
         """What is known now, the worst first: no call is made, and a flood costs nothing."""
         if time.monotonic() >= self._known_until:
             facts = self._doctor.facts()
-            self._known = _together(self._doctor.local_of(facts), self._examined(facts))
+            self._known = verdict_of(_together(self._doctor.raw_of(facts), self._examined(facts)))
             self._known_until = time.monotonic() + KNOWN_SECONDS
         return self._known
 
-    def look(self) -> list[Finding]:
-        """The same after the portal was asked, which takes up to some seconds."""
+    def look(self, tries_front: bool = False) -> list[Finding]:
+        """The same after the portal was asked, and our own address tried; it may take a minute."""
         facts = self._doctor.facts()
         if facts.store_fault is None:  # else what it says could not be kept
-            self._ask(facts, None)
+            front = self._front(facts.now, ASK_AGAIN_SECONDS) if tries_front else None
+            if self._ask(facts, front):
+                self._wait_for_worker()
         self._known_until = 0.0
         return self.verdict()
+
+    def look_within(self, seconds: float, tries_front: bool = False) -> bool:
+        """Whether a look has ended in so many seconds. If not it goes on, and is found later.
+
+        Whoever asks while such a look goes on waits for that one: a portal that hangs is asked
+        once, however often the page is opened.
+        """
+        with self._looks_lock:
+            thread = self._looks.get(tries_front)
+            if thread is None or not thread.is_alive():
+                thread = threading.Thread(
+                    target=self._look_safely, args=(tries_front,), name="look", daemon=True
+                )
+                self._looks[tries_front] = thread
+                thread.start()
+        thread.join(max(0.0, seconds))
+        return not thread.is_alive()
+
+    def _look_safely(self, tries_front: bool) -> None:
+        try:
+            self.look(tries_front)
+        except StoreUnavailable:  # which the page says
+            log.debug("the store cannot be used")
+        except Exception:
+            log.exception("a look at the chat failed")
+        self.forget()
 
     def forget(self) -> None:
         """Something was done that may change the verdict: the next one is made anew."""
@@ -140,26 +156,17 @@ class Watch:
             log.debug("the store cannot be used; this is told already")
 
     def remember(self) -> None:
-        """What the process before us has told; nobody was, if we could not keep what we told."""
-        if not self._is_kept:
-            return
-        kept = self._store.notes.watch.get() or {}
-        self._causes = kept.get("causes", {})
-        self._noted = kept.get("noted", {})
+        """What the process before us has told."""
+        self._telling.remember()
 
     def step(self, now: float) -> None:
         """Look once, and tell what has to be told."""
         facts = self._doctor.facts(now=now)
         if facts.store_fault is None and self._may_ask(facts, now):
-            self._ask(facts, self._front(now))
+            self._ask(facts, self._front(now, LARGEST_SECONDS))
             self._asked_at = now
-        found = _together(self._doctor.local_of(facts), self._examined(facts))
-        before = repr((self._causes, self._noted))
-        self._tell(found, facts, now)
-        self._is_kept = self._is_kept and repr((self._causes, self._noted)) == before
-        if not self._is_kept and facts.store_fault is None:
-            self._store.notes.watch.set({"causes": self._causes, "noted": self._noted})
-            self._is_kept = True
+        found = _together(self._doctor.raw_of(facts), self._examined(facts))
+        self._telling.tell(found, facts, now)
 
     def _may_ask(self, facts: Facts, now: float) -> bool:
         """Whether the portal has to be asked: first, now and then, and when something changed."""
@@ -171,94 +178,78 @@ class Watch:
         examined = self._store.notes.examined.get()
         if examined is None or examined["stamp"] != _stamp(facts):
             return True
-        own = {one.key for one in self._doctor.local_of(facts) if one.level is Level.BROKEN}
-        broken = {one["key"] for one in examined["findings"] if one["level"] == Level.BROKEN}
+        own = [one for one in self._doctor.local_of(facts) if one.level > Level.GOOD]
+        known = {one.key for one in own if one.check not in OF_THE_WORKER}
+        asked = {one["key"] for one in examined["findings"] if one["level"] > Level.GOOD}
+        broken = {one.key for one in own if one.level is Level.BROKEN}
         waits = kept.waiting is not None and now - kept.waiting.since > ASK_AGAIN_SECONDS
-        may_have_changed = broken - own or (waits and not own - {"waiting_long"})
+        may_have_changed = (
+            asked - known
+            or broken - known
+            or (waits and not broken - {"waiting_long"})
+            or self._telling.lasting() & ASKED
+        )
         pause = ASK_AGAIN_SECONDS if may_have_changed else ASK_SECONDS
         return is_over(self._asked_at, pause, now)
 
-    def _front(self, now: float) -> FrontReport | None:
-        if not is_over(self._front_at, FRONT_SECONDS, now):
-            return None
-        self._front_at = now
-        return self._doctor.try_front()
+    def _front(self, now: float, largest_seconds: float) -> FrontReport | None:
+        """Try our own address; with the largest file where that was last done so long ago.
 
-    def _ask(self, facts: Facts, front: FrontReport | None) -> None:
-        """Ask the portal, and keep what it said; without a `front` the last one stays."""
+        A file that did not come through is tried anew each time: whoever refuses it reads little.
+        """
+        before = self._front_before()
+        is_due = is_over(self._largest_at, largest_seconds, now)
+        with_largest = is_due or before is None or bool(before.is_too_large)
+        if with_largest:
+            self._largest_at = now
+        report = self._doctor.try_front(with_largest)
+        if report is None or with_largest or before is None or report.fault:
+            return report
+        return replace(report, is_too_large=before.is_too_large)
+
+    def _front_before(self) -> FrontReport | None:
+        """What was last known of our own address; None of a new one."""
+        kept = self._store.notes.examined.get() or {}
+        is_of_here = self._url in kept.get("stamp", [])
+        return FrontReport(**kept["front"]) if is_of_here and kept.get("front") else None
+
+    def _ask(self, facts: Facts, front: FrontReport | None) -> bool:
+        """Ask the portal, and keep what it said; without a `front` the last one stays.
+
+        Returns whether the worker tries again now what it could not do: nothing is in its way.
+        """
         if facts.installed is None:
-            return
-        before = self._store.notes.examined.get() or {}
-        if front is None and before.get("front"):
-            front = FrontReport(**before["front"])
-        asked = self._doctor.ask(facts, front)
-        found = [one for one in findings(asked, ALL) if one.check in ASKED | ASKED_TOO]
-        said, language = asked.portal, before.get("language", "")
+            return False
+        asked = self._doctor.ask(facts, front or self._front_before())
+        found = [one for one in self._doctor.raw_of(asked, ALL) if one.check in ASKED | ASKED_TOO]
+        said, before = asked.portal, self._store.notes.examined.get() or {}
+        language = before.get("language", "")
         self._store.notes.examined.set({
             "stamp": _stamp(facts),
             "at": facts.now,
             "findings": [as_plain(one) for one in found],
-            "front": asdict(front) if front else None,
+            "front": asdict(asked.front) if asked.front else None,
             "language": said.language if isinstance(said, Examination) else language,
         })  # fmt: skip
+        broken = {one.check for one in found if one.level is Level.BROKEN}
+        if (
+            facts.installed.fault is None
+            or not isinstance(said, Examination)
+            or broken & NEEDED_TO_SEND
+        ):
+            return False
+        self._store.notes.retry_at.set(time.time())
+        return True
 
-    # -- telling
-
-    def _tell(self, found: list[Finding], facts: Facts, now: float) -> None:
-        broken = {cause_of(one): one for one in found if one.level is Level.BROKEN}
-        for cause, finding in broken.items():
-            told = self._causes.setdefault(cause, {"since": now, "is_told": False})
-            told["since"] = min(told["since"], now)
-            if now - told["since"] < TELL_SECONDS:
-                continue
-            if not told["is_told"]:
-                told["is_told"] = True
-                log.error("the chat does not work: %s: %s", cause, words(finding, DEFAULT, utc))
-            self._note(cause, finding, facts, now)
-        for cause in self._causes.keys() - broken.keys():
-            told = self._causes.pop(cause)
-            if told["is_told"]:
-                log.info("over after %d s: %s", max(0.0, now - told["since"]), cause)
-
-    def _note(self, cause: str, finding: Finding, facts: Facts, now: float) -> None:
-        """Tell the administrator who has installed us, at most once a day for each cause."""
-        kept = facts.installed
-        if kept is None or kept.portal is None or not self._notes_wanted():
-            return
-        if not is_over(self._noted.get(cause, 0.0), NOTE_SECONDS, now):
-            return
-        self._noted = {
-            one: at for one, at in self._noted.items() if not is_over(at, NOTE_SECONDS, now)
-        }
-        self._noted[cause] = now  # also where it fails: the fault may be why
-        try:
-            self._bitrix.notify(kept.portal.user_id, self._note_text(finding), f"sitechat {cause}")
-        except BitrixError as error:
-            log.info("the administrator cannot be told in the portal: %s", error.code)
-        except StoreUnavailable as error:  # the tokens had to be renewed, say
-            log.info("the administrator cannot be told in the portal: %s", error)
-
-    def _note_text(self, finding: Finding) -> str:
-        examined = self._store.notes.examined.get() or {}
-        known = examined.get("language") if examined.get("language") in languages() else None
-        name, url = self._settings.connector.name, readable(self._settings.public_url)
-        return "\n\n".join(
-            text(one, "doctor.note", name=name, url=url, finding=words(finding, one, utc))
-            for one in ([known] if known else NOTE_LANGUAGES)
-        )
-
-
-def is_over(began: float, seconds: float, now: float) -> bool:
-    """Whether so long has passed; also where the clock was set back, by nobody knows how much."""
-    return not 0 <= now - began < seconds
-
-
-def cause_of(finding: Finding) -> str:
-    return f"{finding.check}.{finding.key}"
-
-
-def utc(moment: Moment) -> str:
-    return datetime.fromtimestamp(moment.seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    def _wait_for_worker(self) -> None:
+        """Wait some seconds for its next try to succeed: the page then says how it is now."""
+        until = time.monotonic() + RETRY_SECONDS
+        while self._store.notes.fault.get() is not None:
+            if time.monotonic() > until:
+                return
+            time.sleep(RETRY_LOOK_SECONDS)
+        stamp = _stamp(self._doctor.facts())  # what the portal has just said still holds
+        self._store.notes.examined.change(lambda kept: {**(kept or {}), "stamp": stamp})
 
 
 def _stamp(facts: Facts) -> list[Any]:
@@ -275,7 +266,7 @@ def _stamp(facts: Facts) -> list[Any]:
 
 
 def _together(own: list[Finding], asked: list[Finding]) -> list[Finding]:
-    """What we know ourselves and what the portal said, each check once."""
+    """All that we know ourselves and that the portal said, each check once."""
     found = list(own)
     for check in ASKED_TOO:
         ours = [one for one in own if one.check == check]
@@ -283,4 +274,4 @@ def _together(own: list[Finding], asked: list[Finding]) -> list[Finding]:
         if theirs and worst(theirs) >= worst(ours):  # the portal knows more, such as why
             found = [one for one in found if one.check != check] + theirs
     found += [one for one in asked if one.check not in ASKED_TOO]
-    return verdict_of(found)
+    return found

@@ -143,7 +143,9 @@ class Connector:
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
         if isinstance(error, DiskFull):
             return InstallError("disk_full", 503, folder=self._store.database.place)
-        return InstallError("no_store", 500, folder=self._store.database.place, why=error)
+        # What was installed is not installed anew: its tokens and conversations may be put back.
+        key, status = ("store_lost", 503) if self._was_installed else ("no_store", 500)
+        return InstallError(key, status, folder=self._store.database.place, why=error)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
@@ -239,18 +241,18 @@ class Connector:
 
     # -- uninstall
 
-    def uninstall(self, erase: bool = False) -> list[Undone]:
+    def uninstall(self, erase: bool = False, offline: bool = False) -> list[Undone]:
         """Take back from the portal what it has of us, and forget it; says what was left undone.
 
         Histories stay, unless `erase`. Raises InstallError if the portal cannot be asked now: then
-        nothing was forgotten, and it can be tried again.
+        it has forgotten no token, and can be tried again; `offline`: the portal is not asked.
         """
         try:
             with (
                 self._store.database.lock("install", LOCK_SECONDS),
                 explained(self._settings.bitrix24, self._store),
             ):
-                return Uninstall(self._settings, self._store, self._presence).run(erase)
+                return Uninstall(self._settings, self._store, self._presence).run(erase, offline)
         except LockHeld:
             raise InstallError("busy", 503) from None
         except StoreUnavailable as error:

@@ -45,30 +45,40 @@ class Uninstall:
         self._store = store
         self._presence = presence
 
-    def run(self, erase: bool) -> list[Undone]:
+    def run(self, erase: bool, offline: bool = False) -> list[Undone]:
         """Take back everything, then forget the tokens; what was left undone is returned.
 
-        Raises BitrixError, and has forgotten nothing, if the portal cannot be asked now.
+        Raises BitrixError, and keeps the tokens, if the portal cannot be asked now; conversations
+        are erased all the same. `offline`: the portal is gone for ever, and is not asked.
         """
-        undone = [] if self._store.portal.find() is None else self._take_back()
-        self._forget(keep_handlers=any(one.what == "events" for one in undone))
-        log.warning("uninstalled: %d things left in the portal", len(undone))
-        if erase:
-            self._erase()
+        try:
+            undone = []
+            if self._store.portal.find() is not None:
+                undone = [step for step, _ in self._steps()] if offline else self._take_back()
+            self._forget(keep_handlers=any(one.what == "events" for one in undone))
+            log.warning("uninstalled: %d things left in the portal", len(undone))
+        finally:
+            if erase:
+                self._erase()
         return undone
 
-    def _take_back(self) -> list[Undone]:
-        lines = self._store.portal.active_lines()
+    def _steps(self) -> list[tuple[Undone, Callable[[], None]]]:
+        """What the portal has of us, each with how it is taken back."""
         presence = self._presence
         # An unregistration needs a connected line, so lines are switched off after it.
-        steps: list[tuple[Undone, Callable[[], None]]] = [
+        return [
             (Undone("events", ""), presence.unbind_events),
             (Undone("connector", ""), presence.unregister),
+            *(
+                (Undone("line", "", line), partial(presence.see_off, line))
+                for line in self._store.portal.active_lines()
+            ),
         ]
-        steps += [(Undone("line", "", line), partial(presence.see_off, line)) for line in lines]
+
+    def _take_back(self) -> list[Undone]:
         undone: list[Undone] = []
         lost: BitrixError | None = None  # the portal takes no call of ours any more
-        for step, act in steps:
+        for step, act in self._steps():
             try:
                 if lost is None:
                     self._patiently(act)

@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 
 from addresses import origin_of, scheme_and_host, web_address
 from logs import facts, of_kind
+from rest.deadline import left
 from rest.errors import (
     CERTIFICATE_EXPIRED,
     CERTIFICATE_NOT_YET_VALID,
@@ -104,6 +105,9 @@ class Http:
     def _exchange(
         self, url: str, form: dict[str, str], method: str, seconds: float
     ) -> dict[str, Any]:
+        seconds = left(seconds)
+        if seconds <= 0:
+            raise TryLater("NOT_CONNECTED", method)
         self._drop_idle_connections()
         began = time.monotonic()
         try:
@@ -299,7 +303,7 @@ class _Received(io.RawIOBase):
         count = self._raw.readinto(buffer) or 0
         if not self._has_begun:
             self._has_begun = True
-            self._until = min(self._until, time.monotonic() + RECEIVE_SECONDS)
+            self._until = min(self._until, time.monotonic() + left(RECEIVE_SECONDS))
         self.bytes_left -= count
         if self.bytes_left < 0:
             raise OSError("the answer is too large")

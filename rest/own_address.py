@@ -5,6 +5,7 @@ Every exchange is limited in time and size, and raises nothing but FrontError.
 
 import contextlib
 import http.client
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -23,11 +24,11 @@ HEAD_BYTES = 4 << 10  # of an answer; ours are shorter
 PIECE = bytes(64 << 10)
 OUR_HEADER = "X-Chat-Server"
 # Of our own codes, besides those of a certificate.
-NOT_REACHED, NO_ANSWER = "NOT_REACHED", "NO_ANSWER"
+NOT_RESOLVED, NOT_REACHED, NO_ANSWER = "NOT_RESOLVED", "NOT_REACHED", "NO_ANSWER"
 
 
 class FrontError(Exception):
-    """There was no answer; `code` says why: one of a certificate, or NOT_REACHED, NO_ANSWER."""
+    """There was no answer; `code` says why: one of a certificate, or one of our own."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -84,6 +85,8 @@ def _connection(url: str, ca_file: str) -> Iterator[tuple[http.client.HTTPConnec
         connection.sock.settimeout(SILENCE_SECONDS)
     except ssl.SSLCertVerificationError as error:
         raise FrontError(CERTIFICATE_FAULTS.get(error.verify_code, CERTIFICATE_REFUSED)) from None
+    except socket.gaierror:  # the DNS has no such name, or does not answer
+        raise FrontError(NOT_RESOLVED) from None
     except (OSError, http.client.HTTPException, ValueError):
         raise FrontError(NOT_REACHED) from None
     with contextlib.closing(connection):

@@ -22,6 +22,7 @@ from settings.keys import (
     known_keys,
 )
 from settings.layers import load_settings, system_variables
+from settings.process import Process, load_process
 from settings.rules import ROOT
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "LimitsSettings",
     "LogsSettings",
     "OperationsSettings",
+    "Process",
     "RecoverySettings",
     "ServerSettings",
     "Settings",
@@ -43,6 +45,7 @@ __all__ = [
     "doubts",
     "found_doubts",
     "known_keys",
+    "load_process",
     "load_settings",
     "system_variables",
     "validated",

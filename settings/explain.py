@@ -8,6 +8,15 @@ from pydantic import ValidationError
 
 from settings.faults import Fault, SettingsError
 from settings.keys import PREFIX, ChatSettings, all_fields, known_keys, sections
+from settings.near import (
+    SYSTEM,
+    inner_name,
+    letters_of,
+    meant_variable,
+    nearest,
+    variable_of,
+    variables,
+)
 from texts import Wrong
 
 Place = Callable[[str], Wrong]
@@ -30,17 +39,13 @@ KINDS = {
     "model_attributes_type": "section",
     "string_too_short": "empty",
 }
+SYSTEM_WITH_PREFIX = (*(f"{PREFIX}{name}" for name in SYSTEM), f"{PREFIX}LOGS_LEVEL")
 LIMITS = {
     "greater_than": "gt",
     "greater_than_equal": "ge",
     "less_than_equal": "le",
     "string_too_long": "max_length",
 }
-
-
-def variable_of(key: str) -> str:
-    """The environment variable of a key."""
-    return PREFIX + key.replace(".", "__").upper()
 
 
 def explain(error: ValidationError, places: Mapping[str, Place]) -> list[Fault]:
@@ -72,7 +77,7 @@ def _why(key: str, found: Any) -> Wrong:
     if kind in KINDS:
         return Wrong(f"settings.{KINDS[kind]}")
     if kind in LIMITS:
-        return Wrong(f"settings.{kind}", limit=values[LIMITS[kind]])
+        return Wrong(f"settings.{kind}", limit=f"{values[LIMITS[kind]]:.0f}")
     if kind == "literal_error":
         choices = get_args(all_fields()[key].annotation)
         return Wrong("settings.one_of", choices=", ".join(f'"{choice}"' for choice in choices))
@@ -95,25 +100,35 @@ def unknown_keys(values: dict[str, Any], place: Place) -> list[Fault]:
     return faults
 
 
-def unknown_variables(variables: Mapping[str, str], file: str | None) -> list[Fault]:
-    """Variables of ours that nobody knows; in a `file` also keys that lack our prefix."""
-    given = {variable_of(key) for key in all_fields()} | {f"{PREFIX}CONFIG"}
-    names = [variable_of(key) for key in known_keys()]
+def unknown_variables(given: Mapping[str, str], file: str | None) -> list[Fault]:
+    """Variables of ours that nobody knows; in a `file` also names that are nearly ours."""
+    known = {*map(variable_of, all_fields()), f"{PREFIX}CONFIG"}
     place = Wrong("settings.place", file=file) if file else None
-    faults = [
-        _unknown(name, names, place)
-        for name in variables
-        if name.upper().startswith(PREFIX) and name.upper() not in given
-    ]
-    if file is None:
-        return faults
-    if f"{PREFIX}CONFIG" in variables:
-        faults.append(Fault(f"{PREFIX}CONFIG", Wrong("settings.config_in_file"), place))
-    for name in variables:
-        key = name.replace("__", ".").lower()
-        if key in all_fields() and (key != name.lower() or name.islower()):
-            faults.append(_near(name, variable_of(key), place))
+    faults = []
+    for name, value in given.items():
+        if file and name == f"{PREFIX}CONFIG":
+            faults.append(Fault(name, Wrong("settings.config_in_file"), place))
+        elif name.upper() in known or name in SYSTEM:
+            continue
+        elif name.upper().startswith(PREFIX):
+            faults.append(_unknown_variable(name, place))
+        elif file and (inner := inner_name(value)):
+            before = Wrong("settings.unknown_before", given=name, meant=inner)
+            faults.append(Fault(name, before, place))
+        elif meant := meant_variable(name) if file else nearest(letters_of(name), 0.9):
+            faults.append(_near(name, meant, place))
     return faults
+
+
+def _unknown_variable(name: str, place: Wrong | None) -> Fault:
+    """A variable with our prefix that nobody knows."""
+    section = name[len(PREFIX) :].lower()
+    if section in sections():
+        example = next(variable_of(key) for key in known_keys() if key.startswith(f"{section}."))
+        return Fault(name, Wrong("settings.section_variable", example=example), place)
+    if letters_of(name) in map(letters_of, SYSTEM_WITH_PREFIX):
+        return _near(name, str(meant_variable(name)), place)
+    return _unknown(name, variables(), place)
 
 
 def _unknown(key: str, names: list[str], place: Wrong | None) -> Fault:

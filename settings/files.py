@@ -4,18 +4,21 @@ import io
 import re
 import tomllib
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dotenv.parser import Binding, parse_stream
 
 from settings.faults import Fault
+from settings.meant import is_quoted
 from settings.rules import why_not_read
-from settings.toml_faults import fault_of, shown
+from settings.toml_faults import conflict_in, fault_of, shown
 from texts import Wrong
 
 # How Windows and older systems keep Cyrillic letters.
 ENCODINGS = {"cp1251": "Windows-1251", "koi8-r": "KOI8-R", "cp866": "CP866"}
+SWALLOWED = re.compile(r"\n\s*(?:export\s+)?SITECHAT_\w+=")  # a quote that was not closed
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -72,32 +75,62 @@ def toml_of(path: Path, text: str) -> dict[str, Any]:
         raise Unreadable(Fault(str(path), Wrong("settings.toml_other"))) from None
 
 
-def variables_of(path: Path) -> dict[str, str]:
+@dataclass(frozen=True)
+class EnvFile:
+    """What an `.env` file gives, and by name what is not taken as whoever wrote it will think."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    odd: dict[str, Wrong] = field(default_factory=dict)
+
+
+def variables_of(path: Path) -> EnvFile:
     """What an `.env` file says; nothing where there is none; Unreadable."""
     try:
         text = read_text(path)
     except Unreadable as error:
         if error.faults[0].why.key == "settings.missing_file":
-            return {}
+            return EnvFile()
         raise
+    if conflict := conflict_in(text.splitlines()):
+        raise Unreadable(Fault(str(path), conflict))
     bindings = list(parse_stream(io.StringIO(text)))
-    faults = [_line(one, Wrong("settings.env_line")) for one in bindings if one.error]
+    faults = [why for one in bindings if (why := _why_not_taken(one))]
     lines = defaultdict(list)
     for one in bindings:
-        if one.key and one.value is None:
-            is_name = re.fullmatch(r"\w+", one.key)
-            faults.append(_line(one, Wrong(f"settings.env_{'no_value' if is_name else 'line'}")))
-        elif one.key:
+        if one.key and one.value is not None:
             lines[one.key].append(_first_line(one))
     for name, numbers in lines.items():
         if len(numbers) > 1:
             twice = Wrong("settings.toml_twice", name=name, first=numbers[0])
-            faults.append(
-                Fault(str(path), Wrong("settings.line", line=numbers[-1], why=twice, text=name))
-            )
+            faults.append(Wrong("settings.line", line=numbers[-1], why=twice, text=name))
     if faults:
-        raise Unreadable(*(Fault(str(path), fault.why) for fault in faults))
-    return {one.key: one.value for one in bindings if one.key and one.value is not None}
+        raise Unreadable(*(Fault(str(path), why) for why in faults))
+    given = [one for one in bindings if one.key and one.value is not None]
+    return EnvFile(
+        {str(one.key): str(one.value) for one in given},
+        {str(one.key): why for one in given if (why := _why_odd(one))},
+    )
+
+
+def _why_not_taken(binding: Binding) -> Wrong | None:
+    if binding.error:
+        return _line(binding, Wrong("settings.env_line"))
+    if binding.key and binding.value is None:
+        is_name = re.fullmatch(r"\w+", binding.key)
+        return _line(binding, Wrong(f"settings.env_{'no_value' if is_name else 'line'}"))
+    if SWALLOWED.search(binding.value or ""):
+        return _line(binding, Wrong("settings.toml_closing"))
+    return None
+
+
+def _why_odd(binding: Binding) -> Wrong | None:
+    """What `.env` makes of a value is right, and yet hardly what was meant."""
+    written = binding.original.string.partition("=")[2].strip()
+    if not binding.value and re.match(r"#\S", written):
+        return Wrong("settings.env_comment")
+    if written.startswith(binding.value or "\0") and is_quoted(binding.value or ""):
+        return Wrong("settings.env_quotes")
+    return None
 
 
 def _first_line(binding: Binding) -> int:
@@ -106,10 +139,9 @@ def _first_line(binding: Binding) -> int:
     return binding.original.line + original[: len(original) - len(original.lstrip())].count("\n")
 
 
-def _line(binding: Binding, why: Wrong) -> Fault:
+def _line(binding: Binding, why: Wrong) -> Wrong:
     text = binding.original.string.strip().partition("\n")[0]
-    said = Wrong("settings.line", line=_first_line(binding), why=why, text=shown(text))
-    return Fault("", said)
+    return Wrong("settings.line", line=_first_line(binding), why=why, text=shown(text))
 
 
 def line_of(text: str, key: str) -> int | None:

@@ -11,8 +11,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     PrivateAttr,
     SecretStr,
 )
@@ -25,21 +23,28 @@ from pydantic_settings import (
 
 from addresses import domain_of, is_listed, origin_of
 from settings.rules import (
+    MOST_DAYS,
     CaFile,
     ClientId,
     ClientSecret,
     Colour,
     ConnectorId,
+    Count,
+    Duration,
     Endings,
     GivenUrl,
     LongSecret,
     OAuthServer,
+    Page,
     PortalUrl,
     PublicUrl,
     Sites,
     StoreUrl,
+    Text,
+    Title,
     Token,
     WebUrl,
+    Whole,
 )
 
 PREFIX = "SITECHAT_"
@@ -65,25 +70,25 @@ class Bitrix24Settings(Section):
 
 class ConnectorSettings(Section):
     id: ConnectorId = "example_connector_1"
-    name: str = Field(default="ExampleSiteChat", min_length=1, max_length=255)
-    widget_name: str = "ExampleSiteChatWidget"
+    name: Text = Field(default="ExampleSiteChat", min_length=1, max_length=255)
+    widget_name: Text = "ExampleSiteChatWidget"
     widget_uri: WebUrl | None = None  # None: the chat page; "": connector.data.set is skipped
 
 
 class ChatSettings(Section):
-    title: str = Field(default="Chat with us", min_length=1, max_length=100)
+    title: Title = Field(default="", max_length=100)  # "": that of the visitor's language
     greeting: str = Field(default="", max_length=1000)  # "": the welcome of the visitor's language
     language: Literal["auto", "en", "ru"] = "auto"
     sites: Sites = ()
     share_visitors: bool = False  # between the sites of one domain that has an entry with "*"
     identity_secret: LongSecret = SecretStr("")
     # Characters; the portal cuts a longer text.
-    message_limit: PositiveInt = Field(default=20_000, le=20_000)
-    session_days: PositiveInt = 365
-    keep_days: int = Field(default=0, ge=0)  # messages and files; 0: for ever
+    message_limit: Count = Field(default=20_000, le=20_000)
+    session_days: Count = Field(default=365, le=MOST_DAYS)
+    keep_days: Whole = Field(default=0, ge=0, le=MOST_DAYS)  # messages and files; 0: for ever
     accent: Colour = ""
-    consent: str = Field(default="", max_length=2000)
-    consent_link: WebUrl = ""
+    consent: Text = Field(default="", max_length=2000)
+    consent_link: Page = ""
 
     def lists(self, origin: str) -> bool:
         """Whether the pages of this origin, as browsers send it, may embed the chat."""
@@ -96,7 +101,7 @@ class ChatSettings(Section):
 
 class FilesSettings(Section):
     enabled: bool = True
-    megabytes: PositiveInt = Field(default=20, le=1000)  # of one file
+    megabytes: Count = Field(default=20, le=1000)  # of one file
     types: Endings = (
         *("png", "jpg", "jpeg", "gif", "webp", "heic", "heif", "avif", "pdf", "txt", "csv", "rtf"),
         *("doc", "docx", "odt", "xls", "xlsx", "ods", "ppt", "pptx", "odp"),
@@ -109,31 +114,31 @@ class FilesSettings(Section):
 
 
 class DeliverySettings(Section):
-    retry_seconds: PositiveFloat = 1.0  # after the first failure; doubles each time
-    retry_limit_seconds: PositiveFloat = 60.0  # the longest pause
-    timeout_seconds: PositiveFloat = 70.0  # of a send; the portal itself ends a call after 60
-    settle_seconds: PositiveFloat = 10.0  # after a lost answer the portal may still store so long
+    retry_seconds: Duration = 1.0  # after the first failure; doubles each time
+    retry_limit_seconds: Duration = 60.0  # the longest pause
+    timeout_seconds: Duration = 70.0  # of a send; the portal itself ends a call after 60
+    settle_seconds: Duration = 10.0  # after a lost answer the portal may still store so long
     unconfirmed: Literal["repeat", "keep"] = "repeat"  # if nobody can tell whether it arrived
 
 
 class RecoverySettings(Section):
-    seconds: PositiveFloat = 180.0  # between two recoveries of answers whose events were lost
-    active_hours: PositiveFloat = 168.0  # a recovery reads chats until they are quiet for so long
+    seconds: Duration = 180.0  # between two recoveries of answers whose events were lost
+    active_hours: Duration = 168.0  # a recovery reads chats until they are quiet for so long
 
 
 class LimitsSettings(Section):
-    visitor_per_minute: PositiveInt = 300  # messages
-    address_per_minute: PositiveInt = 15_000  # messages of all visitors behind one address
-    address_chats_per_minute: PositiveInt = 300  # new conversations from one address
-    address_waiting: PositiveInt = 2_000  # messages of one address that wait for delivery
-    address_streams: PositiveInt = 1_000  # open pages behind one address, in each process
-    installs_per_minute: PositiveInt = 60  # installs and connects from one address
-    failed_proofs_per_minute: PositiveInt = 30  # unknown tokens, from all addresses together
+    visitor_per_minute: Count = 300  # messages
+    address_per_minute: Count = 15_000  # messages of all visitors behind one address
+    address_chats_per_minute: Count = 300  # new conversations from one address
+    address_waiting: Count = 2_000  # messages of one address that wait for delivery
+    address_streams: Count = 1_000  # open pages behind one address, in each process
+    installs_per_minute: Count = 60  # installs and connects from one address
+    failed_proofs_per_minute: Count = 30  # unknown tokens, from all addresses together
     visits_per_minute: Any = Field(default=None, deprecated="visits of /install cost nothing now")
 
 
 class ServerSettings(Section):
-    proxies: int = Field(default=0, ge=0, le=10)  # how many in front of us add X-Forwarded-For
+    proxies: Whole = Field(default=0, ge=0, le=10)  # how many in front of us add X-Forwarded-For
 
 
 class OperationsSettings(Section):
@@ -147,7 +152,7 @@ class LogsSettings(Section):
 
 class StorageSettings(Section):
     url: StoreUrl = "sqlite:///chats/chats.db"
-    files: str = Field(default="chats/files", min_length=1)
+    files: Text = Field(default="chats/files", min_length=1)
 
 
 class Settings(BaseSettings):

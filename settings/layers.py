@@ -7,7 +7,7 @@ key: a typing error never silently means the default.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from settings.explain import explain, unknown_keys, unknown_variables, variable_of
+from settings.explain import explain, unknown_keys, unknown_variables
 from settings.faults import Fault, SettingsError
 from settings.files import Unreadable, line_of, read_text, toml_of, variables_of
-from settings.keys import PREFIX, Settings, all_fields
+from settings.keys import PREFIX, Settings, all_fields, sections
+from settings.near import variable_of
 from settings.rules import ROOT
 from texts import Wrong
 
@@ -33,6 +34,12 @@ class Layer:
     values: dict[str, Any]  # a section's values are a dict of their own
     place: Callable[[str], Wrong]  # where a key stands, as people find it
     unknown: list[Fault] = field(default_factory=list)
+    odd: list[Fault] = field(default_factory=list)  # values that would not be what is written
+
+
+def config_path() -> Path:
+    """Where the settings' file is; the others are beside it."""
+    return Path(os.environ.get(CONFIG) or ROOT / "config.toml")
 
 
 def load_settings(path: Path | None = None, language: str | None = None) -> Settings:
@@ -40,8 +47,7 @@ def load_settings(path: Path | None = None, language: str | None = None) -> Sett
 
     Raises SettingsError with one line a fault, in `language`, or in that of the environment.
     """
-    path = path or Path(os.environ.get(CONFIG) or ROOT / "config.toml")
-    layers, faults = _read(path)
+    layers, faults = _read(path or config_path())
     faults += [fault for layer in layers for fault in layer.unknown]
     if faults:
         raise SettingsError(faults, language)
@@ -52,18 +58,22 @@ def load_settings(path: Path | None = None, language: str | None = None) -> Sett
         settings = Settings(**values)
     except ValidationError as error:
         places = {key: layer.place for layer in layers for key in _keys(layer.values)}
-        raise SettingsError(explain(error, places), language) from None
+        faults = explain(error, places)
+    told = {fault.key for fault in faults}
+    faults += [fault for layer in layers for fault in layer.odd if fault.key not in told]
+    if faults:
+        raise SettingsError(faults, language)
     settings.set_sources(_sources(settings, layers))
     return settings
 
 
-def system_variables(path: Path | None = None) -> dict[str, str]:
+def system_variables(path: Path | None = None, language: str | None = None) -> dict[str, str]:
     """The environment over what the `.env` file says, also for what is no setting of ours."""
-    path = path or Path(os.environ.get(CONFIG) or ROOT / "config.toml")
     try:
-        return variables_of(path.parent / ".env") | os.environ
+        in_file = variables_of((path or config_path()).parent / ".env").variables
     except Unreadable as error:
-        raise SettingsError(error.faults) from None
+        raise SettingsError(error.faults, language) from None
+    return in_file | os.environ
 
 
 def _read(path: Path) -> tuple[list[Layer], list[Fault]]:
@@ -95,12 +105,19 @@ def _toml(path: Path, needed: bool = True) -> Layer:
 
 
 def _dotenv(path: Path) -> Layer:
-    return _variables(path.name, variables_of(path), partial(_place_in_dotenv, path.name))
+    file, place = variables_of(path), partial(_place_in_dotenv, path.name)
+    layer = _variables(path.name, file.variables, place)
+    keys = {variable_of(key): key for key in all_fields()}
+    odd = {keys[name.upper()]: why for name, why in file.odd.items() if name.upper() in keys}
+    return replace(layer, odd=[Fault(key, why, place(key)) for key, why in odd.items()])
 
 
 def _variables(name: str, variables: Mapping[str, str], place: Callable[[str], Wrong]) -> Layer:
+    whole = {f"{PREFIX}{section}".upper() for section in sections()}  # told as unknown
     source = EnvSettingsSource(Settings)
-    source.env_vars = {name.lower(): value for name, value in variables.items()}
+    source.env_vars = {
+        name.lower(): value for name, value in variables.items() if name.upper() not in whole
+    }
     unknown = unknown_variables(variables, None if name == "environment" else name)
     return Layer(name, source(), place, unknown)
 

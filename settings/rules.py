@@ -12,14 +12,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from addresses import readable, site, web_address
-from settings.meant import CLOUD, INVISIBLE, OWN_PAGES, PORTAL_PAGES, QUOTES, meant_address
+from settings.meant import (
+    CLOUD,
+    INVISIBLE,
+    NO_PAGE,
+    OWN_PAGES,
+    PORTAL_PAGES,
+    QUOTES,
+    SMART_QUOTES,
+    meant_address,
+)
 from texts import Wrong
+from visible import is_visible
 
 ROOT = Path(__file__).parent.parent
 SECRET_LENGTH = 32
@@ -29,8 +39,11 @@ VENDORS = re.compile(
     r"(?:(?:www|oauth|helpdesk|apidocs|auth\d?|partners)\.)?bitrix24\.[a-z.]+"
     r"|.*\.bitrix24\.(?:net|tech|info)|oauth\.bitrix\.info|(?:.*\.)?1c-bitrix\.ru"
 )
+FORMER_TITLE = "Chat with us"
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 BARE_HOST = re.compile(r"[^:/.][^:/]*\.[^:/]+")
+SAFE_REST = "%?#/:@!$&'()*+,;=~[]"  # of a query and a fragment
+TWICE = re.compile(r"https?:/*https?[:/]", re.IGNORECASE)
 ITEM = re.compile(r"(?:https?://)?[\w.*-]+\.[\w-]{2,}(?::\d+)?/?|\.?\w{1,10}")  # of a list
 
 
@@ -51,6 +64,8 @@ def _checked(
     if APPLICATION_ID.fullmatch(value):
         raise Wrong("settings.id_as_address")
     try:
+        if TWICE.match(value):
+            raise Wrong("settings.scheme_twice")
         return check(value)
     except Wrong as why:
         meant = meant_address(value, check, cut)
@@ -62,6 +77,8 @@ def _checked(
 
 def _clearer(value: str, why: Wrong) -> Wrong:
     """What is wrong with an address, if it is what an editor or a hurried hand makes of one."""
+    if NO_PAGE.match(value):
+        return why
     if value.strip(QUOTES) != value:
         return Wrong("settings.quotes")
     if INVISIBLE.search(value):
@@ -96,6 +113,27 @@ def _portal_path(host: str, path: str) -> str:
     if CLOUD.fullmatch(host.partition(":")[0]):
         return ""
     return PORTAL_PAGES.split(f"{path}/", maxsplit=1)[0].rstrip("/")
+
+
+def _page(value: str) -> str:
+    """The address of somebody's page, which may have a query and a fragment, as in `?page_id=3`."""
+    found = re.search("[?#]", value)
+    at = found.start() if found else len(value)
+    page, rest = value[:at], value[at:]
+    has_path = re.search(r"[^/:]/", page) and not page.endswith("/")
+    slash = "/" if rest and not has_path else ""  # as browsers have it behind a host
+    plain = INVISIBLE.sub("", rest).strip(QUOTES)
+    try:
+        page = _checked(web_address, _whole_path, page, needed=bool(rest))
+    except Wrong as why:
+        if rest and "meant" in why.values:
+            meant = f"{why.values['meant']}{slash}{plain}"
+            raise Wrong("settings.write", why=why.values["why"], meant=meant) from None
+        raise
+    if rest != plain:
+        cause = Wrong("settings.blank" if INVISIBLE.search(rest) else "settings.quotes")
+        raise Wrong("settings.write", why=cause, meant=f"{readable(page)}{slash}{plain}")
+    return page + slash + quote(plain, safe=SAFE_REST)
 
 
 def _oauth_server(value: str) -> str:
@@ -151,6 +189,9 @@ def _long_secret(value: SecretStr) -> SecretStr:
     secret = value.get_secret_value()
     if INVISIBLE.search(secret[:1] + secret[-1:]):
         raise Wrong("settings.blank")
+    ends = {secret[:1], secret[-1:]}
+    if secret and (ends & {*SMART_QUOTES} or ends in ({'"'}, {"'"})):
+        raise Wrong("settings.quotes")
     if 0 < len(secret) < SECRET_LENGTH:
         raise Wrong("settings.short_secret", least=SECRET_LENGTH)
     return value
@@ -172,6 +213,10 @@ def _store_url(value: str) -> str:
             raise Wrong("settings.write", why=why, meant=f"sqlite:///{value}")
         scheme = value.partition(":")[0][:20]  # the rest may hold a password
         raise Wrong("settings.store_url", scheme=scheme)
+    if "\0" in value:
+        raise Wrong("settings.blank")
+    if ":memory:" in value or "mode=memory" in value:
+        raise Wrong("settings.store_memory")
     return value
 
 
@@ -181,7 +226,7 @@ def _listed(value: object) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         items = [one.strip(QUOTES) for one in re.split(r"[\s,;]+", value.strip(" []"))]
     if value.strip() and all(map(ITEM.fullmatch, items)):
         items = [f"https://{one}" if BARE_HOST.fullmatch(one) else one.lstrip(".") for one in items]
@@ -217,6 +262,27 @@ def why_not_read(error: Exception) -> Wrong:
     return Wrong("settings.no_file_name")
 
 
+def _seen(value: str) -> str:
+    """A text that people see, if it is given at all."""
+    if "\0" in value:
+        raise Wrong("settings.blank")
+    if value and not is_visible(value):
+        raise Wrong("settings.only_blanks")
+    return value
+
+
+def _no_boolean(value: object, kind: str = "whole") -> object:
+    """Python takes True for 1."""
+    if isinstance(value, bool):
+        raise Wrong(f"settings.type_{kind}")
+    return value
+
+
+def _title(value: str) -> str:
+    """The default of before said the same in English: who still has it has chosen no title."""
+    return "" if value.strip() == FORMER_TITLE else _seen(value)
+
+
 def _accent(value: str) -> str:
     if not value or COLOUR.fullmatch(value):
         return value
@@ -247,11 +313,23 @@ def address(
     return AfterValidator(partial(_checked, check, cut, needed=needed))
 
 
+# Numbers that are larger than these mean nothing, and some are more than the system can count.
+MOST_DAYS, MOST_SECONDS, MOST = 36_500, 31_536_000, 1_000_000_000
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Count = Annotated[Whole, Field(gt=0, le=MOST)]
+Duration = Annotated[
+    float,
+    Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False),
+    BeforeValidator(partial(_no_boolean, kind="number")),
+]
+Text = Annotated[str, AfterValidator(_seen)]
+Page = Annotated[str, AfterValidator(_page)]
 WebUrl = Annotated[str, address(web_address, _whole_path, False)]  # "" where it is left out
 GivenUrl = Annotated[str, address(web_address, _whole_path)]
 PublicUrl = Annotated[str, address(_public, _public_path)]
 PortalUrl = Annotated[str, address(_portal, _portal_path, False)]
 Site = Annotated[str, address(site, _no_path)]
+Title = Annotated[str, AfterValidator(_title)]
 OAuthServer = Annotated[str, AfterValidator(_oauth_server)]
 ClientId = Annotated[str, AfterValidator(_client_id)]
 ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]

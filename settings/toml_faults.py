@@ -4,41 +4,54 @@ Shows the line itself, but nothing of it that may be a secret.
 """
 
 import re
+from functools import cache
 
-from settings.meant import INVISIBLE
+from settings.keys import PREFIX, all_fields
+from settings.meant import INVISIBLE, SMART_QUOTES
 from texts import Wrong
 
 SHOWN = 100  # characters of a line
-SMART_QUOTES = "“”„‟«»‘’‚‛"
 SECRET_KEY = re.compile(r"secret|secert|token|password|client_?id", re.IGNORECASE)
 LONG_RUN = re.compile(r"[\w+/-]{16,}")  # what may be a secret in the wrong place
 STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+NAME = re.compile(rf"(?:export\s+|set\s+)?({PREFIX}[A-Z0-9_]+|[a-z_.0-9]+)(?!\w)")
 CONFLICT = re.compile(r"(?:<{7}|>{7})(?: |$)|={7}$")
 
 
 def shown(line: str) -> str:
-    """The line as a message may quote it."""
+    """The line as a message may quote it: also where no = follows, the name of a key is shown."""
     line = line.strip()
-    before, equals, _ = line.partition("=")
-    if SECRET_KEY.search(line):
-        line = f"{before.strip()} = …" if equals else "…"
-    elif not equals and not re.match(r"\[[\w .-]*\]?$|[\w.-]+\s*:", line):
-        line = line if len(line) < 20 else f"{line[:10]}…"
-    return _without_secret(line)[:SHOWN]
+    before, equals, value = line.partition("=")
+    hides = SECRET_KEY.search(line)
+    if equals:
+        said = f"{before.strip()} = …" if hides else f"{before}={LONG_RUN.sub('…', value)}"
+        return said[:SHOWN]
+    name = _name_of(line)
+    rest = line[len(name) :]
+    if hides:
+        rest = rest and " …"
+    elif not name and not re.match(r"\[[\w .-]*\]?$|[\w.-]+\s*:", line):
+        rest = line if len(line) < 20 else f"{line[:10]}…"
+    return (name + LONG_RUN.sub("…", rest)).strip()[:SHOWN]
 
 
-def _without_secret(line: str) -> str:
-    """A secret may have got to a wrong place: whatever is as long as one is left out."""
-    key, equals, value = line.partition("=")
-    return key + equals + LONG_RUN.sub("…", value) if equals else LONG_RUN.sub("…", line)
+def _name_of(line: str) -> str:
+    """The name with which a line begins, if it can only be one of ours and no secret."""
+    found = NAME.match(line)
+    is_known = found and (found[1].isupper() or found[1] in _words())
+    return found[0] if found and is_known else ""
+
+
+@cache
+def _words() -> set[str]:
+    return {word for key in all_fields() for word in (key, key.rpartition(".")[2])}
 
 
 def fault_of(text: str, message: str) -> Wrong:
     """What is wrong, by the message of `tomllib`, which names the line where reading stopped."""
     lines = text.replace("\r\n", "\n").split("\n")
-    for number, line in enumerate(lines, 1):
-        if CONFLICT.match(line):
-            return _at(lines, number, Wrong("settings.toml_conflict"))
+    if conflict := conflict_in(lines):
+        return conflict
     found = re.search(r"at line (\d+)", message)
     number = int(found[1]) if found else len("\n".join(lines).rstrip().split("\n"))
     number = min(number, len(lines))
@@ -48,6 +61,14 @@ def fault_of(text: str, message: str) -> Wrong:
     if re.match(r"Cannot|Can't", message):
         return _at(lines, number, _twice(lines, number))
     return _at(lines, number, _why(line, message))
+
+
+def conflict_in(lines: list[str]) -> Wrong | None:
+    """The first of the lines with which git marks what it could not merge."""
+    for number, line in enumerate(lines, 1):
+        if CONFLICT.match(line):
+            return _at(lines, number, Wrong("settings.toml_conflict"))
+    return None
 
 
 def _at(lines: list[str], number: int, why: Wrong) -> Wrong:

@@ -101,15 +101,6 @@ class ChatTables(Group):
         )
         return bool(row and row["known"])
 
-    def with_email(self, email: str) -> list[str]:
-        """The chats whose visitors gave this e-mail, in any spelling; parts by their own ids."""
-        rows = self._database.rows(
-            "select id from living_chats where lower(email) = lower(?) and email <> ''"
-            " order by created_at, id",
-            email,
-        )
-        return [row["id"] for row in rows]
-
     def spellings(self, email: str) -> set[str]:
         """How visitors gave this e-mail, itself in lower case, in the first SPELLINGS_READ chats.
 

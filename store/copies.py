@@ -1,6 +1,7 @@
 """Copies of an SQLite file: of one moment, also while others write; whole, or not there at all."""
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from store.log import begin_generation
+
+NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 def write_copy(db: sqlite3.Connection, target: Path) -> None:
@@ -58,10 +61,13 @@ def free_name(path: Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder onto the disk."""
+    """Bring the names of a folder onto the disk; some disks of other machines cannot be asked."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 

@@ -40,6 +40,9 @@ class Generation:
     revision: int  # of the latest change of any message
 
 
+UNREADABLE = Generation("", "", 0)
+
+
 def is_busy(error: sqlite3.OperationalError) -> bool:
     """Whether another process reads or writes the file just now."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -96,8 +99,10 @@ def _prove(path: Path, how: str) -> None:
     address = address_of(path, how)
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         db.execute("begin")  # while we read, nobody can move the log into the file
-        if log_bytes(path) and not _fits(path, _generation(db)):
-            raise _different_times(path)
+        if log_bytes(path):
+            in_file = _generation_alone(path)
+            if in_file != UNREADABLE and not _belong_together(in_file, _generation(db)):
+                raise _different_times(path)
         # What a mixture lacks is sometimes missing in an index alone.
         check = "integrity_check(1)" if log_bytes(path) else "quick_check(1)"
         until = time.monotonic() + PROOF_SECONDS
@@ -110,19 +115,6 @@ def _prove(path: Path, how: str) -> None:
             return
         if first != "ok":
             raise sqlite3.DatabaseError(first.splitlines()[-1])
-
-
-def _fits(path: Path, with_log: Generation | None) -> bool:
-    """Whether the log was written after the file, as far as the file can be read without it."""
-    try:
-        with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
-            return _belong_together(_generation(file), with_log)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:
-        # A crash or a full disk has stopped the move of the log: the file has a part of the pages.
-        # Log and file are whole together; the check that follows looks at that.
-        return True
 
 
 def _different_times(path: Path) -> StoreDamaged:
@@ -139,6 +131,21 @@ def _belong_together(in_file: Generation | None, with_log: Generation | None) ->
     if in_file.current == with_log.current:
         return in_file.revision <= with_log.revision
     return in_file.current == with_log.previous
+
+
+def _generation_alone(path: Path) -> Generation | None:
+    """The generation in the file, without its log; UNREADABLE where the file alone makes no sense.
+
+    So it is where the log was moved in part, because the disk was full or the machine stopped: the
+    file's first page counts pages that are still in the log alone. The check with the log decides.
+    """
+    try:
+        with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
+            return _generation(file)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return UNREADABLE
 
 
 def _generation(db: sqlite3.Connection) -> Generation | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from store.database import Connection, Database, Group, transaction
 from store.records import File
-from store.rows import next_revision, stored_files
+from store.rows import give_up_claim, next_revision, stored_files
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class LostTables(Group):
         count = 0
         for message in messages:
             revision = next_revision(db)
+            give_up_claim(db, chat_id, message.im_message_id)
             count += db.execute(
                 "insert into messages (id, revision, position, chat_id, author, name, text, html,"
                 " renderer, sent_at, state, files, files_html, im_message_id, im_chat_id)"

@@ -14,6 +14,7 @@ from store.places import enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import (
     delete_message,
+    give_up_claim,
     know_dialog,
     message_of,
     next_message_id,
@@ -166,6 +167,7 @@ class MessageTables(Group):
         if was_deleted(db, message.chat_id):
             return None
         _touch_operators_chat(db, message, now)
+        give_up_claim(db, message.chat_id, message.im_message_id)
         revision = next_revision(db)
         row: Row | None = db.execute(
             "insert into messages (id, revision, position, chat_id, author, name, text, html,"

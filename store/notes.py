@@ -5,11 +5,19 @@ Each note has its own type. A note that was never set, or was cleared, is None.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
-from store.records import KeptClaim, LastRecovery, NewAddress, ReportedFault
+from store.records import (
+    KeptClaim,
+    LastRecovery,
+    Named,
+    NewAddress,
+    Reached,
+    ReportedFault,
+    RunsWith,
+)
 
 T = TypeVar("T")
 
@@ -103,6 +111,8 @@ class Notes:
         )
         # From when on messages may be missing here: this store was restored from a backup.
         self.lost_since: Note[float] = Note(database, "lost_since")
+        # A purge removed what was sent before; the portal's history must not bring it back.
+        self.purged_until: Note[float] = Note(database, "purged_until")
         # When chats of Bitrix24's own example were taken over: their visitors have its cookie.
         self.former_visitors: Note[float] = Note(database, "former_visitors")
         self._of_the_portal(database)
@@ -126,17 +136,39 @@ class Notes:
         )
 
     def _of_the_doctor(self, database: Database) -> None:
-        # Where requests really came from and to, as browsers and the portal say.
-        self.tried_sites: Note[dict[str, list[float]]] = Note(
-            database, "tried_sites"
-        )  # by origin, which is not in `chat.sites`: first time, last time, how often
-        self.seen_addresses: Note[dict[str, str]] = Note(
-            database, "seen_addresses"
-        )  # the origin by which "portal" or "visitors" reach us, where it is not `public_url`'s
+        # Where requests really came from and to. What visitors' browsers say of it anybody can say:
+        # the sites that are not in `chat.sites`, and addresses of ours beside `public_url`.
+        self.tried_sites = _of_names(database, "tried_sites")
+        self.visited_addresses = _of_names(database, "visited_addresses")
+        # {"portal": origin}: by which a proved administrator has opened our page.
+        self.seen_addresses: Note[dict[str, str]] = Note(database, "seen_addresses")
         self.last_event_at: Note[float] = Note(database, "last_event_at")
+        # Events may be lost until then for a reason that we know, such as that we did not run.
+        self.events_excused_until: Note[float] = Note(database, "events_excused_until")
+        # By whom we were last reached at `public_url` (operations/reached.py).
+        self.reached: Note[dict[str, Reached]] = Note(
+            database,
+            "reached",
+            lambda value: {who: Reached(**value[who]) for who in value},
+            lambda value: {who: asdict(value[who]) for who in value},
+        )
+        # For the doctor of the command line, who reads the files anew.
+        self.runs_with: Note[RunsWith] = Note(
+            database, "runs_with", lambda value: RunsWith(**value), asdict
+        )
         # Of the job that watches (operations/watch.py).
+        self.retry_at: Note[float] = Note(database, "retry")  # all is well: the worker tries again
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
+
+
+def _of_names(database: Database, key: str) -> Note[dict[str, Named]]:
+    return Note(
+        database,
+        key,
+        lambda value: {name: Named(*value[name]) for name in value},
+        lambda names: {name: astuple(names[name]) for name in names},
+    )
 
 
 NAMES_SESSIONS = "names_sessions"  # whether this build of the portal names a message's session

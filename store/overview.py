@@ -1,10 +1,16 @@
 """How the store does as a whole: what waits, what was refused, when something last came or went."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from store.database import Group
+from store.queue import HEAD, lines_of
+from store.records import DeliveryState
 
+MOST_REFUSED = 50  # of refused messages, among which one that is not over is looked for
 NEWEST = 2_000  # messages among which the last ones are looked for: a look costs 1 ms
+OLDEST = 200  # waiting deliveries among which the last error is looked for
+MOST_DIALOGS = 100  # of more without an event nobody needs the number
 
 
 @dataclass(frozen=True)
@@ -13,6 +19,7 @@ class Waiting:
 
     count: int  # at most as many as were asked for
     since: float  # when the one that waits longest was sent
+    error: str = ""  # the code of the last call that failed, as far as one is noted
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class RefusedMessages:
     count: int
     last_at: float  # when the latest of them was sent
     last_reason: str
+    in_a_row: int = 0  # those sent since the last one that was taken
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,15 @@ class LastMessages:
     from_visitor: float | None = None
     delivered: float | None = None  # of a visitor, and Bitrix24 has taken it
     from_operator: float | None = None
+
+
+@dataclass(frozen=True)
+class Unannounced:
+    """What an event of the portal should have told us, and none has."""
+
+    answers: int = 0  # operators' messages that a recovery found
+    dialogs: int = 0  # new chats of which a message was taken, so that a dialog began
+    first_at: float = 0.0  # when the oldest of it began
 
 
 class Overview(Group):
@@ -48,7 +65,25 @@ class Overview(Group):
             " (select message_id from deliveries where id = ?)",
             row["first"],
         )
-        return Waiting(row["n"], first["sent_at"]) if first else None
+        return Waiting(row["n"], first["sent_at"], self._last_error()) if first else None
+
+    def _last_error(self) -> str:
+        """The code of the last failed call with a message that waits; "" where none is noted."""
+        row = self._database.row(
+            "select error from (select error, called_at, id from deliveries"
+            " where kind = 'message' order by id limit ?)"
+            " where error is not null order by coalesce(called_at, 0) desc, id desc limit 1",
+            OLDEST,
+        )
+        return str(row["error"]) if row else ""
+
+    def waiting_lines(self) -> frozenset[int]:
+        """The lines for which any chat's messages wait."""
+        return frozenset(
+            row["line"]
+            for state in get_args(DeliveryState)
+            for row in self._database.rows(lines_of(HEAD, "chat_line"), state, state)
+        )
 
     def refused(self, since: float) -> RefusedMessages | None:
         """Messages sent after `since` that were refused and not sent again; None without any."""
@@ -62,7 +97,33 @@ class Overview(Group):
         last = self._database.row(
             "select error from messages where state = 'refused' and sent_at = ?", row["at"]
         )
-        return RefusedMessages(row["n"], row["at"], str(last["error"] or "") if last else "")
+        run = self._database.row(
+            "select count(*) as n from messages where state = 'refused' and sent_at > ?",
+            max(since, self.last_messages().delivered or 0.0),
+        )
+        reason = str(last["error"] or "") if last else ""
+        return RefusedMessages(row["n"], row["at"], reason, run["n"] if run else 0)
+
+    def unannounced(self, since: float) -> Unannounced:
+        """What has been sent or begun since, and of which no event has told us."""
+        answers = self._database.row(
+            "select count(*) as n, min(sent_at) as first from"
+            " (select author, incomplete, deleted, sent_at from messages order by id desc limit ?)"
+            " where author <> 'visitor' and incomplete and not deleted and sent_at >= ?",
+            NEWEST, since,
+        )  # fmt: skip
+        dialogs = self._database.row(
+            "select count(*) as n, min(created_at) as first from"
+            " (select created_at from living_chats c"
+            " where active_at >= ? and created_at >= ? and exists"
+            " (select 1 from messages m"
+            " where m.chat_id = c.id and m.author = 'visitor' and m.state = 'delivered') limit ?)",
+            since, since, MOST_DIALOGS,
+        )  # fmt: skip
+        if answers is None or dialogs is None:
+            return Unannounced()
+        moments = [row["first"] for row in (answers, dialogs) if row["n"]]
+        return Unannounced(answers["n"], dialogs["n"], min(moments, default=0.0))
 
     def last_messages(self) -> LastMessages:
         """When a message last came and went, among the newest ones."""
@@ -80,3 +141,41 @@ class Overview(Group):
             at.get(("visitor", "delivered")),
             max(operators, default=None),
         )
+
+    def refusal_to_tell(self, since: float) -> int | None:
+        """The id of the last message that was refused after `since`, unless that seems to be over.
+
+        It is over when a later message of the same chat, or of the same line, was delivered.
+        """
+        rows = self._database.rows(
+            "select m.id, m.chat_id, c.line from messages m join chats c on c.id = m.chat_id"
+            " where m.state = 'refused' and m.sent_at > ? order by m.sent_at desc limit ?",
+            since, MOST_REFUSED,
+        )  # fmt: skip
+        lines = self._last_delivered_of_lines() if rows else {}
+        for row in rows:
+            if lines.get(row["line"], 0) < row["id"] and not self._went_on(
+                row["chat_id"], row["id"]
+            ):
+                return int(row["id"])
+        return None
+
+    def _last_delivered_of_lines(self) -> dict[int | None, int]:
+        """By line the id of the last visitor's message that was taken, among the newest ones."""
+        rows = self._database.rows(
+            "select c.line, max(m.id) as id from"
+            " (select id, chat_id, author, state from messages order by id desc limit ?) m"
+            " join chats c on c.id = m.chat_id"
+            " where m.author = 'visitor' and m.state = 'delivered' and c.line is not null"
+            " group by c.line",
+            NEWEST,
+        )
+        return {row["line"]: int(row["id"]) for row in rows}
+
+    def _went_on(self, chat_id: str, message_id: int) -> bool:
+        row = self._database.row(
+            "select 1 from messages where chat_id = ? and id > ? and author = 'visitor'"
+            " and state = 'delivered' limit 1",
+            chat_id, message_id,
+        )  # fmt: skip
+        return row is not None

@@ -1,14 +1,25 @@
-"""Conversations that were held through another program, taken in with their portal's ids.
+"""Conversations that were held through another program, taken in from what it has written down.
 
-Nothing of them waits for Bitrix24: it has had all of it.
+Nothing of them waits for Bitrix24: it has had all of it. That program may have let strangers write
+anything down, so the portal's numbers in it are not believed: which dialog is whose, the portal
+says, in its answer to the next message or in its next event. An operator's message keeps its number
+as a claim, without a dialog: it tells what is known already within its own chat, and gives way to
+what the portal itself says of another chat.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from store.database import Connection, Database, Group, transaction
-from store.records import Chat, OperatorMessage
-from store.rows import know_dialog, next_message_id, next_revision, stored_files, was_deleted
+from store.order import places_for
+from store.records import Author, Chat, File
+from store.rows import (
+    give_up_claim,
+    next_message_id,
+    next_revision,
+    stored_files,
+    was_deleted,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,23 @@ class PastMessage:
     sent_at: float
 
 
-Past = PastMessage | OperatorMessage  # an operator's has a `sent_at`
+@dataclass(frozen=True)
+class PastAnswer:
+    """An operator's message of long ago, or the portal's own."""
+
+    client_id: str  # as above
+    author: Author
+    name: str | None
+    text: str
+    text_html: str
+    files: tuple[File, ...]
+    files_html: str
+    attached: str
+    sent_at: float
+    claimed_number: int | None  # which the portal is said to have given it
+
+
+Past = PastMessage | PastAnswer
 
 
 class PastTables(Group):
@@ -34,20 +61,15 @@ class PastTables(Group):
     def add(self, db: Connection, chat: Chat, messages: Sequence[Past], now: float) -> int | None:
         """Take in messages of a chat in their order; how many are new, None if it was deleted.
 
-        Those that are older than all that the chat has here come before them.
+        Each comes before the first message of the chat here that was sent later.
         """
         if was_deleted(db, chat.id):
             return None
-        first = db.execute(
-            "select min(sent_at) as sent_at, min(position) as position from messages"
-            " where chat_id = ?",
-            (chat.id,),
-        ).fetchone()
-        _add_chat(db, chat)
-        count, places = 0, len(messages)
-        for number, message in enumerate(messages):
-            before = first["sent_at"] is not None and (message.sent_at or now) < first["sent_at"]
-            position = first["position"] - places + number if before else None
+        _add_chat(db, chat, now)
+        messages = _unknown(db, chat.id, messages)
+        sent = [now if one.sent_at is None else one.sent_at for one in messages]
+        count = 0
+        for message, position in zip(messages, places_for(db, chat.id, sent), strict=True):
             count += self._add(db, chat, message, position, now)
         return count
 
@@ -60,42 +82,65 @@ class PastTables(Group):
             "position": revision if position is None else position, "text": message.text,
             "html": message.text_html, "renderer": self._renderer, "name": message.name,
             "sent": now if message.sent_at is None else message.sent_at,
+            "client": message.client_id,
         }  # fmt: skip
-        columns = "id, revision, position, chat_id, name, text, html, renderer, sent_at"
-        given = ":id, :revision, :position, :chat, :name, :text, :html, :renderer, :sent"
-        if isinstance(message, PastMessage):
-            columns, given = f"{columns}, author, state, client_id", f"{given}, :author, :state, :c"
-            values |= {"author": "visitor", "state": "delivered", "c": message.client_id}
-        else:
-            columns += ", author, state, im_message_id, im_chat_id, files, files_html, attached"
-            given += ", :author, 'stored', :im, :dialog, :files, :files_html, :attached"
+        columns = "id, revision, position, chat_id, name, text, html, renderer, sent_at, client_id"
+        given = ":id, :revision, :position, :chat, :name, :text, :html, :renderer, :sent, :client"
+        if isinstance(message, PastAnswer):
+            columns += ", author, state, im_message_id, files, files_html, attached"
+            given += ", :author, 'stored', :im, :files, :files_html, :attached"
             values |= {
-                "author": message.author, "im": message.im_message_id,
-                "dialog": message.im_chat_id, "files": stored_files(message.files),
-                "files_html": message.files_html, "attached": message.attached,
+                "author": message.author, "im": _claimed(db, chat.id, message.claimed_number),
+                "files": stored_files(message.files), "files_html": message.files_html,
+                "attached": message.attached,
             }  # fmt: skip
-            know_dialog(db, chat.id, message.im_chat_id, chat.line)
-            db.execute(  # a recovery looks for answers after this one
-                "update dialogs set checked_im_id = max(checked_im_id, ?)"
-                " where portal_chat_id = ? and chat_id = ?",
-                (message.im_message_id, message.im_chat_id, chat.id),
-            )
+        else:
+            columns, given = f"{columns}, author, state", f"{given}, 'visitor', 'delivered'"
         return db.execute(
             f"insert into messages ({columns}) values ({given}) on conflict do nothing",  # noqa: S608
             values,
         ).rowcount
 
 
-def _add_chat(db: Connection, chat: Chat) -> None:
-    """The chat, or what it lacks here of what was known there."""
+def _unknown(db: Connection, chat_id: str, messages: Sequence[Past]) -> list[Past]:
+    """Those that the chat does not have yet."""
+    rows = db.execute(
+        "select client_id, im_message_id from messages where chat_id = ?", (chat_id,)
+    ).fetchall()
+    own, portals = ({row[name] for row in rows} for name in ("client_id", "im_message_id"))
+
+    def is_known(one: Past) -> bool:
+        number = one.claimed_number if isinstance(one, PastAnswer) else None
+        return one.client_id in own or (number is not None and number in portals)
+
+    return [one for one in messages if not is_known(one)]
+
+
+def _claimed(db: Connection, chat_id: str, number: int | None) -> int | None:
+    """The number that a message of this chat may have; of two chats that claim one neither has it.
+
+    A message that came from the portal itself keeps its own.
+    """
+    if number is None:
+        return None
+    give_up_claim(db, chat_id, number)
+    taken = "select 1 from messages where im_message_id = ? and chat_id <> ?"
+    return None if db.execute(taken, (number, chat_id)).fetchone() else number
+
+
+def _add_chat(db: Connection, chat: Chat, now: float) -> None:
+    """The chat, or what it lacks here of what was known there.
+
+    What the portal's history has of before now is not looked for: it came with the other program.
+    """
     db.execute(
-        "insert into chats (id, name, page, line, created_at, active_at, portal_chat_id,"
-        " dialog_line) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
+        "insert into chats (id, name, page, line, created_at, active_at, dialog_line,"
+        " taken_over_at) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
         " line = coalesce(chats.line, excluded.line),"
+        " taken_over_at = coalesce(chats.taken_over_at, chats.created_at),"
         " created_at = min(chats.created_at, excluded.created_at),"
         " active_at = max(chats.active_at, excluded.active_at),"
-        " portal_chat_id = coalesce(chats.portal_chat_id, excluded.portal_chat_id),"
         " dialog_line = coalesce(chats.dialog_line, excluded.dialog_line)",
         (chat.id, chat.name, chat.page, chat.line, chat.created_at, chat.active_at,
-         chat.portal_chat_id, chat.dialog_line),
+         chat.dialog_line, now),
     )  # fmt: skip

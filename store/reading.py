@@ -164,6 +164,9 @@ class ReadOnlySQLite:
             if not self.path.exists() and any(self.path.parent.glob("*.lock")):
                 raise StoreGone(f"{self.path.name} is gone: a service has run with it before")
             raise StoreMissing(f"there is no store at {self.path}")
+        for file in (self.path, log_of(self.path), index_of_log(self.path)):
+            if file.exists() and not file.is_file():  # a pipe would never end
+                raise StoreUnavailable(f"{file.name} is no ordinary file")
         if log_of(self.path).exists() and index_of_log(self.path).exists():
             return self.path, WITH_LOG
         if log_bytes(self.path) == 0:
@@ -214,7 +217,8 @@ class ReadOnlySQLite:
     def try_lock(self, name: str) -> Iterator[Lock | None]:
         """Look whether another process holds the lock (None); it is not taken from anybody."""
         try:
-            file = os.open(self.path.parent / f"{name}.lock", os.O_RDONLY)
+            how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = os.open(self.path.parent / f"{name}.lock", how)
         except OSError:
             yield _NobodysLock()  # nobody has ever held it, or nobody but others may look
             return
@@ -248,3 +252,12 @@ def _owner_may_write(path: Path) -> bool:
 
 def _version(db: sqlite3.Connection) -> int:
     return int(patiently(lambda: db.execute("pragma user_version")).fetchone()[0])
+
+
+def schema_of(path: Path) -> int | None:
+    """The version of the schema in a file that a service has open; None if it cannot be read."""
+    try:
+        with closing(sqlite3.connect(address_of(path, "mode=ro"), uri=True, timeout=0)) as db:
+            return _version(db)
+    except sqlite3.Error:
+        return None

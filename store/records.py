@@ -37,6 +37,7 @@ class Chat:
     dialog_line: int | None = None  # the line of the dialog that the portal's ids name
     owner: str | None = None  # the id of the customer's chat that it is a part of
     refused_contacts: str = ""  # marks of those that the portal has refused (portal/contacts.py)
+    taken_over_at: float | None = None  # another program's until then, which has had all of before
 
 
 @dataclass(frozen=True, slots=True)  # there may be very many at once
@@ -47,6 +48,16 @@ class Dialog:
     line: int | None
     checked_im_id: int  # the portal's history was compared with ours up to this id
     chat: Chat
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something that visitors' browsers have named, and that anybody can invent."""
+
+    first_at: float
+    last_at: float
+    count: int
+    voters: dict[str, float] = field(default_factory=dict)  # digests of addresses, and when last
 
 
 @dataclass(frozen=True)
@@ -249,3 +260,22 @@ class LastRecovery:
     dialogs: int
     failed: int  # dialogs that could not be read
     at: float
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A request that came to us from outside, at the address that `public_url` names."""
+
+    url: str  # what `public_url` was
+    at: float
+    forwarded: int  # entries of X-Forwarded-For that it had
+
+
+@dataclass(frozen=True)
+class RunsWith:
+    """What a process of the service has read at its start; of the settings there are digests."""
+
+    version: str
+    file: str  # that stands for config.toml
+    keys: dict[str, str]
+    of_environment: list[str]  # keys that no file changes

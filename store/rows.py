@@ -102,3 +102,15 @@ def know_dialog(db: Connection, chat_id: str, portal_chat_id: int, line: int | N
         " where id = ? on conflict (portal_chat_id) do nothing",
         (portal_chat_id, line, chat_id),
     )
+
+
+def give_up_claim(db: Connection, chat_id: str, im_message_id: int) -> None:
+    """Take the portal's number from a message of another chat that only claims it (store/past.py).
+
+    What the portal itself has said of a message names its dialog, too.
+    """
+    db.execute(
+        "update messages set im_message_id = null where im_message_id = ? and chat_id <> ?"
+        " and im_chat_id is null and author <> 'visitor'",
+        (im_message_id, chat_id),
+    )

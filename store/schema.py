@@ -181,4 +181,6 @@ MIGRATIONS = [
     "create table counts (name text primary key, value real not null, at real not null)",
     # Visitors whom an administrator has turned away (store/blocks.py).
     "create table blocked (chat_id text primary key, blocked_at real not null)",
+    # Since when a chat is ours that another program has begun (store/past.py).
+    "alter table chats add column taken_over_at real",
 ]

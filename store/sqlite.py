@@ -284,7 +284,7 @@ class SQLite:
             self._check_not_gone()  # a new folder would be in the way of whoever puts it back
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise self._unavailable(error) from error
         try:

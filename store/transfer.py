@@ -12,7 +12,7 @@ from typing import Any
 
 from store.database import Connection, Database, Group, transaction
 from store.places import renew_head
-from store.rows import files_of, next_revision, was_deleted
+from store.rows import A_MILLISECOND, files_of, next_revision, was_deleted
 
 PIECE = 200  # rows in one read
 Record = dict[str, Any]
@@ -44,7 +44,13 @@ WORDS = {  # what a column may hold
 IDS = ("id", "chat_id", "owner", "heir")
 CHAT_ID, KEY = re.compile(r"(taken )?[A-Za-z0-9_-]{1,200}"), re.compile(r"([0-9a-f]{48})?")
 TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (int, float)}
-LARGEST = 1 << 63
+LATEST = 4e9  # Unix seconds: no message is of later than 2096
+LARGEST = 1 << 53  # scripts keep larger numbers only roughly
+# Ids and revisions hold the time (store/rows.py), so none is higher than those of LATEST; the next
+# ones are counted on from the highest.
+HIGHEST = int(LATEST) * 1000 * A_MILLISECOND
+COUNTED_ON = {("messages", "id"), ("messages", "revision")}
+LONGEST_TEXT = 8 << 20  # letters; nothing that comes in is larger
 
 
 class Unfit(Exception):
@@ -205,6 +211,7 @@ class TransferTables(Group):
         """
         values = _checked(db, "deliveries", record)
         values |= {"message_id": message["id"], "chat_id": message["chat_id"]}
+        values["due"] = min(values["due"], arrival.exported_at)  # what waits is tried at once
         is_message = values["kind"] == "message"
         known = db.execute(
             "select 1 from chats where id = ?"
@@ -256,9 +263,14 @@ def _check_value(table: str, column: Any, value: object) -> None:
         return
     fits = isinstance(value, TYPES[column["type"].lower()]) and not isinstance(value, bool)
     if isinstance(value, str):
-        fits = fits and "\0" not in value and _is_unicode(value)
-    elif isinstance(value, int):
-        fits = fits and -LARGEST <= value < LARGEST
+        fits = fits and "\0" not in value and len(value) <= LONGEST_TEXT and _is_unicode(value)
+    elif (table, name) == ("messages", "position"):
+        fits = fits and is_number(value, -LARGEST, LARGEST)
+    elif column["type"].lower() == "real":
+        fits = fits and is_moment(value)
+    else:
+        most = HIGHEST if (table, name) in COUNTED_ON else LARGEST - 1
+        fits = fits and is_number(value, 0, most)
     if name in IDS and isinstance(value, str):
         fits = fits and CHAT_ID.fullmatch(value) is not None
     if (table, name) in WORDS:
@@ -267,6 +279,16 @@ def _check_value(table: str, column: Any, value: object) -> None:
         fits = fits and _are_files(str(value))
     if not fits:
         raise Unfit("record_value", column=name)
+
+
+def is_moment(value: object) -> bool:
+    """Whether this can be a time, in Unix seconds."""
+    return is_number(value, 0, LATEST)
+
+
+def is_number(value: object, least: float, most: float) -> bool:
+    """Whether this is a number, none of the endless ones, within these bounds."""
+    return type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
 
 
 def _is_unicode(value: str) -> bool:
@@ -290,7 +312,7 @@ def _are_files(stored: str) -> bool:
         all(isinstance(one, str) for one in (file.name, file.type, file.link, file.media_type))
         and isinstance(file.key, str)
         and KEY.fullmatch(file.key)
-        and (file.size is None or type(file.size) is int)
+        and (file.size is None or (type(file.size) is int and is_number(file.size, 0, LARGEST)))
         for file in files
     )
 

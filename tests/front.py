@@ -53,15 +53,19 @@ GLOBAL = """
     skip_install_trust
     storage file_system {folder}/storage
 }}
-import {deploy}/Caddyfile
+import {folder}/ours.caddy
 """
 
 
 class Front:
-    """Use as a context: a proxy with HTTPS in front of the application at `upstream`."""
+    """Use as a context: a proxy with HTTPS in front of the application at `upstream`.
 
-    def __init__(self, folder: Path, upstream: str) -> None:
+    `script`: one of sed's, which makes the configuration another one, as the README has it.
+    """
+
+    def __init__(self, folder: Path, upstream: str, script: str = "") -> None:
         self.folder = folder
+        self.script = script
         self.upstream = upstream.removeprefix("http://")
         self.http_port, self.https_port = stage.free_port(), stage.free_port()
         self.url = f"https://{self.host}:{self.https_port}{PREFIX}"
@@ -74,6 +78,11 @@ class Front:
     def command(self) -> list[str]:
         """What starts it, once its files are written."""
         raise NotImplementedError
+
+    def ours(self, name: str) -> str:
+        """What stands in a file of deploy/, as an administrator changes it."""
+        command = ["sed", self.script, str(DEPLOY / name)]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
     def __enter__(self) -> Self:
         with (self.folder / "output.log").open("ab") as log:
@@ -104,15 +113,15 @@ class Front:
 
 class Nginx(Front):
     def command(self) -> list[str]:
-        ours = (DEPLOY / "nginx.conf").read_text("utf-8")
+        ours = self.ours("nginx.conf")
         for port, own in ((80, self.http_port), (443, self.https_port)):
             ours = ours.replace(f"listen {port}", f"listen {stage.HOST}:{own}")
             ours = ours.replace(f"listen [::]:{port}", f"listen [::1]:{own}")
         if not HAS_IPV6:
             ours = re.sub(r"listen \[::1\].*", "", ours)
-        ours = ours.replace(f"/etc/letsencrypt/live/{DOMAIN}", str(self.folder))
+        ours = re.sub("/etc/letsencrypt/live/[^/]+", str(self.folder), ours)
         ours = ours.replace("/var/log/nginx", str(self.folder))
-        ours = ours.replace(f"server_name {DOMAIN}", f"server_name {stage.HOST}")
+        ours = re.sub("server_name [^;]+", f"server_name {stage.HOST}", ours)
         ours = ours.replace("127.0.0.1:8080", self.upstream)
         (self.folder / "sitechat.conf").write_text(ours, "utf-8")
         user = "user root;" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
@@ -131,7 +140,8 @@ class Caddy(Front):
     host = "localhost"  # for an address it would have to be told in which name to answer
 
     def command(self) -> list[str]:
-        text = GLOBAL.format(**vars(self), host=stage.HOST, deploy=DEPLOY)
+        text = GLOBAL.format(**vars(self), host=stage.HOST)
+        (self.folder / "ours.caddy").write_text(self.ours("Caddyfile"), "utf-8")
         (self.folder / "Caddyfile").write_text(text.lstrip(), "utf-8")
         self.authority = f"{self.folder}/storage/pki/authorities/local/root.crt"
         program = find_caddy()

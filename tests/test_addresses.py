@@ -84,6 +84,14 @@ def test_an_address_is_brought_into_the_form_that_browsers_send(given: str, one_
         ("https://a%2Fb.example", "no domain name"),
         ("https://a,b.example", "no domain name"),
         ("https://*.example", "no domain name"),
+        # What stands for letters may hold no sign of an address, and no markup.
+        ("https://xn--%5bb%5d-dma.example", "no domain name"),
+        ("https://[b]é.example", "is not a web address"),
+        ("https://%5bb%5d%C3%A9.example", "no domain name"),
+        ("https://xn--a%2Fb-dma.example", "no domain name"),
+        ("https://xn--a%20b-dma.example", "no domain name"),
+        ("https://xn--%3Cb%3E-dma.example", "no domain name"),
+        ("https://xn--%22%27-dma.example", "no domain name"),
         (f"https://{'a' * 64}.example", "more than 63"),
         (f"https://{'ы' * 60}.example", "neither a domain name"),
         (f"https://{'a.' * 130}example", "more than 253"),
@@ -115,6 +123,18 @@ def test_what_browsers_could_not_reach_is_refused_with_the_reason(given: str, wh
         ("https://a.example/%D0%A7%FF%2F", "https://a.example/%D0%A7%FF%2F"),
         ("https://a.example/%E2%80%AE", "https://a.example/%E2%80%AE"),  # would turn the text
         ("https://[::1]:80/x", "https://[::1]:80/x"),
+        ("https://xn--a-7iq.example", "https://a❤.example"),
+        # Letters that look like a slash, a space or a bracket; and what was kept by earlier rules.
+        *(
+            (one, one)
+            for one in (
+                "https://xn--shopru-se3c.evil.example",
+                "https://xn--[b]-dma.evil.example",
+                "https://xn--ab-wfx.evil.example",
+                "https://xn--ab-x3t.evil.example",
+                "https://xn--ab-tyy.evil.example",
+            )
+        ),
         ("", ""),
     ],
 )
@@ -163,6 +183,12 @@ def test_a_site_and_all_subdomains_of_one_are_kept_in_the_one_form(given: str, k
         ("https://*.com", "a domain after"),
         ("https://*.рф", "a domain after"),
         ("https://*.192.0.2.1", "a domain after"),
+        # Below these anybody can have a site.
+        ("https://*.co.uk", "all sites below co.uk, where anybody can have one"),
+        ("https://*.COM.RU", "all sites below com.ru"),
+        ("https://*.github.io:8443", "all sites below github.io"),
+        ("https://*.xn--55qx5d.cn", "all sites below 公司.cn"),
+        ("https://*.any.kobe.jp", "all sites below any.kobe.jp"),
         ("*.shop.example", "must be an origin"),
         ("*", "must be an origin"),
         ("https://*.", "must be an address"),

@@ -1,6 +1,7 @@
 """The application's page: who sees what, and what its buttons do, for whom."""
 
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,13 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from operations.findings import Finding, Level, Moment
-from portal.administrators import TICKET_SECONDS
+from portal.administrators import TICKET_SECONDS, Administrators
+from portal.install_error import InstallError
 from services import Services
 from settings import Bitrix24Settings, ChatSettings, Settings, StorageSettings
+from store.database import StoreUnavailable
 from store.records import Portal
+from web import application
 from web.verdict import shown
 
 PORTAL = "https://b24.example"
@@ -41,15 +45,18 @@ def text_of(html: str) -> str:
 # -- in one process, without a portal
 
 
+def settings_of(folder: Path, portal: str = PORTAL) -> Settings:
+    return Settings(
+        public_url="https://chat.example",
+        bitrix24=Bitrix24Settings(portal=portal, client_id="local.1", client_secret="s" * 9),  # type: ignore[arg-type]
+        chat=ChatSettings(sites=(portal,)),
+        storage=StorageSettings(url=f"sqlite:///{folder}/chats.db", files=f"{folder}/files"),
+    )
+
+
 @pytest.fixture
 def app_services(tmp_path: Path) -> Services:
-    settings = Settings(
-        public_url="https://chat.example",
-        bitrix24=Bitrix24Settings(portal=PORTAL, client_id="local.1", client_secret="s" * 9),  # type: ignore[arg-type]
-        chat=ChatSettings(sites=(PORTAL,)),
-        storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db", files=f"{tmp_path}/files"),
-    )
-    services: Services = create_app(settings).extensions["sitechat"]
+    services: Services = create_app(settings_of(tmp_path)).extensions["sitechat"]
     services.store.portal.save(INSTALLED)
     services.store.notes.registered.set("digest")
     return services
@@ -64,7 +71,7 @@ def client(app_services: Services, monkeypatch: pytest.MonkeyPatch) -> FlaskClie
 def find(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
     """Let these be what the checks have found."""
     monkeypatch.setattr(Services, "verdict", lambda _: [*findings])
-    monkeypatch.setattr(Services, "look", lambda _: [*findings])
+    monkeypatch.setattr(Services, "look", lambda *_, **__: True)
 
 
 def press(client: FlaskClient, ticket: str, do: str, **fields: str) -> TestResponse:
@@ -133,6 +140,117 @@ def test_a_time_within_a_text_is_an_element_and_all_else_is_escaped(client: Flas
     assert "(timedatectl set-ntp true)" in text
     assert "&lt;b&gt;" in hostile_text
     assert "<" not in hostile_text.replace("&lt;", "")
+
+
+# -- a portal that does not say in time who asks
+
+
+def opened(client: FlaskClient) -> tuple[str, float]:
+    began = time.monotonic()
+    form = {"PLACEMENT": "DEFAULT", "AUTH_ID": "token", "member_id": "member"}
+    page = client.post("/handler?LANG=en", data=form).text
+    return text_of(page), time.monotonic() - began
+
+
+def test_a_portal_that_hangs_keeps_the_page_waiting_for_some_seconds_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "PAGE_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as hangs:  # nobody takes what comes
+        portal = f"http://127.0.0.1:{hangs.getsockname()[1]}"
+        app = create_app(settings_of(tmp_path, portal))
+        services: Services = app.extensions["sitechat"]
+        services.store.portal.save(INSTALLED)
+        services.store.notes.examined.set({"stamp": [], "at": 1_700_000_000.0, "findings": []})
+        find(monkeypatch, GOOD)
+
+        said, seconds = opened(app.test_client())
+
+    assert seconds < 4
+    assert "answers slowly, or not at all" in said
+    assert "2023-11-14 22:13 UTC" in said, "of when it is"
+    assert "successfully" not in said
+    assert "something needs your attention" in said
+    assert "sitechat doctor" in said
+    assert "slow by" not in said
+
+
+def test_an_administrator_sees_what_was_known_where_the_look_takes_too_long(
+    client: FlaskClient, app_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Administrators, "proved", lambda *_: ADMINISTRATOR)
+    find(monkeypatch, GOOD, ATTENTION)
+    monkeypatch.setattr(Services, "look", lambda *_, **__: False)
+
+    for said in (
+        opened(client)[0],
+        text_of(press(client, app_services.administrators.ticket(1), "check").text),
+    ):
+        assert "Bitrix24 has not answered in time" in said
+        assert "slow by 90 s" in said
+        assert "checked just now" not in said
+
+    find(monkeypatch, GOOD)
+    monkeypatch.setattr(Services, "look", lambda *_, **__: False)
+    assert "successfully" not in opened(client)[0]
+
+
+def test_check_again_tries_our_own_address_and_opening_the_page_does_not(
+    client: FlaskClient, app_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    monkeypatch.setattr(Administrators, "proved", lambda *_: ADMINISTRATOR)
+    find(monkeypatch, GOOD, ATTENTION)
+
+    def look(_: Services, seconds: float, tries_front: bool = False) -> bool:
+        looks.append(tries_front)
+        return True
+
+    monkeypatch.setattr(Services, "look", look)
+
+    opened(client)
+    press(client, app_services.administrators.ticket(ADMINISTRATOR), "check")
+
+    assert looks == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (InstallError("wrong_application", 403), "bitrix24.client_id is not that of"),
+        (StoreUnavailable("gone"), "put back a backup with “sitechat restore”"),
+    ],
+)
+def test_who_cannot_be_proved_is_told_what_to_do_on_the_server(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, raised: Exception, words: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Administrators, "proved", refuse)
+    find(monkeypatch, BROKEN)
+
+    said, _ = opened(client)
+
+    assert words in said
+    assert "sitechat doctor" in said
+    assert "open this application there" not in said, "it is open there"
+
+
+def test_a_lost_store_leads_to_a_backup_and_not_to_a_new_install(
+    client: FlaskClient, app_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.get("/install")  # this process has seen that it was installed
+
+    def gone(*_: object) -> None:
+        raise StoreUnavailable("chats.db is gone")
+
+    monkeypatch.setattr(app_services.store, "open", gone)
+    form = {"AUTH_ID": "token", "REFRESH_ID": "refresh", "member_id": "member", "PLACEMENT": "-"}
+    said = text_of(client.post("/install?LANG=en", data=form).text)
+
+    assert "put back a backup with “sitechat restore”" in said
+    assert "Do not install it anew" in said
 
 
 # -- tickets

@@ -359,6 +359,18 @@ def test_a_conversation_that_is_deleted_ends_its_save(client: FlaskClient) -> No
     saved.close()
 
 
+@pytest.mark.parametrize(("lang", "title"), [("en", "Chat with us"), ("ru", "Напишите нам")])
+def test_a_title_that_nobody_has_chosen_is_in_the_visitors_language(
+    client: FlaskClient, lang: str, title: str
+) -> None:
+    send(client, "a word")
+    own = {"type": "save_conversation", "lang": lang}
+
+    assert f"<bdi>{title}</bdi>" in client.get(f"/?lang={lang}").text
+    saved = client.post("/ajax", data=own, query_string={"lang": lang})
+    assert f"<title>{title}</title>" in saved.text
+
+
 # -- rendering again
 
 

@@ -132,7 +132,7 @@ def test_a_move_an_examination_a_test_message_and_an_uninstall(tmp_path: Path) -
         stage.install()
         former = f"{stage.chat}/handler"
         stage.kill()
-        stage.chat = f"http://127.0.0.1:{free_port()}"
+        stage.listens = stage.chat = f"http://127.0.0.1:{free_port()}"
         make_old(stage)
 
         stage.start()

@@ -130,9 +130,17 @@ def test_values_that_cannot_be_used_or_read_leave_those_of_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = parts_of(tmp_path, '[chat]\ntitle = "File"')
-    parts.store.notes.page_settings.set({"chat.accent": "of another version"})
+    parts.store.notes.page_settings.set(
+        {
+            "chat.accent": "of another version",
+            "chat.greeting": "Still here",
+            "chat.sites": ["https://a.example", "https://*.co.uk"],
+        }
+    )
 
     assert parts.chat.title == "File"
+    assert parts.chat.greeting == "Still here"
+    assert parts.chat.sites == ("https://a.example",)
     assert "cannot be used" in caplog.text
     parts.store.close()
     broken = Services.of(Settings(storage=storage_in(tmp_path / "chats.db" / "no folder")))
@@ -201,11 +209,11 @@ def test_a_process_reads_the_store_seldom_and_sees_its_own_change_at_once(
 ) -> None:
     one, other = parts_of(tmp_path), parts_of(tmp_path)
     monkeypatch.setattr(page_settings, "LOOK_SECONDS", 3600.0)
-    assert other.chat.title == "Chat with us"
+    assert other.chat.title == ""
 
     one.save_page_settings({"chat.title": "New"})
 
-    assert (one.chat.title, other.chat.title) == ("New", "Chat with us")
+    assert (one.chat.title, other.chat.title) == ("New", "")
     other.save_page_settings({"chat.accent": "#112233"})
     assert (other.chat.title, other.chat.accent) == ("New", "#112233")
     one.store.close()

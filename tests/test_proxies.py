@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from doctor_parts import facts
+from doctor_parts import NOW, facts
 from nginx import CHALLENGE, Nginx
 from pages import chat_of
 from playwright.sync_api import Browser, FilePayload, Page, expect
@@ -19,6 +19,7 @@ from operations import front
 from operations.checks_front import check_front
 from settings import Settings
 from storage import Store
+from store.records import Reached
 from web.static_files import release
 
 MONTH = "max-age=2592000"
@@ -158,8 +159,13 @@ def test_what_a_wall_says_is_shown_to_nobody_and_all_goes_when_it_is_gone(
 # -- what the doctor says of it
 
 
-def front_of(stage: Stage, nginx: Nginx, **others: Any) -> list[tuple[str, str]]:
-    """What the doctor finds at our own address: levels and keys."""
+def front_of(
+    stage: Stage, nginx: Nginx, outside: int | None = None, **others: Any
+) -> list[tuple[str, str]]:
+    """What the doctor finds at our own address: levels and keys.
+
+    `outside`: how many proxies the last event has named.
+    """
     with closing(Store(stage.environment()["SITECHAT_STORAGE__URL"], ROOT, 1)) as store:
         key = store.portal.secret_key()
     values: dict[str, Any] = {
@@ -169,7 +175,8 @@ def front_of(stage: Stage, nginx: Nginx, **others: Any) -> list[tuple[str, str]]
     }
     given = Settings(**values | others)
     report = front.look(given, key)
-    found = check_front(facts(settings=given, front=report))
+    seen = {} if outside is None else {"portal": Reached(nginx.url, NOW, outside)}
+    found = check_front(facts(settings=given, front=report, of_kept={"reached": seen}))
     return [(one.level.name, one.key) for one in found]
 
 
@@ -200,7 +207,9 @@ def test_the_doctor_counts_the_proxies_and_looks_at_the_certificate(
         return front_of(behind, nginx, files={"enabled": False}, **others)
 
     assert found(server={"proxies": 0}) == [("ATTENTION", "proxies_few")]
-    assert found(server={"proxies": 2}) == [("ATTENTION", "proxies_many")]
+    assert found(server={"proxies": 2}) == [("GOOD", "front_good")], "we may come past one"
+    assert found(server={"proxies": 2}, outside=2) == [("GOOD", "front_good")]
+    assert found(server={"proxies": 2}, outside=1) == [("ATTENTION", "proxies_many")]
     assert found(bitrix24={}) == [("BROKEN", "front_certificate_self_signed")]
     nginx.stop()
     assert found() == [("GOOD", "front_untried")]

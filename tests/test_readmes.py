@@ -1,6 +1,7 @@
 """The two READMEs keep in step, and what the documentation names is there."""
 
 import re
+import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from stage import ROOT
 
 from commands import commands
-from settings import known_keys
+from settings import known_keys, load_settings
 
 READMES = {
     language: ROOT / name for language, name in (("en", "README.md"), ("ru", "README.ru.md"))
@@ -195,3 +196,35 @@ def test_the_newest_version_of_the_changelog_is_ours() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
     assert versions[0] == project["project"]["version"]
+
+
+def test_the_commands_of_the_update_take_what_differs_out_of_config_toml(tmp_path: Path) -> None:
+    """Those for an administrator who has edited that file: no conflict at `git pull`, no copy of
+    all defaults, nothing lost.
+    """
+    block = next(
+        block for block in code_blocks(TEXTS["en"]) if any("git diff" in line for line in block)
+    )
+    config, local = tmp_path / "config.toml", tmp_path / "config.local.toml"
+    default = (ROOT / "config.toml").read_text("utf-8")
+    config.write_text(default, "utf-8")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@a.example"]
+    for command in (["init", "-q"], ["add", "config.toml"], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    own = default.replace('title = ""', 'title = "Лампы"').replace(
+        'portal = ""', 'portal = "https://company.bitrix24.ru"'
+    )
+    own = own.replace("http://127.0.0.1:8080", "https://a.example").replace(
+        "proxies = 0", "proxies = 1"
+    )
+    config.write_text(own, "utf-8")
+    expected = load_settings(config)
+    config.chmod(0o640)
+
+    script = "\n".join(block).replace("sudo ", "").replace("/opt/sitechat", str(tmp_path))
+    subprocess.run(["sh", "-e"], input=script, encoding="utf-8", check=True, capture_output=True)
+
+    assert config.read_text("utf-8") == default
+    assert load_settings(config).model_dump() == expected.model_dump()
+    assert len(re.findall("^[^[#]*=", local.read_text("utf-8"), re.MULTILINE)) == 4
+    assert local.stat().st_mode & 0o777 == 0o640, "it may hold the secret"

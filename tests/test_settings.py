@@ -3,6 +3,7 @@
 import os
 import re
 import ssl
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ def test_the_files_of_an_administrator_are_not_gits() -> None:
     ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
 
     assert {"/config.local.toml", "/.env"} <= {*ignored}
+    copies = [
+        *("config.local.toml~", ".config.local.toml.swp", "#config.local.toml#"),
+        *("config.local.toml.bak", ".#config.local.toml", "config.toml~", ".env~", ".env.save"),
+        *("..env.swp", ".env.swp", "#.env#"),
+    ]
+    for name in copies:  # of editors
+        assert any(fnmatch(f"/{name}", pattern) for pattern in ignored), name
+    assert not any(fnmatch("/config.toml", pattern) for pattern in ignored)
 
 
 def test_the_commented_keys_of_config_toml_can_be_uncommented(file: Path) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from stage import Stage, wait_until
 
-from settings import ROOT, SettingsError, load_settings, system_variables
+from settings import (
+    ROOT,
+    Process,
+    SettingsError,
+    load_process,
+    load_settings,
+    system_variables,
+)
 from texts import language_of_system
 
 SECRET = "s3cr3t-of-the-application"
@@ -60,6 +67,15 @@ def test_each_place_wins_over_those_below_it_and_is_named(
     assert sources["chat.keep_days"] == "config.local.toml"
     assert sources["chat.title"] == "config.toml"
     assert sources["chat.language"] == sources["chat.consent"] == "default"
+
+
+@pytest.mark.parametrize("said", ['""', '"Chat with us"'])
+def test_the_title_of_an_older_file_is_that_of_the_visitors_language(file: Path, said: str) -> None:
+    file.write_text(f"[chat]\ntitle = {said}\n")
+    settings = load_settings(file)
+
+    assert settings.chat.title == ""
+    assert settings.sources["chat.title"] == "default"  # so the page may set it
 
 
 def test_a_local_file_that_says_the_default_counts(file: Path) -> None:
@@ -163,6 +179,199 @@ def test_what_is_said_of_an_env_file_holds_no_secret(file: Path, line: str) -> N
     assert SECRET not in "\n".join(refusals(file))
 
 
+NAMES = [
+    ("SITCHAT_PUBLIC_URL", "SITECHAT_PUBLIC_URL"),
+    ("SITECAHT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),
+    ("SITECHATCHAT__TITLE", "SITECHAT_CHAT__TITLE"),
+    ("SITE_CHAT_CHAT_TITLE", "SITECHAT_CHAT__TITLE"),
+    ("SITECHAT__CHAT__TITLE", "SITECHAT_CHAT__TITLE"),
+    ("SITECHAT-CHAT-TITLE", "SITECHAT_CHAT__TITLE"),
+    ("SITE\u0421HAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),  # a Cyrillic letter
+    ("SIT\u0395CHAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),  # a Greek one
+    ("SITE\u200bCHAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),
+    ("PUBLIC_URL", "SITECHAT_PUBLIC_URL"),
+    ("PUBLICURL", "SITECHAT_PUBLIC_URL"),
+    ("BITRIX24_PORTAL", "SITECHAT_BITRIX24__PORTAL"),
+    ("BITRIX24_CLIENT_SECERT", "SITECHAT_BITRIX24__CLIENT_SECRET"),
+    ("CLIENT_ID", "SITECHAT_BITRIX24__CLIENT_ID"),
+    ("CLIENT_SECERT", "SITECHAT_BITRIX24__CLIENT_SECRET"),
+    ("chat.title", "SITECHAT_CHAT__TITLE"),
+    ("PORTAL", "SITECHAT_BITRIX24__PORTAL"),
+    ("LOGLEVEL", "LOG_LEVEL"),
+    ("log_level", "LOG_LEVEL"),
+    ("WEB_CONCURENCY", "WEB_CONCURRENCY"),
+    ("SITECHAT_WEB_CONCURRENCY", "WEB_CONCURRENCY"),
+    ("SITECHAT_LOGS__LEVEL", "LOG_LEVEL"),
+]
+
+
+@pytest.mark.parametrize(("name", "meant"), NAMES)
+def test_a_name_in_an_env_file_that_is_nearly_ours_is_told_with_the_one_that_was_meant(
+    file: Path, name: str, meant: str
+) -> None:
+    (file.parent / ".env").write_text(f"{name}=x\n", "utf-8")
+
+    assert refusals(file) == [f"{name} is unknown; did you mean {meant}? (.env)"]
+
+
+def test_names_of_other_programs_are_left_alone(file: Path) -> None:
+    """Also in a file of ours: deploy/compose.yaml reads it as well."""
+    others = (
+        "COMPOSE_PROJECT_NAME COMPOSE_FILE CHAT_HOST CHAT_UPSTREAM CHAT_NAME TZ LANG LANGUAGE PATH "
+        "HOME DOMAIN HOST PORT URL NAME ID TOKEN FILES DEBUG SITE_NAME SITE_URL SITEMAP_URL "
+        "LIVECHAT_ID WEBCHAT_TITLE CLIENT_IP PUBLIC_IP PUBLIC_HOST SERVER_NAME HTTP_PROXY NO_PROXY "
+        "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE GUNICORN_CMD_ARGS PYTHONPATH SENTRY_DSN "
+        "POSTGRES_PASSWORD DATABASE_URL REDIS_URL SECRET_KEY SMTP_HOST LC_ALL VIRTUAL_HOST "
+        "LETSENCRYPT_EMAIL LOG_DIR BITRIX_WEBHOOK"
+    )
+    text = "".join(f"{name}=x\n" for name in others.split())
+    (file.parent / ".env").write_text(f"{text}LOG_LEVEL=debug\nWEB_CONCURRENCY=2\n")
+
+    assert load_settings(file).chat.title == ""
+
+
+def test_in_the_environment_only_what_is_surely_ours_is_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PUBLIC_URL", "CLIENT_ID", "LOGLEVEL"):
+        monkeypatch.setenv(name, "x")
+    assert load_settings(file)
+
+    monkeypatch.setenv("SITE\u0421HAT_PUBLIC_URL", "https://a.example")
+    assert "did you mean SITECHAT_PUBLIC_URL?" in refusals(file)[0]
+
+
+@pytest.mark.parametrize(
+    ("env", "english", "russian"),
+    [
+        (
+            "Environment=SITECHAT_CHAT__TITLE=a",
+            "does not belong before SITECHAT_CHAT__TITLE; begin the line with",
+            "начните строку с SITECHAT_CHAT__TITLE=",
+        ),
+        ("SITECHAT_CHAT=hello", "SITECHAT_CHAT: is the name of a section; write", "имя раздела"),
+        ("SITECHAT_FILES=chats", "such as SITECHAT_FILES__ENABLED=value (.env)", "имя раздела"),
+        ('sitechat_chat={"title": "a"}', "is the name of a section", "это имя раздела"),
+        ("SITECHAT_BITRIX24=", "such as SITECHAT_BITRIX24__PORTAL=value", "имя раздела"),
+        ("SITECHAT_CHAT__TITLE=“Чат”", "chat.title: has typographic quotes", "типографские"),
+        ("SITECHAT_CHAT__TITLE = «Чат» # our", "has typographic quotes", "типографские кавычки"),
+        ("SITECHAT_CHAT__CONSENT=„Ja“\r\n", "chat.consent: has typographic", "типографские"),
+        ('SITECHAT_CHAT__TITLE=“Чат"', "has typographic quotes", "типографские кавычки"),
+        ("SITECHAT_STORAGE__FILES=’a’", "storage.files: has typographic", "типографские кавычки"),
+        ("SITECHAT_CHAT__ACCENT = #c8102e", "behind a space # begins a comment", "комментарий"),
+        ("SITECHAT_CHAT__GREETING= #1", "behind a space # begins a comment", "комментарий"),
+        (
+            'SITECHAT_CHAT__TITLE="a\nSITECHAT_CHAT__ACCENT=#c8102e\nSITECHAT_CHAT__GREETING="',
+            "line 1: the quote at the end of the text is missing",
+            "строка 1: в конце текста нет кавычки",
+        ),
+        ("A=1\n<<<<<<< HEAD\nB=1\n=======\nB=2\n>>>>>>> x", "line 2: git left", "git оставил"),
+    ],
+)
+def test_what_an_env_file_would_take_otherwise_than_it_was_meant_is_told(
+    file: Path, env: str, english: str, russian: str
+) -> None:
+    (file.parent / ".env").write_text(env, "utf-8")
+
+    (said,), (in_russian,) = refusals(file), refusals(file, "ru")
+    assert english in said
+    assert russian in in_russian
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ('"«Чат»"', "«Чат»"),
+        ("«Лампы» на связи", "«Лампы» на связи"),
+        ("«Лампы» и «Свет»", "«Лампы» и «Свет»"),
+        ("#1 # the best", "#1"),
+    ],
+)
+def test_quotes_that_belong_to_a_text_are_taken(file: Path, line: str, title: str) -> None:
+    env = f"SITECHAT_CHAT__TITLE={line}\nSITECHAT_CHAT__GREETING= # none\n"
+    (file.parent / ".env").write_text(env, "utf-8")
+
+    assert load_settings(file).chat.title == title
+
+
+@pytest.mark.parametrize("section", ["CHAT", "bitrix24"])
+@pytest.mark.parametrize("value", ["hello", "[1]", '{"title": "x"}', "", SECRET])
+def test_a_section_as_a_variable_of_the_environment_is_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch, section: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SITECHAT_{section}", value)
+
+    (said,) = refusals(file)
+    assert said.startswith(f"SITECHAT_{section}: is the name of a section")
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"SITECHAT_BITRIX24__CLIENT_SECRET {SECRET}", "SITECHAT_BITRIX24__CLIENT_SECRET …"),
+        (f"SITECHAT_BITRIX24__CLIENT_SECRET: {SECRET}", "SITECHAT_BITRIX24__CLIENT_SECRET …"),
+        ("SITECHAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),
+        ("export SITECHAT_CHAT__TITLE Чат", "export SITECHAT_CHAT__TITLE Чат"),
+        (f"SITECHAT_CHAT__TITLE {SECRET}", "SITECHAT_CHAT__TITLE …"),
+        (SECRET, "s3cr3t-of-…"),
+    ],
+)
+def test_a_line_that_is_shown_shows_the_name_and_no_value_that_may_be_a_secret(
+    file: Path, line: str, said: str
+) -> None:
+    (file.parent / ".env").write_text(line, "utf-8")
+
+    assert refusals(file)[0].endswith(f"; the line is: {said}")
+
+
+# -- how the processes run
+
+
+@pytest.mark.parametrize(
+    ("env", "level", "workers"),
+    [
+        ("", "INFO", 1),
+        ("LOG_LEVEL=\nWEB_CONCURRENCY=\n", "INFO", 1),
+        ("LOG_LEVEL=debug\nWEB_CONCURRENCY= 3 \n", "DEBUG", 3),
+    ],
+)
+def test_an_empty_variable_of_the_processes_means_the_default(
+    file: Path, monkeypatch: pytest.MonkeyPatch, env: str, level: str, workers: int
+) -> None:
+    for name in ("LOG_LEVEL", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    (file.parent / ".env").write_text(env)
+
+    assert load_process(file) == Process(level, workers)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said", "russian"),
+    [
+        ("LOG_LEVEL", "verbose", "must be one of DEBUG, INFO", "нужно одно из"),
+        ("WEB_CONCURRENCY", "two", "must be a whole number", "нужно целое число"),
+        ("WEB_CONCURRENCY", "1.5", "must be a whole number", "нужно целое число"),
+        ("WEB_CONCURRENCY", "0", "must be 1 or more", "нужно 1 или больше"),
+        ("WEB_CONCURRENCY", "-1", "must be 1 or more", "нужно 1 или больше"),
+        ("WEB_CONCURRENCY", "1000", "must be 64 or less", "нужно 64 или меньше"),
+    ],
+)
+def test_a_wrong_variable_of_the_processes_is_told_with_its_place(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str, russian: str
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    (file.parent / ".env").write_text(f"{name}={value}")
+    for language, words in (("en", said), ("ru", russian)):
+        with pytest.raises(SettingsError, match=f"^{name}: {words}.* \\(.env\\)$"):
+            load_process(file, language)
+
+    (file.parent / ".env").unlink()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"\(environment variable {name}\)$"):
+        load_process(file)
+
+
 def test_the_faults_of_all_files_are_told_at_once(file: Path) -> None:
     file.write_text("[chat]\ntitel = 1")
     (file.parent / "config.local.toml").write_text("[chat")
@@ -254,7 +463,7 @@ def test_a_file_to_whose_name_the_editor_has_added_an_ending_is_told(file: Path,
     assert refusals(file) == [f"{wrong}: is not read under this name; rename it to {name}"]
     assert refusals(file, "ru")[0].endswith(f"переименуйте его в {name}")
     (file.parent / name).write_text("")
-    assert load_settings(file).chat.title == "Chat with us"
+    assert load_settings(file).chat.title == ""
 
 
 # -- the language
@@ -303,6 +512,28 @@ def test_a_start_with_wrong_settings_ends_with_a_line_in_the_language_of_the_sys
     assert said in ended.stderr
     assert ended.stderr.startswith("sitechat: ")
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("command", "code"), [("doctor", 2), ("serve", 1)])
+def test_commands_tell_a_wrong_variable_of_the_processes(
+    file: Path, command: str, code: int
+) -> None:
+    (file.parent / ".env").write_text("LOG_LEVEL=verbose\n")
+    variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    variables |= {"SITECHAT_CONFIG": str(file), "LANG": "C", "WEB_CONCURRENCY": ""}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", "from commands import main; main()", command],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == code, ended.stderr
+    assert "LOG_LEVEL: must be one of DEBUG, INFO" in ended.stdout + ended.stderr
 
 
 def test_a_reload_with_wrong_settings_leaves_the_chat_as_it_is(tmp_path: Path) -> None:

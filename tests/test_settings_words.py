@@ -233,7 +233,7 @@ COPIED = "space or an invisible character"
         ("chat.accent", "c8102e", "such as #c8102e", "#c8102e"),
         ("chat.accent", "#abc", "such as #c8102e", "#aabbcc"),
         ("chat.language", "de", '"auto", "en", "ru"', None),
-        ("chat.title", "", "must not be empty", None),
+        ("connector.name", "", "must not be empty", None),
         ("chat.title", "x" * 101, "100 characters or less", None),
         ("chat.message_limit", "many", "a whole number", None),
         ("chat.message_limit", "20001", "20000 or less", None),
@@ -246,6 +246,34 @@ COPIED = "space or an invisible character"
         ("operations.token", "short", "32 characters or more", None),
         ("operations.token", f"{OTHER_SECRET} x", COPIED, None),
         ("logs.format", "yaml", '"text", "json"', None),
+        ("public_url", "https://https://a.example", "twice", "https://a.example"),
+        ("public_url", "http://https//a.example/x", "twice", "https://a.example/x"),
+        ("public_url", "mailto:info@a.example", "must be an address", None),
+        ("public_url", "info@a.example", "without https://", None),
+        ("chat.consent_link", "mailto:info@a.example", "must be an address", None),
+        ("chat.consent_link", "javascript:alert(1)", "must be an address", None),
+        (
+            *("chat.consent_link", "http://a.example/?page_id=3"),
+            *("begin with https", "https://a.example/?page_id=3"),
+        ),
+        ("chat.consent_link", "?page_id=3", "must not be empty", None),
+        (
+            *("chat.consent_link", "https://a.example/?page_id=3”"),
+            *("quotes", "https://a.example/?page_id=3"),
+        ),
+        ("chat.session_days", "99999999999", "36500 or less", None),
+        ("chat.keep_days", "36501", "36500 or less", None),
+        ("chat.title", "  \u200b", "nothing that can be seen", None),
+        ("connector.name", "\u2060", "nothing that can be seen", None),
+        ("chat.consent", " ", "nothing that can be seen", None),
+        ("storage.files", " ", "nothing that can be seen", None),
+        ("chat.identity_secret", f"“{OTHER_SECRET}”", "quotes or brackets", None),
+        ("limits.address_streams", "99999999999999999999", "1000000000 or less", None),
+        ("delivery.timeout_seconds", "inf", "a number such as 1.5", None),
+        ("recovery.seconds", "nan", "a number such as 1.5", None),
+        ("delivery.retry_seconds", "1e300", "31536000 or less", None),
+        ("storage.url", "sqlite:///:memory:", "loses all messages", None),
+        ("storage.url", "sqlite:///file:x?mode=memory", "loses all messages", None),
         ("storage.url", "/var/lib/chats.db", "path of a file", "sqlite:////var/lib/chats.db"),
     ],
 )
@@ -286,6 +314,11 @@ def test_a_value_that_cannot_be_used_is_told_with_the_one_that_was_meant(
         ("[files]\nmegabytes = 1.5", "files.megabytes: must be a whole number"),
         ("[files]\nmegabytes = 2000-01-01", "files.megabytes: must be a whole number"),
         ("[nothing]", "nothing is unknown"),
+        ("[files]\nmegabytes = true", "files.megabytes: must be a whole number"),
+        ("[server]\nproxies = false", "server.proxies: must be a whole number"),
+        ("[delivery]\nretry_seconds = true", "delivery.retry_seconds: must be a number"),
+        ("[delivery]\nretry_limit_seconds = inf", "retry_limit_seconds: must be a number"),
+        ('[storage]\nurl = "sqlite:///a\\u0000b"', "storage.url: has a space or an invisible"),
     ],
 )
 def test_a_key_at_a_wrong_place_or_of_a_wrong_type_is_told(
@@ -309,3 +342,25 @@ def test_addresses_and_secrets_that_are_right_are_taken(file: Path) -> None:
     assert settings.bitrix24.complete
     assert settings.prefix == "/company/crm"
     assert settings.chat.title == "«Лампы»"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://a.example/?page_id=3", "https://a.example/?page_id=3"),
+        ("https://a.example?page_id=3", "https://a.example/?page_id=3"),
+        ("https://a.example/law?x#y", "https://a.example/law?x#y"),
+        ("https://a.example/law/?a=b&c=ы#part-2", "https://a.example/law/?a=b&c=%D1%8B#part-2"),
+        ("https://лампы.рф/#согласие", None),
+        ("https://a.example/law/", "https://a.example/law"),
+    ],
+)
+def test_the_page_about_consent_may_have_a_query_and_a_fragment(
+    file: Path, given: str, kept: str | None
+) -> None:
+    """As the pages of WordPress without permalinks have."""
+    file.write_text(f"[chat]\nconsent_link = '{given}'\n", "utf-8")
+
+    link = load_settings(file).chat.consent_link
+
+    assert link == kept or (kept is None and link.startswith("https://xn--80avem4d.xn--p1ai/#%D1"))

@@ -7,7 +7,7 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,45 @@ def test_a_refused_and_a_lost_message_say_why_and_where_they_were_found(logged: 
     wait_until(lambda: "confirmed" in steps(logged, number))
     assert steps(logged, number) == ["taken", "sent", "in doubt", "confirmed"]
     assert str(of(logged, number, "confirmed")["found"]).lower() == "true"
+
+
+# Each is wrong in another way, and holds a secret where gunicorn quotes it, or may.
+ODD_REQUESTS = [
+    b"GET  /ajax?k=UNSPOKEN1 HTTP/1.1\r\n\r\n",
+    b"GET /ajax?k=UNSPOKEN2 x' HTTP/1.1\r\n\r\n",
+    b"GET /ajax?k=UNSPOKEN3 HTTP/9.9\r\n\r\n",
+    b"GET /ajax?k=UNSPOKEN4\r\n\r\n",
+    b"G@T?UNSPOKEN5 /ajax HTTP/1.1\r\n\r\n",
+    b"GET http://[x?k=UNSPOKEN6 HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nX-Chat-Token: UNSPOKEN7\x01\r\n\r\n",
+    b"GET / HTTP/1.1\r\nX UNSPOKEN8: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nUNSPOKEN9\r\n\r\n",
+    b"GET / HTTP/1.1\r\nA: b\r\n UNSPOKEN10\r\n\r\n",
+    b"POST /ajax?k=UNSPOKEN11 HTTP/1.1\r\nTransfer-Encoding: UNSPOKEN12\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nUNSPOKEN13\r\n",
+    b"POST / HTTP/1.1\r\nExpect: UNSPOKEN14\r\n\r\n",
+    b"GET /ajax?k=UNSPOKEN15 HT",  # and no more
+    b"GET /ajax?k=UNSPOKEN16" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n",
+    b"PROXY TCP4 UNSPOKEN17 x 1 2\r\nGET / HTTP/1.1\r\n\r\n",
+]
+
+
+def test_no_line_quotes_what_is_wrong_with_a_request(logged: Stage) -> None:
+    """Its query or header may be secret, as those of Bitrix24's pages are."""
+    address = logged.listens.removeprefix("http://").split(":")
+    for raw in ODD_REQUESTS:
+        with socket.create_connection((address[0], int(address[1])), timeout=10) as client:
+            client.sendall(raw)
+            client.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # it may be reset
+                while client.recv(1000):
+                    pass
+
+    log = logged.log.read_text()
+    assert "UNSPOKEN" not in log
+    for why in ("Invalid HTTP request line", "Invalid HTTP Version"):
+        assert f"Invalid request from ip=127.0.0.1: {why}" in log
+    assert f"Listening at: {logged.listens}" in log  # what no client has caused is whole
 
 
 def test_an_answer_whose_event_was_lost_is_recovered(logged: Stage) -> None:

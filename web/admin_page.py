@@ -10,12 +10,15 @@ from markupsafe import Markup
 from addresses import both_forms
 from operations import test_message
 from operations.findings import Finding, Level
+from operations.named import ranked
 from operations.page_settings import PAGE
 from texts import all_texts, text
 from web.asking import language, services
 from web.page_settings import Typed, settings_fields, source_text
 from web.portal_page import portal_page
-from web.verdict import Notice, moment, said, verdict
+from web.verdict import Notice, doubted, moment, said, verdict
+
+MOST_SITES = 20  # that tried to show the chat, and are shown
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def admin_page(
     """
     findings = services().verdict()
     found = verdict(findings, ends_install=finish is not None)
+    if notice and notice.section == "verdict" and notice.is_error:  # the portal did not answer
+        found = doubted(found)
     settings = services().settings
     page = portal_page(
         found.title,
@@ -133,12 +138,14 @@ def allowed_sites() -> list[tuple[str, str]]:
 
 
 def tried_sites() -> list[TriedSite]:
-    """Sites that tried to show the chat and may not; the one seen last first."""
+    """Sites that tried to show the chat and may not; those of most visitors first."""
     noted = services().store.notes.tried_sites.get() or {}
+    tried = [origin for origin in ranked(noted) if not services().chat.lists(origin)]
     return [
-        TriedSite(origin, both_forms(origin), moment(last), int(count))
-        for origin, (_, last, count) in sorted(noted.items(), key=lambda one: -one[1][1])
-        if not services().chat.lists(origin)
+        TriedSite(
+            origin, both_forms(origin), moment(noted[origin].last_at), int(noted[origin].count)
+        )
+        for origin in tried[:MOST_SITES]
     ]
 
 

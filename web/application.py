@@ -11,27 +11,32 @@ import time
 from collections.abc import Callable
 
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
 from addresses import both_forms
 from operations import test_message
+from operations.findings import Level
 from operations.pulse import PATIENCE_SECONDS
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.install_error import InstallError
 from portal.tickets import TicketExpired, TicketRefused
+from rest.deadline import within
 from store.database import StoreUnavailable
 from store.records import TooMany
 from web import renamed
-from web.admin_page import admin_page
+from web.admin_page import admin_page, moment_of_check
 from web.asking import language, note_refusal, services
 from web.install import look, take_install_hit, verdict_alone
 from web.page_settings import allow_site, save_settings, typed_values
 from web.portal_page import install_error_page, portal_page
 from web.seen import saw_portal
-from web.verdict import Notice, said, verdict
+from web.verdict import Notice, doubted, said, verdict
 
 log = logging.getLogger(__name__)
 
+PAGE_SECONDS = 8.0  # the longest wait for all that the portal is asked, before the page is shown
 FRESH_SECONDS = 20.0  # so long the portal is not asked anew by each opening of the page
+FRESH_FAULT_SECONDS = 1.0  # the same where something was wrong, which may be mended now
 TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
 LOOK_SECONDS = 0.1  # between two looks whether it has
 
@@ -48,25 +53,50 @@ def application_page(form: Form) -> ResponseReturnValue:
 
 def opened_page(form: Form) -> ResponseReturnValue:
     """The page as the portal opens it, with the token of whoever has clicked."""
-    lines: list[str] = []
+    until = time.monotonic() + PAGE_SECONDS
     try:
         if "rename" in form:
             return renamed.agree(form)
         services().connector.check_installed()
-        with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
-            if (user_id := administrator(form)) is not None:
-                if not services().watch.is_fresh(FRESH_SECONDS):
-                    look()
-                return admin_page(services().administrators.ticket(user_id))
+        with contextlib.suppress(BadRequest, TooMany):
+            with within(PAGE_SECONDS):
+                user_id = administrator(form)
+            if user_id is not None:
+                return administrators_page(user_id, until)
+    except StoreUnavailable:
+        return verdict_alone(verdict(), where="store_unusable")
     except InstallError as fault:
         with contextlib.suppress(BadRequest, TooMany, StoreUnavailable):
             if renamed.concerns(fault, form):
                 return renamed.way_page(form, fault)
-        if fault.key in ("not_installed", "no_settings", "no_store", "disk_full"):
+        if fault.key in ("not_installed", "no_settings", "no_store", "store_lost", "disk_full"):
             raise
-        if fault.status >= 500:
-            lines = [said("not_proved")]
-    return verdict_alone(verdict(), *lines)
+        return unproved_page(fault)
+    return verdict_alone(verdict())
+
+
+def administrators_page(user_id: int, until: float) -> ResponseReturnValue:
+    """The page with reasons; with those that were known, if the portal says no others in time."""
+    notice = None
+    is_good = all(one.level is Level.GOOD for one in services().verdict())
+    seconds = FRESH_SECONDS if is_good else FRESH_FAULT_SECONDS
+    if not services().watch.is_fresh(seconds) and not look(until - time.monotonic()):
+        notice = Notice("verdict", said("answers_slowly"), is_error=True)
+    return admin_page(services().administrators.ticket(user_id), notice)
+
+
+def unproved_page(fault: InstallError) -> ResponseReturnValue:
+    """The verdict as it was last known; the portal did not say that an administrator asks."""
+    if fault.key == "wrong_application":  # of our portal, which has the application's page
+        return verdict_alone(verdict(), said("not_recognised"), where="server_says_why")
+    if fault.status < 500:  # anybody can bring a token
+        return verdict_alone(verdict())
+    key = "not_answering" if fault.key == "unreachable" else "not_proved"
+    lines = [said(key)]
+    with contextlib.suppress(StoreUnavailable):
+        if asked := moment_of_check():
+            lines.append(Markup("{} {}").format(said("checked_at"), asked))
+    return verdict_alone(doubted(verdict()), *lines, where="server_says_why")
 
 
 def administrator(form: Form) -> int | None:
@@ -77,7 +107,8 @@ def administrator(form: Form) -> int | None:
     token, member_id = text_of(form, "AUTH_ID"), text_of(form, "member_id", "")
     take_install_hit(member_id)
     user_id = services().administrators.proved(token, member_id)
-    saw_portal()
+    if user_id is not None:
+        saw_portal()
     return user_id
 
 
@@ -109,9 +140,10 @@ def ticket_page(key: str, typed: dict[str, str]) -> ResponseReturnValue:
 
 
 def check_again(_: Form, ticket: str) -> ResponseReturnValue:
-    """Make all checks now."""
-    look()
-    return admin_page(ticket, Notice("verdict", said("checked_now")))
+    """Make all checks now, that of our own address too."""
+    if look(PAGE_SECONDS, tries_front=True):
+        return admin_page(ticket, Notice("verdict", said("checked_now")))
+    return admin_page(ticket, Notice("verdict", said("answers_slowly"), is_error=True))
 
 
 def allow(form: Form, ticket: str) -> ResponseReturnValue:

@@ -7,12 +7,14 @@ from contextlib import suppress
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
+from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import RequestTimeout
 from werkzeug.wsgi import ClosingIterator
 
 from turns import TURN_SECONDS, Turns
 from web.connections import connection_of
 
+BROKEN_BODY = (ParseException, NoMoreData)  # gunicorn's, when it reads a chunked body for us
 SILENCE_SECONDS = 15.0  # the longest wait for the next piece
 GRACE_SECONDS = 30.0  # before the rate counts: a phone may just be changing its network
 BYTES_A_SECOND = 4 << 10  # the least rate of a whole body; the slowest phones reach twice as much
@@ -112,7 +114,7 @@ class Body:
         try:
             while self.read():
                 pass
-        except RequestTimeout:
+        except (RequestTimeout, *BROKEN_BODY):  # nobody can tell where the next request begins
             connection: socket.socket | None = self._environ.get("gunicorn.socket")
             if connection is not None:
                 with suppress(OSError):

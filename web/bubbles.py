@@ -8,8 +8,9 @@ from flask import render_template as render
 from markupsafe import Markup
 
 from bbcode import stored_html
+from operations.findings import LATEST
 from store.records import Message, Words
-from texts import Texts, all_texts
+from texts import Texts, all_texts, text
 from web.asking import language, services
 
 HISTORY = 50  # messages in one answer
@@ -61,7 +62,7 @@ def message_row(message: Message, texts: Texts) -> dict[str, Any]:
     return {
         **vars(message),
         "html": stored_html(message.html),
-        "sent_at": datetime.fromtimestamp(message.sent_at, UTC),
+        "sent_at": datetime.fromtimestamp(min(max(message.sent_at, 0.0), LATEST), UTC),
         "initials": initials(message.name or texts["operator"]),
     }
 
@@ -70,6 +71,11 @@ def initials(name: str) -> str:
     """The first letters of the first and the last word: OP of Olga Petrova."""
     words = re.findall(r"\w+", name)
     return "".join(word[0] for word in words[:1] + words[1:][-1:]).upper()
+
+
+def chat_title() -> str:
+    """What stands above the chat: what the company has chosen, or ours in the page's language."""
+    return services().chat.title or text(language(), "page.title")
 
 
 def chat_texts() -> Texts:

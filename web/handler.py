@@ -19,13 +19,14 @@ from portal import events
 from portal.forms import BadRequest, Form, number_of, text_of
 from portal.inbox import operator_message
 from portal.install_error import InstallError
+from rest.deadline import within
 from store.records import Message, TooMany
 from web.admin_page import admin_page
 from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
-from web.install import look, take_install_hit
+from web.install import LOOK_SECONDS, look, take_install_hit
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
-from web.seen import saw_portal
+from web.reached import portal_reached_us
 from web.verdict import Notice, said, verdict
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def receive_event(form: Form) -> ResponseReturnValue:
     if not genuine:
         raise BadRequest("token", 403)
     services().sightings.saw_event(time.time())
-    saw_portal()
+    portal_reached_us()
     action = EVENTS.get(event.name)
     if action is None:
         raise BadRequest("unknown_event")
@@ -201,7 +202,6 @@ def connect(form: Form) -> ResponseReturnValue:
         return wait_page("title_not_connected", error)
     except InstallError as fault:
         return install_error_page("title_not_connected", fault)
-    saw_portal()
     services().watch.forget()
     services().worker.wake()
     return connect_page(placement)
@@ -226,7 +226,8 @@ def broken_page(placement: events.Placement, done: str) -> ResponseReturnValue:
     """A line was connected, and the chat does not work all the same."""
     with contextlib.suppress(InstallError, TooMany):
         token, member_id = placement.access_token, placement.member_id
-        user_id = services().administrators.proved(token, member_id)
+        with within(LOOK_SECONDS):
+            user_id = services().administrators.proved(token, member_id)
         if user_id is not None:
             return admin_page(services().administrators.ticket(user_id), Notice("verdict", done))
     return portal_page(said("connected_but"), [done, said("administrator_sees_why")], "broken")

@@ -24,6 +24,9 @@ from web.portal_page import install_error_page, portal_page, wait_page
 from web.seen import saw_portal
 from web.verdict import Verdict, said, verdict
 
+LOOK_SECONDS = 8.0  # the longest wait for what the portal says of us
+INSTALLED_LOOK_SECONDS = 4.0  # the same after an install, whose own calls have taken their time
+
 
 def install() -> ResponseReturnValue:
     """Install with the tokens of the request; without tokens, say whether the chat works."""
@@ -48,7 +51,7 @@ def install() -> ResponseReturnValue:
     services().worker.wake()
     if "event" in form:
         return Response("successfully", mimetype="text/plain")
-    look()
+    look(INSTALLED_LOOK_SECONDS)
     return admin_page(installers_ticket(), finish=services().settings.bitrix24.js_api)
 
 
@@ -65,10 +68,13 @@ def install_claim(claim: Claim) -> None:
         services().watch.forget()
 
 
-def look() -> None:
-    """Ask the portal what it has of us, so that the page says the truth of this moment."""
-    with contextlib.suppress(StoreUnavailable):  # which the page says
-        services().look()
+def look(seconds: float = LOOK_SECONDS, tries_front: bool = False) -> bool:
+    """Ask the portal what it has of us, so that the page says the truth of this moment.
+
+    Returns whether it has answered, or failed, within so many seconds; the page then says what was
+    known before.
+    """
+    return services().look(seconds, tries_front)
 
 
 def installers_ticket() -> str:
@@ -77,10 +83,13 @@ def installers_ticket() -> str:
     return services().administrators.ticket(portal.user_id if portal else 0)
 
 
-def verdict_alone(found: Verdict, *lines: str) -> str:
-    """What anybody may know, however often they ask; the reasons are the administrator's."""
+def verdict_alone(found: Verdict, *lines: str, where: str = "administrator_sees_why") -> str:
+    """What anybody may know, however often they ask; the reasons are the administrator's.
+
+    `where` names the text that says who else says them.
+    """
     if not found.is_well:
-        lines = (*lines, said("administrator_sees_why"))
+        lines = (*lines, said(where))
     return portal_page(found.title, [*lines], found.tone, found.is_well)
 
 

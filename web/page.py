@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from texts import all_texts, text
 from web.asking import asked_language, language, services
-from web.bubbles import HISTORY, bubbles, chat_texts
+from web.bubbles import HISTORY, bubbles, chat_texts, chat_title
 from web.history import last_messages
 from web.seen import foreign_frame, saw_foreign_site
 from web.submission import has_consented, message_id
@@ -65,7 +65,7 @@ def chat_page(
         texts=chat_texts(),
         script_texts=all_texts(language())["chat"],
         lang=language(),
-        title=settings.title,
+        title=chat_title(),
         name=name or (visitor.chat.name if visitor and visitor.chat else ""),
         messages_html=bubbles(*found),
         older=messages[0].id if has_older else None,

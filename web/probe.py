@@ -9,6 +9,7 @@ from flask import Response, current_app, request
 
 from operations import front
 from web.asking import Problem, services
+from web.reached import forwarded_entries
 
 
 def probe() -> Response:
@@ -21,9 +22,7 @@ def probe() -> Response:
         raise Problem("errors.unknown_type", 403)
     if request.content_length:  # the body has come through, and nobody wants it
         return Response(status=204)
-    lists = request.headers.getlist("X-Forwarded-For")
-    entries = [entry for one in lists for entry in one.split(",") if entry.strip()]
-    pieces = front.pieces(len(entries), services().pulse.takes_messages())
+    pieces = front.pieces(forwarded_entries(), services().pulse.takes_messages())
     response = Response(_slowly(*pieces), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"
     return response

@@ -5,7 +5,6 @@ from contextlib import suppress
 
 from flask import Flask, Response, current_app, request
 from flask.typing import ResponseReturnValue
-from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from logs import of_kind
@@ -15,12 +14,11 @@ from store.database import DiskFull, StoreUnavailable
 from store.records import TooMany
 from texts import text
 from web.asking import Problem, language, note_refusal, posted_form, wants_page
+from web.bodies import BROKEN_BODY
 from web.page import PLAIN_FORMS, chat_page
 from web.uploads import fields_of
 
 log = logging.getLogger(__name__)
-
-BROKEN_BODY = (ParseException, NoMoreData)  # gunicorn's, when it reads a chunked body for us
 
 
 def add_explanations(app: Flask) -> None:

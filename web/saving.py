@@ -27,7 +27,7 @@ from store.records import File, Message
 from turns import Turns
 from under_way import Place
 from web.asking import Problem, known_address, language, services
-from web.bubbles import Votes, chat_texts, message_row
+from web.bubbles import Votes, chat_texts, chat_title, message_row
 from web.connections import connection_of
 from web.history import count_reading
 from web.visitor import Visitor, current_visitor
@@ -53,7 +53,7 @@ def save_conversation(form: Form) -> ResponseReturnValue:
     clock = clock_of(text_of(form, "zone", ""), texts)
     rows = Conversation(services(), visitor.chat_id, clock).rows(texts)
     pieces = current_app.jinja_env.get_template("saved.html").generate(
-        messages=rows, texts=texts, lang=language(), title=services().chat.title
+        messages=rows, texts=texts, lang=language(), title=chat_title()
     )
     response = Response(joined(pieces), mimetype="text/html")
     name = f"conversation-{clock.at(time.time()):%Y-%m-%d}.html"

@@ -1,7 +1,8 @@
 """Notes what a request tells of how we are reached, for the administrator's page.
 
 A browser names the address of the page that asks in headers that no page can change. Whoever is no
-browser can write anything there, so nothing is believed of it (operations/sightings.py).
+browser can write anything there, so nothing is believed of it (operations/sightings.py); except of
+a request that a token of the portal's administrator has proved.
 """
 
 from urllib.parse import urlsplit
@@ -14,7 +15,10 @@ from web.asking import address, services
 
 
 def saw_portal() -> None:
-    """Note by which address the portal has reached us, after a request that is proved its own."""
+    """Note by which address the portal's administrator has opened our page.
+
+    To be called for a request with a token that is proved an administrator's, and no other.
+    """
     settings = services().settings
     named = [request.host, request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()]
     # A proxy that does not pass the visitor's Host names its own way to us instead.
@@ -25,13 +29,14 @@ def saw_portal() -> None:
     if hosts:
         proto = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
         scheme = public.scheme if hosts[0] == public.netloc else proto or "https"
-        services().sightings.saw_address("portal", f"{scheme}://{hosts[0]}")
+        services().sightings.saw_administrator(f"{scheme}://{hosts[0]}")
 
 
 def saw_visitor() -> None:
     """Note by which address visitors see our own page, as their browser says it."""
     if request.headers.get("Sec-Fetch-Site") == "same-origin":
-        services().sightings.saw_address("visitors", request.headers.get("Origin", ""))
+        origin, right = request.headers.get("Origin", ""), services().settings.origin
+        services().sightings.saw_visitor(origin, address(), right)
 
 
 def saw_foreign_site(origin: str) -> None:

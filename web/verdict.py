@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from operations.findings import Finding, Level, Moment, worst, worst_first
+from operations.findings import HINTS, Finding, Level, Moment, worst, worst_first
 from operations.words import heading, words
 from texts import text
 from web.asking import language, services
@@ -72,6 +72,13 @@ def verdict(findings: Iterable[Finding] | None = None, ends_install: bool = Fals
     return Verdict(level, is_well, said(title), [shown(one, next_steps) for one in found])
 
 
+def doubted(found: Verdict) -> Verdict:
+    """The verdict where Bitrix24 did not answer in time: nobody knows that all is well."""
+    if not found.is_well:
+        return found
+    return replace(found, level=Level.ATTENTION, is_well=False, title=said("verdict_attention"))
+
+
 def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
     times: list[Moment] = []
 
@@ -80,7 +87,7 @@ def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
         return f"\ue000{len(times) - 1}\ue001"
 
     sentence = words(finding, language(), numbered)
-    is_next = finding.key in next_steps and finding.level > Level.GOOD
+    is_next = finding.key in HINTS or (finding.key in next_steps and finding.level > Level.GOOD)
     level = "next" if is_next else finding.level.name.lower()
     return ShownFinding(
         finding.check, heading(finding, language()), level, with_times(sentence, times)

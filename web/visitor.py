@@ -37,6 +37,7 @@ from web.asking import (
     visitors_sites,
 )
 from web.former import former_visitor
+from web.reached import visitor_reached_us
 from web.seen import saw_foreign_site, saw_visitor
 
 OLDER_AT_ONCE = 100  # names of ended conversations that are looked up together, in about 1 ms
@@ -312,6 +313,7 @@ def check_origin() -> None:
     origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
     ours = readable(settings.public_url)
     saw_visitor()
+    visitor_reached_us()
     if origin is not None and not is_allowed(origin):
         if request.headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
             saw_foreign_site(origin)

@@ -16,7 +16,7 @@ from gevent.server import StreamServer  # type: ignore[import-untyped]
 from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
 
-from logs import end_request
+from logs import begin_connection, end_request
 from web.connections import Connection, Connections
 from web.ending import Ending, Readiness
 
@@ -133,6 +133,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             pool.kill(timeout=CUT_SECONDS)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        begin_connection()
         if self.cfg.is_ssl:
             super().handle(listener, client, addr)
             return

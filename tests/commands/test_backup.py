@@ -1,10 +1,13 @@
 """`backup` and `restore`: whole or not at all, and nothing of what was there is lost."""
 
+import errno
 import json
+import os
 import resource
 import shutil
 import sqlite3
 import zipfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -65,6 +68,67 @@ def test_a_file_of_that_name_is_replaced_only_when_asked(site: Site) -> None:
 
     assert site.run("backup", target, "--replace").code == 0
     assert zipfile.is_zipfile(target)
+
+
+def hard_link(site: Site) -> Path:
+    (site.folder / "hard").hardlink_to(site.chats / "chats.db")
+    return site.folder / "hard"
+
+
+def link(site: Site) -> Path:
+    (site.folder / "link").symlink_to(site.chats / "chats.db")
+    return site.folder / "link"
+
+
+def by_another_folder(site: Site) -> Path:
+    (site.folder / "other").symlink_to(site.chats)
+    return site.folder / "other" / "chats.db-journal"
+
+
+TARGETS: dict[str, Callable[[Site], Path]] = {
+    **{
+        name: lambda site, name=name: site.chats / name  # type: ignore[misc]
+        for name in (
+            *("chats.db", "chats.db-wal", "chats.db-shm", "chats.db-journal", "sender.lock"),
+            *("files/new.zip", f"files/{CHAT}/{KEY}", "files/../chats.db", "live-1.sock"),
+        )
+    },
+    "a hard link": hard_link,
+    "a link": link,
+    "by another folder": by_another_folder,
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("command", [("backup", "--replace"), ("export",)])
+def test_nothing_is_written_over_the_store(site: Site, name: str, command: tuple[str]) -> None:
+    fill(site)
+    target = TARGETS[name](site)
+    before = {path: path.read_bytes() for path in site.folder.rglob("*") if path.is_file()}
+
+    done = site.run(*command, target)
+
+    assert (done.code, done.output) == (1, "")
+    assert "part of the store" in done.error
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path for path in site.folder.rglob("*") if path.is_file()} == {*before}
+
+
+@pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EMLINK])
+def test_a_disk_without_links_takes_a_backup(
+    site: Site, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    fill(site)
+    target = site.folder / "backup.zip"
+
+    def no_link(*_: object) -> None:
+        raise OSError(refused, os.strerror(refused))
+
+    monkeypatch.setattr(os, "link", no_link)
+
+    assert site.run("backup", target).code == 0
+    assert zipfile.is_zipfile(target)
+    assert site.run("backup", target).code == 1
 
 
 def test_a_backup_that_fails_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +274,22 @@ def test_a_copy_of_the_file_alone_is_restored_too(site: Site) -> None:
     assert (site.files / CHAT / KEY).read_bytes() == CONTENT
 
 
+def test_a_bare_copy_is_restored_with_its_log(site: Site) -> None:
+    fill(site)
+    copy = site.folder / "copy.db"
+    with site.store() as store:
+        write(store, "only in the log")
+        for ending in ("", "-wal"):
+            shutil.copy(f"{site.chats}/chats.db{ending}", f"{copy}{ending}")
+    other = site.elsewhere()
+
+    done = other.run("restore", copy)
+
+    assert done.code == 0, done
+    with other.store() as store:
+        assert everything(store)["messages"][-1]["text"] == "only in the log"
+
+
 def damaged(path: Path) -> None:
     data = bytearray(path.read_bytes())
     middle = len(data) // 3
@@ -260,6 +340,43 @@ def test_what_is_no_whole_backup_is_refused(site: Site, spoil: object) -> None:
     assert done.error.startswith("sitechat: ")
     assert not (other.chats / "chats.db").exists()
     assert [name for name in other.names() if "restoring" in name] == []
+
+
+def dense(path: Path) -> None:
+    """A list of contents that unpacks to 300 MB."""
+    without_list(path)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("contents.json", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(b" " * (1 << 20))
+
+
+def packed_otherwise(path: Path) -> None:
+    """Of bzip2 a few bytes unpack to any size at once."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr(f"files/{CHAT}/{'e' * 48}", "x")
+
+
+def deep(path: Path) -> None:
+    without_list(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("contents.json", "[" * 60_000)
+
+
+@pytest.mark.parametrize("spoil", [dense, packed_otherwise, deep])
+def test_a_backup_that_unpacks_without_end_is_refused(site: Site, spoil: object) -> None:
+    fill(site)
+    backup = backed_up(site)
+    spoil(backup)  # type: ignore[operator]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    done = site.elsewhere().run("restore", backup)
+
+    assert done.code == 1
+    assert "no backup" in done.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"SQLite format 3\0" + bytes(5000), b"PK\3\4"])

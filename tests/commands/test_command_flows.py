@@ -70,6 +70,10 @@ def test_the_dialogs_of_the_example_go_on(stage: Stage, tmp_path: Path) -> None:
         dialog = int(sent["DATA"]["RESULT"][0]["session"]["CHAT_ID"])
         answer = stage.press("answer", external_chat_id=chat_id, text="Good morning")
         example.answer(chat_id, "Good morning", int(answer["message_id"]), dialog)
+    eve = chat_id_of("eve5eve5eve5eve5eve5eve5ev", stage.chat)
+    example.write(eve, "of a stranger", int(time.time()) - 60)
+    for number in range(1, 4):  # the example lets anybody write that the last dialog is theirs
+        example.answer(eve, "forged", int(answer["message_id"]) + number, dialog)
     example.keep_settings(
         stage.portal, CLIENT_ID, access_token=token["access_token"],
         refresh_token=token["refresh_token"], member_id=token["member_id"],
@@ -93,6 +97,7 @@ def test_the_dialogs_of_the_example_go_on(stage: Stage, tmp_path: Path) -> None:
     other.http.cookies.set("PHPSESSID", SESSION[::-1])
     other.wait_for("And you?")
     assert stage.texts(chats[0]) == ["Hello &amp; good-bye", "I have another question"]
+    assert kept(stage.folder, eve).splitlines() == ["of a stranger", *["forged"] * 3]
     assert visitor.history().count("Good morning") == 1, "what was there is not recovered again"
 
 

@@ -226,7 +226,7 @@ def test_another_user_is_told_who_may(theirs: Site) -> None:
         assert done.returncode == 1
         assert done.stderr == (
             "sitechat: The store belongs to the user nobody, and you are daemon. Run this as nobody"
-            " (sudo -u nobody ...) or as root.\n"
+            " (sudo -u nobody sitechat …) or as root.\n"
         )
     assert not Path("/tmp/never.zip").exists()
 

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from holder import held
 from stage import LINE, ROOT, Stage, wait_until
 
@@ -102,7 +106,84 @@ def make_old(stage: Stage) -> None:
         db.commit()
 
 
+class StageOfFiles(Stage):
+    """A chat of which an administrator writes some settings into `.env`, beside `config.toml`."""
+
+    IN_FILE = ("SITECHAT_PUBLIC_URL", "SITECHAT_BITRIX24__CLIENT_SECRET")
+
+    def environment(self) -> dict[str, str]:
+        given = super().environment()
+        config = self.folder / "config.toml"
+        if not config.exists():
+            config.touch()
+            self.write({key: given[key] for key in self.IN_FILE})
+        given = {key: value for key, value in given.items() if key not in self.IN_FILE}
+        return given | {"SITECHAT_CONFIG": str(config)}
+
+    def write(self, variables: dict[str, str]) -> None:
+        self.given = variables
+        lines = [f"{key}={value}\n" for key, value in variables.items()]
+        (self.folder / ".env").write_text("".join(lines))
+
+
 # -- real processes
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_settings_that_were_changed_and_not_read_are_said_until_the_reload(
+    tmp_path: Path, doctor: Doctor, workers: int
+) -> None:
+    with StageOfFiles(tmp_path, workers) as stage:
+        stage.install()
+        wait_until(lambda: store_has(stage, "note.runs_with"), 15)
+        given = stage.given
+        assert worst(doctor(stage)) is Level.GOOD
+
+        # As an administrator who mends the secret in the file, and forgets the rest.
+        stage.write(given | {"SITECHAT_BITRIX24__CLIENT_SECRET": "another-secret"})
+        doctor.says(stage, Level.BROKEN, "settings_unread", "sudo systemctl reload sitechat")
+
+        stage.write(given)
+        assert worst(doctor(stage)) is Level.GOOD
+
+        # And as one who asks at once after the reload, while the old processes still end.
+        stage.write(given | {"SITECHAT_CHAT__TITLE": "New"})
+        assert stage.app is not None
+        os.kill(stage.app.pid, signal.SIGHUP)
+        assert worst(doctor(stage)) is Level.GOOD
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can go on as somebody else")
+@pytest.mark.parametrize("hidden", [".env", "chats"])
+@pytest.mark.parametrize("command", ["doctor", "status"])
+def test_who_may_not_read_the_settings_or_the_store_is_told_as_whom_to_run_it(
+    command: str, hidden: str
+) -> None:
+    """Of the chat nothing is known then: there is no verdict, and none is wrong."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        (folder / "config.toml").touch()
+        (folder / ".env").write_text("SITECHAT_CHAT__TITLE=Ours\n")
+        (folder / "chats").mkdir()
+        (folder / hidden).chmod(0o700)
+        as_nobody = "from commands import main; import os; os.setgid(65534); os.setuid(65534)"
+        said = subprocess.run(
+            [sys.executable, "-c", f"{as_nobody}; main()", command, "--lang", "ru"],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "SITECHAT_CONFIG": str(folder / "config.toml"),
+                "SITECHAT_STORAGE__URL": f"sqlite:///{folder}/chats/chats.db",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("sitechat: ")
+    assert re.search("sudo -u (sitechat|root) sitechat …", said.stderr), said.stderr
 
 
 def test_a_healthy_chat_ends_with_0(mended: Stage) -> None:
@@ -207,7 +288,9 @@ def test_an_address_that_works_here_only(mended: Stage, doctor: Doctor) -> None:
 def test_a_site_that_tried_and_may_not(mended: Stage, doctor: Doctor) -> None:
     note(mended, "tried_sites", {"https://shop.example": [1.0, 2.0, 3]})
     try:
-        doctor.says(mended, Level.ATTENTION, "sites_tried", "https://shop.example")
+        [found] = [one for one in doctor(mended) if one.check == "sites"]
+        assert (found.level, found.key) == (Level.GOOD, "sites_tried")
+        assert "https://shop.example" in str(found.values["sites"])
     finally:
         note(mended, "tried_sites", {})
 
@@ -242,6 +325,54 @@ def test_a_message_that_was_refused(mended: Stage, doctor: Doctor) -> None:
         with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
             db.execute("update messages set state = 'delivered' where state = 'refused'")
             db.commit()
+
+
+def test_messages_that_are_all_refused(mended: Stage, doctor: Doctor) -> None:
+    mended.trouble(fail_items="never")
+    visitors = [mended.visitor() for _ in range(3)]
+    for visitor in visitors:
+        visitor.send("you will never take this")
+    wait_until(lambda: all("refused" in one.history() for one in visitors), 15, "the refusals")
+    try:
+        doctor.says(mended, Level.BROKEN, "refused_all", "3")
+    finally:
+        with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
+            db.execute("update messages set state = 'delivered' where state = 'refused'")
+            db.commit()
+
+
+def test_events_that_never_arrive(mended: Stage, doctor: Doctor) -> None:
+    mended.trouble(lose_events=True)
+    visitors = [mended.visitor() for _ in range(2)]
+    chats = [visitor.send("Hello?")["chat"] for visitor in visitors]
+    wait_until(lambda: all("delivered" in one.history() for one in visitors), 15, "both are taken")
+    assert not [one for one in doctor(mended) if one.level], "just now"
+    make_old(mended)
+    hour_ago = time.time() - 3600
+    note(mended, "last_event_at", hour_ago)
+    note(mended, "events_excused_until", hour_ago)
+    with closing(sqlite3.connect(file_of(mended), timeout=10)) as db:
+        db.execute("update chats set created_at = created_at - 60")
+        db.commit()
+
+    doctor.says(mended, Level.BROKEN, "events_lost", f"{mended.chat}/handler")
+
+    event = {"event": "ONIMCONNECTORSTATUSDELETE", "data[connector]": "x", "data[line]": "1"}
+    wrong = event | {"auth[application_token]": "wrong"}
+    assert requests.post(f"{mended.chat}/handler", data=wrong, timeout=30).status_code == 403
+    said = [("events_refused", Level.BROKEN)]
+    wait_until(lambda: [(one.key, one.level) for one in doctor(mended) if one.level] == said, 15)
+
+    mended.trouble(lose_events=False)
+    mended.press("answer", external_chat_id=chats[0], text="Yes?")
+    wait_until(lambda: not [one for one in doctor(mended) if one.level], 15, "an event has come")
+
+
+def test_an_address_with_a_typing_mistake(mended: Stage, doctor: Doctor) -> None:
+    doctor.says(
+        *(mended, Level.BROKEN, "front_unresolved", "chat.exmaple.invalid"),
+        SITECHAT_PUBLIC_URL="https://chat.exmaple.invalid",
+    )
 
 
 def test_something_else_at_our_address(mended: Stage, doctor: Doctor) -> None:

@@ -25,6 +25,7 @@ def imported(site: Site, lines: list[Any]) -> Any:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     done = site.run("import", "-", "--json", input="\n".join(texts) + "\n")
     assert done.error == "", done
+    assert "error" not in done.json, done
     assert done.code == (1 if done.json["left"] else 0)
     return done.json
 
@@ -133,6 +134,23 @@ def test_a_chat_that_was_deleted_here_does_not_come_back(site: Site) -> None:
         assert {row["chat_id"] for row in everything(store)["messages"]} == {OTHER}
 
 
+def test_a_file_of_a_message_that_is_not_taken_in_does_not_come_either(site: Site) -> None:
+    fill(site)
+    lines = exported(site)
+    other = site.elsewhere()
+    imported(other, lines)
+    stray = next(one for one in lines if "contents" in one)
+    spoilt = [lines[0], stray | {"contents": {"e" * 48: stray["contents"][KEY]}}]
+
+    site.run("forget", CHAT)
+    for where, given in ((site, lines), (other, spoilt)):
+        before = {path.name for path in where.files.rglob("*")}
+        assert imported(where, given)["files"] == 0
+        assert {path.name for path in where.files.rglob("*")} == before
+    (other.files / CHAT / KEY).unlink()
+    assert imported(other, lines)["files"] == 1, "it was missing, and its message is here"
+
+
 def test_files_can_be_left_out(site: Site) -> None:
     fill(site)
 
@@ -164,6 +182,17 @@ SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a number for a text": lambda line: changed(line, text=7),
     "a text for a number": lambda line: changed(line, sent_at="now"),
     "a huge number": lambda line: changed(line, id=1 << 70),
+    "an id without a next one": lambda line: changed(line, id=(1 << 63) - 1),
+    "an id that scripts do not keep": lambda line: changed(line, id=1 << 53),
+    "a revision without a next one": lambda line: changed(line, revision=(1 << 63) - 1),
+    "a negative id": lambda line: changed(line, id=-5),
+    "a place without a next one": lambda line: changed(line, position=1e300),
+    "an endless time": lambda line: json.dumps(changed(line, sent_at=0)).replace(
+        '"sent_at": 0', '"sent_at": 1e999'
+    ),
+    "a time that no calendar has": lambda line: changed(line, sent_at=1e300),
+    "a time of before 1970": lambda line: changed(line, sent_at=-1e18),
+    "a text of 9 MB": lambda line: changed(line, text="x" * (9 << 20)),
     "no number": lambda line: json.dumps(changed(line, sent_at=0)).replace(
         '"sent_at": 0', '"sent_at": NaN'
     ),
@@ -220,25 +249,49 @@ def test_a_file_that_was_cut_off_is_known_for_one(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "\n\n", "no export", '{"message": {}}', "\x00\x01", '{"sitechat": {}}']
+    "content",
+    [
+        *("", "\n\n", "no export", '{"message": {}}', "\x00\x01", '{"sitechat": {}}'),
+        *(
+            f'{{"sitechat": {{"format": 1, "schema": 1, "exported_at": {at}}}}}'
+            for at in ("1e999", "1e300", "-1", '"1"')
+        ),
+    ],
 )
 def test_what_is_no_export_is_refused(site: Site, content: str) -> None:
     done = site.run("import", "-", input=content)
 
     assert done.code == 1
     assert "no export" in done.error
+    assert list(site.folder.iterdir()) == []
 
 
-def test_an_export_of_a_newer_release_is_refused(site: Site) -> None:
+def test_a_delivery_of_another_time_waits_no_longer(site: Site) -> None:
     fill(site)
     lines = exported(site)
-    lines[0]["sitechat"]["schema"] = len(MIGRATIONS) + 1
-    text = "\n".join(json.dumps(line) for line in lines)
+    for line in lines:
+        if line.get("message", {}).get("delivery"):
+            line["message"]["delivery"]["due"] = 3.9e9
 
-    done = site.elsewhere().run("import", "-", input=text)
+    assert imported(site.elsewhere(), lines)["left"] == 0
+
+    with site.elsewhere().store() as store:
+        now = lines[0]["sitechat"]["exported_at"]
+        assert {row["due"] for row in everything(store)["deliveries"]} == {now}
+
+
+@pytest.mark.parametrize("program", ["9.9.9", None, "", 7])
+def test_an_export_of_a_newer_release_is_refused_and_nothing_is_made(
+    site: Site, program: object
+) -> None:
+    head = {"format": 1, "schema": len(MIGRATIONS) + 1, "exported_at": 1, "program": program}
+
+    done = site.run("import", "-", input=json.dumps({"sitechat": head}))
 
     assert done.code == 1
-    assert "newer release" in done.error
+    named = " (9.9.9)" if program == "9.9.9" else ""
+    assert f"newer release{named}. Update" in done.error
+    assert list(site.folder.iterdir()) == []
 
 
 def test_lines_are_said_in_both_languages(site: Site) -> None:

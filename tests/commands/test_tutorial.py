@@ -1,11 +1,12 @@
 """`import-tutorial`: the folder of Bitrix24's own example in PHP, whole and broken."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_parts import Site, everything, write
+from command_parts import Site, answer, everything, write
 from tutorial_parts import LINE, ORIGIN, Example, chat_id_of
 
 from app import create_app
@@ -59,8 +60,8 @@ def test_chats_come_over_in_their_order_as_they_were_typed(site: Site, example: 
         chat = store.chats.find(ANNA)
         assert chat is not None
         assert (chat.name, chat.page) == ("Anna O'Neil", f"{ORIGIN}/index.php?a=1&b=2")
-        assert (chat.line, chat.portal_chat_id, chat.created_at) == (LINE, 5120, 1_700_000_000)
-        assert store.dialogs.find([5120])[5120].checked_im_id == 903312
+        assert (chat.line, chat.portal_chat_id, chat.created_at) == (LINE, None, 1_700_000_000)
+        assert store.dialogs.find([5120]) == {}, "the portal has not said whose dialog it is"
         assert store.portal.active_lines() == [LINE]
         assert store.queue.waiting() == 0, "the portal has had all of it"
 
@@ -85,6 +86,106 @@ def test_the_past_comes_before_what_was_written_here(site: Site, example: Exampl
     other.run("import-tutorial", example.folder)
 
     assert [one.text for one in messages(other, ANNA)][-2:] == ["See", "written here"]
+
+
+def test_a_number_of_bitrix24_is_no_proof_for_whom_a_message_is(
+    site: Site, example: Example
+) -> None:
+    """The example's handler asks nobody who they are: anybody could write into their own chat."""
+    stranger = chat_id_of("eve", ORIGIN)
+    example.answer(stranger, "forged", 903312, 5120)  # a number of Anna's
+    example.answer(stranger, "forged, too", 903400, 5120)  # one that is still to come
+
+    done = site.run("import-tutorial", example.folder)
+
+    assert "2 messages came over without their numbers" in done.output
+    assert [one.im_message_id for one in messages(site, ANNA)] == [None, 903311, None, None]
+    assert [one.im_message_id for one in messages(site, stranger)] == [None, 903400]
+    with site.store() as store:
+        [told] = store.messages.add_from_operators([answer("for Anna", 903400, ANNA)], time.time())
+        assert (told.text, told.im_message_id) == ("for Anna", 903400)
+        assert store.dialogs.find([5120])[5120].chat.id == ANNA, "the portal has said so"
+        assert store.messages.known_im_message_ids(stranger) == set()
+        known = store.messages.add_from_operators([answer("again", 903311, ANNA)], time.time())
+        assert known == [], "within its own chat the number tells what is here already"
+    site.run("import-tutorial", example.folder)
+    assert len(messages(site, ANNA)) == 5
+    assert len(messages(site, stranger)) == 2
+    with site.store() as store:
+        assert store.messages.known_im_message_ids(ANNA) == {903311, 903400}
+
+
+@pytest.mark.parametrize("date", [3.9e9, 1e300, "Infinity", -1])
+def test_no_message_is_of_the_future(site: Site, example: Example, date: Any) -> None:
+    example.write(BORIS, "from the future", date)
+    path = example.file(BORIS)
+    path.write_text(path.read_text().replace('"Infinity"', "1e999"))
+
+    assert site.run("import-tutorial", example.folder).code == 0
+
+    assert messages(site, BORIS)[-1].sent_at <= time.time()
+
+
+def test_a_link_in_the_folder_of_chats_leads_nowhere(site: Site, example: Example) -> None:
+    secret = site.folder / "secret.txt"
+    example.file(BORIS).rename(secret)
+    example.file(BORIS).symlink_to(secret)
+
+    done = site.run("import-tutorial", example.folder, "--json")
+
+    assert [one["file"] for one in done.json["problems"]] == [f"chats/{BORIS}.txt"]
+    assert messages(site, BORIS) == []
+
+
+def test_a_long_past_comes_before_what_was_written_here(site: Site, tmp_path: Path) -> None:
+    past = [f"past {number}" for number in range(450)]
+    example = Example(tmp_path / "example")
+    for number, text in enumerate(past):
+        example.write(ANNA, text, 1_700_000_000 + number)
+    with site.store() as store:
+        write(store, "written here", ANNA)
+
+    for expected in (450, 0):
+        done = site.run("import-tutorial", example.folder, "--json")
+        assert (done.code, done.json["messages"]) == (0, expected)
+        with site.store() as store:
+            texts = [one.text for one in store.conversations.latest(ANNA, None, 1_000)]
+        assert texts == [*past, "written here"]
+
+
+def test_what_the_example_took_until_the_switch_comes_before_what_was_written_here(
+    site: Site, example: Example
+) -> None:
+    """Also where more comes between two messages than there are numbers between their places."""
+    site.run("import-tutorial", example.folder)
+    with site.store() as store:
+        write(store, "here 1", ANNA)
+        write(store, "here 2", ANNA)
+        hours_ago = time.time() - 7_200
+        with store.database.write() as db:
+            [one, two] = db.execute(
+                "select id, position from messages where text like 'here%' order by position"
+            ).fetchall()
+            put = "update messages set sent_at = ?, position = ? where id = ?"
+            db.execute(put, (hours_ago, one["position"], one["id"]))
+            db.execute(put, (hours_ago + 3_600, one["position"] + 1, two["id"]))
+    for number in range(10):
+        example.write(ANNA, f"before {number}", int(hours_ago) - 20 + number)
+    example.answer(ANNA, "an answer before", 903320, 5120)
+    for number in range(10):
+        example.write(ANNA, f"between {number}", int(hours_ago) + 20 + number)
+    example.answer(ANNA, "an answer between", 903321, 5120)
+    example.write(ANNA, "after", int(hours_ago) + 4_000)
+
+    site.run("import-tutorial", example.folder)
+
+    assert [one.text for one in messages(site, ANNA)] == [
+        *(TYPED, "Good morning!", "Second", "See"),
+        *(f"before {number}" for number in range(10)),
+        *("an answer before", "here 1"),
+        *(f"between {number}" for number in range(10)),
+        *("an answer between", "here 2", "after"),
+    ]
 
 
 def cut(path: Path) -> None:

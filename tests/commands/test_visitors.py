@@ -1,10 +1,27 @@
 """`forget`, `block`, `unblock` and `purge`."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_parts import CHAT, DIALOG, KEY, OTHER, Site, deliver, fill, keep_file, write
+from command_parts import (
+    CHAT,
+    DIALOG,
+    KEY,
+    LIMITS,
+    OTHER,
+    Site,
+    chat,
+    deliver,
+    fill,
+    keep_file,
+    write,
+)
+
+from store.records import VisitorMessage
+from web.identity import customer
+from web.visitor import chat_id_of
 
 DAY = 86_400.0
 
@@ -40,6 +57,54 @@ def test_all_chats_of_an_email_are_forgotten(site: Site) -> None:
     assert texts(site) == texts(site, OTHER) == []
 
 
+SPELLINGS = {
+    "info@xn--e1afmkfd.xn--p1ai": ("info@пример.рф", "INFO@ПРИМЕР.РФ", "Anna <info@Пример.рф>"),
+    "Müller@Example.com": ("müller@example.com", "MÜLLER@EXAMPLE.COM", "mu\u0308ller@example.com"),
+    "МАША@пример.рф": ("маша@xn--e1afmkfd.xn--p1ai", " Маша@Пример.РФ "),
+    "a@example.com": ("<A@Example.com>", "a@example.com."),
+}
+
+
+@pytest.mark.parametrize(
+    ("kept", "given"), [(kept, one) for kept, given in SPELLINGS.items() for one in given]
+)
+def test_an_email_is_known_in_any_spelling(site: Site, kept: str, given: str) -> None:
+    fill(site)
+    with site.store() as store:
+        visitor = replace(chat("chat" + "c" * 64), email=kept)
+        store.messages.add_from_visitor(VisitorMessage(visitor, "x", "x"), LIMITS, time.time())
+
+    assert site.run("block", given, "--json").json == {"blocked": [visitor.id]}
+
+
+@pytest.mark.parametrize(
+    ("site_of", "page"),
+    [
+        ("https://chat.example", ""),
+        ("https://shop.example", ""),
+        ("https://*.cafe.example", ""),
+        ("https://tea.cafe.example", "https://tea.cafe.example/menu?a=1"),
+    ],
+)
+def test_a_customer_is_found_by_the_email_that_the_site_has_signed(
+    site: Site, site_of: str, page: str
+) -> None:
+    fill(site)
+    site.patch.setenv("SITECHAT_PUBLIC_URL", "https://chat.example/below")
+    site.patch.setenv("SITECHAT_CHAT__SITES", '["https://shop.example", "https://*.cafe.example"]')
+    with site.store() as store:
+        name = customer(store.portal.secret_key(), site_of, "boss@shop.example")
+        first = chat_id_of(site_of, name)
+        own = replace(chat(first), email="", page=page)
+        store.messages.add_from_visitor(VisitorMessage(own, "x", "x"), LIMITS, time.time())
+        store.chats.delete(first, time.time())
+        heir = replace(own, id=store.chats.latest_heir(first))
+        store.messages.add_from_visitor(VisitorMessage(heir, "mine", "x"), LIMITS, time.time())
+
+    assert site.run("forget", "BOSS@shop.example", "--json").json["chats"] == [heir.id]
+    assert texts(site, heir.id) == []
+
+
 def test_copies_that_still_hold_it_are_named(site: Site) -> None:
     fill(site)
     copy = site.chats / "before-schema-16.db"
@@ -70,6 +135,7 @@ def test_a_visitor_is_blocked_and_unblocked(site: Site) -> None:
     assert CHAT in site.run("block").output
     assert site.run("unblock", CHAT).code == 0
     assert site.run("block", "--json").json == {"blocked": []}
+    assert site.run("block").output == "Nobody is blocked.\n"
     assert "Nobody" in site.run("unblock", CHAT).error
 
 
@@ -108,8 +174,12 @@ def test_a_purge_removes_copies_that_are_as_old(site: Site) -> None:
     for path in (old, folder):
         os.utime(path, (time.time() - 40 * DAY,) * 2)
 
-    assert site.run("purge", "--days", 30).code == 0
+    assert site.run("purge", "--days", 30, "--dry-run", "--json").json["copies"] == [str(young)]
+    done = site.run("purge", "--days", 30)
 
+    assert done.code == 0
+    assert f"when you need it no more: {young}" in done.output
+    assert str(old) not in done.output
     assert not old.exists()
     assert not folder.exists()
     assert young.exists()

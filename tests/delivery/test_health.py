@@ -101,3 +101,18 @@ def test_a_broken_set_up_stops_everything_until_it_is_mended(
 
     assert states(store) == ["delivered"]
     assert store.notes.fault.get() is None
+
+
+def test_a_good_look_at_the_portal_makes_the_worker_try_at_once(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    write(store, "hello")
+    bitrix.says["send"] = [SetupFault("ACCESS_DENIED", SEND)]
+    run_each(worker, (0, 5))
+    assert len(bitrix.sent) == 1
+
+    store.notes.retry_at.set(NOW + 6)
+    run(worker, NOW + 6)
+
+    assert states(store) == ["delivered"]
+    assert store.notes.fault.get() is None

@@ -112,6 +112,21 @@ def test_what_is_known_is_not_recovered_and_what_the_portal_hides_neither(
     assert recovered(store) == ["hello", "lost"]
 
 
+def test_of_a_chat_that_was_taken_over_only_what_came_since_is_recovered(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    """What came before came with the program from which it was taken over."""
+    know_dialogs(store, 1)
+    with store.database.write() as db:
+        db.execute("update chats set taken_over_at = ?", (NOW - 100,))
+    older = [replace(message, sent_at=NOW - 101) for message in numbered(11, 120)]
+    bitrix.histories[6000] = [*older, said(121, text="lost", sent_at=NOW - 99)]
+
+    run(worker, NOW)
+
+    assert recovered(store) == ["lost"]
+
+
 def deleted_texts(store: Store) -> list[tuple[str, bool]]:
     return [
         (message.text, message.deleted)

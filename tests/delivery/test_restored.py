@@ -23,6 +23,8 @@ from fake_portal import (
 )
 
 from delivery.worker import Worker
+from files import Files
+from operations.retention import purge
 from settings import ChatSettings, Settings
 from storage import Store
 from store.records import Message
@@ -215,12 +217,16 @@ def test_what_visitors_wrote_after_the_backup_comes_back_under_its_own_id_and_pl
         assert bitrix.sent.count(["lost"]) <= 1, "what comes back is not sent again"
 
 
-@pytest.mark.parametrize("purged", [NOW + 2, NOW - 1], ids=["the whole chat", "nothing yet"])
+@pytest.mark.parametrize(
+    ("keep_days", "purged"),
+    [(1, NOW + 2), (1, NOW - 1), (0, NOW + DAY), (30, NOW + DAY)],
+    ids=["the whole chat", "nothing yet", "by command alone", "by command, more than is set"],
+)
 def test_what_is_too_old_to_be_kept_does_not_come_back(
-    store: Store, bitrix: FakePortal, tmp_path: Path, purged: float
+    store: Store, bitrix: FakePortal, tmp_path: Path, keep_days: int, purged: float
 ) -> None:
     """It is at the portal still, and is not taken for lost."""
-    settings = Settings(chat=ChatSettings(keep_days=1))
+    settings = Settings(chat=ChatSettings(keep_days=keep_days))
     worker = Worker(settings, store, bitrix, bitrix)  # type: ignore[arg-type]
     install(store)
     write(store, "hello")
@@ -228,7 +234,8 @@ def test_what_is_too_old_to_be_kept_does_not_come_back(
     [hello] = own_messages(store)
     answer(store, 11)
     run(worker, NOW + 1)
-    store.retention.purge(purged, lambda *_: None, lambda _: None)
+    purge(store, Files(tmp_path / "files"), purged)
+    purge(store, Files(tmp_path / "files"), NOW - 10 * DAY)  # an earlier moment changes nothing
     kept = [message.text for message in store.conversations.latest(chat_id(1), None, 50)]
     later = 2 * DAY
     write(store, "later", now=NOW + later)

@@ -151,3 +151,44 @@ def test_other_faults_of_upkeep_are_not_told(
     run_each(worker, range(3))
 
     assert store.notes.fault.get() is None
+
+
+# -- until when events may be lost for a reason that we know
+
+
+def excused(store: Store) -> float | None:
+    return store.notes.events_excused_until.get()
+
+
+def test_an_earlier_release_has_not_noted_until_when_it_did_not_run(
+    store: Store, worker: Worker
+) -> None:
+    worker.begin(NOW)
+
+    assert excused(store) == NOW
+
+
+@pytest.mark.parametrize(("seconds", "until"), [(5.0, NOW - 100), (60.0, NOW)])
+def test_events_are_excused_until_a_worker_runs_again(
+    store: Store, worker: Worker, seconds: float, until: float
+) -> None:
+    store.notes.events_excused_until.set(NOW - 100)
+    store.notes.up_at.set(NOW - seconds)
+
+    worker.begin(NOW)
+
+    assert excused(store) == until
+
+
+def test_events_are_excused_until_an_outage_ends_and_not_by_the_hourly_look(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    install(store)
+    worker.begin(NOW)
+    run_each(worker, range(0, 4000, 20))
+    assert excused(store) == NOW, "several full looks later"
+
+    store.notes.events_lost_at.set(NOW + 4000)
+    run_each(worker, range(4020, 4060, 20))
+
+    assert excused(store) == NOW + 4020

@@ -17,6 +17,8 @@ from holder import held
 from stage import HOST, Stage, Visitor, wait_until
 from test_live import Stream
 
+from operations import start
+from settings import SettingsError
 from web.ending import watch_over
 
 STOP_SECONDS = 2.0
@@ -210,6 +212,84 @@ def test_whoever_serves_goes_on_until_the_new_workers_do_however_often_it_reload
     master.manage_workers()
     master.manage_workers()
     assert list(master.WORKERS) == [4, 5]
+
+
+class BareStage(Stage):
+    """Its folder's `.env` says how its processes run."""
+
+    def environment(self) -> dict[str, str]:
+        variables = super().environment()
+        del variables["WEB_CONCURRENCY"]
+        return variables
+
+
+def test_no_env_file_ends_the_service(tmp_path: Path) -> None:
+    """Neither at a reload nor where the system has killed a worker, whose place another takes."""
+    config, env = tmp_path / "config.toml", tmp_path / ".env"
+    config.write_text("", "utf-8")
+    env.write_text("LOG_LEVEL=\nWEB_CONCURRENCY=\n")
+    wrong = {
+        "LOG_LEVEL=verbose": "LOG_LEVEL: must be one of",
+        "WEB_CONCURRENCY=two": "WEB_CONCURRENCY: must be a whole number",
+        "WEB_CONCURRENCY=0": "WEB_CONCURRENCY: must be 1 or more",
+        "SITECHAT_CHAT__SESSION_DAYS=99999999999": "chat.session_days: must be 36500 or less",
+        "SITECHAT_FILES=chats": "SITECHAT_FILES: is the name of a section",
+        "SITECHAT_FILES__TYPES=" + 10_000 * "[": "files.types: must be a list",
+        "WEB_CONCURRENCY=x\nSITECHAT_CHAT__TITLE=": "chat.title: must not be empty",
+    }
+    with BareStage(tmp_path, SITECHAT_CONFIG=str(config), LANG="C") as stage:
+        assert stage.app is not None
+        workers = workers_of(stage)
+        for text, said in wrong.items():
+            env.write_text(text)
+            os.kill(stage.app.pid, signal.SIGHUP)
+            line = f"not reloaded, the former settings stay: {said}"
+            wait_until(lambda line=line: line in stage.log.read_text("utf-8"), 10, said)  # type: ignore[misc]
+        assert workers_of(stage) == workers
+        assert len(workers) == 1
+
+        os.kill(int(*workers), signal.SIGKILL)
+        wait_until(lambda: len(workers_of(stage) - workers) == 1)
+        wait_until(lambda: answers(stage))
+
+        env.write_text("WEB_CONCURRENCY=2\nSITECHAT_CHAT__TITLE=Two\n")
+        os.kill(stage.app.pid, signal.SIGHUP)
+        wait_until(lambda: "Two" in requests.get(f"{stage.chat}/", timeout=30).text)
+        wait_until(lambda: len(workers_of(stage)) == 2)
+        assert "Traceback" not in stage.log.read_text("utf-8")
+
+
+def answers(stage: Stage) -> bool:
+    with suppress(requests.ConnectionError):
+        return requests.get(f"{stage.chat}/healthz", timeout=30).status_code == 200
+    return False
+
+
+def test_whatever_fails_at_reading_the_settings_is_told_without_what_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("s3cr3t")
+
+    monkeypatch.setattr(start, "load_settings", fails)
+
+    said = str(start.fault())
+    assert said.startswith("settings: cannot be read (RuntimeError")
+    assert "s3cr3t" not in said
+
+
+def test_a_reload_goes_on_with_what_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("SITECHAT_CONFIG", str(config))
+    config.write_text("[chat]\ntitle = 'checked'", "utf-8")
+    assert start.fault() is None
+    config.write_text("[chat", "utf-8")
+
+    assert start.take().settings.chat.title == "checked"
+    with pytest.raises(SettingsError):
+        start.take()
 
 
 @pytest.mark.parametrize("reloads", [False, True], ids=["calm", "while it reloads"])

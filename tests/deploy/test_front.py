@@ -4,16 +4,20 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import front
 import pytest
 import requests
 from front import DEPLOY, DOMAIN, PREFIX, Front
 from install_browser import find_caddy, find_nginx
-from stage import Stage, Visitor, free_port, wait_until
+from stage import HOST, Stage, Visitor, free_port, wait_until
 
 FRONTS = {"nginx": (front.Nginx, find_nginx()), "Caddy": (front.Caddy, find_caddy())}
 SOON_SECONDS = 3.0  # for an answer to arrive at a page that is open
@@ -160,6 +164,85 @@ def test_a_reload_of_the_service_is_not_seen_through_the_proxy(
         count += 1
         time.sleep(0.1)
     wait_until(lambda: behind.texts(chat) == [str(number) for number in range(count)])
+
+
+def test_what_is_not_below_the_prefix_is_not_found(behind: Stage, proxy: Front) -> None:
+    """Else a forgotten prefix looks like an answer of the chat, for one to Bitrix24's events."""
+    root = proxy.url.removesuffix(PREFIX)
+    for path in ("/handler", "/healthz", f"{PREFIX}s/"):
+        answer = requests.post(f"{root}{path}", timeout=30, verify=proxy.authority)
+        assert answer.status_code in (404, 405), path  # nginx: 405 for a POST to a file
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the path that was asked for."""
+
+    def do_GET(self) -> None:
+        body = self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    with ThreadingHTTPServer((HOST, 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://{HOST}:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_the_readmes_line_makes_it_a_chat_at_the_root_of_its_domain(
+    echo: str, name: str, tmp_path: Path
+) -> None:
+    kind, program = FRONTS[name]
+    if program is None:
+        pytest.skip(f"{name} is not on this machine")
+    file = "nginx.conf" if name == "nginx" else "Caddyfile"
+    readme = (DEPLOY.parent / "README.md").read_text("utf-8")
+    script = re.search(rf"sed '([^'\n]+)' /opt/sitechat/deploy/{file} \| sudo tee", readme)
+    assert script
+
+    with kind(tmp_path / "proxy", echo, script[1]) as proxy:
+        assert DOMAIN not in proxy.ours(file).replace("{$CHAT_HOST:", "")
+        root = proxy.url.removesuffix(PREFIX)
+        for path in ("/", "/healthz", "/static/loader.js?x=1"):
+            answer = requests.get(f"{root}{path}", timeout=30, verify=proxy.authority)
+            assert (answer.status_code, answer.text) == (200, path)
+        assert PREFIX not in "".join(proxy.ours(file))
+
+
+def test_what_nginx_conf_names_is_all_that_a_server_of_ones_own_needs(tmp_path: Path) -> None:
+    """Its comment says which lines these are."""
+    program = find_nginx()
+    if program is None:
+        pytest.skip("nginx is not on this machine")
+    text = (DEPLOY / "nginx.conf").read_text("utf-8")
+    comment = text[: text.index("\nlog_format")]
+    named = comment[comment.index("For a server block of your own") :].partition(". ")[0]
+    taken = re.findall(r"`(location|[a-z]+_[a-z_]+)`", named.partition(") ")[2])
+    assert set(taken) == {"location", "log_format", "limit_conn_zone"}
+
+    outside = [
+        line for line in text.splitlines() if line.startswith(("log_format", "limit_conn_z"))
+    ]
+    location = re.search(r"^    location .*?^    \}$", text, re.MULTILINE | re.DOTALL)
+    assert location
+    own = f"listen 127.0.0.1:{free_port()}; location / {{ return 200 x; }}"
+    whole = "\n".join([*outside, "server {", own, location[0], "}"])
+    (tmp_path / "sitechat.conf").write_text(whole.replace("/var/log/nginx", str(tmp_path)), "utf-8")
+    (tmp_path / "nginx.conf").write_text(front.AROUND.format(folder=tmp_path, user=""), "utf-8")
+
+    command = [program, "-t", "-p", str(tmp_path), "-c", f"{tmp_path}/nginx.conf", "-e", "stderr"]
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "access_log" in location[0]  # whose format has no queries
 
 
 @pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])

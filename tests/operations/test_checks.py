@@ -1,16 +1,22 @@
 """Every fault that a check knows: how bad it is called, and that both languages have words."""
 
 import json
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, URL, facts, settings
+from doctor_parts import OAUTH as OAUTH_SERVER
 
+from cli.doctor import iso_time, local_time
 from operations.doctor import ALL, findings
 from operations.facts import Disk
 from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
 from operations.front import FrontReport
+from operations.roots import EXPLAINS, cause_of
+from operations.telling import utc
 from operations.words import heading, verdict_words, words
 from rest.errors import (
     CERTIFICATE_EXPIRED,
@@ -41,8 +47,8 @@ from store.database import (
     StoreUnavailable,
 )
 from store.log import StoreDamaged
-from store.overview import LastMessages, RefusedMessages, Waiting
-from store.records import LastRecovery, Refusals, ReportedFault
+from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
+from store.records import LastRecovery, Named, Reached, Refusals, ReportedFault
 from texts import all_texts, languages
 
 GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
@@ -79,6 +85,32 @@ def with_settings(**values: Any) -> dict[str, Any]:
     return {"settings": settings(**values)}
 
 
+def visited(askers: int, at: float = NOW) -> Named:
+    """Said by so many addresses."""
+    return Named(at, at, 9, {f"asker {number}": at for number in range(askers)})
+
+
+OTHER = "https://www.chat.example"
+
+
+def by_outside(url: str = URL, **moments: float) -> dict[str, Any]:
+    return of_kept(reached={who: Reached(url, at, 0) for who, at in moments.items()})
+
+
+def no_events(found: Unannounced, **others: Any) -> dict[str, Any]:
+    return of_kept(unannounced=found, events_due_since=NOW - 7200, last_event_at=None, **others)
+
+
+# What is said of the last error of what waits.
+WHY = {
+    "": "no fault is known",
+    "HTTP_502": "error of its own (HTTP_502)",
+    "STRANGE_ANSWER": "error of its own (STRANGE_ANSWER)",
+    "QUERY_LIMIT_EXCEEDED": "no more calls for now (QUERY_LIMIT_EXCEEDED)",
+    "NO_REPLY": "gives no answer to imconnector.send.messages (NO_REPLY)",
+    "NOT_CONNECTED": "gives no answer to imconnector.send.messages (NOT_CONNECTED)",
+    "HTTP_403": "with HTTP_403",
+}
 B24 = {"portal": "https://b24.example", "client_id": "local.client", "client_secret": "s"}
 HERE = "http://127.0.0.1:8080"
 # What was changed, and what is said of it first.
@@ -92,17 +124,13 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
         (event, f"{HERE}/handler") for event, _ in BOUND)), BROKEN, "address", "address_here"),
     (with_settings(public_url=HERE) | of_portal(bindings=tuple(
         (event, f"{HERE}/handler") for event, _ in BOUND))
-     | of_kept(seen_addresses={"visitors": "https://chat.example"}),
+     | of_kept(seen_addresses={"portal": "https://chat.example"}),
      BROKEN, "address", "address_here_seen"),
     (of_kept(seen_addresses={"portal": "https://old.example"}), ATTENTION, "address",
      "address_of_portal"),
-    (of_kept(seen_addresses={"visitors": "https://www.chat.example"}), ATTENTION, "address",
-     "address_of_visitors"),
     (with_settings(public_url="https://192.168.1.5") | of_portal(bindings=tuple(
         (event, "https://192.168.1.5/handler") for event, _ in BOUND)), ATTENTION, "address",
      "address_private"),
-    (of_kept(tried_sites={"https://other.example": [NOW - DAY, NOW - 5, 3]}), ATTENTION, "sites",
-     "sites_tried"),
     # Store, disk and service.
     ({"kept": DiskFull("no room")}, BROKEN, "store", "store_full"),
     ({"kept": StoreDamaged("chats.db is damaged")}, BROKEN, "store", "store_damaged"),
@@ -140,6 +168,14 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (of_kept(active_lines=(LINE, OTHER_LINE))
      | of_portal(lines={LINE: None, OTHER_LINE: Line("", True)}), ATTENTION, "lines",
      "line_deleted"),
+    (of_kept(active_lines=(LINE, OTHER_LINE), waiting_lines=frozenset({LINE}))
+     | of_portal(lines={LINE: Line("Sales", False), OTHER_LINE: Line("", True)}), ATTENTION,
+     "lines", "line_off"),
+    (of_kept(active_lines=(LINE, OTHER_LINE), dead_lines={LINE: "HTTP_403"}), ATTENTION, "lines",
+     "line_dead"),
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        lines={LINE: Line("Sales", False), OTHER_LINE: Line("", False)}), BROKEN, "lines",
+     "line_off"),
     # The secret and the tokens.
     (fault("INVALID_CLIENT", OAUTH), BROKEN, "secret", "secret_wrong"),
     (fault("WRONG_CLIENT", OAUTH), BROKEN, "secret", "secret_wrong"),
@@ -203,20 +239,58 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (front(is_buffered=True), ATTENTION, "front", "front_buffers"),
     (front(is_too_large=True), ATTENTION, "front", "front_too_large"),
     (front(forwarded=2), ATTENTION, "front", "proxies_few"),
-    (with_settings(server={"proxies": 1}), ATTENTION, "front", "proxies_many"),
+    (with_settings(server={"proxies": 1}) | by_outside(portal=NOW - 9), ATTENTION, "front",
+     "proxies_many"),
+    # A visitor can claim more proxies, and no event does.
+    (with_settings(server={"proxies": 1}) | of_kept(reached={
+        "portal": Reached(URL, NOW - 9, 0), "visitors": Reached(URL, NOW - 9, 4)}), ATTENTION,
+     "front", "proxies_many"),
+    (front(fault="NOT_RESOLVED"), BROKEN, "front", "front_unresolved"),
+    # Somebody came by another address, or long before.
+    (front(fault="NOT_RESOLVED") | by_outside("https://chat.example", portal=NOW - 9), BROKEN,
+     "front", "front_unresolved"),
+    (front(fault="NOT_RESOLVED", since=NOW - DAY) | by_outside(portal=NOW - 2 * DAY), BROKEN,
+     "front", "front_unresolved"),
+    (front(fault=CERTIFICATE_EXPIRED, since=NOW - 60) | by_outside(portal=NOW - 7200), BROKEN,
+     "front", "front_certificate_expired"),
+    (front(fault="OTHER_STORE", status=403, since=NOW - 600) | by_outside(portal=NOW - 60), BROKEN,
+     "front", "front_other_store"),
+    # It may be this server's way alone, or have begun just now.
+    (front(fault="OTHER", status=200, since=NOW - 60) | by_outside(portal=NOW - 600), ATTENTION,
+     "front", "front_differs"),
+    # A visitor can have passed over the browser's warning, and anybody can say to be one.
+    (front(fault="OTHER", status=200, since=NOW - DAY) | by_outside(visitors=NOW - 5), ATTENTION,
+     "front", "front_differs"),
+    (front(fault=CERTIFICATE_SELF_SIGNED, since=NOW - 60) | by_outside(visitors=NOW - 5),
+     ATTENTION, "front", "front_differs"),
     # Messages.
     (of_kept(waiting=Waiting(3, NOW - 120)), ATTENTION, "waiting", "waiting"),
     (of_kept(waiting=WAITS), BROKEN, "waiting", "waiting_long"),
-    (of_kept(refused=RefusedMessages(2, NOW - 60, "Text is empty")), ATTENTION, "refused",
-     "refused"),
+    (of_kept(refused=RefusedMessages(2, NOW - 60, "Text is empty"), refusal_to_tell=77), ATTENTION,
+     "refused", "refused"),
+    *((of_kept(waiting=Waiting(3, NOW - 400, code)), BROKEN, "waiting", "waiting_long")
+      for code in WHY),
+    (of_kept(waiting=Waiting(3, NOW - 120, "HTTP_502")), ATTENTION, "waiting", "waiting_why"),
+    (of_kept(refused=RefusedMessages(3, NOW - 3 * DAY, "WRONG", 3)), BROKEN, "refused",
+     "refused_all"),
     (of_kept(recovery=LastRecovery(0, 3, 2, NOW)), ATTENTION, "recovery", "recovery_unread"),
+    # Events.
+    (no_events(Unannounced(2, 0, NOW - 60)), BROKEN, "arrival", "events_lost"),
+    (no_events(Unannounced(1, 1, NOW - 60)), BROKEN, "arrival", "events_lost"),
+    (no_events(Unannounced(0, 2, NOW - 60)), BROKEN, "arrival", "events_lost"),
+    (no_events(Unannounced(2, 0, NOW - 60), turned_away=(
+        Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - 60),)), BROKEN,
+     "arrival", "events_refused"),
+    (no_events(Unannounced(2, 0, NOW - 60), turned_away=(
+        Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - DAY),)), BROKEN,
+     "arrival", "events_lost"),
 ]  # fmt: skip
 # What is said although nothing is wrong, besides what a healthy chat says.
 HARMLESS: list[tuple[dict[str, Any], str]] = [
     (with_settings(chat={}), "sites_none"),
     (of_kept(waiting=Waiting(1, NOW - 5)), "waiting_now"),
     (of_kept(last=LastMessages(), last_event_at=None), "traffic_none"),
-    (of_kept(refused=RefusedMessages(2, NOW - 3 * DAY, "")), "refused"),
+    (of_kept(refused=RefusedMessages(2, NOW - 3 * DAY, "")), "refused_over"),
     (of_kept(turned_away=(
         Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - 60),)), "turned_away"),
     (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
@@ -233,6 +307,27 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
      "rights_good"),
     (of_portal(clock_seconds=None), "portal_good"),
     (of_kept(secret_is_proved=False), "secret_untried"),
+    # Of several lines one is switched off on purpose.
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        lines={LINE: Line("Sales", False), OTHER_LINE: Line("", True)}), "line_spare"),
+    (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
+        statuses={LINE: True, OTHER_LINE: False}), "line_spare"),
+    (of_kept(active_lines=(LINE, OTHER_LINE), dead_lines={LINE: "NOT_ACTIVE_LINE"}), "line_spare"),
+    # A single event may be lost, a chat be quiet, and events be on their way.
+    (no_events(Unannounced(3, 1, NOW - 20)), "events_good"),
+    (no_events(Unannounced(1, 0, NOW - 60)), "events_good"),
+    (no_events(Unannounced(0, 1, NOW - 60)), "events_good"),
+    (of_kept(last_event_at=None, unannounced=Unannounced(9, 9, NOW - 60)), "events_good"),
+    (of_kept(refused=RefusedMessages(5, NOW - 3 * DAY, "WRONG", 2)), "refused_over"),
+    # Only this server sees its own address so.
+    *((front(fault=code, since=NOW - 600) | by_outside(portal=NOW - 60), "front_differs")
+      for code in ("NOT_RESOLVED", "REDIRECT", "OTHER", CERTIFICATE_EXPIRED)),
+    # Only this server comes past the proxies; and nobody has shown anything else.
+    (with_settings(server={"proxies": 2}) | of_kept(reached={
+        "portal": Reached(URL, NOW - 9, 2)}), "front_good"),
+    (with_settings(server={"proxies": 2}) | of_kept(reached={
+        "visitors": Reached(URL, NOW - 9, 3)}), "front_good"),
+    (with_settings(server={"proxies": 1}), "front_good"),
     (front(fault="NOT_REACHED"), "front_untried"),
     (front(fault="NO_ANSWER"), "front_untried"),
     (front(is_buffered=None, is_too_large=None, forwarded=None), "front_good"),
@@ -243,13 +338,25 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     # BX24.installFinish() comes after our page.
     (of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"installed_at": NOW - 5}))
      | of_portal(installed=False), "installed"),
-    (of_kept(tried_sites={"https://shop.example": [NOW, NOW, 1], "https://chat.example":
-                          [NOW, NOW, 1]}), "sites_good"),
+    (of_kept(tried_sites={"https://shop.example": Named(NOW, NOW, 1), "https://chat.example":
+                          Named(NOW, NOW, 1)}), "sites_good"),
+    # What visitors' browsers merely say.
+    (of_kept(tried_sites={"https://other.example": Named(NOW - DAY, NOW - 5, 3)}), "sites_tried"),
+    (of_kept(visited_addresses={OTHER: visited(3)}), "address_of_visitors"),
+    (of_kept(visited_addresses={OTHER: visited(3)}), "address_good"),
     (with_settings(public_url=HERE, bitrix24=B24 | {"portal": "http://localhost:9000"})
      | of_kept(portal_address="http://localhost:9000") | of_portal(bindings=tuple(
          (event, f"{HERE}/handler") for event, _ in BOUND)), "address_good"),
 ]  # fmt: skip
-SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"}
+NAMES_A_SETTING = {
+    *("settings_incomplete", "registration_refused", "portal_renamed", "rename_kept"),
+    *("secret_wrong", "other_application", "certificate_unknown", "certificate_self_signed"),
+    *("address_here", "address_here_seen", "address_of_portal", "proxies_few", "proxies_many"),
+    *("front_redirects", "front_other", "front_other_path"),
+}
+SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"} | {
+    *("settings_unread", "settings_of_environment", "service_older")  # operations/running.py
+}
 
 
 def moment(of: Moment) -> str:
@@ -258,6 +365,10 @@ def moment(of: Moment) -> str:
 
 def told(finding: Finding) -> list[str]:
     return [words(finding, language, moment) for language in ("en", "ru")]
+
+
+def told_all(of: Any) -> list[str]:
+    return [text for finding in findings(of, ALL) for text in told(finding)]
 
 
 def every(rows: Iterable[tuple[Any, ...]]) -> list[Finding]:
@@ -302,6 +413,7 @@ def test_the_doctor_has_no_text_that_it_never_says() -> None:
     said = {one.key for one in every([*FAULTS, *HARMLESS, ({},)])} | SAID_BY_OTHERS
     checks = {f"check_{one.check}" for one in every([*FAULTS, *HARMLESS])}
     units = {"days", "hours", "minutes", "seconds"}
+    units |= {"why_unknown", "why_error", "why_busy", "why_no_answer", "why_refused"}
     verdicts = {f"verdict_{level.name.lower()}" for level in Level}
 
     assert all_texts("en")["doctor"].keys() == said | checks | units | verdicts
@@ -313,6 +425,18 @@ def test_every_finding_has_a_heading_and_words_and_goes_through_json() -> None:
             assert heading(finding, language)
             assert words(finding, language, moment)
         assert from_plain(json.loads(json.dumps(as_plain(finding)))) == finding
+
+
+@pytest.mark.parametrize("at", [math.inf, -math.inf, math.nan, 1e300, -1e18])
+def test_a_time_that_no_calendar_has_does_not_end_the_doctor(at: float) -> None:
+    refused = RefusedMessages(1, at, "X")
+    found = findings(facts(of_kept={"last": LastMessages(at, at, at), "refused": refused}), ALL)
+
+    assert all(one.check != "doctor" for one in found)
+    for finding in found:
+        for written in (local_time, iso_time, utc):
+            assert words(finding, "en", written)
+        json.dumps(as_plain(finding), allow_nan=False)
 
 
 def test_a_fault_that_two_checks_meet_is_said_once() -> None:
@@ -337,6 +461,100 @@ def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> N
 
     assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
     assert "waiting" in {one.key for one in found if one.level is ATTENTION}
+
+
+@pytest.mark.parametrize("code", WHY)
+def test_what_waits_names_the_last_error_and_what_helps(code: str) -> None:
+    [first, *_] = findings(facts(**of_kept(waiting=Waiting(3, NOW - 400, code))), ALL)
+
+    assert WHY[code] in told(first)[0]
+    assert code in told(first)[1]
+
+
+def test_that_no_event_comes_is_no_second_fault_beside_its_cause() -> None:
+    lost = no_events(Unannounced(2, 0, NOW - 60))
+
+    for cause in (of_portal(bindings=()), front(fault="OTHER", status=404)):
+        found = findings(facts(**lost | cause), ALL)
+
+        assert [one.check for one in found if one.level is BROKEN] in (["events"], ["front"])
+        assert ("events_lost", ATTENTION) in {(one.key, one.level) for one in found}
+
+
+def test_a_portal_that_is_not_reached_either_may_mean_that_no_name_is_resolved_here() -> None:
+    found = findings(
+        facts(
+            portal=TryLater("NOT_CONNECTED", "batch"),
+            front=FrontReport("NOT_RESOLVED"),
+        ),
+        ALL,
+    )
+
+    assert [one.check for one in found if one.level is BROKEN] == ["portal"]
+
+
+@pytest.mark.parametrize("up_at", [NOW - DAY, None])
+def test_what_stands_in_front_is_not_judged_while_the_service_does_not_run(
+    up_at: float | None,
+) -> None:
+    others = of_kept(worker_runs=False, worker_up_at=up_at)
+    for report in (front(fault="OTHER", status=502), front(is_too_large=True, forwarded=2)):
+        found = findings(facts(**others, **report), ALL)
+
+        assert found[0].check == "service"
+        assert "front" not in {one.check for one in found}
+
+
+@pytest.mark.parametrize("seen", [{}, {"portal": "https://chat.example"}])
+def test_what_stands_in_front_is_not_judged_at_an_address_of_this_machine(
+    seen: dict[str, str],
+) -> None:
+    wrong = with_settings(public_url=HERE) | of_kept(seen_addresses=seen)
+
+    found = findings(facts(**wrong, **front(is_too_large=True, forwarded=1)), ALL)
+
+    assert found[0].key in ("address_here", "address_here_seen")
+    assert "front" not in {one.check for one in found}
+
+
+def test_the_cure_for_the_body_limit_is_large_enough_for_a_file_and_its_request() -> None:
+    [finding] = [one for one in findings(facts(**front(is_too_large=True)), ALL) if one.level]
+
+    assert all("20" in text and "client_max_body_size 21m" in text for text in told(finding))
+
+
+def test_a_refused_message_is_named_as_the_log_names_it() -> None:
+    refused = RefusedMessages(2, NOW - 60, "Text is empty")
+    [finding] = [
+        one
+        for one in findings(facts(**of_kept(refused=refused, refusal_to_tell=77)), ALL)
+        if one.level
+    ]
+
+    assert all("grep -w message=77" in text for text in told(finding))
+
+
+def test_a_cure_names_the_command_and_the_form_of_both_files() -> None:
+    """Who is told to change a setting is told how to write it, and what makes it count."""
+    by_key = {one.key: told(one) for one in every(FAULTS)}
+    for key in ("address_here", "address_here_seen", "address_of_portal"):
+        assert all("SITECHAT_PUBLIC_URL=http" in text for text in by_key[key]), key
+        assert all('public_url = "http' in text for text in by_key[key]), key
+    for key in ("proxies_few", "proxies_many"):
+        assert all("SITECHAT_SERVER__PROXIES=" in text for text in by_key[key]), key
+        assert all("[server]" in text for text in by_key[key]), key
+    assert all("SITECHAT_BITRIX24__CLIENT_SECRET" in text for text in by_key["secret_wrong"])
+    for key in by_key.keys() & NAMES_A_SETTING:
+        assert all("sudo systemctl reload sitechat" in text for text in by_key[key]), key
+
+
+def test_how_systemd_starts_the_service_comes_before_how_it_is_started_by_hand() -> None:
+    found = every([({"kept": StoreMissing("none")},), (of_kept(worker_runs=False),),
+                   (of_kept(worker_runs=False, worker_up_at=None),)])  # fmt: skip
+    texts = [text for one in found if one.level is BROKEN for text in told(one)]
+    assert len(texts) == 6
+    for text in texts:
+        assert text.index("sudo systemctl start sitechat") < text.index("make serve")
 
 
 def test_a_reason_of_an_earlier_release_is_shown_by_its_name() -> None:
@@ -395,6 +613,39 @@ def test_the_page_that_a_portal_has_opened_elsewhere_names_what_to_set() -> None
     assert all('public_url = "https://chat.example/live"' in text for text in told(first))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"visitors": OTHER},  # as an earlier release has noted it
+        visited(2),
+        visited(5, NOW - DAY - 1),
+        Named(NOW, NOW, 99, {"a": NOW, "b": NOW, "c": NOW - DAY}),
+    ],
+)
+def test_an_address_that_few_visitors_name_lately_is_not_told(said: Any) -> None:
+    """And however many do, where `public_url` cannot be right nothing of theirs is to be pasted."""
+    is_of_one = isinstance(said, dict)
+    noted = {"seen_addresses": said} if is_of_one else {"visited_addresses": {OTHER: said}}
+    assert "www." not in " ".join(told_all(facts(**of_kept(**noted))))
+
+    many = {OTHER: visited(9)}
+    [first, *_] = findings(
+        facts(**with_settings(public_url=HERE), **of_kept(visited_addresses=many)), ALL
+    )
+    assert (first.level, first.key) == (BROKEN, "address_here")
+    assert not any("www." in text for text in told(first))
+
+
+def test_the_sites_of_most_visitors_are_named_first_in_the_form_that_cannot_deceive() -> None:
+    tried = {f"https://{number}.example": Named(NOW, NOW, 99, {"one": NOW}) for number in range(9)}
+    tried["https://xn--80avem4d.xn--p1ai"] = Named(NOW, NOW - 60, 1, {"another": NOW})
+    [finding] = [one for one in findings(facts(**of_kept(tried_sites=tried)), ALL)
+                 if one.check == "sites"]  # fmt: skip
+
+    assert finding.level is GOOD
+    assert ": https://xn--80avem4d.xn--p1ai (https://лампы.рф), https" in told(finding)[0]
+
+
 def test_no_finding_has_a_secret() -> None:
     for finding in every([*FAULTS, *HARMLESS]):
         shown = " ".join([*told(finding), json.dumps(as_plain(finding))])
@@ -407,3 +658,95 @@ def test_a_handler_of_ours_is_named_where_events_are_missing() -> None:
 
     assert HANDLER in told(first)[0]
     assert HANDLER.startswith(URL)
+
+
+DOWN = {"oauth": TryLater("CONNECTION_LOST", OAUTH_APP_INFO)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        (  # the token is over, and no other one can be had: of the portal nobody knows anything
+            {"portal": TryLater("CONNECTION_LOST", OAUTH), **DOWN,
+             **of_kept(portal=replace(INSTALLED, expires_at=NOW - 1))},
+            "oauth.server_unreachable",
+        ),
+        (  # the portal has ended it before its time
+            {"portal": TryLater("CONNECTION_LOST", OAUTH), **DOWN},
+            "oauth.server_unreachable",
+        ),
+        (
+            {"portal": SetupFault("EXPIRED_TOKEN", OAUTH), **DOWN},
+            "oauth.server_unreachable",
+        ),
+        (
+            {"portal": SetupFault("INVALID_CLIENT", OAUTH), **of_kept(
+                fault=ReportedFault(OAUTH, "INVALID_CLIENT"), secret_is_proved=False,
+                refused_renewal=ReportedFault(OAUTH, "INVALID_CLIENT"))},
+            "secret.secret_wrong",
+        ),
+        (
+            {"portal": SetupFault(CERTIFICATE_EXPIRED, OAUTH)},
+            "oauth.certificate_expired",
+        ),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_oauth_server_is_not_called_one_of_the_portal(
+    changes: dict[str, Any], broken: str
+) -> None:
+    found = findings(facts(**changes), ALL)
+
+    [one] = [one for one in found if one.level is BROKEN]
+    assert cause_of(one) == broken
+    assert one.values["server"] == OAUTH_SERVER
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        (
+            {**fault("INSUFFICIENT_SCOPE"), **of_portal(rights=frozenset({"imopenlines", "im"}))},
+            "rights.right_imconnector",
+        ),
+        (
+            {**fault("IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR"),
+             **of_portal(connectors=frozenset({"livechat"}), statuses={LINE: False})},
+            "connector.connector_unknown",
+        ),
+        (
+            {**of_kept(dead_lines={LINE: "-"},
+                       refused_registration=ReportedFault("imconnector.register", "REFUSED")),
+             **of_portal(connectors=frozenset({"livechat"}), statuses={LINE: False})},
+            "install.registration_refused",
+        ),
+        (
+            {**of_kept(fault=ReportedFault(OAUTH, "INVALID_CLIENT")),
+             "oauth": TokenHome("local.another", "member", "https://b24.example")},
+            "oauth.other_application",
+        ),
+    ],
+)  # fmt: skip
+def test_of_findings_with_one_root_only_the_most_specific_is_broken(
+    changes: dict[str, Any], broken: str
+) -> None:
+    found = findings(facts(**changes), ALL)
+
+    assert [cause_of(one) for one in found if one.level is BROKEN] == [broken]
+
+
+def test_a_fault_of_another_root_stays() -> None:
+    found = findings(
+        facts(**fault("ACCESS_DENIED"), **of_portal(connectors=frozenset({"livechat"}))), ALL
+    )
+
+    assert {cause_of(one) for one in found if one.level is BROKEN} == {
+        "delivery.method_refused", "connector.connector_unknown"
+    }  # fmt: skip
+
+
+def test_each_cause_that_explains_another_is_one_that_the_doctor_names() -> None:
+    named = all_texts("en")["doctor"]
+
+    for cause in EXPLAINS.keys() | set().union(*EXPLAINS.values()):
+        check, _, key = cause.partition(".")
+        assert {f"check_{check}", key} <= named.keys(), cause

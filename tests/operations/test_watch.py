@@ -4,6 +4,7 @@ import logging
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,9 @@ from stage import path_of, wait_until
 from operations import watch as watching
 from operations.doctor import Doctor
 from operations.findings import Finding, Level, worst
+from operations.front import FrontReport
 from operations.pulse import Pulse
+from operations.telling import plain
 from operations.watch import Watch
 from portal.presence import EVENTS
 from portal.tokens import client_digest
@@ -27,6 +30,7 @@ from rest.examination import Examination, Line
 from rest.replies import TokenHome
 from settings import Settings
 from storage import Store
+from store.records import ReportedFault
 
 PORTAL = "http://localhost:9"
 URL = "http://localhost:9/chat"  # where nobody answers
@@ -99,13 +103,13 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [
         (record.levelname, record.getMessage())
         for record in caplog.records
-        if record.name == "operations.watch"
+        if record.name == "operations.telling"
     ]
 
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, "operations.watch")
+    caplog.set_level(logging.INFO, "operations.telling")
     return caplog
 
 
@@ -211,6 +215,32 @@ def test_what_needs_attention_only_is_not_told(
     assert {"right_im", "right_placement"} <= keys(watch.verdict())
     assert told(log) == []
     assert portal.notes == []
+
+
+def test_a_note_has_no_code_or_markup_that_a_server_has_put_into_it(
+    watch: Watch, portal: FakePortal
+) -> None:
+    portal.says = SetupFault("[url=https://evil.example]X[/url] <b>", "app.info")
+    watch.step(NOW)
+    watch.step(NOW + 60)
+
+    note = portal.notes[0][1].lower()
+    assert "evil.example" in note
+    assert not any(code in note for code in ("[url", "[/url", "<b"))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("[b]x[/b]", "(b]x(/b]"),
+        ("[URL=https://a.example]", "(URL=https://a.example]"),
+        ("[ / user ] [send=x y] [*] [h1]", "( / user ] (send=x y] (*] (h1]"),
+        ("<script> </a> <!-- 1 < 2", "‹script> ‹/a> ‹!-- 1 < 2"),
+        ("http://[fe80::1]:8080 [::1] a[0]", "http://[fe80::1]:8080 [::1] a[0]"),
+    ],
+)
+def test_what_begins_a_code_is_another_bracket(given: str, shown: str) -> None:
+    assert plain(given) == shown
 
 
 def test_the_setting_ends_notes_and_not_the_log(
@@ -403,3 +433,198 @@ def test_one_process_at_a_time_watches_until_it_is_stopped(
             stop.set()
         for thread in threads:
             thread.join()
+
+
+# -- what is over, and what is asked again
+
+
+def test_a_fault_is_over_only_when_it_was_looked_at_and_found_good(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    portal.says = examined(
+        bindings=BOUND, rights=frozenset({"imopenlines"}), lines={LINE: Line("Sales", False)}
+    )
+    for second in range(0, 80, 10):
+        watch.step(NOW + second)
+    assert {line.split(": ")[1] for _, line in told(log)} == {
+        "rights.right_imconnector", "lines.line_off"
+    }  # fmt: skip
+
+    log.clear()
+    portal.says = TryLater("NOT_CONNECTED", "batch")  # of rights and lines nobody knows now
+    for second in range(80, 200, 10):
+        watch.step(NOW + second)
+    assert [level for level, _ in told(log)] == ["ERROR"]
+
+    log.clear()
+    portal.says = examined(
+        bindings=BOUND, rights=TryLater("NOT_CONNECTED", "scope"), lines={LINE: Line("Sales", True)}
+    )
+    for second in range(200, 240, 10):
+        watch.step(NOW + second)
+    assert {line.split(": ")[1] for _, line in told(log)} == {
+        "lines.line_off", "portal.server_unreachable"
+    }  # fmt: skip
+
+    log.clear()
+    portal.says = examined(bindings=BOUND)
+    for second in range(240, 280, 10):
+        watch.step(NOW + second)
+    assert told(log) == [("INFO", "over after 240 s: rights.right_imconnector")]
+
+
+def test_a_fault_is_not_over_because_the_store_cannot_be_read(
+    watch: Watch, store: Store, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    store.portal.disconnect_line(LINE)
+    watch.step(NOW)
+    watch.step(NOW + 70)
+    log.clear()
+    store.database.close()
+    shutil.rmtree(tmp_path / "chats")
+    (tmp_path / "chats").write_text("no folder can be here")
+    watch.step(NOW + 80)
+    watch.step(NOW + 150)
+
+    assert [level for level, _ in told(log)] == ["ERROR"], "the store's own"
+
+
+def test_one_fault_makes_one_line_and_one_note(
+    watch: Watch, store: Store, portal: FakePortal, log: pytest.LogCaptureFixture
+) -> None:
+    portal.says = examined(bindings=BOUND, rights=frozenset({"imopenlines", "im"}))
+    store.notes.fault.set(ReportedFault("imconnector.send.messages", "INSUFFICIENT_SCOPE"))
+    for second in range(0, 300, 10):
+        watch.step(NOW + second)
+
+    assert len(told(log)) == 1
+    assert [tag for _, _, tag in portal.notes] == ["sitechat rights.right_imconnector"]
+
+    portal.says = examined(bindings=BOUND)  # the worker's fault stands until its next try
+    for second in range(300, 340, 10):
+        watch.step(NOW + second)
+    assert [level for level, _ in told(log)] == ["ERROR", "INFO"]
+
+
+@pytest.mark.parametrize(
+    "says", [{"rights": frozenset({"imopenlines", "imconnector"})}, {"clock_seconds": 90.0}]
+)
+def test_what_needs_attention_is_asked_for_again_soon(
+    watch: Watch, portal: FakePortal, says: dict[str, Any]
+) -> None:
+    portal.says = examined(bindings=BOUND, **says)
+    watch.step(NOW)
+    portal.says = examined(bindings=BOUND)
+    for second in range(10, 1000, 10):
+        watch.step(NOW + second)
+
+    assert portal.asked == 3, "at the start, again soon, then every ten minutes"
+    assert worst(watch.verdict()) is Level.GOOD
+
+
+def test_a_good_look_makes_the_worker_try_again(
+    watch: Watch, store: Store, portal: FakePortal
+) -> None:
+    store.notes.fault.set(ReportedFault("imconnector.send.messages", "INSUFFICIENT_SCOPE"))
+    portal.says = examined(bindings=BOUND, rights=frozenset({"imopenlines"}))
+    watch.step(NOW)
+    assert store.notes.retry_at.get() is None, "it would fail again"
+
+    portal.says = examined(bindings=BOUND)
+    watch.step(NOW + 10)
+    watch.step(NOW + 30)
+    assert store.notes.retry_at.get() is not None
+
+
+# -- our own address
+
+
+OTHER = FrontReport("OTHER", 502)
+
+
+class Fronts:
+    """Answers of our own address, as a proxy in front gives them; counts the large bodies."""
+
+    def __init__(self, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.report = FrontReport(status=200, forwarded=0, is_buffered=False, is_too_large=False)
+        self.tried = self.largest = 0
+        monkeypatch.setattr(watch._doctor, "try_front", self._look)
+        monkeypatch.setattr(watching, "KNOWN_SECONDS", 0.0)
+
+    def _look(self, with_largest: bool = True) -> FrontReport:
+        self.tried += 1
+        self.largest += with_largest
+        return self.report if with_largest else replace(self.report, is_too_large=None)
+
+
+def test_check_again_tries_our_own_address(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts, good = Fronts(watch, monkeypatch), None
+    watch.step(NOW)
+    good, fronts.report = fronts.report, OTHER
+    assert "front_other" in keys(watch.look(tries_front=True))
+
+    fronts.report = good
+    assert watch.look_within(10, tries_front=True)
+    assert "front_other" not in keys(watch.verdict())
+
+    fronts.report = replace(good, is_too_large=True)
+    watch._largest_at = 0.0  # the last large body was sent long ago
+    assert "front_too_large" in keys(watch.look(tries_front=True))
+    fronts.report = good
+    assert "front_too_large" not in keys(watch.look(tries_front=True)), "tried each time"
+
+
+@pytest.mark.parametrize("fault", [OTHER, FrontReport(status=200, is_too_large=True)])
+def test_a_fault_of_our_own_address_is_tried_again_soon(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, fault: FrontReport
+) -> None:
+    fronts = Fronts(watch, monkeypatch)
+    good, fronts.report = fronts.report, fault
+    watch.step(NOW)
+    assert "front" in {one.check for one in watch.verdict() if one.level is not Level.GOOD}
+
+    fronts.report = good
+    for second in (10, 20):
+        watch.step(NOW + second)
+    assert "front" not in {one.check for one in watch.verdict() if one.level is not Level.GOOD}
+
+    for second in range(20, 12_000, 600):
+        watch.step(NOW + second)
+    assert fronts.tried > 15
+    assert fronts.largest <= 2, "a large body goes out seldom while all is well"
+
+
+def test_a_look_that_hangs_is_not_waited_for_and_not_begun_again(
+    watch: Watch, portal: FakePortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    asked = portal.examine
+
+    def hang(connector: str, lines: list[int]) -> Examination:
+        goes_on.wait(20)
+        return asked(connector, lines)
+
+    monkeypatch.setattr(portal, "examine", hang)
+    try:
+        began = time.monotonic()
+        assert not watch.look_within(0.1)
+        assert not watch.look_within(0.1)
+        assert time.monotonic() - began < 5
+    finally:
+        goes_on.set()
+    assert watch.look_within(20)
+    assert portal.asked == 1
+
+
+def test_what_was_known_of_a_former_address_says_nothing_of_the_new_one(
+    watch: Watch, store: Store, portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fronts = Fronts(watch, monkeypatch)
+    fronts.report = OTHER
+    watch.step(NOW)
+    given = settings(tmp_path).model_copy(update={"public_url": "http://localhost:9/moved"})
+    doctor = Doctor(given, store, portal)  # type: ignore[arg-type]
+    moved = Watch(given, store, portal, doctor)  # type: ignore[arg-type]
+
+    assert "front_other" in keys(watch.verdict())
+    assert "front_other" not in keys(moved.look())

@@ -237,19 +237,35 @@ def test_a_portal_that_knows_our_token_no_more_is_asked_once(
     assert store.portal.find() is None
 
 
+@pytest.mark.parametrize("erase", [False, True])
 @pytest.mark.parametrize("method", ["bound_events", "unregister", "connector_status"])
-def test_while_the_portal_cannot_be_asked_nothing_is_forgotten(
-    store: Store, portal: FakePortal, installed: Connector, method: str
+def test_while_the_portal_cannot_be_asked_no_token_is_forgotten(
+    store: Store, portal: FakePortal, installed: Connector, method: str, erase: bool
 ) -> None:
+    """What is to be erased here is erased in any case: the portal has no part in it."""
     message = a_message(store)
     portal.errors[method] = TryLater("NOT_CONNECTED", "m")
 
     with fault("unreachable", 503):
-        installed.uninstall(erase=True)
+        installed.uninstall(erase)
 
     assert store.portal.find() is not None
-    assert store.chats.find(message.chat_id) is not None
+    assert (store.chats.find(message.chat_id) is None) == erase
     assert installed.uninstall() == []
+
+
+def test_a_portal_that_is_gone_for_ever_is_not_asked(
+    store: Store, portal: FakePortal, installed: Connector
+) -> None:
+    message = a_message(store)
+    portal.asked.clear()
+
+    undone = installed.uninstall(offline=True)
+
+    assert [one.what for one in undone] == ["events", "connector", "line", "line"]
+    assert portal.asked == []
+    assert store.portal.find() is None
+    assert store.chats.find(message.chat_id) is not None
 
 
 def test_an_uninstall_may_erase_all_conversations_also_afterwards(

@@ -2,12 +2,14 @@
 
 import os
 import random
+import resource
 import shutil
 import sqlite3
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,44 @@ def test_a_crash_while_the_log_is_moved_loses_nothing(store: Store, folder: Path
         db.execute("pragma wal_checkpoint(passive)")  # moved, and not yet emptied
 
         assert texts(copied(folder, "crash")) == ["hello"]
+
+
+@contextmanager
+def no_file_longer_than(limit: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [1, 5, 20, 60])
+def test_a_disk_that_was_full_while_the_file_had_to_grow_costs_nothing(
+    folder: Path, store: Store, room: int
+) -> None:
+    """The log is moved in part: the file counts pages that are still in the log alone."""
+    written = [f"{number} " + "x" * 9_000 for number in range(80)]
+    for text in written[:50]:
+        write(store, text)
+    settle(store)
+    for text in written[50:]:
+        write(store, text)
+    size = (folder / "chats.db").stat().st_size
+    with no_file_longer_than(size + room * 4096):
+        with pytest.raises(StoreUnavailable):
+            store.database.settle(at_once=True)
+        store.close()
+    assert (folder / "chats.db-wal").stat().st_size > 0
+
+    with closing(Store("sqlite:///chats/chats.db", folder.parent, RENDERER, read_only=True)) as one:
+        assert history(one) == written
+    assert texts(copied(folder, "crash")) == written
+    with closing(opened(folder)) as again:
+        assert history(again) == written
+        write(again, "later")
+        settle(again)
+    assert texts(copied(folder, "after", "chats.db")) == [*written, "later"]
 
 
 def test_copies_under_writes_are_whole_or_refused(store: Store, folder: Path) -> None:

@@ -1,0 +1,28 @@
+"""One deadline for all calls that one page makes: whoever waits for it waits no longer than that.
+
+Only for calls with a token that somebody handed us: a renewal of our own that is cut off may lose
+the only pair of tokens that works.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_until: ContextVar[float] = ContextVar("until", default=math.inf)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Every call of this thread ends within so many seconds from now, or fails as unanswered."""
+    before = _until.set(min(_until.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _until.reset(before)
+
+
+def left(seconds: float) -> float:
+    """How long a call may take that would else have so many seconds; 0 or less: no time is left."""
+    return min(seconds, _until.get() - time.monotonic())

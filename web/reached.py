@@ -1,0 +1,39 @@
+"""Notes that a request came from outside at the address that `public_url` names."""
+
+import time
+from urllib.parse import urlsplit
+
+from flask import request
+
+from operations.reached import Who
+from store.records import Reached
+from web.asking import services
+
+
+def portal_reached_us() -> None:
+    """To be called for an event that is proved the portal's.
+
+    Behind a proxy that does not pass the Host nothing tells where the portal has posted it.
+    """
+    forwarded_host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
+    host = urlsplit(services().settings.public_url).netloc
+    if host in (request.host.lower(), forwarded_host.lower()):
+        _note("portal")
+
+
+def visitor_reached_us() -> None:
+    """To be called for a request of our own page; its browser says where it sees us."""
+    headers, origin = request.headers, services().settings.origin
+    if headers.get("Sec-Fetch-Site") == "same-origin" and headers.get("Origin") == origin:
+        _note("visitors")
+
+
+def _note(who: Who) -> None:
+    url, now = services().settings.public_url, time.time()
+    services().sightings.reached.saw(who, Reached(url, now, forwarded_entries()))
+
+
+def forwarded_entries() -> int:
+    """How many addresses the proxies in front have named, with what the client has claimed."""
+    lists = request.headers.getlist("X-Forwarded-For")
+    return sum(bool(entry.strip()) for one in lists for entry in one.split(","))
