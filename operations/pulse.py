@@ -22,7 +22,7 @@ class Pulse:
         self._store = store
         self._is_known = False
         self._fault: StoreUnavailable | None = None
-        self._looked_at = 0.0
+        self._looked_at = 0.0  # by the monotonic clock
         self._looks = False
 
     def takes_messages(self) -> bool:
@@ -42,6 +42,11 @@ class Pulse:
                 self._looks = False
                 self._looked_at = time.monotonic()
         return self._fault
+
+    def doubt(self) -> None:
+        """A request has met a fault of the store: what was found a moment ago counts no more."""
+        if self._fault is None:
+            self._looked_at = 0.0
 
     def _look(self) -> StoreUnavailable | None:
         try:

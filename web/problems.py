@@ -13,7 +13,7 @@ from rates import TooOften
 from store.database import DiskFull, StoreUnavailable
 from store.records import TooMany
 from texts import text
-from web.asking import Problem, language, note_refusal, posted_form, wants_page
+from web.asking import Problem, language, note_refusal, posted_form, services, wants_page
 from web.bodies import BROKEN_BODY
 from web.page import PLAIN_FORMS, chat_page
 from web.uploads import fields_of
@@ -95,6 +95,7 @@ def explain_broken_body(_: Exception) -> ResponseReturnValue:
 
 def explain_store(error: StoreUnavailable) -> ResponseReturnValue:
     log.error("the store cannot be used: %s", error, extra=of_kind("store"))
+    services().pulse.doubt()
     key = "errors.disk_full" if isinstance(error, DiskFull) else "errors.store"
     answer = current_app.make_response(explain(Problem(key, 503)))
     answer.headers["Retry-After"] = "5"

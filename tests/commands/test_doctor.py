@@ -417,10 +417,8 @@ def tokens_of(stage: Stage) -> tuple[str, str]:
 def test_a_store_that_another_program_holds(mended: Stage, doctor: Doctor) -> None:
     """The service says 503 then; so must the doctor, who reads and is never kept waiting."""
     with held(file_of(mended)):
-        began = time.monotonic()
-        page = mended.admin_page()
-        assert "fuser" in page, "the administrator is shown why"
-        assert time.monotonic() - began < 8
+        # What was known a second ago still counts. The page takes some seconds, and not 16.
+        wait_until(lambda: "fuser" in mended.admin_page(), 10, "the reason for the administrator")
         doctor.says(mended, Level.BROKEN, "store_locked", "fuser")
 
 
