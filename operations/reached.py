@@ -24,13 +24,17 @@ class ReachedFromOutside:
         """A request has come to the address of `public_url`."""
         self._seen[who] = reached
 
-    def write(self) -> None:
-        """Put what is new into the store, and once a minute what is known already."""
+    def write(self) -> bool:
+        """Put what is new into the store, and once a minute what is known already.
+
+        Returns whether there was anything to write.
+        """
         news = {who: one for who, one in self._seen.items() if self._is_news(who, one)}
         if not news:
-            return
+            return False
         self._store.notes.reached.change(lambda kept: {**(kept or {}), **news})
         self._written |= news
+        return True
 
     def _is_news(self, who: str, reached: Reached) -> bool:
         before = self._written.get(who)

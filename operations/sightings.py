@@ -90,7 +90,7 @@ class Sightings:
         if self._is_visited_rightly:
             self._is_visited_rightly = False
             self._forget_visited()
-        self.reached.write()
+        writes = self.reached.write() or writes
         is_time = not 0 <= now - self._repeated_at < REPEAT_SECONDS
         for pending, note in (
             (self._sites, notes.tried_sites),
