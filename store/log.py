@@ -40,9 +40,6 @@ class Generation:
     revision: int  # of the latest change of any message
 
 
-UNREADABLE = Generation("", "", 0)
-
-
 def is_busy(error: sqlite3.OperationalError) -> bool:
     """Whether another process reads or writes the file just now."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -99,10 +96,8 @@ def _prove(path: Path, how: str) -> None:
     address = address_of(path, how)
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         db.execute("begin")  # while we read, nobody can move the log into the file
-        if log_bytes(path):
-            in_file = _generation_alone(path)
-            if in_file != UNREADABLE and not _belong_together(in_file, _generation(db)):
-                raise _different_times(path)
+        if log_bytes(path) and not _belong_together(_generation_alone(path), _generation(db)):
+            raise _different_times(path)
         # What a mixture lacks is sometimes missing in an index alone.
         check = "integrity_check(1)" if log_bytes(path) else "quick_check(1)"
         until = time.monotonic() + PROOF_SECONDS
@@ -134,18 +129,15 @@ def _belong_together(in_file: Generation | None, with_log: Generation | None) ->
 
 
 def _generation_alone(path: Path) -> Generation | None:
-    """The generation in the file, without its log; UNREADABLE where the file alone makes no sense.
+    """The generation in the file, without its log.
 
-    So it is where the log was moved in part, because the disk was full or the machine stopped: the
-    file's first page counts pages that are still in the log alone. The check with the log decides.
+    Where the log was moved in part, because the disk was full or the machine stopped, the file's
+    first page may count pages that are still in the log alone. SQLite reads such a file only where
+    it may also write the schema, which nobody does here.
     """
-    try:
-        with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
-            return _generation(file)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:
-        return UNREADABLE
+    with closing(sqlite3.connect(address_of(path, "immutable=1"), uri=True)) as file:
+        file.execute("pragma writable_schema = on")
+        return _generation(file)
 
 
 def _generation(db: sqlite3.Connection) -> Generation | None:

@@ -235,7 +235,7 @@ def test_no_env_file_ends_the_service(tmp_path: Path) -> None:
         "SITECHAT_CHAT__SESSION_DAYS=99999999999": "chat.session_days: must be 36500 or less",
         "SITECHAT_FILES=chats": "SITECHAT_FILES: is the name of a section",
         "SITECHAT_FILES__TYPES=" + 10_000 * "[": "files.types: must be a list",
-        "WEB_CONCURRENCY=x\nSITECHAT_CHAT__TITLE=": "chat.title: must not be empty",
+        "WEB_CONCURRENCY=x\nSITECHAT_CONNECTOR__NAME=": "connector.name: must not be empty",
     }
     with BareStage(tmp_path, SITECHAT_CONFIG=str(config), LANG="C") as stage:
         assert stage.app is not None

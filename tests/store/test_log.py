@@ -10,10 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_parts import CHAT, NOW, OTHER, RENDERER, answer, history, write
+from store_parts import CHAT, LIMITS, NOW, OTHER, RENDERER, answer, history, write
 
 from storage import Store
 from store.database import StoreUnavailable
@@ -156,12 +157,13 @@ def test_a_disk_that_was_full_while_the_file_had_to_grow_costs_nothing(
 
 def test_copies_under_writes_are_whole_or_refused(store: Store, folder: Path) -> None:
     stop = threading.Event()
+    unlimited = replace(LIMITS, visitor_per_minute=10**9, address_per_minute=10**9)
 
     def write_on() -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            write(store, f"{number} " + "x" * random.randint(0, 9_000))
+            write(store, f"{number} " + "x" * random.randint(0, 9_000), limits=unlimited)
             if number % 20 == 0:
                 store.database.settle(at_once=True)
 
