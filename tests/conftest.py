@@ -96,6 +96,13 @@ def fresh_stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting comes from the environment of whoever runs the tests."""
+    for name in [name for name in os.environ if name.upper().startswith("SITECHAT_")]:
+        monkeypatch.delenv(name)
+
+
 expect.set_options(timeout=30_000)
 
 

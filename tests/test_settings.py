@@ -25,13 +25,8 @@ from settings import (
 from storage import Store
 
 CONFIG = ROOT / "config.toml"
+pytestmark = pytest.mark.usefixtures("bare_environment")
 SECRET = "s3cr3t-of-the-application"
-
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("SITECHAT_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

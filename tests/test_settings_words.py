@@ -1,6 +1,5 @@
 """What is said of mistakes in settings: the line, the cure and the value that was meant."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,15 +7,10 @@ import pytest
 
 from settings import SettingsError, load_settings
 
+pytestmark = pytest.mark.usefixtures("bare_environment")
 SECRET = "s3cr3t-of-the-application"
 OTHER_SECRET = "Zx81" * 12  # as long as Bitrix24's
 ID = "local.5c8bb1b0891cf2.87252039"
-
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("SITECHAT_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture
