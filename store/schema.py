@@ -1,5 +1,8 @@
 """The schema: each entry takes it one version further. A released entry is never changed."""
 
+import sqlite3
+from collections.abc import Iterator
+
 MIGRATIONS = [
     """
     create table meta (key text primary key, value text not null);
@@ -183,4 +186,35 @@ MIGRATIONS = [
     "create table blocked (chat_id text primary key, blocked_at real not null)",
     # Since when a chat is ours that another program has begun (store/past.py).
     "alter table chats add column taken_over_at real",
+    # Sums by which a file is proved to have all messages and deliveries (store/log.py).
+    """
+    insert into meta select 'sum.messages', coalesce(sum(revision % 1000003), 0) from messages;
+    insert into meta select 'sum.deliveries', coalesce(sum(id % 1000003), 0) from deliveries;
+    create trigger message_added after insert on messages begin
+        update meta set value = value + new.revision % 1000003 where key = 'sum.messages';
+    end;
+    create trigger message_changed after update of revision on messages begin
+        update meta set value = value + new.revision % 1000003 - old.revision % 1000003
+            where key = 'sum.messages';
+    end;
+    create trigger message_removed after delete on messages begin
+        update meta set value = value - old.revision % 1000003 where key = 'sum.messages';
+    end;
+    create trigger delivery_added after insert on deliveries begin
+        update meta set value = value + new.id % 1000003 where key = 'sum.deliveries';
+    end;
+    create trigger delivery_removed after delete on deliveries begin
+        update meta set value = value - old.id % 1000003 where key = 'sum.deliveries';
+    end
+    """,
 ]
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script, one after the other: a trigger has semicolons of its own."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

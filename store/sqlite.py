@@ -45,6 +45,7 @@ from store.log import (
     patiently,
     prove,
 )
+from store.schema import statements
 from turns import apart
 
 log = logging.getLogger(__name__)
@@ -360,7 +361,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str], wait: Wa
         if version < len(migrations) and _has_content(db, version):
             former = _keep_former(path, len(migrations))
         for number, script in enumerate(migrations[version:], start=version + 1):
-            for statement in script.split(";"):
+            for statement in statements(script):
                 db.execute(statement)
             db.execute(f"pragma user_version = {number}")
         if log_bytes(path) == 0 and migrations[version:]:

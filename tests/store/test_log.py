@@ -19,7 +19,7 @@ from store_parts import CHAT, LIMITS, NOW, OTHER, RENDERER, answer, history, wri
 from storage import Store
 from store.database import StoreUnavailable
 from store.log import move_log
-from store.schema import MIGRATIONS
+from store.schema import MIGRATIONS, statements
 
 SECRET = "a text that must not stay"
 NAMES = ("chats.db", "chats.db-wal")
@@ -46,6 +46,14 @@ def opened(folder: Path) -> Store:
 def texts(folder: Path) -> list[str]:
     with closing(opened(folder)) as store:
         return history(store)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether it has messages; a file into which a log is moved in part is refused."""
+    try:
+        return bool(texts(folder))
+    except StoreUnavailable:
+        return False
 
 
 def settle(store: Store) -> None:
@@ -186,6 +194,79 @@ def test_copies_under_writes_are_whole_or_refused(store: Store, folder: Path) ->
     assert "whole" in outcomes
     for outcome in outcomes:
         assert outcome == "whole" or "chats.db" in outcome
+
+
+def pages_of(file: Path) -> list[bytes]:
+    content = file.read_bytes()
+    return [content[start : start + 4096] for start in range(0, len(content), 4096)]
+
+
+@pytest.mark.parametrize("how", ["first pages old", "last pages old", "one page old"])
+def test_a_file_copied_while_the_log_was_moved_is_whole_or_refused(
+    store: Store, folder: Path, how: str
+) -> None:
+    """Some pages as they were before, the rest as they were after; with a log or without one."""
+    for number in range(1, 20):
+        write(store, f"{number} " + "x" * 1_500)
+    settle(store)
+    before = pages_of(copied(folder, "before", "chats.db") / "chats.db")
+    for number in range(20, 40):
+        write(store, f"{number} " + "x" * 1_500)
+    settle(store)
+    after = pages_of(copied(folder, "after", "chats.db") / "chats.db")
+    write(store, "40 x")
+
+    outcomes = Counter[int]()
+    for page in range(len(before)):
+        torn = {
+            "first pages old": before[:page] + after[page:],
+            "last pages old": after[:page] + before[page:],
+            "one page old": [*after[:page], before[page], *after[page + 1 :]],
+        }[how]
+        for with_log in (True, False):
+            file = "chats.db-wal" if with_log else "chats.db"
+            target = copied(folder, f"torn {page} {with_log}", file)
+            (target / "chats.db").write_bytes(b"".join(torn))
+            try:
+                numbers = [int(text.partition(" ")[0]) for text in texts(target)]
+            except StoreUnavailable:
+                outcomes[0] += 1
+                continue
+            assert numbers in (list(range(1, last + 1)) for last in (19, 39, 40)), page
+            outcomes[len(numbers)] += 1
+    assert outcomes[0] > 10, outcomes
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "delete from messages where text like '5 %'",
+        "delete from deliveries where id = 5",
+        "update messages set revision = 7 where text like '5 %'",
+    ],
+)
+def test_a_copy_that_lacks_one_change_and_is_no_worse_is_refused(
+    store: Store, folder: Path, loss: str, with_log: bool
+) -> None:
+    """All pages of one change are of an earlier time; SQLite finds nothing wrong in such a file."""
+    for number in range(1, 40):
+        write(store, f"{number} " + "x" * 1_500)
+    settle(store)
+    torn = copied(folder, "torn", "chats.db")
+    write(store, "40 x")
+    with closing(sqlite3.connect(torn / "chats.db")) as db:
+        sums = db.execute("select value, key from meta where key like 'sum.%'").fetchall()
+        assert db.execute(loss).rowcount == 1
+        db.executemany("update meta set value = ? where key = ?", sums)
+        db.commit()
+        db.execute("pragma wal_checkpoint(truncate)")
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+    if with_log:
+        shutil.copy(folder / "chats.db-wal", torn / "chats.db-wal")
+
+    with pytest.raises(StoreUnavailable, match=r"of different times|messages are missing"):
+        texts(torn)
 
 
 def test_a_backup_is_whole_private_and_knows_that_it_is_a_copy(
@@ -407,7 +488,7 @@ def test_a_file_of_an_earlier_release_that_crashed_is_taken_with_its_log(tmp_pat
     with closing(sqlite3.connect(folder / "chats.db", isolation_level=None)) as db:
         db.execute("pragma journal_mode = wal")
         for script in MIGRATIONS[:8]:
-            for statement in script.split(";"):
+            for statement in statements(script):
                 db.execute(statement)
         db.execute("pragma user_version = 8")
         db.execute("insert into meta values ('secret_key', 'a key')")
@@ -530,7 +611,7 @@ def test_a_log_is_moved_also_where_somebody_writes_without_a_pause(
     try:
         for _ in range(20):
             store.database.settle(at_once=True)
-            if is_moved := bool(texts(copied(folder, "moved", "chats.db"))):
+            if is_moved := is_store(copied(folder, "moved", "chats.db")):
                 break
     finally:
         stop.set()

@@ -16,7 +16,7 @@ from portal.inbox import render_outdated
 from storage import Store
 from store.database import StoreUnavailable
 from store.records import File
-from store.schema import MIGRATIONS
+from store.schema import MIGRATIONS, statements
 
 BEFORE = 6  # the schema's version before the engine had a state and messages named fields
 FILE = {"name": "a.pdf", "type": "file", "link": "https://portal.example/a", "size": 9}
@@ -48,7 +48,7 @@ def written_before(tmp_path: Path) -> Path:
     path = tmp_path / "chats.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for script in MIGRATIONS[:BEFORE]:
-            for statement in script.split(";"):
+            for statement in statements(script):
                 db.execute(statement)
         db.execute(f"pragma user_version = {BEFORE}")
         insert(db, "lines", line=LINE, active=1, connected_at=NOW)
