@@ -32,7 +32,7 @@ class Rest:
     def calls(self, after: int) -> list[dict[str, Any]]:
         """The log from the call with the number `after` on, oldest first."""
         with self._portal.lock:
-            return [call for call in self._calls if call["n"] > after]
+            return [dict(call) for call in self._calls if call["n"] > after]
 
     def clear(self) -> None:
         with self._portal.lock:
@@ -48,18 +48,18 @@ class Rest:
         start = time.time()
         method = path.strip("/").removesuffix(".json").lower()
         params, access_token = read_call(request)
-        entry: dict[str, Any] = {"method": method, "params": params, "user_id": None, "error": ""}
+        entry = self._begin(method, params, start)
         try:
             mixed = self._lose_call()
             body, status = self._carry_out(method, params, access_token, entry, start)
             hold_back_answer(self._portal, method, mixed)
         except NoAnswer:
-            self._note(entry, 0, start)
+            self._end(entry, 0, start)
             return no_answer()
         except ProxyFault:
-            self._note(entry, 502, start)
+            self._end(entry, 502, start)
             return proxy_page()
-        self._note(entry, status, start)
+        self._end(entry, status, start)
         return Response(json.dumps(body), status, content_type="application/json; charset=utf-8")
 
     def _lose_call(self) -> str:
@@ -181,13 +181,18 @@ class Rest:
             "operating": 0,
         }
 
-    def _note(self, entry: dict[str, Any], status: int, start: float) -> None:
+    def _begin(self, method: str, params: dict[str, Any], start: float) -> dict[str, Any]:
+        """The log's entry of a call. It is there before anything is done: who sees the effect of
+        a call finds the call, too."""
+        entry = {"method": method, "params": params, "user_id": None, "error": "", "status": 0}
         with self._portal.lock:
             self._count += 1
-            duration = round(time.time() - start, 6)
-            self._calls.append(
-                {"n": self._count, **entry, "status": status, "at": start, "duration": duration}
-            )
+            self._calls.append({"n": self._count, **entry, "at": start, "duration": 0.0})
+            return self._calls[-1]
+
+    def _end(self, entry: dict[str, Any], status: int, start: float) -> None:
+        with self._portal.lock:
+            entry |= {"status": status, "duration": round(time.time() - start, 6)}
 
 
 def _iso(at: float) -> str:
