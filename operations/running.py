@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from operations.findings import Finding, Level, Value, worst, worst_first
 from operations.version import version
-from settings import ROOT, Settings, known_keys
+from settings import ROOT, Settings, SettingsError, known_keys, load_settings
 from settings.layers import CONFIG, value_of
 from storage import Store
 from store.database import StoreUnavailable
@@ -89,6 +89,19 @@ def with_difference(found: list[Finding], differs: Difference | None) -> list[Fi
     if differs is None or all(one.key != "service_good" for one in found):
         return found
     return worst_first([*_of_difference(differs, worst(found)), *found])
+
+
+def of_files(store: Store, language: str) -> list[Finding]:
+    """What the files say now that the service, which asks, has not read: it goes on without it."""
+    try:
+        differs = difference(load_settings(language=language), store)
+    except SettingsError as error:
+        faults = "\n".join(error.told(language))
+        return [Finding("settings", Level.ATTENTION, "settings_changed_wrong", {"faults": faults})]
+    if differs is None or not differs.unread:
+        return []
+    keys = _named(differs.unread)
+    return [Finding("settings", Level.ATTENTION, "settings_unread", {"keys": keys})]
 
 
 def _of_difference(differs: Difference, level: Level) -> Iterable[Finding]:

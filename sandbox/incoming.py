@@ -59,6 +59,7 @@ class Incoming:
         with self._portal.lock:
             troubles, connected = self._portal.troubles, connector.lines.get(line)
             works = connected is not None and connected.works and not troubles.inactive_line
+            works = works and self._portal.line_settings.get(line, {}).get("ACTIVE") != "N"
         if not works and not troubles.old_build:
             raise RestError("NOT_ACTIVE_LINE", "The line is not active or the connector is off")
         return works

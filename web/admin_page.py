@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from addresses import both_forms
-from operations import test_message
+from operations import running, test_message
 from operations.findings import Finding, Level
 from operations.named import ranked
 from operations.page_settings import PAGE
@@ -51,7 +51,7 @@ def admin_page(
     `typed` has what could not be kept of the settings' form, `errors` what is wrong with it, both
     by `chat.key`.
     """
-    findings = services().verdict()
+    findings = services().verdict() + running.of_files(services().store, language())
     found = verdict(findings, ends_install=finish is not None)
     if notice and notice.section == "verdict" and notice.is_error:  # the portal did not answer
         found = doubted(found)

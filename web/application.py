@@ -35,7 +35,7 @@ from web.verdict import Notice, doubted, said, verdict
 log = logging.getLogger(__name__)
 
 PAGE_SECONDS = 8.0  # the longest wait for all that the portal is asked, before the page is shown
-FRESH_SECONDS = 20.0  # so long the portal is not asked anew by each opening of the page
+FRESH_SECONDS = 5.0  # so long the portal is not asked anew by each opening of the page
 FRESH_FAULT_SECONDS = 1.0  # the same where something was wrong, which may be mended now
 TEST_SECONDS = 4.0  # the longest wait for a test message to arrive, before the page is shown
 LOOK_SECONDS = 0.1  # between two looks whether it has

@@ -142,8 +142,17 @@ def test_settings_that_were_changed_and_not_read_are_said_until_the_reload(
         # As an administrator who mends the secret in the file, and forgets the rest.
         stage.write(given | {"SITECHAT_BITRIX24__CLIENT_SECRET": "another-secret"})
         doctor.says(stage, Level.BROKEN, "settings_unread", "sudo systemctl reload sitechat")
+        page = stage.admin_page()
+        assert "the service has not read them yet (bitrix24.client_secret)" in page
+        assert "successfully" not in page
+
+        stage.write(given | {"SITECHAT_CHAT__TITEL": "New"})
+        assert "the former ones, and would not start with these: SITECHAT_CHAT__TITEL" in (
+            stage.admin_page()
+        )
 
         stage.write(given)
+        assert "successfully" in stage.admin_page()
         assert worst(doctor(stage)) is Level.GOOD
 
         # And as one who asks at once after the reload, while the old processes still end.
@@ -299,8 +308,16 @@ def test_a_line_that_is_switched_off(mended: Stage, doctor: Doctor) -> None:
     mended.press("configure-line", line=LINE, settings={"ACTIVE": "N"})
     try:
         doctor.says(mended, Level.BROKEN, "line_off", "Sales")
+        visitor = mended.visitor()
+        visitor.send("is anybody there?")
+        refused = "NOT_ACTIVE_LINE"
+        wait_until(
+            lambda: refused in {call["error"] for call in mended.calls("imconnector.send.messages")}
+        )
+        assert 'data-state="stored"' in visitor.history()
     finally:
         mended.press("configure-line", line=LINE, settings={"ACTIVE": "Y"})
+    wait_until(lambda: 'data-state="delivered"' in visitor.history(), 60, why="it is sent later")
 
 
 def test_a_connector_that_the_portal_has_forgotten_on_the_line(

@@ -355,7 +355,12 @@ NAMES_A_SETTING = {
     *("front_redirects", "front_other", "front_other_path"),
 }
 SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"} | {
-    *("settings_unread", "settings_of_environment", "service_older")  # operations/running.py
+    *(
+        "settings_unread",
+        "settings_changed_wrong",
+        "settings_of_environment",
+    ),  # operations/running.py
+    *("service_older",),
 }
 
 
