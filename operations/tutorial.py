@@ -4,7 +4,8 @@
 example's function.php writes it: what the visitor's form sent, with HTML's letters escaped, or the
 item of the event with an operator's answer, which has `im`. `line_id.txt` is the number of the open
 line, and `settings.json` is what CRest keeps of the portal. The example writes without locks, so
-broken files are to be expected: they are named, and left where they are.
+broken files are to be expected: they are named, and left where they are. The example's newer
+edition (Python among its languages) has no store: it leaves that to whoever uses it.
 """
 
 import json
