@@ -123,6 +123,8 @@ class Stage:
         self.sandbox: subprocess.Popen[bytes] | Process | None = None
         self.log = folder / "app.log"
         self.through: list[str] = []  # a command that runs the application's
+        # Seconds of the application that a test cannot wait for, by "module.NAME"; forks only.
+        self.constants: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -170,8 +172,9 @@ class Stage:
         """Start the application and wait until it answers."""
         arguments = ["-b", self.listens.removeprefix("http://")]
         if self.forks and not self.through:
-            self.app = starter("app").start(arguments, self.environment(), self.log)
+            self.app = starter("app").start(arguments, self.environment(), self.log, self.constants)
         else:
+            assert not self.constants, "only a fork can have other constants"
             command = [*self.through, sys.executable, "-m", "gunicorn", *arguments]
             with self.log.open("ab") as log:
                 self.app = subprocess.Popen(

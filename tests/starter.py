@@ -6,6 +6,7 @@ The tests start both some three hundred times, and most of a start is importing.
 on stdin asks for a process or for what became of one, and one line on stdout answers.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -72,6 +75,10 @@ def become(order: dict[str, Any]) -> None:
         os.dup2(descriptor, target)
     os.environ.clear()
     os.environ.update(order["environment"])
+    for name, value in order["constants"].items():  # of modules that all have imported by now
+        module, _, constant = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), constant), name
+        setattr(importlib.import_module(module), constant, value)
 
 
 # -- the tests' side
@@ -125,9 +132,16 @@ class Starter:
             answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
-    def start(self, arguments: list[str], environment: dict[str, str], log: Path) -> Process:
+    def start(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        log: Path,
+        constants: Mapping[str, float] = MappingProxyType({}),
+    ) -> Process:
+        """`constants`: what modules of the fork have in place of theirs, by "module.NAME"."""
         order = {"arguments": arguments, "environment": environment, "log": str(log)}
-        return Process(self, self.ask(**order)["pid"])
+        return Process(self, self.ask(**order, constants=dict(constants))["pid"])
 
     def end(self) -> None:
         assert self._process.stdin is not None

@@ -21,6 +21,7 @@ from settings import Bitrix24Settings, Settings
 from storage import Store
 
 SECRET = "another-secret"
+OTHER_LINE, UNCONNECTED = 12, 1
 
 
 def restart(stage: Stage, **settings: str) -> None:
@@ -129,7 +130,10 @@ def settings_of(stage: Stage) -> Settings:
 
 def test_a_move_an_examination_a_test_message_and_an_uninstall(tmp_path: Path) -> None:
     with Stage(tmp_path) as stage:
-        stage.install()
+        stage.trouble(limit=False)
+        stage.press("install")
+        for line in (OTHER_LINE, LINE):
+            assert "successfully" in stage.press("connect", line=line)["body"]
         former = f"{stage.chat}/handler"
         stage.kill()
         stage.listens = stage.chat = f"http://127.0.0.1:{free_port()}"
@@ -141,8 +145,9 @@ def test_a_move_an_examination_a_test_message_and_an_uninstall(tmp_path: Path) -
             state = stage.state()
             lines = state["connectors"]["example_connector_1"]["lines"]
             handlers = {one["handler"] for one in state["bindings"]}
-            where = lines[str(LINE)]["data"]["URL_IM"]
-            return handlers == {f"{stage.chat}/handler"} and where == f"{stage.chat}/"
+            where = {number: line["data"]["URL_IM"] for number, line in lines.items()}
+            there = {str(line): f"{stage.chat}/" for line in (LINE, OTHER_LINE)}
+            return handlers == {f"{stage.chat}/handler"} and where == there
 
         wait_until(moved, 15, "the move")
         assert former != f"{stage.chat}/handler"
@@ -168,9 +173,9 @@ def test_a_move_an_examination_a_test_message_and_an_uninstall(tmp_path: Path) -
 def examine(stage: Stage, bitrix: Bitrix) -> None:
     """All that a doctor asks is answered, and each fault that a test can make is seen."""
     stage.trouble(missing_rights="im", clock_offset_seconds=7200, unknown_methods="event.get")
-    stage.press("configure-line", line=12, settings={"ACTIVE": "N"})
+    stage.press("configure-line", line=OTHER_LINE, settings={"ACTIVE": "N"})
 
-    found = bitrix.examine("example_connector_1", [LINE, 12, 99])
+    found = bitrix.examine("example_connector_1", [LINE, OTHER_LINE, UNCONNECTED, 99])
 
     assert found.installed is True
     assert found.language == "en"
@@ -180,12 +185,18 @@ def examine(stage: Stage, bitrix: Bitrix) -> None:
     assert isinstance(found.bindings, BitrixError)
     assert found.bindings.code == "ERROR_METHOD_NOT_FOUND"
     assert "example_connector_1" in found.connectors  # type: ignore[operator]
-    assert found.statuses == {LINE: True, 12: False, 99: False}
-    assert found.lines == {LINE: Line("Sales", True), 12: Line("Поддержка", False), 99: None}
+    assert found.statuses == {LINE: True, OTHER_LINE: True, UNCONNECTED: False, 99: False}
+    other = Line("Поддержка", False)
+    assert found.lines == {
+        LINE: Line("Sales", True),
+        OTHER_LINE: other,
+        UNCONNECTED: Line("Support", True),
+        99: None,
+    }
     assert found.clock_seconds is not None
     assert abs(found.clock_seconds - 7200) < 5
     stage.trouble(missing_rights="", clock_offset_seconds=0, unknown_methods="")
-    assert bitrix.line(12) == Line("Поддержка", False)
+    assert bitrix.line(OTHER_LINE) == other
     bitrix.notify(1, "The chat stands still.", "lines")
     assert [one["text"] for one in stage.state()["notifications"]] == ["The chat stands still."]
 
