@@ -2,12 +2,14 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from cli.ending import FAILED, Failed
 from cli.parts import Desk, command
+from operations.retention import copies_beside
 from portal.install_error import InstallError
 from services import Services
 from settings import ROOT
@@ -78,8 +80,9 @@ def uninstall_command(desk: Desk, erase: bool, offline: bool) -> None:
     for one in undone:
         key = f"offline_{one.what}" if offline else f"undone_{one.what}"
         desk.say(key, code=one.code, line=one.line or "")
-    desk.say("erased" if erase else "histories_stay")
-    desk.answer(undone=[vars(one) for one in undone], erased=erase)
+    for line in _of_conversations(desk, erase):
+        desk.say("line", line=line)
+    desk.answer(undone=[vars(one) for one in undone], erased=erase, copies=_copies(desk))
     if undone and not offline:
         sys.exit(FAILED)
 
@@ -89,5 +92,19 @@ def _not_uninstalled(desk: Desk, error: InstallError, erase: bool) -> Failed:
     said = [text(desk.language, f"install.{error.key}", **error.values)]
     if error.key not in OURS:
         said += [text(desk.language, "commands.uninstall_offline")]
-        said += [text(desk.language, "commands.erased")] if erase else []
+        said += _of_conversations(desk, erase) if erase else []
     return Failed("\n".join(said), error.key)
+
+
+def _of_conversations(desk: Desk, erase: bool) -> list[str]:
+    """Where conversations still are, in words; copies of the store hold what was erased here."""
+    copies = _copies(desk) if erase else []
+    key = "erased_but_copies" if copies else "erased" if erase else "histories_stay"
+    return [
+        text(desk.language, f"commands.{key}"),
+        *(text(desk.language, "commands.forgotten_copy", path=copy) for copy in copies),
+    ]
+
+
+def _copies(desk: Desk) -> list[Path]:
+    return copies_beside(desk.store_path.parent)

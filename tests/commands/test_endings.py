@@ -211,6 +211,31 @@ def test_an_uninstall_without_the_portal_says_what_can_be_done(site: Site) -> No
         assert store.portal.find() is None
 
 
+def test_an_uninstall_that_erases_names_the_copies_that_still_hold_all(site: Site) -> None:
+    fill(site)
+    copies = [site.chats / "before-restore-1", site.chats / "before-schema-3.db"]
+    copies[0].mkdir()
+    copies[1].touch()
+
+    site.patch.setenv("SITECHAT_BITRIX24__PORTAL", "http://127.0.0.1:1")
+    site.patch.setenv("SITECHAT_BITRIX24__CLIENT_ID", "local.id")
+    site.patch.setenv("SITECHAT_BITRIX24__CLIENT_SECRET", "a-secret")
+
+    portal_gone = site.run("uninstall", "--erase")
+    told = site.run("uninstall", "--erase", "--offline")
+    machine = site.run("uninstall", "--erase", "--offline", "--json").json
+
+    for said in (portal_gone.error, told.output):
+        assert all(f"when you need it no more: {copy}" in said for copy in copies)
+        assert "All conversations were erased here" not in said
+    assert machine["copies"] == [*map(str, copies)]
+
+    copies[0].rmdir()
+    copies[1].unlink()
+    assert "All conversations were erased here" in site.run("uninstall", "--erase").output
+    assert site.run("uninstall", "--erase", "--json").json["copies"] == []
+
+
 # -- while something else runs
 
 
