@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -258,3 +259,30 @@ def test_the_whole_is_served_or_it_is_said_why_not(site: Site, command: str) -> 
         process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("start", ["sitechat", "gunicorn"])
+def test_a_port_that_is_taken_is_said_in_one_line_with_the_cure(site: Site, start: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        begin = {
+            "sitechat": ["-c", "from commands import main; main()", "serve"],
+            "gunicorn": ["-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")],
+        }[start]
+        done = subprocess.run(
+            [sys.executable, *begin, "--bind", address], cwd=ROOT, capture_output=True, text=True,
+            env=os.environ | environment(site) | {"PYTHONPATH": str(ROOT), "LC_ALL": "ru_RU.UTF-8"},
+            timeout=60, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert f"sitechat: Адрес {address} занят" in done.stderr
+    assert "systemctl status sitechat" in done.stderr
+    assert "Connection in use" not in done.stderr
+
+
+def test_an_address_that_cannot_be_had_is_said_in_the_language_of_the_answer(site: Site) -> None:
+    for bind in ("192.0.2.1:8080", "a..b:80", "127.0.0.1:99999", "[2001:db8::1]:8080"):
+        done = site.run("serve", "--lang", "ru", "--bind", bind)
+        assert (done.code, "не адрес этого компьютера" in done.error) == (1, True), bind
+    assert site.run("serve", "--json", "--bind", bind).json["error"] == "port_unusable"
