@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import socket
 import sqlite3
 import subprocess
@@ -286,3 +287,14 @@ def test_an_address_that_cannot_be_had_is_said_in_the_language_of_the_answer(sit
         done = site.run("serve", "--lang", "ru", "--bind", bind)
         assert (done.code, "не адрес этого компьютера" in done.error) == (1, True), bind
     assert site.run("serve", "--json", "--bind", bind).json["error"] == "port_unusable"
+
+
+@pytest.mark.parametrize(("language", "readme"), [("en", "README.md"), ("ru", "README.ru.md")])
+def test_texts_name_commands_as_the_readme_gives_them(language: str, readme: str) -> None:
+    told = re.compile(r"(?:sudo (?:-u \w+ )?)?sitechat (?:doctor(?: --lang \w+)?|backup|restore)")
+    given = set(told.findall((ROOT / readme).read_text("utf-8")))
+    found = set(told.findall((ROOT / "locales" / f"{language}.toml").read_text("utf-8")))
+
+    assert found
+    assert {one for one in found if not one.startswith("sudo ")} == set()
+    assert found <= given
