@@ -20,6 +20,7 @@ from command_parts import CHAT, Site, fill
 from stage import free_port, wait_until
 
 from commands import commands
+from operations.listening import address_of, why_not
 from settings import ROOT
 from store.schema import MIGRATIONS
 
@@ -283,10 +284,15 @@ def test_a_port_that_is_taken_is_said_in_one_line_with_the_cure(site: Site, star
 
 
 def test_an_address_that_cannot_be_had_is_said_in_the_language_of_the_answer(site: Site) -> None:
-    for bind in ("192.0.2.1:8080", "a..b:80", "127.0.0.1:99999", "[2001:db8::1]:8080"):
-        done = site.run("serve", "--lang", "ru", "--bind", bind)
-        assert (done.code, "не адрес этого компьютера" in done.error) == (1, True), bind
-    assert site.run("serve", "--json", "--bind", bind).json["error"] == "port_unusable"
+    done = run("serve", "--lang", "ru", "--bind", "192.0.2.1:8080", **environment(site))
+    assert (done.returncode, "не адрес этого компьютера" in done.stderr) == (1, True)
+
+    for bind in ("a..b:80", "127.0.0.1:99999", "[2001:db8::1]:8080"):
+        wrong = why_not([address_of(bind)])
+        assert wrong is not None, bind
+        assert wrong.key == "commands.port_unusable"
+    for bind in ("unix:/run/a.sock", "fd://3", "localhost", "unix:8080"):
+        assert address_of(bind) is None
 
 
 @pytest.mark.parametrize(("language", "readme"), [("en", "README.md"), ("ru", "README.ru.md")])
