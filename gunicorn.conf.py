@@ -10,8 +10,10 @@ from typing import Any
 
 from logs import Summing, WithoutRequests, formatter
 from operations.life import tell_start, tell_stop
+from operations.listening import why_not
 from operations.start import fault, take
 from settings import SettingsError
+from texts import language_of_system
 from web.ending import watch_over
 from web.worker import Worker, raise_descriptor_limit
 
@@ -68,6 +70,10 @@ JOBS_SECONDS, REPLACED_SECONDS = 0.8, 50.0
 
 def on_starting(server: Any) -> None:
     """The master begins: once for all reloads."""
+    if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:  # else it has its own
+        wrong = why_not(server.cfg.address)
+        if wrong is not None:
+            sys.exit(f"sitechat: {wrong.told(language_of_system())}")
     Worker.ending = watch_over(server, fault)
 
 

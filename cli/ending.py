@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from texts import language_of_system, text
+from cli.usage import language_of, shown, told
+from texts import text
 
 FAILED = 1  # what was asked was not done, or not all of it
 # Of the doctor, whose 1 says that the chat works, and somebody should look at something.
@@ -32,6 +33,17 @@ class Failed(click.ClickException):
     def show(self, file: Any = None) -> None:
         for line in self.message.splitlines():
             click.echo(f"sitechat: {line}", err=True)
+
+
+class WrongLine(click.ClickException):
+    """What click could not read is said in the language of the answer."""
+
+    def __init__(self, error: click.UsageError, language: str) -> None:
+        super().__init__(told(error, language))
+        self._shown = shown(error, language)
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self._shown, err=True)
 
 
 class Signalled(SystemExit):
@@ -62,7 +74,7 @@ class Commands(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **others: Any
     ) -> NoReturn:
         given = [*(sys.argv[1:] if args is None else args)]
-        as_json = "--json" in given
+        as_json, language = "--json" in given, language_of(given)
         code = FAILED_AS.get(next((one for one in given if one in self.commands), None), FAILED)
         try:
             sys.exit(super().main(given, prog_name, **others | {"standalone_mode": False}) or 0)
@@ -70,12 +82,15 @@ class Commands(click.Group):
             _tell(error, error.key, as_json)
             code = max(code, error.exit_code)
         except click.Abort:
-            _tell(_ended(signal.SIGINT.name), "signal", as_json)
-        except click.ClickException as error:
+            _tell(_ended(signal.SIGINT.name, language), "signal", as_json)
+        except click.exceptions.NoArgsIsHelpError as error:
             _tell(error, "usage", as_json)
             code = error.exit_code
+        except click.UsageError as error:
+            _tell(WrongLine(error, language), "usage", as_json)
+            code = error.exit_code
         except Signalled as error:
-            _tell(_ended(error.name), "signal", as_json)
+            _tell(_ended(error.name, language), "signal", as_json)
             code = int(str(error.code))
         except Unread:
             pass
@@ -85,8 +100,8 @@ class Commands(click.Group):
         sys.exit(code)
 
 
-def _ended(name: str) -> Failed:
-    return Failed(text(language_of_system(), "commands.ended", signal=name))
+def _ended(name: str, language: str) -> Failed:
+    return Failed(text(language, "commands.ended", signal=name))
 
 
 def _tell(error: click.ClickException, key: str, as_json: bool) -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.parts import Desk, command
-from operations.archive import Stopped
+from cli.parts import Desk, PathGiven, command
 from operations.backup import back_up
 from operations.restore import Place, open_backup, restore
 from operations.target import check_target
@@ -13,7 +12,7 @@ from operations.version import version
 
 
 @click.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PathGiven())
 @click.option("--replace", is_flag=True, help="Replace a file of that name.")
 @command
 def backup_command(desk: Desk, file: Path, replace: bool) -> None:
@@ -33,7 +32,7 @@ def backup_command(desk: Desk, file: Path, replace: bool) -> None:
 
 
 @click.command("restore")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PathGiven())
 @click.option("--replace", is_flag=True, help="Put it in place of a store that has messages.")
 @command
 def restore_command(desk: Desk, file: Path, replace: bool) -> None:
@@ -42,8 +41,9 @@ def restore_command(desk: Desk, file: Path, replace: bool) -> None:
     FILE is what `backup` has written, or a copy of the store's own file.
     """
     path = file.absolute()
-    if not path.is_file():
-        raise Stopped("no_file", path=path)
+    desk.check_source(path)
+    if not path.is_file():  # a pipe, say
+        desk.fail("no_backup")
     place = Place(desk.store_path, desk.files_path)
     with open_backup(path) as backup:  # which the service's user need not be able to read
         desk.become_service()

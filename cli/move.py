@@ -14,7 +14,7 @@ import click
 
 from bbcode import RENDERER
 from cli.ending import FAILED
-from cli.parts import Desk, command
+from cli.parts import Desk, PathGiven, command
 from operations.archive import Stopped
 from operations.target import check_target
 from operations.transfer import Import, export, lines_of
@@ -29,7 +29,7 @@ MOST_PROBLEMS = 100  # that are printed
 
 
 @click.command("export")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
+@click.argument("file", type=PathGiven(allow_dash=True), default="-")
 @click.option("--no-files", is_flag=True, help="Without the contents of visitors' files.")
 @command
 def export_command(desk: Desk, file: Path, no_files: bool) -> None:
@@ -78,15 +78,15 @@ def _output(file: Path) -> Iterator[IO[bytes]]:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", type=PathGiven(allow_dash=True))
 @command
 def import_command(desk: Desk, file: Path) -> None:
     """Take in what `export` has written. Repeating it is harmless: what is here already stays.
 
     Lines that cannot be taken in are named and left; then the exit code is 1.
     """
-    if str(file) != "-" and not file.is_file():
-        raise Stopped("no_file", path=file.absolute())
+    if str(file) != "-":
+        desk.check_source(file.absolute())
     source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     with source:
         taking, lines = Import(desk.files_path), lines_of(source)
@@ -102,8 +102,8 @@ def import_command(desk: Desk, file: Path) -> None:
     problems = [
         {"line": number, "why": desk.told(why)} for number, why in result.problems[:MOST_PROBLEMS]
     ]
-    for problem in problems:
-        desk.say("line_left", **problem)
+    for problem in problems:  # the line that ends the file has no number, where it is missing
+        desk.say("line_left" if problem["line"] else "file_cut_off", **problem)
     if len(result.problems) > MOST_PROBLEMS:
         desk.say("more_left", count=len(result.problems) - MOST_PROBLEMS)
     numbers = {key: value for key, value in vars(result).items() if key != "problems"}
@@ -113,7 +113,7 @@ def import_command(desk: Desk, file: Path) -> None:
 
 
 @click.command("import-tutorial")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=PathGiven(), metavar="DIR")
 @command
 def import_tutorial_command(desk: Desk, folder: Path) -> None:
     """Take over the chats of Bitrix24's own example in PHP; DIR is its folder.

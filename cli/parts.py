@@ -29,6 +29,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class PathGiven(click.Path):
+    """A path; an empty one, as an unset variable of a shell gives it, counts as missing."""
+
+    def __init__(self, allow_dash: bool = False) -> None:
+        super().__init__(path_type=Path, allow_dash=allow_dash)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            raise click.MissingParameter(ctx=ctx, param=param)
+        return super().convert(value, param, ctx)
+
+
 @dataclass
 class Desk:
     """What a command works with. Nothing is opened before it is used."""
@@ -80,6 +92,13 @@ class Desk:
 
     def told(self, wrong: Wrong) -> str:
         return wrong.told(self.language)
+
+    def check_source(self, path: Path) -> None:
+        """Failed where there is no file of this name to read."""
+        if path.is_dir():
+            self.fail("is_folder", path=path)
+        if not path.exists():
+            self.fail("no_file", path=path)
 
     def fail(self, key: str, **values: object) -> NoReturn:
         raise Failed(text(self.language, f"commands.{key}", **values), key)

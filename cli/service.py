@@ -2,17 +2,21 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from cli.ending import FAILED, Failed
 from cli.parts import Desk, command
+from operations.listening import address_of, why_not
+from operations.retention import copies_beside
 from portal.install_error import InstallError
 from services import Services
 from settings import ROOT
 from texts import text
 
+DEFAULT_ADDRESS = ("127.0.0.1", 8080)
 OURS = ("busy", "no_store")  # faults of an uninstall that are none of the portal
 
 
@@ -27,7 +31,7 @@ def serve_command(
 ) -> None:
     """Serve the chat and deliver its messages, as `gunicorn` in the project's folder does."""
     if host or port:
-        bind = f"{host or '127.0.0.1'}:{port or 8080}"
+        bind = f"{host or DEFAULT_ADDRESS[0]}:{port or DEFAULT_ADDRESS[1]}"
     _serve(desk, bind, workers)
 
 
@@ -39,11 +43,22 @@ def _serve(desk: Desk, bind: str | None, workers: int | None = None) -> NoReturn
         del os.environ["WEB_CONCURRENCY"]  # gunicorn itself would take it for a number
     desk.check_process()
     desk.become_service()
+    if bind and (address := address_of(bind)):
+        _check_address(desk, address)
+    elif not bind and "GUNICORN_CMD_ARGS" not in os.environ:  # which may name another address
+        _check_address(desk, DEFAULT_ADDRESS)
     command_line = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     command_line += ["--bind", bind] if bind else []
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execv(sys.executable, command_line)  # noqa: S606  # its signals and its exit code are ours
+
+
+def _check_address(desk: Desk, address: tuple[str, int]) -> None:
+    """Failed where gunicorn could not listen, which it would say in English alone."""
+    wrong = why_not([address])
+    if wrong is not None:
+        raise Failed(desk.told(wrong), wrong.key.removeprefix("commands."))
 
 
 @click.command("run", hidden=True, context_settings={"ignore_unknown_options": True})
@@ -78,8 +93,9 @@ def uninstall_command(desk: Desk, erase: bool, offline: bool) -> None:
     for one in undone:
         key = f"offline_{one.what}" if offline else f"undone_{one.what}"
         desk.say(key, code=one.code, line=one.line or "")
-    desk.say("erased" if erase else "histories_stay")
-    desk.answer(undone=[vars(one) for one in undone], erased=erase)
+    for line in _of_conversations(desk, erase):
+        desk.say("line", line=line)
+    desk.answer(undone=[vars(one) for one in undone], erased=erase, copies=_copies(desk))
     if undone and not offline:
         sys.exit(FAILED)
 
@@ -89,5 +105,19 @@ def _not_uninstalled(desk: Desk, error: InstallError, erase: bool) -> Failed:
     said = [text(desk.language, f"install.{error.key}", **error.values)]
     if error.key not in OURS:
         said += [text(desk.language, "commands.uninstall_offline")]
-        said += [text(desk.language, "commands.erased")] if erase else []
+        said += _of_conversations(desk, erase) if erase else []
     return Failed("\n".join(said), error.key)
+
+
+def _of_conversations(desk: Desk, erase: bool) -> list[str]:
+    """Where conversations still are, in words; copies of the store hold what was erased here."""
+    copies = _copies(desk) if erase else []
+    key = "erased_but_copies" if copies else "erased" if erase else "histories_stay"
+    return [
+        text(desk.language, f"commands.{key}"),
+        *(text(desk.language, "commands.forgotten_copy", path=copy) for copy in copies),
+    ]
+
+
+def _copies(desk: Desk) -> list[Path]:
+    return copies_beside(desk.store_path.parent)

@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two reads of the store: so late other processes see a change
 MOST_SITES = 50  # of the page: each stands in a header of every answer
-SITES = "chat.sites"
+SITE_LENGTH = 100  # characters of a wrong site that are shown again
+SITES, CONSENT, LINK = "chat.sites", "chat.consent", "chat.consent_link"
 PAGE_KEYS = (
     *("chat.title", "chat.greeting", "chat.accent", "chat.language", SITES),
-    *("chat.consent", "chat.consent_link"),
+    *(CONSENT, LINK),
 )
 PAGE = "page"  # the source of what is set there
 
@@ -108,7 +109,10 @@ class PageSettings:
             )
         if faults:
             raise SettingsError(faults)
-        chat = validated(ChatSettings, given)
+        try:
+            chat = validated(ChatSettings, given)
+        except SettingsError as error:
+            raise SettingsError([_of_site(one, given) for one in error.faults]) from None
         checked: dict[str, Any] = dict.fromkeys(values)
         default = ChatSettings()
         for key in given:
@@ -125,9 +129,17 @@ class PageSettings:
                     faults.append(Fault(key, Wrong("settings.fixed", source=source)))
                 continue
             checked[key] = None if value in ([], getattr(default, name)) else value
+        if checked.get(LINK) and not self._consent_with(checked):
+            faults.append(Fault(LINK, Wrong("settings.link_alone")))
         if faults:
             raise SettingsError(faults)
         return checked
+
+    def _consent_with(self, checked: Mapping[str, Any]) -> str:
+        """The consent that visitors are asked for once these values are kept, or ""."""
+        if self._settings.sources[CONSENT] != "default":
+            return self._settings.chat.consent
+        return str({**self.values(), **checked}.get(CONSENT) or "")
 
     def _look(self) -> None:
         try:
@@ -150,6 +162,15 @@ class PageSettings:
         return chat.model_copy(
             update={name: getattr(page, name) for name in names} | {"sites": sites}
         )
+
+
+def _of_site(fault: Fault, given: Mapping[str, Any]) -> Fault:
+    """A fault of one of several sites names it: whoever typed them sees a field of many lines."""
+    section, _, number = fault.key.rpartition(".")
+    if section != SITES:
+        return fault
+    site = str(given[SITES][int(number)])[:SITE_LENGTH]
+    return Fault(fault.key, Wrong("settings.of_site", site=site, why=fault.why))
 
 
 def _is_usable(values: dict[str, Any]) -> bool:

@@ -147,4 +147,9 @@ def _unknown(key: str, names: list[str], place: Wrong | None) -> Fault:
 
 
 def _near(given: str, near: str, place: Wrong | None) -> Fault:
+    """Names that look alike cannot tell their reader which letter is wrong: so that is said."""
+    others = (at for at, letter in enumerate(given, 1) if not letter.isascii())
+    if at := next(others, 0):
+        why = Wrong("settings.unknown_letter", given=given, at=at, near=near)
+        return Fault(given, why, place)
     return Fault(given, Wrong("settings.unknown_near", given=given, near=near), place)

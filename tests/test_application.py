@@ -171,7 +171,7 @@ def test_a_portal_that_hangs_keeps_the_page_waiting_for_some_seconds_only(
     assert "2023-11-14 22:13 UTC" in said, "of when it is"
     assert "successfully" not in said
     assert "something needs your attention" in said
-    assert "sitechat doctor" in said
+    assert "sudo -u sitechat sitechat doctor" in said
     assert "slow by" not in said
 
 
@@ -218,7 +218,7 @@ def test_check_again_tries_our_own_address_and_opening_the_page_does_not(
     ("raised", "words"),
     [
         (InstallError("wrong_application", 403), "bitrix24.client_id is not that of"),
-        (StoreUnavailable("gone"), "put back a backup with “sitechat restore”"),
+        (StoreUnavailable("gone"), "put back a backup with “sudo sitechat restore”"),
     ],
 )
 def test_who_cannot_be_proved_is_told_what_to_do_on_the_server(
@@ -233,7 +233,7 @@ def test_who_cannot_be_proved_is_told_what_to_do_on_the_server(
     said, _ = opened(client)
 
     assert words in said
-    assert "sitechat doctor" in said
+    assert "sudo -u sitechat sitechat doctor" in said
     assert "open this application there" not in said, "it is open there"
 
 
@@ -249,7 +249,7 @@ def test_a_lost_store_leads_to_a_backup_and_not_to_a_new_install(
     form = {"AUTH_ID": "token", "REFRESH_ID": "refresh", "member_id": "member", "PLACEMENT": "-"}
     said = text_of(client.post("/install?LANG=en", data=form).text)
 
-    assert "put back a backup with “sitechat restore”" in said
+    assert "put back a backup with “sudo sitechat restore”" in said
     assert "Do not install it anew" in said
 
 
@@ -440,6 +440,15 @@ def test_texts_sites_and_look_are_set_on_the_page(
     assert "Лампы и люстры" in page.text
     assert 'lang="ru"' in page.text
 
+    letters = {"consent_link": "https://лампы.рф/правила?a=1#б", "sites": "https://лампы.рф"}
+    press(client, ticket, "settings", **typed | letters)
+    kept = app_services.chat
+    again = press(client, ticket, "test").text
+    assert f'value="{letters["consent_link"]}"' in again, "as it was typed"
+    assert f"{letters['sites']}</textarea>" in again
+    press(client, ticket, "settings", **typed | letters)
+    assert app_services.chat == kept
+
     press(client, ticket, "settings", **dict.fromkeys(typed, ""))
     assert app_services.chat == app_services.settings.chat, "an empty field has its default again"
 
@@ -527,7 +536,7 @@ def test_from_the_install_to_a_test_message(stage: Stage) -> None:
     assert f"script-src {stage.chat}; frame-src {stage.chat}" in page
 
     sent = button(stage, ticket_of(page), "test")
-    assert "an operator can see it now" in sent.text
+    assert "look at the queue of the line" in sent.text
     dialog = stage.state()["dialogs"][-1]
     message = sent.text.partition('name="message" value="')[2].partition('"')[0]
     stage.press("answer", external_chat_id=dialog["external_chat_id"], text="I see it")

@@ -76,7 +76,7 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
         send = frame.get_by_role("button", name="Send a test message")
         send.focus()
         page.keyboard.press("Space")
-        expect(frame.get_by_role("status")).to_contain_text("an operator can see it now")
+        expect(frame.get_by_role("status")).to_contain_text("Bitrix24 has accepted the message")
         page.keyboard.press("Tab")
         assert frame.locator(":focus").count() == 1
 

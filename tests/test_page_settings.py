@@ -83,6 +83,36 @@ def test_a_wrong_value_is_refused_in_the_readers_language_and_nothing_is_kept(
     parts.store.close()
 
 
+def test_of_several_sites_the_wrong_one_is_named(tmp_path: Path) -> None:
+    parts = parts_of(tmp_path)
+    typed = "https://ok.example\n*\nhttps://лампы.рф/каталог"
+
+    with pytest.raises(SettingsError) as caught:
+        parts.save_page_settings({"chat.sites": typed})
+
+    said = [fault.why.told("ru") for fault in caught.value.faults]
+    assert [one.partition(": ")[0] for one in said] == ["*", "https://лампы.рф/каталог"]
+    parts.store.close()
+
+
+def test_a_link_that_visitors_would_never_see_is_refused(tmp_path: Path) -> None:
+    link = {"chat.consent_link": "https://shop.example/privacy"}
+    parts = parts_of(tmp_path)
+
+    for values in (link, {**link, "chat.consent": ""}, {**link, "chat.consent": None}):
+        with pytest.raises(SettingsError, match="beside the consent alone"):
+            parts.save_page_settings(values)
+    parts.save_page_settings({**link, "chat.consent": "Yes"})
+    parts.save_page_settings(link)
+    parts.save_page_settings(dict.fromkeys(["chat.consent", *link]))
+    parts.store.close()
+
+    parts = parts_of(tmp_path, '[chat]\nconsent = "File"')
+    parts.save_page_settings(link)
+    assert parts.chat.consent_link == link["chat.consent_link"]
+    parts.store.close()
+
+
 def test_a_value_can_be_taken_back(tmp_path: Path) -> None:
     parts = parts_of(tmp_path)
     parts.save_page_settings({"chat.title": "Page", "chat.accent": "#112233"})

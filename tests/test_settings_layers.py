@@ -182,6 +182,7 @@ NAMES = [
     ("SITECHAT__CHAT__TITLE", "SITECHAT_CHAT__TITLE"),
     ("SITECHAT-CHAT-TITLE", "SITECHAT_CHAT__TITLE"),
     ("SITE\u0421HAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),  # a Cyrillic letter
+    ("SITECHAT_\u0421HAT__TITLE", "SITECHAT_CHAT__TITLE"),
     ("SIT\u0395CHAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),  # a Greek one
     ("SITE\u200bCHAT_CHAT__TITLE", "SITECHAT_CHAT__TITLE"),
     ("PUBLIC_URL", "SITECHAT_PUBLIC_URL"),
@@ -206,7 +207,10 @@ def test_a_name_in_an_env_file_that_is_nearly_ours_is_told_with_the_one_that_was
 ) -> None:
     (file.parent / ".env").write_text(f"{name}=x\n", "utf-8")
 
-    assert refusals(file) == [f"{name} is unknown; did you mean {meant}? (.env)"]
+    at = next((at for at, letter in enumerate(name, 1) if not letter.isascii()), None)
+    cure = f" Its character {at} is not Latin, though it may look so, or not be seen at all: type"
+    more = f"{cure} the name anew" if at else ""
+    assert refusals(file) == [f"{name} is unknown; did you mean {meant}?{more} (.env)"]
 
 
 def test_names_of_other_programs_are_left_alone(file: Path) -> None:

@@ -6,7 +6,8 @@ source and cannot be changed here. Sites of both are added up.
 
 from dataclasses import dataclass
 
-from operations.page_settings import PAGE, PAGE_KEYS, SITES
+from addresses import readable
+from operations.page_settings import LINK, PAGE, PAGE_KEYS, SITES
 from portal.forms import Form, text_of
 from settings import SettingsError
 from texts import all_texts
@@ -48,10 +49,12 @@ def _field(key: str, typed: Typed, error: str) -> Field:
     source = services().sources().get(key, DEFAULT)
     name = key.removeprefix("chat.")
     if key == SITES:
-        value, is_fixed = "\n".join(services().page_settings.values().get(SITES, [])), False
+        sites = services().page_settings.values().get(SITES, [])
+        value, is_fixed = "\n".join(map(readable, sites)), False
         source = PAGE if value else DEFAULT  # those of a file stand above, with their source
     else:
         value, is_fixed = str(getattr(services().chat, name)), source not in (PAGE, DEFAULT)
+        value = readable(value) if key == LINK else value
     choices = LANGUAGES | {"auto": words["language_auto"]} if key == "chat.language" else {}
     return Field(
         id=name,

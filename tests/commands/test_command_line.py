@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from command_parts import CHAT, Site, fill
 from stage import free_port, wait_until
 
 from commands import commands
+from operations.listening import address_of, why_not
 from settings import ROOT
 from store.schema import MIGRATIONS
 
@@ -258,3 +261,46 @@ def test_the_whole_is_served_or_it_is_said_why_not(site: Site, command: str) -> 
         process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("start", ["sitechat", "gunicorn"])
+def test_a_port_that_is_taken_is_said_in_one_line_with_the_cure(site: Site, start: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        begin = {
+            "sitechat": ["-c", "from commands import main; main()", "serve"],
+            "gunicorn": ["-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")],
+        }[start]
+        done = subprocess.run(
+            [sys.executable, *begin, "--bind", address], cwd=ROOT, capture_output=True, text=True,
+            env=os.environ | environment(site) | {"PYTHONPATH": str(ROOT), "LC_ALL": "ru_RU.UTF-8"},
+            timeout=60, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert f"sitechat: Адрес {address} занят" in done.stderr
+    assert "systemctl status sitechat" in done.stderr
+    assert "Connection in use" not in done.stderr
+
+
+def test_an_address_that_cannot_be_had_is_said_in_the_language_of_the_answer(site: Site) -> None:
+    done = run("serve", "--lang", "ru", "--bind", "192.0.2.1:8080", **environment(site))
+    assert (done.returncode, "не адрес этого компьютера" in done.stderr) == (1, True)
+
+    for bind in ("a..b:80", "127.0.0.1:99999", "[2001:db8::1]:8080"):
+        wrong = why_not([address_of(bind)])
+        assert wrong is not None, bind
+        assert wrong.key == "commands.port_unusable"
+    for bind in ("unix:/run/a.sock", "fd://3", "localhost", "unix:8080"):
+        assert address_of(bind) is None
+
+
+@pytest.mark.parametrize(("language", "readme"), [("en", "README.md"), ("ru", "README.ru.md")])
+def test_texts_name_commands_as_the_readme_gives_them(language: str, readme: str) -> None:
+    told = re.compile(r"(?:sudo (?:-u \w+ )?)?sitechat (?:doctor(?: --lang \w+)?|backup|restore)")
+    given = set(told.findall((ROOT / readme).read_text("utf-8")))
+    found = set(told.findall((ROOT / "locales" / f"{language}.toml").read_text("utf-8")))
+
+    assert found
+    assert {one for one in found if not one.startswith("sudo ")} == set()
+    assert found <= given

@@ -50,6 +50,13 @@ FAILURES = {
 }
 
 
+@pytest.mark.parametrize("name", ["restore", "import"])
+def test_a_folder_is_not_said_to_be_missing(site: Site, name: str) -> None:
+    done = site.run(name, site.folder)
+
+    assert (done.code, done.error) == (1, f"sitechat: {site.folder} is a folder; name a file.\n")
+
+
 @pytest.mark.parametrize("key", FAILURES)
 def test_a_failure_is_json_too(site: Site, key: str) -> None:
     if key not in ("no_store", "no_file"):
@@ -76,6 +83,41 @@ def test_wrong_settings_and_wrong_lines_are_json_too(
 
     assert done.code == code
     assert "error" in done.json or done.json["verdict"] == "broken"
+
+
+WRONG_LINES = {
+    ("restore",): "Не указано: FILE.",
+    ("forget",): "Не указано: CHAT|EMAIL.",
+    ("bakup",): "Команды bakup нет. Возможно, имелось в виду: backup",
+    ("backup", "b.zip", "--replce"): "Ключа --replce нет. Возможно, имелось в виду: --replace",
+    ("purge", "--days", "-1"): "--days – целое число от 1 до 36500.",
+    ("purge", "--days", "nine"): "--days – целое число от 1 до 36500.",
+    ("purge", "--days"): "После --days не указано значение.",
+    ("purge", "--dry-run=1"): "У ключа --dry-run не бывает значения.",
+    ("doctor", "--lang", "de"): "--lang может быть одним из: en, ru.",
+    ("serve", "-p", "70000"): "--port – целое число от 1 до 65535.",
+    ("backup", ""): "Не указано: FILE.",
+    ("import-tutorial", ""): "Не указано: DIR.",
+    ("serve", "here", "--there"): "Лишнее в команде: here --there.",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_LINES)
+def test_a_wrong_line_is_explained_in_the_language_of_the_answer(
+    site: Site, line: tuple[str, ...]
+) -> None:
+    told, asked = WRONG_LINES[line], ("--json", *line[1:])
+    answers = [site.run(*line, language="ru_RU.UTF-8")]
+    if "--lang" not in line:
+        answers.append(site.run(line[0], "--lang=ru", *line[1:]))
+        answers.append(site.run(line[0], "--lang", "ru", *line[1:]))
+
+    for done in answers:
+        assert (done.code, done.error.splitlines()[-1]) == (2, told)
+        assert "Usage" not in done.error
+        assert "Error" not in done.error
+    machine = site.run(line[0], *asked, language="ru_RU.UTF-8")
+    assert (machine.code, machine.json) == (2, {"error": "usage", "text": told})
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
@@ -209,6 +251,31 @@ def test_an_uninstall_without_the_portal_says_what_can_be_done(site: Site) -> No
     assert "open line 7" in done.output
     with site.store() as store:
         assert store.portal.find() is None
+
+
+def test_an_uninstall_that_erases_names_the_copies_that_still_hold_all(site: Site) -> None:
+    fill(site)
+    copies = [site.chats / "before-restore-1", site.chats / "before-schema-3.db"]
+    copies[0].mkdir()
+    copies[1].touch()
+
+    site.patch.setenv("SITECHAT_BITRIX24__PORTAL", "http://127.0.0.1:1")
+    site.patch.setenv("SITECHAT_BITRIX24__CLIENT_ID", "local.id")
+    site.patch.setenv("SITECHAT_BITRIX24__CLIENT_SECRET", "a-secret")
+
+    portal_gone = site.run("uninstall", "--erase")
+    told = site.run("uninstall", "--erase", "--offline")
+    machine = site.run("uninstall", "--erase", "--offline", "--json").json
+
+    for said in (portal_gone.error, told.output):
+        assert all(f"when you need it no more: {copy}" in said for copy in copies)
+        assert "All conversations were erased here" not in said
+    assert machine["copies"] == [*map(str, copies)]
+
+    copies[0].rmdir()
+    copies[1].unlink()
+    assert "All conversations were erased here" in site.run("uninstall", "--erase").output
+    assert site.run("uninstall", "--erase", "--json").json["copies"] == []
 
 
 # -- while something else runs

@@ -246,6 +246,9 @@ def test_a_file_that_was_cut_off_is_known_for_one(site: Site) -> None:
 
     assert said["left"] == 1
     assert "cut off" in said["problems"][0]["why"]
+    again = site.elsewhere().run("import", "-", input="\n".join(map(json.dumps, lines[:-2])))
+    assert (again.code, "Line 0" in again.output) == (1, False)
+    assert "The last line is missing" in again.output
 
 
 @pytest.mark.parametrize(
