@@ -334,7 +334,12 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (with_settings(public_url="https://chat.office.lan", bitrix24=B24 | {
         "portal": "https://b24.office.lan"}) | of_kept(portal_address="https://b24.office.lan")
      | of_portal(bindings=tuple((event, "https://chat.office.lan/handler") for event, _ in BOUND)),
-     "address_good"),
+     "address_unseen"),
+    # Only what is proved to be of the portal shows that it finds us.
+    (by_outside(portal=NOW - 9), "address_good"),
+    (of_kept(seen_addresses={"portal": "https://chat.example"}), "address_good"),
+    (by_outside(visitors=NOW - 9), "address_unseen"),
+    (by_outside("https://former.example", portal=NOW - 9), "address_unseen"),
     # BX24.installFinish() comes after our page.
     (of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"installed_at": NOW - 5}))
      | of_portal(installed=False), "installed"),
@@ -343,10 +348,10 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     # What visitors' browsers merely say.
     (of_kept(tried_sites={"https://other.example": Named(NOW - DAY, NOW - 5, 3)}), "sites_tried"),
     (of_kept(visited_addresses={OTHER: visited(3)}), "address_of_visitors"),
-    (of_kept(visited_addresses={OTHER: visited(3)}), "address_good"),
+    (of_kept(visited_addresses={OTHER: visited(3)}), "address_unseen"),
     (with_settings(public_url=HERE, bitrix24=B24 | {"portal": "http://localhost:9000"})
      | of_kept(portal_address="http://localhost:9000") | of_portal(bindings=tuple(
-         (event, f"{HERE}/handler") for event, _ in BOUND)), "address_good"),
+         (event, f"{HERE}/handler") for event, _ in BOUND)), "address_unseen"),
 ]  # fmt: skip
 NAMES_A_SETTING = {
     *("settings_incomplete", "registration_refused", "portal_renamed", "rename_kept"),
@@ -461,6 +466,26 @@ def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> N
 
     assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
     assert "waiting" in {one.key for one in found if one.level is ATTENTION}
+
+
+@pytest.mark.parametrize(
+    ("installed", "waits", "code", "level", "key"),
+    [
+        (5, 900, "", GOOD, "waiting_now"),  # it may have been mended, and is being sent
+        (5, 900, "HTTP_502", ATTENTION, "waiting_why"),
+        (5, 30, "HTTP_502", GOOD, "waiting_now"),
+        (90, 900, "", ATTENTION, "waiting"),
+        (90, 900, "HTTP_502", ATTENTION, "waiting_why"),
+        (301, 900, "", BROKEN, "waiting_long"),
+    ],
+)
+def test_what_waited_before_an_install_is_judged_by_the_time_since_then(
+    installed: int, waits: int, code: str, level: Level, key: str
+) -> None:
+    portal = replace(INSTALLED, installed_at=NOW - installed)
+    found = findings(facts(**of_kept(portal=portal, waiting=Waiting(3, NOW - waits, code))), ALL)
+
+    assert [(one.level, one.key) for one in found if one.check == "waiting"] == [(level, key)]
 
 
 @pytest.mark.parametrize("code", WHY)
