@@ -255,7 +255,7 @@ PORTAL_FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"clock_offset_seconds": 4 * 86_400}, Level.BROKEN, "clock_slow", "4 "),
     ({"clock_offset_seconds": -90}, Level.ATTENTION, "clock_fast", "timedatectl"),
     ({"overload": True}, Level.BROKEN, "portal_blocked", "OVERLOAD_LIMIT"),
-    ({"http_500": True}, Level.BROKEN, "server_unreachable", "HTTP_502"),
+    ({"http_500": True}, Level.BROKEN, "server_error", "HTTP_502"),
     ({"oauth_down": True}, Level.ATTENTION, "server_unreachable", "oauth/app.info"),
 ]
 

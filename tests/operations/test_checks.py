@@ -187,7 +187,13 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
      "other_application"),
     # Servers that do not answer, each by its name.
     ({"portal": TryLater("NOT_CONNECTED", "batch")}, BROKEN, "portal", "server_unreachable"),
-    ({"portal": OutcomeUnknown("HTTP_502", "batch")}, BROKEN, "portal", "server_unreachable"),
+    ({"portal": OutcomeUnknown("CONNECTION_LOST", "batch")}, BROKEN, "portal",
+     "server_unreachable"),
+    # It was reached: neither the internet nor a firewall is to blame.
+    *(({"portal": OutcomeUnknown(code, "batch")}, BROKEN, "portal", "server_error")
+      for code in ("HTTP_502", "HTTP_500", "HTTP_200", "STRANGE_ANSWER", "INTERNAL_ERROR")),
+    ({"oauth": OutcomeUnknown("HTTP_503", OAUTH_APP_INFO)}, ATTENTION, "oauth", "server_error"),
+    ({"portal": OutcomeUnknown("NO_REPLY", "batch")}, BROKEN, "portal", "server_slow"),
     ({"portal": Refused("HTTP_404", "batch")}, BROKEN, "portal", "not_a_portal"),
     ({"portal": TryLater("QUERY_LIMIT_EXCEEDED", "batch")}, ATTENTION, "portal", "server_busy"),
     ({"portal": SetupFault("OVERLOAD_LIMIT", "batch")}, BROKEN, "portal", "portal_blocked"),
@@ -504,6 +510,18 @@ def test_that_no_event_comes_is_no_second_fault_beside_its_cause() -> None:
 
         assert [one.check for one in found if one.level is BROKEN] in (["events"], ["front"])
         assert ("events_lost", ATTENTION) in {(one.key, one.level) for one in found}
+
+
+@pytest.mark.parametrize("code", ["HTTP_502", "NO_REPLY"])
+def test_a_portal_that_was_reached_sends_nobody_to_the_firewall(code: str) -> None:
+    found = findings(
+        facts(portal=OutcomeUnknown(code, "batch"), **front(fault="NOT_RESOLVED")), ALL
+    )
+
+    assert {one.check for one in found if one.level is BROKEN} == {"portal", "front"}
+    for text in told(next(one for one in found if one.check == "portal")):
+        assert code in text
+        assert not any(word in text for word in ("firewall", "экран", "internet", "интернет"))
 
 
 def test_a_portal_that_is_not_reached_either_may_mean_that_no_name_is_resolved_here() -> None:
