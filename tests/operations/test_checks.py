@@ -11,6 +11,8 @@ from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, 
 from doctor_parts import OAUTH as OAUTH_SERVER
 
 from cli.doctor import iso_time, local_time
+from delivery.lookup import CLOCKS_DIFFER_SECONDS
+from operations import checks_portal
 from operations.doctor import ALL, findings
 from operations.facts import Disk
 from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
@@ -233,6 +235,10 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (of_portal(clock_seconds=4 * DAY), BROKEN, "clock", "clock_slow"),
     (of_portal(clock_seconds=-4 * DAY), BROKEN, "clock", "clock_fast"),
     (of_portal(clock_seconds=-7500), BROKEN, "clock", "clock_fast"),
+    (of_portal(clock_seconds=-3700), BROKEN, "clock", "clock_fast"),
+    # Everything works still: it is not called broken.
+    (of_portal(clock_seconds=-3500), ATTENTION, "clock", "clock_fast"),
+    (of_portal(clock_seconds=7500), ATTENTION, "clock", "clock_slow"),
     (of_portal(clock_seconds=200.0), ATTENTION, "clock", "clock_slow"),
     (of_portal(clock_seconds=-90.0), ATTENTION, "clock", "clock_fast"),
     # What stands in front of us.
@@ -313,6 +319,7 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
      "rights_good"),
     (of_portal(clock_seconds=None), "portal_good"),
     (of_kept(secret_is_proved=False), "secret_untried"),
+    (of_kept(secret_proved_at=None), "secret_good_once"),
     # Of several lines one is switched off on purpose.
     (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
         lines={LINE: Line("Sales", False), OTHER_LINE: Line("", True)}), "line_spare"),
@@ -632,6 +639,15 @@ def test_before_an_install_the_servers_are_tried_apart() -> None:
     assert "oauth_good" in {one.key for one in found}
 
 
+def test_a_clock_that_is_called_broken_hinders_what_it_says() -> None:
+    assert checks_portal.CLOCK_FAST_SECONDS == CLOCKS_DIFFER_SECONDS
+    for seconds, english, russian in ((-400, "is sent twice", "дважды"),
+                                      (400, "certificates", "сертификаты")):  # fmt: skip
+        [first, *_] = findings(facts(**of_portal(clock_seconds=seconds)), ALL)
+        assert english in told(first)[0]
+        assert russian in told(first)[1]
+
+
 def test_each_missing_right_is_named() -> None:
     found = findings(facts(**of_portal(rights=frozenset({"app"}))), ALL)
 
@@ -755,6 +771,15 @@ def test_a_fault_of_the_oauth_server_is_not_called_one_of_the_portal(
             {**fault("IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR"),
              **of_portal(connectors=frozenset({"livechat"}), statuses={LINE: False})},
             "connector.connector_unknown",
+        ),
+        (  # there is nothing to choose in the Contact Center
+            {**of_kept(active_lines=(), waiting=WAITS),
+             **of_portal(connectors=frozenset({"livechat"}))},
+            "connector.connector_unknown",
+        ),
+        (
+            {**of_kept(active_lines=(), is_registered=False)},
+            "install.not_registered",
         ),
         (
             {**of_kept(dead_lines={LINE: "-"},

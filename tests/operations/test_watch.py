@@ -18,7 +18,7 @@ from stage import path_of, wait_until
 
 from operations import watch as watching
 from operations.doctor import Doctor
-from operations.findings import Finding, Level, worst
+from operations.findings import Finding, Level, Moment, worst
 from operations.front import FrontReport
 from operations.pulse import Pulse
 from operations.telling import plain
@@ -212,6 +212,18 @@ def test_a_reinstall_does_not_end_that_old_messages_wait(
         db.commit()
     watch.step(NOW + 880)
     assert told(log)[1:] == [("INFO", "over after 480 s: waiting.waiting_long")]
+
+
+def test_when_the_secret_was_last_proved_is_said_as_it_is_now(
+    watch: Watch, store: Store, portal: FakePortal
+) -> None:
+    store.notes.renewed_at.set(NOW - 3600)
+    watch.look()
+    store.notes.renewed_at.set(NOW)
+    watch.forget()
+
+    [finding] = [one for one in watch.verdict() if one.key == "secret_good"]
+    assert finding.values["at"] == Moment(NOW)
 
 
 def test_a_portal_whose_language_is_not_known_gets_both(
