@@ -203,7 +203,7 @@ def check_connector(facts: Facts) -> Iterator[Finding]:
         yield _not_asked("connector", known)
     elif connector.id not in known:
         yield Finding("connector", Level.BROKEN, "connector_unknown", {
-            **values, "method": "imconnector.list", "code": "-",
+            **values, "method": "imconnector.list", "code": Phrase("doctor.not_listed"),
         })  # fmt: skip
     else:
         yield Finding("connector", Level.GOOD, "connector_good", values)

@@ -582,7 +582,7 @@ def test_reasons_and_buttons_are_the_administrators_only(stage: Stage) -> None:
         assert secret not in others[0].partition("<main")[2], secret
 
     # Whoever connects a line is told that it is no success, the reasons only as an administrator.
-    stage.trouble(broken_method="", broken_code="", clock_offset_seconds=7200)
+    stage.trouble(broken_method="", broken_code="", clock_offset_seconds=4 * 86_400)
     for user, sees_why in ((OPERATOR, False), (ADMINISTRATOR, True)):
         connected = stage.press("connect", line=LINE, user_id=user)["body"]
         assert "successfully" not in connected

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -370,7 +371,14 @@ NAMES_A_SETTING = {
     *("settings_incomplete", "registration_refused", "portal_renamed", "rename_kept"),
     *("secret_wrong", "other_application", "certificate_unknown", "certificate_self_signed"),
     *("address_here", "address_here_seen", "address_of_portal", "proxies_few", "proxies_many"),
-    *("front_redirects", "front_other", "front_other_path"),
+    *("front_redirects", "front_other", "front_other_path", "front_unresolved", "sites_tried"),
+    *("server_unreachable", "not_a_portal"),
+}
+# The same, of the pages of an install.
+INSTALL_NAMES_A_SETTING = {
+    *("no_settings", "unreachable", "not_a_portal", "wrong_portal", "wrong_application", "refused"),
+    *("wrong_secret", "certificate_unknown", "certificate_self_signed"),
+    *("renamed", "rename_done", "rename_not_confirmed"),
 }
 SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"} | {
     *("settings_unread", "settings_of_environment", "service_older")  # operations/running.py
@@ -430,7 +438,7 @@ def test_a_healthy_chat_is_called_so() -> None:
 def test_the_doctor_has_no_text_that_it_never_says() -> None:
     said = {one.key for one in every([*FAULTS, *HARMLESS, ({},)])} | SAID_BY_OTHERS
     checks = {f"check_{one.check}" for one in every([*FAULTS, *HARMLESS])}
-    units = {"days", "hours", "minutes", "seconds"}
+    units = {"days", "hours", "minutes", "seconds", "not_listed"}
     units |= {"why_unknown", "why_error", "why_busy", "why_no_answer", "why_refused"}
     verdicts = {f"verdict_{level.name.lower()}" for level in Level}
 
@@ -469,7 +477,7 @@ def test_messages_that_wait_for_a_known_reason_are_no_second_fault() -> None:
     found = findings(facts(**of_kept(active_lines=(), waiting=WAITS)), ALL)
 
     assert [one.key for one in found if one.level is BROKEN] == ["line_none"]
-    assert "3 waiting" in told(found[0])[0]
+    assert "wait: 3" in told(found[0])[0]
 
 
 def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> None:
@@ -586,7 +594,7 @@ def test_a_refused_message_is_named_as_the_log_names_it() -> None:
 
 def test_a_cure_names_the_command_and_the_form_of_both_files() -> None:
     """Who is told to change a setting is told how to write it, and what makes it count."""
-    by_key = {one.key: told(one) for one in every(FAULTS)}
+    by_key = {one.key: told(one) for one in every([*FAULTS, *HARMLESS])}
     for key in ("address_here", "address_here_seen", "address_of_portal"):
         assert all("SITECHAT_PUBLIC_URL=http" in text for text in by_key[key]), key
         assert all('public_url = "http' in text for text in by_key[key]), key
@@ -594,8 +602,43 @@ def test_a_cure_names_the_command_and_the_form_of_both_files() -> None:
         assert all("SITECHAT_SERVER__PROXIES=" in text for text in by_key[key]), key
         assert all("[server]" in text for text in by_key[key]), key
     assert all("SITECHAT_BITRIX24__CLIENT_SECRET" in text for text in by_key["secret_wrong"])
-    for key in by_key.keys() & NAMES_A_SETTING:
-        assert all("sudo systemctl reload sitechat" in text for text in by_key[key]), key
+    assert by_key.keys() >= NAMES_A_SETTING
+    of_install = {
+        f"install.{key}": [all_texts(language)["install"][key] for language in ("en", "ru")]
+        for key in INSTALL_NAMES_A_SETTING
+    }
+    named = {key: by_key[key] for key in NAMES_A_SETTING}
+    for key, texts in {**named, **of_install}.items():
+        assert all("sudo systemctl reload sitechat" in text for text in texts), key
+        assert all("SITECHAT_" in text for text in texts), key
+
+
+def test_the_page_of_an_install_has_the_cure_of_the_doctor() -> None:
+    for language in ("en", "ru"):
+        of_install, of_doctor = (all_texts(language)[one] for one in ("install", "doctor"))
+        for there, here in (("renamed", "portal_renamed"), *(
+            (key, key) for key in CERTIFICATES.values()
+        )):  # fmt: skip
+            said = of_install[there].replace("{method}: {code}", "{code}")
+            also = of_doctor[here].replace("{method}: {code}", "{code}")
+            assert said == also.replace("{server}", "{portal}"), (language, there)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 21])
+def test_a_sentence_is_right_with_any_number(count: int) -> None:
+    for changes in (
+        of_kept(waiting=Waiting(count, NOW - 5)),
+        of_kept(waiting=Waiting(count, NOW - 120)),
+        of_kept(waiting=Waiting(count, NOW - 7200)),
+        of_kept(active_lines=(), waiting=Waiting(count, NOW - 120)),
+        of_kept(refused=RefusedMessages(count, NOW - 60, "X"), refusal_to_tell=7),
+        of_kept(refused=RefusedMessages(3, NOW - 60, "X", 3)),
+        of_kept(recovery=LastRecovery(0, count, count or 1, NOW)),
+        of_portal(connectors=frozenset()),
+    ):
+        for text in told_all(facts(**changes)):
+            assert not re.search(rf"\b{count} (waiting|messages|dialogs|сообщ)", text), text
+            assert ": -" not in text
 
 
 def test_how_systemd_starts_the_service_comes_before_how_it_is_started_by_hand() -> None:
