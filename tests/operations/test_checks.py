@@ -372,7 +372,8 @@ NAMES_A_SETTING = {
     *("secret_wrong", "other_application", "certificate_unknown", "certificate_self_signed"),
     *("address_here", "address_here_seen", "address_of_portal", "proxies_few", "proxies_many"),
     *("front_redirects", "front_other", "front_other_path", "front_unresolved", "sites_tried"),
-    *("server_unreachable", "not_a_portal"),
+    *("server_unreachable", "not_a_portal", "setup_refused", "certificate_of_another_host"),
+    *("address_private", "front_certificate_of_another_host", "front_too_large"),
 }
 # The same, of the pages of an install.
 INSTALL_NAMES_A_SETTING = {
