@@ -12,7 +12,7 @@ from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment
 from operations.front import FrontReport
 from portal.install_error import CERTIFICATES
-from rest.errors import BitrixError, Cause
+from rest.errors import BitrixError, answered_nothing
 from rest.own_address import NO_ANSWER, NOT_REACHED, NOT_RESOLVED
 from store.records import Reached
 
@@ -67,7 +67,7 @@ def check_front(facts: Facts) -> Iterator[Finding]:
 def _resolves_nothing(facts: Facts) -> bool:
     """Whether the portal cannot be reached, either: then no name may be resolved here."""
     portal = facts.portal
-    return isinstance(portal, BitrixError) and portal.cause is Cause.UNREACHABLE
+    return isinstance(portal, BitrixError) and answered_nothing(portal.code)
 
 
 def _fault(facts: Facts, front: FrontReport) -> Finding:

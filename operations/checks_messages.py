@@ -21,7 +21,10 @@ ODD = {STRANGE_ANSWER}
 
 
 def check_waiting(facts: Facts) -> Iterator[Finding]:
-    """Visitors' messages that Bitrix24 has not taken yet."""
+    """Visitors' messages that Bitrix24 has not taken yet.
+
+    An install may have mended why they wait: what waited before is judged by the time since then.
+    """
     kept = facts.kept
     if not isinstance(kept, Kept):
         return
@@ -29,8 +32,10 @@ def check_waiting(facts: Facts) -> Iterator[Finding]:
         yield Finding("waiting", Level.GOOD, "waiting_none")
         return
     values: dict[str, Value] = {"count": kept.waiting.count, "since": Moment(kept.waiting.since)}
-    seconds = facts.now - kept.waiting.since
-    if seconds < SHORT_SECONDS:
+    installed_at = kept.portal.installed_at if kept.portal else 0.0
+    seconds = facts.now - max(kept.waiting.since, installed_at)
+    is_old = facts.now - kept.waiting.since >= SHORT_SECONDS
+    if seconds < SHORT_SECONDS and not (is_old and kept.waiting.error):
         yield Finding("waiting", Level.GOOD, "waiting_now", values)
     elif seconds < LONG_SECONDS and not kept.waiting.error:
         yield Finding("waiting", Level.ATTENTION, "waiting", values)

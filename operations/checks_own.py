@@ -85,8 +85,17 @@ def check_address(facts: Facts) -> Iterator[Finding]:
     elif _is_private(settings.public_url) and not _is_private(settings.bitrix24.portal):
         yield Finding("address", Level.ATTENTION, "address_private", {"url": url})
     else:
-        yield Finding("address", Level.GOOD, "address_good", {"url": url})
+        key = "address_good" if _has_come(facts, seen) else "address_unseen"
+        yield Finding("address", Level.GOOD, key, {"url": url})
     yield from _of_visitors(facts)
+
+
+def _has_come(facts: Facts, seen: str) -> bool:
+    """Whether a request that is proved to be of the portal has come by `public_url`."""
+    event = facts.kept.reached.get("portal") if isinstance(facts.kept, Kept) else None
+    return seen == facts.settings.origin or (
+        event is not None and event.url == facts.settings.public_url
+    )
 
 
 def _of_visitors(facts: Facts) -> Iterator[Finding]:

@@ -205,6 +205,7 @@ class Doctor:
             reached=notes.reached.get() or {},
             fault=notes.fault.get(),
             secret_is_proved=notes.renewed_with.get() == client_digest(self._settings.bitrix24),
+            secret_proved_at=notes.renewed_at.get(),
             refused_renewal=notes.refused_renewal.get(),
             dead_lines=notes.dead_lines.get() or {},
             is_registered=notes.registered.get() is not None,

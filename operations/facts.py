@@ -38,6 +38,7 @@ class Kept:
     reached: dict[str, Reached] = field(default_factory=dict)
     fault: ReportedFault | None = None
     secret_is_proved: bool = False  # a renewal has succeeded with the present one
+    secret_proved_at: float | None = None  # when that was; an earlier release has not noted it
     refused_renewal: ReportedFault | None = None
     dead_lines: dict[int, str] = field(default_factory=dict)
     is_registered: bool = True

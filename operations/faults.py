@@ -3,7 +3,15 @@
 from addresses import both_forms, readable
 from operations.findings import Finding, Level
 from portal.install_error import CERTIFICATES
-from rest.errors import MEANINGS, OAUTH, BitrixError, Cause, SetupFault
+from rest.errors import (
+    MEANINGS,
+    NO_REPLY,
+    OAUTH,
+    BitrixError,
+    Cause,
+    SetupFault,
+    answered_nothing,
+)
 from store.records import ReportedFault
 
 WRONG_SECRET = {"INVALID_CLIENT", "WRONG_CLIENT", "INVALID_CREDENTIALS"}  # of the OAuth server
@@ -48,6 +56,8 @@ def fault_key(method: str, code: str, cause: Cause) -> str:
         return "connector_unknown"
     if code in NO_RIGHTS:
         return "method_refused"
+    if cause is Cause.UNREACHABLE and not answered_nothing(code):
+        return "server_slow" if code == NO_REPLY else "server_error"
     return CERTIFICATES.get(code, KEYS.get(cause, "setup_refused"))
 
 

@@ -13,6 +13,7 @@ _NO_CONNECTOR = {
     "delivery.connector_unknown",
     "lines.line_dead",
     "lines.line_disconnected",
+    "lines.line_none",  # none can be connected as long as the connector is not there to be chosen
 }
 _NO_RIGHT = _NO_CONNECTOR | {
     "delivery.method_refused",
@@ -37,7 +38,11 @@ EXPLAINS: dict[str, set[str]] = {
     "install.not_registered": _NO_CONNECTOR | {"events.events_missing"},
     "install.unfinished": {"events.events_missing"},
     "connector.connector_unknown": _NO_CONNECTOR - {"connector.connector_unknown"},
-    "delivery.connector_unknown": {"lines.line_dead", "lines.line_disconnected"},
+    "delivery.connector_unknown": {
+        "lines.line_dead",
+        "lines.line_disconnected",
+        "lines.line_none",
+    },
     "oauth.other_application": _OTHER_APPLICATION,
     "address.address_here": _WRONG_ADDRESS,
     "address.address_here_seen": _WRONG_ADDRESS,

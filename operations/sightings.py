@@ -1,10 +1,12 @@
 """What requests tell of how we are reached: by which address, from which sites, by which events.
 
 It is kept in memory and written every few seconds, so that no request waits for it and a flood of
-them makes few writes. Others may say anything: sites and addresses that visitors name are shown to
-the administrator, and nothing follows from them by itself (operations/named.py).
+them makes few writes; only what an administrator's request tells is written at once. Others may say
+anything: sites and addresses that visitors name are shown to the administrator, and nothing follows
+from them by itself (operations/named.py).
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -56,8 +58,13 @@ class Sightings:
                 self._visited.add(origin, asker)
 
     def saw_administrator(self, origin: str) -> None:
-        """A proved administrator of the portal has opened our page by this origin."""
+        """A proved administrator of the portal has opened our page by this origin.
+
+        It is written at once, as far as it can be: the very page that they get has to say it.
+        """
         self._portal = valid_origin(origin) or self._portal
+        with contextlib.suppress(StoreUnavailable):  # the next write tries it again
+            self._write_portal()
 
     def saw_event(self, now: float) -> None:
         """The portal has posted an event that is proved to be its own."""
@@ -83,10 +90,7 @@ class Sightings:
         if self._event_at is not None:
             event_at, self._event_at = self._event_at, None
             notes.last_event_at.set(event_at)
-        if self._portal:
-            seen, self._portal = {"portal": self._portal}, ""
-            if notes.seen_addresses.get() != seen:
-                notes.seen_addresses.set(seen)
+        self._write_portal()
         if self._is_visited_rightly:
             self._is_visited_rightly = False
             self._forget_visited()
@@ -102,6 +106,12 @@ class Sightings:
         if is_time:
             self._repeated_at = now
         return writes
+
+    def _write_portal(self) -> None:
+        portal, note = self._portal, self._store.notes.seen_addresses
+        if portal and note.get() != {"portal": portal}:
+            note.set({"portal": portal})
+        self._portal = ""
 
     def _write_names(self, pending: Pending, note: Note[dict[str, Named]], now: float) -> None:
         with self._lock:

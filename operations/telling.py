@@ -8,6 +8,7 @@ from typing import Any
 
 from addresses import readable
 from bitrix import Bitrix
+from operations.checks_messages import LONG_SECONDS
 from operations.doctor import verdict_of
 from operations.facts import Facts
 from operations.findings import Finding, Level, Moment
@@ -138,6 +139,9 @@ def is_good_again(cause: str, found: list[Finding], facts: Facts) -> bool:
     of_check = [one for one in found if one.check == check and one.key not in NOT_LOOKED]
     if any(one.level is Level.BROKEN for one in of_check):
         return False
+    if check == "waiting" and facts.installed and facts.installed.waiting:
+        # An install gives old messages some minutes more; that they still wait is not over.
+        return facts.now - facts.installed.waiting.since < LONG_SECONDS
     if cause in PORTAL_KNOWS:
         return any(one.key == "portal_good" for one in found)
     if check == "delivery":  # the store has its faults, and nothing where there is none

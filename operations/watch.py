@@ -271,7 +271,9 @@ def _together(own: list[Finding], asked: list[Finding]) -> list[Finding]:
     for check in ASKED_TOO:
         ours = [one for one in own if one.check == check]
         theirs = [one for one in asked if one.check == check]
-        if theirs and worst(theirs) >= worst(ours):  # the portal knows more, such as why
+        # The portal knows more, such as why; that the secret is good we know best.
+        is_ours = check == "secret" and worst(theirs) is Level.GOOD
+        if theirs and not is_ours and worst(theirs) >= worst(ours):
             found = [one for one in found if one.check != check] + theirs
     found += [one for one in asked if one.check not in ASKED_TOO]
     return found

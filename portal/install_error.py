@@ -13,8 +13,10 @@ from rest.errors import (
     CERTIFICATE_OF_ANOTHER_HOST,
     CERTIFICATE_SELF_SIGNED,
     CERTIFICATE_UNKNOWN,
+    NO_REPLY,
     BitrixError,
     Cause,
+    answered_nothing,
 )
 from settings import Bitrix24Settings
 from storage import Store
@@ -58,6 +60,8 @@ class InstallError(Exception):
 def explanation(code: str, cause: Cause) -> tuple[str, int]:
     """The text that says what to do about an error, and the HTTP status of its page."""
     key, status = EXPLAINED.get(cause, ("refused", 502))
+    if cause is Cause.UNREACHABLE and not answered_nothing(code):
+        key = "server_slow" if code == NO_REPLY else "server_error"
     return CERTIFICATES.get(code, key), status
 
 

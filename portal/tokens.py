@@ -1,6 +1,7 @@
 """The application's own tokens, where the REST client finds and renews them."""
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,7 @@ class StoredTokens:
         self._store.notes.renewal.clear()
         if self._settings is not None:
             self._store.notes.renewed_with.set(client_digest(self._settings))
+            self._store.notes.renewed_at.set(time.time())
             self._store.notes.refused_renewal.clear()
 
     def begin_renewal(self, old: Grant) -> None:

@@ -110,7 +110,13 @@ class Uninstall:
         notes = self._store.notes
         for note in (
             *(notes.registered, notes.refused_registration, notes.fault, notes.is_unfinished),
-            *(notes.dead_lines, notes.renewed_with, notes.refused_renewal, notes.renewal),
+            *(
+                notes.dead_lines,
+                notes.renewed_with,
+                notes.renewed_at,
+                notes.refused_renewal,
+                notes.renewal,
+            ),
             *(notes.kept_claim, notes.told_lines),
         ):
             note.clear()

@@ -35,6 +35,8 @@ NO_DIALOG = "DIALOG_NOT_FOUND"
 METHOD_NOT_FOUND = "ERROR_METHOD_NOT_FOUND"
 OPERATION_LIMIT = "OPERATION_TIME_LIMIT"
 DIED = "DIED"  # our own code: we stopped between a call and the note of its answer
+NOT_CONNECTED = "NOT_CONNECTED"  # our own code: no connection came about, so nothing was sent
+NO_REPLY = "NO_REPLY"  # our own code: it was connected, and no answer came in time
 CONNECTION_LOST = "CONNECTION_LOST"  # our own code: the connection broke before an answer
 STRANGE_ANSWER = "STRANGE_ANSWER"  # our own code: an answer of another shape than documented
 RENEWAL_LOST = "RENEWAL_LOST"  # our own code: a renewal's answer was lost, the old tokens are void
@@ -183,7 +185,7 @@ MEANINGS: dict[str, Meaning] = {
     "QUERY_LIMIT_EXCEEDED": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
     "HTTP_429": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
     OPERATION_LIMIT: Meaning(TryLater, Reach.METHOD, Cause.BUSY),
-    "NOT_CONNECTED": Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
+    NOT_CONNECTED: Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
     CERTIFICATE_UNKNOWN: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
     CERTIFICATE_SELF_SIGNED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
     CERTIFICATE_EXPIRED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
@@ -279,6 +281,14 @@ def error_of_page(method: str, status: int, redirects: bool, renamed: str = "") 
     if 400 <= status < 500:
         return Refused(f"HTTP_{status}", method)
     return OutcomeUnknown(f"HTTP_{status}", method)
+
+
+def answered_nothing(code: str) -> bool:
+    """Whether no connection to the server held: with another code it was reached.
+
+    It then answers with an error of its own, or with what is no answer, or too slowly.
+    """
+    return code in (NOT_CONNECTED, CONNECTION_LOST, DIED)
 
 
 def may_go_on(code: str | None) -> bool:

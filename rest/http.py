@@ -34,6 +34,7 @@ from rest.errors import (
     CERTIFICATE_SELF_SIGNED,
     CERTIFICATE_UNKNOWN,
     CONNECTION_LOST,
+    NO_REPLY,
     BitrixError,
     OutcomeUnknown,
     TryLater,
@@ -238,7 +239,7 @@ def _no_answer(error: requests.RequestException, url: str, method: str, early: b
     if _nothing_was_sent(error):
         raise TryLater("NOT_CONNECTED", method) from None
     broke = early or isinstance(error, requests.ConnectionError)
-    raise OutcomeUnknown(CONNECTION_LOST if broke else "NO_REPLY", method) from None
+    raise OutcomeUnknown(CONNECTION_LOST if broke else NO_REPLY, method) from None
 
 
 def _certificate_fault(error: requests.RequestException) -> ssl.SSLCertVerificationError | None:
@@ -272,7 +273,7 @@ def _body(response: requests.Response, method: str) -> bytes:
             if size > ANSWER_BYTES:
                 break
     except FOREIGN:
-        raise OutcomeUnknown("NO_REPLY", method) from None
+        raise OutcomeUnknown(NO_REPLY, method) from None
     if size > ANSWER_BYTES:
         raise error_of_page(method, response.status_code, redirects=False)
     return b"".join(parts)

@@ -122,6 +122,7 @@ class Notes:
         # Of our tokens: a digest of the client id and secret with which they were last renewed, and
         # why the last try failed, until one succeeds.
         self.renewed_with: Note[str] = Note(database, "renewed_with")
+        self.renewed_at: Note[float] = Note(database, "renewed_at")  # when that was
         self.refused_renewal: Note[ReportedFault] = Note(
             database, "refused_renewal", lambda value: ReportedFault(**value), asdict
         )

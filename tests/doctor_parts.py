@@ -45,6 +45,7 @@ def kept(**others: Any) -> Kept:
         "last_event_at": NOW - 30,
         "recovery": LastRecovery(0, 3, 0, NOW - 100),
         "secret_is_proved": True,
+        "secret_proved_at": NOW - 1800,
     }
     return Kept(**values | others)
 

@@ -129,12 +129,12 @@ def test_the_worst_stands_first_and_nothing_of_it_is_markup(
 
 def test_a_time_within_a_text_is_an_element_and_all_else_is_escaped(client: FlaskClient) -> None:
     with client.application.test_request_context("/handler?LANG=en", method="POST"):
-        text = shown(ATTENTION, frozenset()).text
+        text = shown(ATTENTION).text
 
         hostile = Finding("lines", Level.BROKEN, "line_none", {
             "name": "<b>\ue0000\ue001\ue000999\ue001\ue0001.2.3\ue001", "waiting": 1,
         })  # fmt: skip
-        hostile_text = shown(hostile, frozenset()).text
+        hostile_text = shown(hostile).text
 
     assert text.count("<time ") == 2
     assert "(timedatectl set-ntp true)" in text
@@ -212,6 +212,22 @@ def test_check_again_tries_our_own_address_and_opening_the_page_does_not(
     press(client, app_services.administrators.ticket(ADMINISTRATOR), "check")
 
     assert looks == [False, True]
+
+
+def test_the_page_says_at_once_by_which_other_address_it_was_opened(
+    client: FlaskClient, app_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Administrators, "proved", lambda *_: ADMINISTRATOR)
+    monkeypatch.setattr(Services, "look", lambda *_, **__: True)
+    form = {"PLACEMENT": "DEFAULT", "AUTH_ID": "token", "member_id": "member"}
+    for host, words in (
+        ("chat.example", "Bitrix24 reaches the chat at https://chat.example."),
+        ("chat.real.example", "Bitrix24 has opened the chat at https://chat.real.example"),
+    ):
+        page = client.post("/handler?LANG=en", data=form, headers={"Host": host}).text
+
+        assert words in text_of(page)
+        assert ("successfully" in page) is (host == "chat.example")
 
 
 @pytest.mark.parametrize(
@@ -575,7 +591,7 @@ def test_reasons_and_buttons_are_the_administrators_only(stage: Stage) -> None:
         assert secret not in others[0].partition("<main")[2], secret
 
     # Whoever connects a line is told that it is no success, the reasons only as an administrator.
-    stage.trouble(broken_method="", broken_code="", clock_offset_seconds=7200)
+    stage.trouble(broken_method="", broken_code="", clock_offset_seconds=4 * 86_400)
     for user, sees_why in ((OPERATOR, False), (ADMINISTRATOR, True)):
         connected = stage.press("connect", line=LINE, user_id=user)["body"]
         assert "successfully" not in connected

@@ -150,6 +150,7 @@ def test_what_the_portal_refuses_is_shown_with_its_code(tmp_path: Path) -> None:
         ({"query_limit": 99}, "Wait a minute"),
         ({"overload": True}, "Only its support can lift that"),
         ({"down": True}, "does not answer"),
+        ({"http_500": True}, "answers with an error of its own"),
     ],
 )
 def test_the_cure_is_the_troubles_own(

@@ -52,7 +52,7 @@ def admin_page(
     by `chat.key`.
     """
     findings = services().verdict() + running.of_files(services().store, language())
-    found = verdict(findings, ends_install=finish is not None)
+    found = verdict(findings)
     if notice and notice.section == "verdict" and notice.is_error:  # the portal did not answer
         found = doubted(found)
     settings = services().settings

@@ -91,7 +91,7 @@ def unproved_page(fault: InstallError) -> ResponseReturnValue:
         return verdict_alone(verdict(), said("not_recognised"), where="server_says_why")
     if fault.status < 500:  # anybody can bring a token
         return verdict_alone(verdict())
-    key = "not_answering" if fault.key == "unreachable" else "not_proved"
+    key = "not_answering" if fault.key in ("unreachable", "server_slow") else "not_proved"
     lines = [said(key)]
     with contextlib.suppress(StoreUnavailable):
         if asked := moment_of_check():

@@ -30,6 +30,7 @@ def saw_portal() -> None:
         proto = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
         scheme = public.scheme if hosts[0] == public.netloc else proto or "https"
         services().sightings.saw_administrator(f"{scheme}://{hosts[0]}")
+        services().watch.forget()  # the verdict may be another one now
 
 
 def saw_visitor() -> None:

@@ -12,10 +12,8 @@ from operations.words import heading, words
 from texts import text
 from web.asking import language, services
 
-# What is the next step after a first install, and no fault. At the end of any install so is what
-# waits for a line, or for the worker that has just been woken.
+# What is the next step after a first install, and no fault.
 NEXT_STEPS = frozenset({"line_first"})
-NEXT_STEPS_OF_INSTALL = NEXT_STEPS | {"line_none", "waiting", "waiting_long"}
 # The number of a time within a text, until the text is made HTML.
 TIME = re.compile("\ue000([0-9]{1,3})\ue001")
 
@@ -58,18 +56,14 @@ class Verdict:
         return [one for one in self.findings if one.level == "good"]
 
 
-def verdict(findings: Iterable[Finding] | None = None, ends_install: bool = False) -> Verdict:
-    """The verdict as it is now, with all findings, in the language of the request.
-
-    `ends_install`: it is the answer to an install that has succeeded just now.
-    """
+def verdict(findings: Iterable[Finding] | None = None) -> Verdict:
+    """The verdict as it is now, with all findings, in the language of the request."""
     found = worst_first(services().verdict() if findings is None else findings)
-    next_steps = NEXT_STEPS_OF_INSTALL if ends_install else NEXT_STEPS
     troubles = [finding for finding in found if finding.level > Level.GOOD]
-    is_well = all(finding.key in next_steps for finding in troubles)
+    is_well = all(finding.key in NEXT_STEPS for finding in troubles)
     level = worst(found)
     title = "installed" if troubles and is_well else f"verdict_{level.name.lower()}"
-    return Verdict(level, is_well, said(title), [shown(one, next_steps) for one in found])
+    return Verdict(level, is_well, said(title), [shown(one) for one in found])
 
 
 def doubted(found: Verdict) -> Verdict:
@@ -79,7 +73,7 @@ def doubted(found: Verdict) -> Verdict:
     return replace(found, level=Level.ATTENTION, is_well=False, title=said("verdict_attention"))
 
 
-def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
+def shown(finding: Finding) -> ShownFinding:
     times: list[Moment] = []
 
     def numbered(at: Moment) -> str:
@@ -87,7 +81,7 @@ def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
         return f"\ue000{len(times) - 1}\ue001"
 
     sentence = words(finding, language(), numbered)
-    is_next = finding.key in HINTS or (finding.key in next_steps and finding.level > Level.GOOD)
+    is_next = finding.key in HINTS or (finding.key in NEXT_STEPS and finding.level > Level.GOOD)
     level = "next" if is_next else finding.level.name.lower()
     return ShownFinding(
         finding.check, heading(finding, language()), level, with_times(sentence, times)

@@ -264,7 +264,7 @@ PORTAL_FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"clock_offset_seconds": 4 * 86_400}, Level.BROKEN, "clock_slow", "4 "),
     ({"clock_offset_seconds": -90}, Level.ATTENTION, "clock_fast", "timedatectl"),
     ({"overload": True}, Level.BROKEN, "portal_blocked", "OVERLOAD_LIMIT"),
-    ({"http_500": True}, Level.BROKEN, "server_unreachable", "HTTP_502"),
+    ({"http_500": True}, Level.BROKEN, "server_error", "HTTP_502"),
     ({"oauth_down": True}, Level.ATTENTION, "server_unreachable", "oauth/app.info"),
 ]
 
@@ -523,3 +523,51 @@ def test_an_install_that_was_never_finished(fresh_stage: Stage, doctor: Doctor) 
     make_old(fresh_stage)
 
     doctor.says(fresh_stage, Level.BROKEN, "unfinished", "24")
+
+
+def test_the_page_of_a_reinstall_says_what_the_doctor_says(
+    fresh_stage: Stage, doctor: Doctor
+) -> None:
+    """Not "successfully" over a fault, and nothing of the past once it is mended."""
+    stage = fresh_stage
+    stage.trouble(limit=False)  # four installs make many calls
+    stage.press("install")
+    for number in range(3):
+        stage.visitor().send(f"is anybody there? {number}")
+
+    page = stage.press("install")["body"]
+    [broken] = [one for one in doctor(stage) if one.level is Level.BROKEN]
+    assert broken.key == "line_none"
+    assert "successfully" not in page
+    assert page.index("The chat does not work") < page.index("No open line is connected")
+
+    make_old_messages(stage)
+    stage.press("connect", line=LINE)
+    wait_until(lambda: not waiting(stage), 15, "the messages")
+    stage.trouble(broken_method="imconnector.send.messages", broken_code="HTML")
+    stage.visitor().send("and now?")
+    wait_until(lambda: waiting(stage) and all(waiting(stage)), 15, "an error of the portal")
+    make_old_messages(stage)
+
+    page = stage.press("install")["body"]
+    [first, *_] = doctor(stage)
+    assert first.key in ("waiting_why", "waiting_long")
+    assert "successfully" not in page
+    assert "with an error of its own (HTTP_502)" in page
+
+    stage.trouble(broken_method="")
+    wait_until(lambda: not waiting(stage), 30, "the message")
+    assert "successfully" in stage.press("install")["body"]
+    assert worst(doctor(stage)) is Level.GOOD
+
+
+def make_old_messages(stage: Stage) -> None:
+    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
+        db.execute("update messages set sent_at = sent_at - 900")
+        db.commit()
+
+
+def waiting(stage: Stage) -> list[str | None]:
+    """Of each message that waits the code of the last call with it."""
+    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
+        return [row[0] for row in db.execute("select error from deliveries where kind = 'message'")]

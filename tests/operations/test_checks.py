@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,8 @@ from doctor_parts import BOUND, DAY, HANDLER, INSTALLED, LINE, NOW, OTHER_LINE, 
 from doctor_parts import OAUTH as OAUTH_SERVER
 
 from cli.doctor import iso_time, local_time
+from delivery.lookup import CLOCKS_DIFFER_SECONDS
+from operations import checks_portal
 from operations.doctor import ALL, findings
 from operations.facts import Disk
 from operations.findings import Finding, Level, Moment, Phrase, as_plain, from_plain, worst
@@ -187,7 +190,13 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
      "other_application"),
     # Servers that do not answer, each by its name.
     ({"portal": TryLater("NOT_CONNECTED", "batch")}, BROKEN, "portal", "server_unreachable"),
-    ({"portal": OutcomeUnknown("HTTP_502", "batch")}, BROKEN, "portal", "server_unreachable"),
+    ({"portal": OutcomeUnknown("CONNECTION_LOST", "batch")}, BROKEN, "portal",
+     "server_unreachable"),
+    # It was reached: neither the internet nor a firewall is to blame.
+    *(({"portal": OutcomeUnknown(code, "batch")}, BROKEN, "portal", "server_error")
+      for code in ("HTTP_502", "HTTP_500", "HTTP_200", "STRANGE_ANSWER", "INTERNAL_ERROR")),
+    ({"oauth": OutcomeUnknown("HTTP_503", OAUTH_APP_INFO)}, ATTENTION, "oauth", "server_error"),
+    ({"portal": OutcomeUnknown("NO_REPLY", "batch")}, BROKEN, "portal", "server_slow"),
     ({"portal": Refused("HTTP_404", "batch")}, BROKEN, "portal", "not_a_portal"),
     ({"portal": TryLater("QUERY_LIMIT_EXCEEDED", "batch")}, ATTENTION, "portal", "server_busy"),
     ({"portal": SetupFault("OVERLOAD_LIMIT", "batch")}, BROKEN, "portal", "portal_blocked"),
@@ -227,6 +236,10 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (of_portal(clock_seconds=4 * DAY), BROKEN, "clock", "clock_slow"),
     (of_portal(clock_seconds=-4 * DAY), BROKEN, "clock", "clock_fast"),
     (of_portal(clock_seconds=-7500), BROKEN, "clock", "clock_fast"),
+    (of_portal(clock_seconds=-3700), BROKEN, "clock", "clock_fast"),
+    # Everything works still: it is not called broken.
+    (of_portal(clock_seconds=-3500), ATTENTION, "clock", "clock_fast"),
+    (of_portal(clock_seconds=7500), ATTENTION, "clock", "clock_slow"),
     (of_portal(clock_seconds=200.0), ATTENTION, "clock", "clock_slow"),
     (of_portal(clock_seconds=-90.0), ATTENTION, "clock", "clock_fast"),
     # What stands in front of us.
@@ -307,6 +320,7 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
      "rights_good"),
     (of_portal(clock_seconds=None), "portal_good"),
     (of_kept(secret_is_proved=False), "secret_untried"),
+    (of_kept(secret_proved_at=None), "secret_good_once"),
     # Of several lines one is switched off on purpose.
     (of_kept(active_lines=(LINE, OTHER_LINE)) | of_portal(
         lines={LINE: Line("Sales", False), OTHER_LINE: Line("", True)}), "line_spare"),
@@ -334,7 +348,12 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (with_settings(public_url="https://chat.office.lan", bitrix24=B24 | {
         "portal": "https://b24.office.lan"}) | of_kept(portal_address="https://b24.office.lan")
      | of_portal(bindings=tuple((event, "https://chat.office.lan/handler") for event, _ in BOUND)),
-     "address_good"),
+     "address_unseen"),
+    # Only what is proved to be of the portal shows that it finds us.
+    (by_outside(portal=NOW - 9), "address_good"),
+    (of_kept(seen_addresses={"portal": "https://chat.example"}), "address_good"),
+    (by_outside(visitors=NOW - 9), "address_unseen"),
+    (by_outside("https://former.example", portal=NOW - 9), "address_unseen"),
     # BX24.installFinish() comes after our page.
     (of_kept(portal=INSTALLED.__class__(**vars(INSTALLED) | {"installed_at": NOW - 5}))
      | of_portal(installed=False), "installed"),
@@ -343,16 +362,24 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     # What visitors' browsers merely say.
     (of_kept(tried_sites={"https://other.example": Named(NOW - DAY, NOW - 5, 3)}), "sites_tried"),
     (of_kept(visited_addresses={OTHER: visited(3)}), "address_of_visitors"),
-    (of_kept(visited_addresses={OTHER: visited(3)}), "address_good"),
+    (of_kept(visited_addresses={OTHER: visited(3)}), "address_unseen"),
     (with_settings(public_url=HERE, bitrix24=B24 | {"portal": "http://localhost:9000"})
      | of_kept(portal_address="http://localhost:9000") | of_portal(bindings=tuple(
-         (event, f"{HERE}/handler") for event, _ in BOUND)), "address_good"),
+         (event, f"{HERE}/handler") for event, _ in BOUND)), "address_unseen"),
 ]  # fmt: skip
 NAMES_A_SETTING = {
     *("settings_incomplete", "registration_refused", "portal_renamed", "rename_kept"),
     *("secret_wrong", "other_application", "certificate_unknown", "certificate_self_signed"),
     *("address_here", "address_here_seen", "address_of_portal", "proxies_few", "proxies_many"),
-    *("front_redirects", "front_other", "front_other_path"),
+    *("front_redirects", "front_other", "front_other_path", "front_unresolved", "sites_tried"),
+    *("server_unreachable", "not_a_portal", "setup_refused", "certificate_of_another_host"),
+    *("address_private", "front_certificate_of_another_host", "front_too_large"),
+}
+# The same, of the pages of an install.
+INSTALL_NAMES_A_SETTING = {
+    *("no_settings", "unreachable", "not_a_portal", "wrong_portal", "wrong_application", "refused"),
+    *("wrong_secret", "certificate_unknown", "certificate_self_signed"),
+    *("renamed", "rename_done", "rename_not_confirmed"),
 }
 SAID_BY_OTHERS = {"note", "settings_wrong", "doctor_failed", "verdict_good"} | {
     *(
@@ -417,7 +444,7 @@ def test_a_healthy_chat_is_called_so() -> None:
 def test_the_doctor_has_no_text_that_it_never_says() -> None:
     said = {one.key for one in every([*FAULTS, *HARMLESS, ({},)])} | SAID_BY_OTHERS
     checks = {f"check_{one.check}" for one in every([*FAULTS, *HARMLESS])}
-    units = {"days", "hours", "minutes", "seconds"}
+    units = {"days", "hours", "minutes", "seconds", "not_listed"}
     units |= {"why_unknown", "why_error", "why_busy", "why_no_answer", "why_refused"}
     verdicts = {f"verdict_{level.name.lower()}" for level in Level}
 
@@ -456,7 +483,7 @@ def test_messages_that_wait_for_a_known_reason_are_no_second_fault() -> None:
     found = findings(facts(**of_kept(active_lines=(), waiting=WAITS)), ALL)
 
     assert [one.key for one in found if one.level is BROKEN] == ["line_none"]
-    assert "3 waiting" in told(found[0])[0]
+    assert "wait: 3" in told(found[0])[0]
 
 
 def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> None:
@@ -466,6 +493,26 @@ def test_messages_that_wait_for_a_portal_that_is_down_are_no_second_fault() -> N
 
     assert [one.key for one in found if one.level is BROKEN] == ["server_unreachable"]
     assert "waiting" in {one.key for one in found if one.level is ATTENTION}
+
+
+@pytest.mark.parametrize(
+    ("installed", "waits", "code", "level", "key"),
+    [
+        (5, 900, "", GOOD, "waiting_now"),  # it may have been mended, and is being sent
+        (5, 900, "HTTP_502", ATTENTION, "waiting_why"),
+        (5, 30, "HTTP_502", GOOD, "waiting_now"),
+        (90, 900, "", ATTENTION, "waiting"),
+        (90, 900, "HTTP_502", ATTENTION, "waiting_why"),
+        (301, 900, "", BROKEN, "waiting_long"),
+    ],
+)
+def test_what_waited_before_an_install_is_judged_by_the_time_since_then(
+    installed: int, waits: int, code: str, level: Level, key: str
+) -> None:
+    portal = replace(INSTALLED, installed_at=NOW - installed)
+    found = findings(facts(**of_kept(portal=portal, waiting=Waiting(3, NOW - waits, code))), ALL)
+
+    assert [(one.level, one.key) for one in found if one.check == "waiting"] == [(level, key)]
 
 
 @pytest.mark.parametrize("code", WHY)
@@ -484,6 +531,18 @@ def test_that_no_event_comes_is_no_second_fault_beside_its_cause() -> None:
 
         assert [one.check for one in found if one.level is BROKEN] in (["events"], ["front"])
         assert ("events_lost", ATTENTION) in {(one.key, one.level) for one in found}
+
+
+@pytest.mark.parametrize("code", ["HTTP_502", "NO_REPLY"])
+def test_a_portal_that_was_reached_sends_nobody_to_the_firewall(code: str) -> None:
+    found = findings(
+        facts(portal=OutcomeUnknown(code, "batch"), **front(fault="NOT_RESOLVED")), ALL
+    )
+
+    assert {one.check for one in found if one.level is BROKEN} == {"portal", "front"}
+    for text in told(next(one for one in found if one.check == "portal")):
+        assert code in text
+        assert not any(word in text for word in ("firewall", "экран", "internet", "интернет"))
 
 
 def test_a_portal_that_is_not_reached_either_may_mean_that_no_name_is_resolved_here() -> None:
@@ -541,7 +600,7 @@ def test_a_refused_message_is_named_as_the_log_names_it() -> None:
 
 def test_a_cure_names_the_command_and_the_form_of_both_files() -> None:
     """Who is told to change a setting is told how to write it, and what makes it count."""
-    by_key = {one.key: told(one) for one in every(FAULTS)}
+    by_key = {one.key: told(one) for one in every([*FAULTS, *HARMLESS])}
     for key in ("address_here", "address_here_seen", "address_of_portal"):
         assert all("SITECHAT_PUBLIC_URL=http" in text for text in by_key[key]), key
         assert all('public_url = "http' in text for text in by_key[key]), key
@@ -549,8 +608,43 @@ def test_a_cure_names_the_command_and_the_form_of_both_files() -> None:
         assert all("SITECHAT_SERVER__PROXIES=" in text for text in by_key[key]), key
         assert all("[server]" in text for text in by_key[key]), key
     assert all("SITECHAT_BITRIX24__CLIENT_SECRET" in text for text in by_key["secret_wrong"])
-    for key in by_key.keys() & NAMES_A_SETTING:
-        assert all("sudo systemctl reload sitechat" in text for text in by_key[key]), key
+    assert by_key.keys() >= NAMES_A_SETTING
+    of_install = {
+        f"install.{key}": [all_texts(language)["install"][key] for language in ("en", "ru")]
+        for key in INSTALL_NAMES_A_SETTING
+    }
+    named = {key: by_key[key] for key in NAMES_A_SETTING}
+    for key, texts in {**named, **of_install}.items():
+        assert all("sudo systemctl reload sitechat" in text for text in texts), key
+        assert all("SITECHAT_" in text for text in texts), key
+
+
+def test_the_page_of_an_install_has_the_cure_of_the_doctor() -> None:
+    for language in ("en", "ru"):
+        of_install, of_doctor = (all_texts(language)[one] for one in ("install", "doctor"))
+        for there, here in (("renamed", "portal_renamed"), *(
+            (key, key) for key in CERTIFICATES.values()
+        )):  # fmt: skip
+            said = of_install[there].replace("{method}: {code}", "{code}")
+            also = of_doctor[here].replace("{method}: {code}", "{code}")
+            assert said == also.replace("{server}", "{portal}"), (language, there)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 21])
+def test_a_sentence_is_right_with_any_number(count: int) -> None:
+    for changes in (
+        of_kept(waiting=Waiting(count, NOW - 5)),
+        of_kept(waiting=Waiting(count, NOW - 120)),
+        of_kept(waiting=Waiting(count, NOW - 7200)),
+        of_kept(active_lines=(), waiting=Waiting(count, NOW - 120)),
+        of_kept(refused=RefusedMessages(count, NOW - 60, "X"), refusal_to_tell=7),
+        of_kept(refused=RefusedMessages(3, NOW - 60, "X", 3)),
+        of_kept(recovery=LastRecovery(0, count, count or 1, NOW)),
+        of_portal(connectors=frozenset()),
+    ):
+        for text in told_all(facts(**changes)):
+            assert not re.search(rf"\b{count} (waiting|messages|dialogs|сообщ)", text), text
+            assert ": -" not in text
 
 
 def test_how_systemd_starts_the_service_comes_before_how_it_is_started_by_hand() -> None:
@@ -592,6 +686,15 @@ def test_before_an_install_the_servers_are_tried_apart() -> None:
     broken = [one.key for one in found if one.level is BROKEN]
     assert broken == ["not_installed", "certificate_expired"]
     assert "oauth_good" in {one.key for one in found}
+
+
+def test_a_clock_that_is_called_broken_hinders_what_it_says() -> None:
+    assert checks_portal.CLOCK_FAST_SECONDS == CLOCKS_DIFFER_SECONDS
+    for seconds, english, russian in ((-400, "is sent twice", "дважды"),
+                                      (400, "certificates", "сертификаты")):  # fmt: skip
+        [first, *_] = findings(facts(**of_portal(clock_seconds=seconds)), ALL)
+        assert english in told(first)[0]
+        assert russian in told(first)[1]
 
 
 def test_each_missing_right_is_named() -> None:
@@ -717,6 +820,15 @@ def test_a_fault_of_the_oauth_server_is_not_called_one_of_the_portal(
             {**fault("IMCONNECTOR_NOT_SPECIFIED_CORRECT_CONNECTOR"),
              **of_portal(connectors=frozenset({"livechat"}), statuses={LINE: False})},
             "connector.connector_unknown",
+        ),
+        (  # there is nothing to choose in the Contact Center
+            {**of_kept(active_lines=(), waiting=WAITS),
+             **of_portal(connectors=frozenset({"livechat"}))},
+            "connector.connector_unknown",
+        ),
+        (
+            {**of_kept(active_lines=(), is_registered=False)},
+            "install.not_registered",
         ),
         (
             {**of_kept(dead_lines={LINE: "-"},

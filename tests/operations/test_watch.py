@@ -18,7 +18,7 @@ from stage import path_of, wait_until
 
 from operations import watch as watching
 from operations.doctor import Doctor
-from operations.findings import Finding, Level, worst
+from operations.findings import Finding, Level, Moment, worst
 from operations.front import FrontReport
 from operations.pulse import Pulse
 from operations.telling import plain
@@ -190,6 +190,40 @@ def test_the_administrator_gets_one_note_a_day_for_each_cause(
 
     watch.step(NOW + DAY + 700)  # told after ten minutes, then a day later
     assert [tag for _, _, tag in portal.notes[2:]] == ["sitechat lines.line_none"]
+
+
+def test_a_reinstall_does_not_end_that_old_messages_wait(
+    watch: Watch, store: Store, log: pytest.LogCaptureFixture
+) -> None:
+    """It gives them some minutes more on the pages; nobody has sent them yet."""
+    write(store, "hello", now=NOW)
+    for second in (400, 470):
+        watch.step(NOW + second)
+    store.portal.save(replace(INSTALLED, installed_at=NOW + 480))
+    for second in (490, 600, 790, 860):
+        watch.step(NOW + second)
+
+    [(level, line)] = told(log)
+    assert level == "ERROR"
+    assert "waiting.waiting_long" in line
+
+    with closing(sqlite3.connect(path_of(store))) as db:
+        db.execute("delete from deliveries")
+        db.commit()
+    watch.step(NOW + 880)
+    assert told(log)[1:] == [("INFO", "over after 480 s: waiting.waiting_long")]
+
+
+def test_when_the_secret_was_last_proved_is_said_as_it_is_now(
+    watch: Watch, store: Store, portal: FakePortal
+) -> None:
+    store.notes.renewed_at.set(NOW - 3600)
+    watch.look()
+    store.notes.renewed_at.set(NOW)
+    watch.forget()
+
+    [finding] = [one for one in watch.verdict() if one.key == "secret_good"]
+    assert finding.values["at"] == Moment(NOW)
 
 
 def test_a_portal_whose_language_is_not_known_gets_both(

@@ -161,7 +161,8 @@ def test_an_uninstall_takes_back_all_and_forgets_the_tokens(
     assert store.portal.find() is None
     assert store.portal.active_lines() == []
     for note in (store.notes.registered, store.notes.own_handlers, store.notes.told_lines,
-                 store.notes.renewed_with, store.notes.kept_claim):  # fmt: skip
+                 store.notes.renewed_with, store.notes.renewed_at,
+                 store.notes.kept_claim):  # fmt: skip
         assert note.get() is None, note.key
     assert store.chats.find(kept.chat_id) is not None, "conversations stay"
     with fault("not_installed", 409):

@@ -50,6 +50,7 @@ def test_an_install_renews_the_pair_that_it_was_given(store: Store) -> None:
     assert len(portal.calls("renew")) == 1
     assert tokens(store) == ("second-access", "second-refresh")
     assert store.notes.renewed_with.get() == client_digest(settings().bitrix24)
+    assert time.time() - (store.notes.renewed_at.get() or 0.0) < 60
 
 
 @pytest.mark.parametrize("code", ["WRONG_CLIENT", "INVALID_CLIENT"])
