@@ -138,6 +138,7 @@ class Connector:
             log.warning("the lines are not told the chat's address yet: %s", error.code)
         self._store.notes.fault.clear()
         self._store.notes.is_unfinished.clear()
+        self._store.notes.replaced_at.clear()
 
     def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
@@ -145,7 +146,8 @@ class Connector:
             return InstallError("disk_full", 503, folder=self._store.database.place)
         # What was installed is not installed anew: its tokens and conversations may be put back.
         key, status = ("store_lost", 503) if self._was_installed else ("no_store", 500)
-        return InstallError(key, status, folder=self._store.database.place, why=error)
+        said = f" ({error.said})" if error.said else ""
+        return InstallError(key, status, folder=self._store.database.place, said=said)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""
