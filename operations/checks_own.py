@@ -157,7 +157,7 @@ def check_store(facts: Facts) -> Iterator[Finding]:
     yield _of_store(facts)
     if isinstance(kept, Kept) and facts.log_bytes:
         megabytes = max(1, facts.log_bytes >> 20)
-        if not kept.worker_runs:
+        if not kept.worker_runs and not _service_answers(facts):
             yield Finding("store", Level.ATTENTION, "log_left", {"megabytes": megabytes})
         elif facts.log_bytes > LOG_BYTES:
             yield Finding("store", Level.ATTENTION, "log_long", {"megabytes": megabytes})

@@ -227,7 +227,7 @@ class Doctor:
         with self._store.database.try_lock("sender") as free:
             if free is None:
                 return True
-        return now - max(up_at or 0.0, self._began) < patience
+        return 0 <= now - max(up_at or 0.0, self._began) < patience  # a clock may be set back
 
 
 def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:

@@ -158,7 +158,8 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
      "store_replaced"),
     ({"disks": (FULL,), "front": None}, BROKEN, "disk", "disk_none"),
     ({"log_bytes": 100 << 20}, ATTENTION, "store", "log_long"),
-    (of_kept(worker_runs=False) | {"log_bytes": 1000}, BROKEN, "service", "service_stopped"),
+    (of_kept(worker_runs=False) | {"log_bytes": 1000, "front": None}, BROKEN, "service",
+     "service_stopped"),
     (of_kept(worker_runs=False, worker_up_at=None), BROKEN, "service", "service_never"),
     ({"disks": (Disk("/var", 300 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
     ({"disks": (Disk("/var", 900 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
@@ -603,9 +604,11 @@ STORE_IS_AT_FAULT: list[dict[str, Any]] = [
 def test_a_service_that_answers_is_not_to_be_started_because_its_store_is_at_fault(
     changes: dict[str, Any], up_at: float | None
 ) -> None:
-    found = findings(facts(**changes, **of_kept(worker_runs=False, worker_up_at=up_at)), ALL)
+    stopped = of_kept(worker_runs=False, worker_up_at=up_at)
+    found = findings(facts(**changes, **stopped, log_bytes=1000), ALL)
 
     assert [one.check for one in found if one.level is BROKEN] == ["store"]
+    assert "log_left" not in {one.key for one in found}
     assert "service" not in {one.check for one in found}
 
 
