@@ -287,3 +287,13 @@ def test_the_tokens_are_kept_as_a_pair_with_their_end(store: Store) -> None:
     keeper.save(Grant("second", "pair", NOW + 1))
 
     assert keeper.load() == Grant("second", "pair", NOW + 1)
+
+
+def test_after_an_install_nobody_is_told_that_the_store_was_replaced(
+    store: Store, connector: Connector
+) -> None:
+    store.notes.replaced_at.set(1.0)
+
+    connector.install(CLAIM)
+
+    assert store.notes.replaced_at.get() is None
