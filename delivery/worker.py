@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25  # how often an idle worker reads what other processes have queued
 RESTORED_SECONDS = 60.0  # with no worker up for so long, the store may be a backup of that age
 LOCK_SECONDS = 1.0  # how often a process that does not hold the worker's lock tries to take it
+REPLACED = (
+    "the store was replaced while the service ran, by one in which nothing is installed: the"
+    " conversations and tokens are not in it. Stop the service, put the store back or restore a"
+    " backup (sitechat restore FILE --replace), and start it again"
+)
 
 
 class Worker:
@@ -87,6 +92,9 @@ class Worker:
             self._store.epochs.begin(up_at, RESTORED)
             self._store.notes.lost_since.set(up_at)
             log.info("the store may have been restored: queued messages are looked for first")
+        if replaced and self._store.portal.find() is None:
+            self._store.notes.replaced_at.set(now)
+            log.error(REPLACED)
         self._signals.begin(up_at)
         self._upkeep.begin(up_at, now)
         self._context.health.begin()

@@ -10,6 +10,7 @@ from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, Level, Moment, Phrase, Value
 from operations.named import ranked
 from operations.version import version
+from rest.own_address import NO_ANSWER
 from settings import found_doubts
 from store.database import (
     DiskFull,
@@ -17,13 +18,15 @@ from store.database import (
     StoreLocked,
     StoreMissing,
     StoreNewer,
+    StoreNoFile,
     StoreOlder,
     StoreReadOnly,
     StoreUnavailable,
 )
-from store.log import StoreDamaged
+from store.log import StoreDamaged, StoreForeign, StoreMixed
 
 LOW_BYTES, LEAST_BYTES = 500 << 20, 50 << 20  # free space on the disk
+NO_ROOM_BYTES = 1 << 20  # with less a store that cannot be written lacks nothing but room
 LOW_SHARE, LOW_SHARE_BYTES = 0.05, 1 << 30  # 5 % is much of a large disk
 LOG_BYTES = 64 << 20  # of changes that are not in the store's one file yet: usually 8 MB at most
 STARTING_SECONDS = 60.0  # within which a service that starts anew takes over its work
@@ -32,6 +35,8 @@ AGREEING, DAY_SECONDS = 3, 86_400.0  # visitors' addresses that say the same, wi
 LOCAL_ENDINGS = ("local", "lan", "internal", "intranet", "home", "localdomain")
 STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (DiskFull, "store_full"),
+    (StoreMixed, "store_mixed"),
+    (StoreForeign, "store_foreign"),
     (StoreDamaged, "store_damaged"),
     (StoreNewer, "store_newer"),
     (StoreOlder, "store_older"),
@@ -39,6 +44,7 @@ STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (StoreMissing, "store_missing"),
     (StoreLocked, "store_locked"),
     (StoreReadOnly, "store_read_only"),
+    (StoreNoFile, "store_no_file"),
     (StoreUnavailable, "store_unavailable"),
 ]
 
@@ -156,27 +162,71 @@ def check_sites(facts: Facts) -> Iterator[Finding]:
 
 def check_store(facts: Facts) -> Iterator[Finding]:
     """Whether the store can be read and written, and whether its one file has all."""
-    fault, kept = facts.store_fault, facts.kept
-    if fault is not None:
-        key = next(key for kind, key in STORE_FAULTS if isinstance(fault, kind))
-        level = Level.ATTENTION if key == "store_older" else Level.BROKEN
-        yield Finding("store", level, key, {"folder": facts.place, "why": str(fault)})
-    elif facts.front is not None and facts.front.takes_messages is False:
-        yield Finding("store", Level.BROKEN, "store_refuses", {"folder": facts.place})
-    else:
-        yield Finding("store", Level.GOOD, "store_good", {"folder": facts.place})
+    kept = facts.kept
+    yield _of_store(facts)
     if isinstance(kept, Kept) and facts.log_bytes:
         megabytes = max(1, facts.log_bytes >> 20)
-        if not kept.worker_runs:
+        if not kept.worker_runs and not _service_answers(facts):
             yield Finding("store", Level.ATTENTION, "log_left", {"megabytes": megabytes})
         elif facts.log_bytes > LOG_BYTES:
             yield Finding("store", Level.ATTENTION, "log_long", {"megabytes": megabytes})
+
+
+def _of_store(facts: Facts) -> Finding:
+    values: dict[str, Value] = {"folder": facts.place}
+    if facts.store_fault is not None:
+        key = next(key for kind, key in STORE_FAULTS if isinstance(facts.store_fault, kind))
+        if key == "store_older" and facts.former_runs:
+            return Finding("store", Level.ATTENTION, "store_older_runs", values)
+        said = facts.store_fault.said  # in whatever language: a quotation
+        return Finding("store", Level.BROKEN, key, values | {"said": f" ({said})" if said else ""})
+    if _refuses(facts):
+        key = "store_full" if _has_no_room(facts) else "store_refuses"
+        return Finding("store", Level.BROKEN, key, values)
+    if _was_replaced(facts):
+        return Finding("store", Level.BROKEN, "store_replaced", values)
+    return Finding("store", Level.GOOD, "store_good", values)
+
+
+def _refuses(facts: Facts) -> bool:
+    """Whether the service, which sees more than we do, says that it can keep nothing."""
+    front = facts.front
+    if front is None:
+        return False
+    has_failed = front.fault == NO_ANSWER and front.status == 503  # it could not even read, maybe
+    return front.takes_messages is False or (has_failed and _has_no_room(facts))
+
+
+def _takes_messages(facts: Facts) -> bool:
+    return facts.front is not None and facts.front.takes_messages is True
+
+
+def _has_no_room(facts: Facts) -> bool:
+    """Whether the disk of the store is full."""
+    return any(
+        disk.folder == facts.place and disk.free_bytes < NO_ROOM_BYTES for disk in facts.disks
+    )
+
+
+def _was_replaced(facts: Facts) -> bool:
+    """Whether another store was put in the place of ours, and nothing was installed since."""
+    kept = facts.kept
+    return isinstance(kept, Kept) and kept.portal is None and kept.replaced_at is not None
+
+
+def _service_answers(facts: Facts) -> bool:
+    """Whether the service runs for sure: it asks itself, or has answered at its own address."""
+    front = facts.front
+    has_answered = front is not None and front.status > 0 and front.fault in ("", NO_ANSWER)
+    return facts.is_service or has_answered
 
 
 def check_disk(facts: Facts) -> Iterator[Finding]:
     """Whether there is room, and whether visitors' files can be kept."""
     for disk in facts.disks:
         level, key = _of_space(disk)
+        if disk.folder == facts.place and _has_no_room(facts) and not _takes_messages(facts):
+            key = "disk_none"
         values: dict[str, Value] = {"folder": disk.folder, "megabytes": disk.free_bytes >> 20}
         yield Finding("disk", level, key, values)
     if facts.settings.files.enabled and not facts.files_are_writable:
@@ -198,6 +248,8 @@ def check_service(facts: Facts) -> Iterator[Finding]:
         return
     if facts.kept.worker_runs:
         yield Finding("service", Level.GOOD, "service_good")
+    elif (facts.store_fault or _refuses(facts)) and _service_answers(facts):
+        return  # it runs; only what sends waits for the store, of which there is a finding
     elif facts.kept.worker_up_at is None:
         yield Finding("service", Level.BROKEN, "service_never")
     else:

@@ -30,7 +30,7 @@ from rest.errors import BitrixError
 from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
 from storage import Store
-from store.database import StoreUnavailable, may_write
+from store.database import StoreOlder, StoreUnavailable, may_write
 from store.log import log_bytes
 from store.overview import Unannounced
 
@@ -92,6 +92,7 @@ class Doctor:
         self._bitrix = bitrix
         self._chat = chat or (lambda: settings.chat)
         self._write_fault = write_fault
+        self._only_reads = only_reads
         self._began = 0.0 if only_reads else time.time()
 
     def local(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
@@ -175,6 +176,8 @@ class Doctor:
             disks=_disks(path.parent, files),
             files_folder=str(files),
             files_are_writable=may_write(existing(files)),
+            is_service=not self._only_reads,
+            former_runs=isinstance(kept, StoreOlder) and self._worker_runs(0.0, None, now),
             log_bytes=log_bytes(path),
         )
 
@@ -211,6 +214,7 @@ class Doctor:
             is_registered=notes.registered.get() is not None,
             refused_registration=notes.refused_registration.get(),
             is_unfinished=bool(notes.is_unfinished.get()),
+            replaced_at=notes.replaced_at.get(),
             mended_at=notes.mended_at.get(),
             recovery=notes.recovery.get(),
             tried_sites=notes.tried_sites.get() or {},
@@ -224,7 +228,7 @@ class Doctor:
         with self._store.database.try_lock("sender") as free:
             if free is None:
                 return True
-        return now - max(up_at or 0.0, self._began) < patience
+        return 0 <= now - max(up_at or 0.0, self._began) < patience  # a clock may be set back
 
 
 def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:

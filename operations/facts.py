@@ -44,6 +44,7 @@ class Kept:
     is_registered: bool = True
     refused_registration: ReportedFault | None = None
     is_unfinished: bool = False
+    replaced_at: float | None = None  # when this store took the place of another in use
     mended_at: float | None = None  # an administrator has installed anew, or connected a line
     recovery: LastRecovery | None = None
     tried_sites: dict[str, Named] = field(default_factory=dict)
@@ -72,6 +73,8 @@ class Facts:
     disks: tuple[Disk, ...] = ()  # of the store and of visitors' files
     files_folder: str = ""
     files_are_writable: bool = True
+    is_service: bool = False  # it is the service itself that looks
+    former_runs: bool = False  # the service runs, and with the earlier release that the store is of
     log_bytes: int = 0  # of what is written and not yet in the store's one file
     portal: Examination | BitrixError | None = None
     oauth: TokenHome | BitrixError | None = None

@@ -46,7 +46,8 @@ EXPLAINS: dict[str, set[str]] = {
     "oauth.other_application": _OTHER_APPLICATION,
     "address.address_here": _WRONG_ADDRESS,
     "address.address_here_seen": _WRONG_ADDRESS,
-    "store.store_full": {"disk.disk_full"},
+    "store.store_full": {"disk.disk_full", "disk.disk_none"},
+    "store.store_replaced": {"install.not_installed"},
 }
 
 

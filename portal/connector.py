@@ -19,7 +19,15 @@ from rest.errors import BitrixError
 from rest.replies import Grant
 from settings import Settings
 from storage import Store
-from store.database import DiskFull, LockHeld, StoreUnavailable
+from store.database import (
+    DiskFull,
+    LockHeld,
+    StoreGone,
+    StoreNewer,
+    StoreNoFile,
+    StoreUnavailable,
+)
+from store.log import StoreDamaged
 from store.records import KeptClaim, Portal
 
 __all__ = ["EVENTS", "Claim", "Connector", "Undone"]
@@ -27,6 +35,7 @@ __all__ = ["EVENTS", "Claim", "Connector", "Undone"]
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 60.0  # the longest wait for another process that installs or renews tokens
+LOST = (StoreDamaged, StoreGone, StoreNewer, StoreNoFile)  # of a store that there was, or another
 REPEAT_SECONDS = 3600.0  # after an install, the page may be sent again: as long as its token lasts
 
 
@@ -138,14 +147,17 @@ class Connector:
             log.warning("the lines are not told the chat's address yet: %s", error.code)
         self._store.notes.fault.clear()
         self._store.notes.is_unfinished.clear()
+        self._store.notes.replaced_at.clear()
 
     def _no_store(self, error: StoreUnavailable) -> InstallError:
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
         if isinstance(error, DiskFull):
             return InstallError("disk_full", 503, folder=self._store.database.place)
         # What was installed is not installed anew: its tokens and conversations may be put back.
-        key, status = ("store_lost", 503) if self._was_installed else ("no_store", 500)
-        return InstallError(key, status, folder=self._store.database.place, why=error)
+        is_lost = self._was_installed or isinstance(error, LOST)
+        key, status = ("store_lost", 503) if is_lost else ("no_store", 500)
+        said = f" ({error.said})" if error.said else ""
+        return InstallError(key, status, folder=self._store.database.place, said=said)
 
     def addresses(self) -> dict[str, str]:
         """What the admin types into the local application's form."""

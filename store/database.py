@@ -18,7 +18,15 @@ R = TypeVar("R")
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be read or written now; nothing of the call was kept."""
+    """The store cannot be read or written now; nothing of the call was kept.
+
+    The text is for the log. `said` is what SQLite or the system says, where it was asked: a reader
+    of any language gets that alone, as a quotation.
+    """
+
+    def __init__(self, text: str = "", said: str = "") -> None:
+        super().__init__(text)
+        self.said = said
 
 
 class DiskFull(StoreUnavailable):
@@ -59,11 +67,22 @@ class StoreNewer(StoreUnavailable):
         )
 
 
+class StoreNoFile(StoreUnavailable):
+    """A folder, say, or a pipe has the name of one of the store's files."""
+
+
 class OnlyReading(StoreUnavailable):
     """Somebody tried to write; the store was opened to be read."""
 
     def __init__(self) -> None:
         super().__init__("the store was opened to be read only")
+
+
+def quoted(error: Exception) -> str:
+    """What the system or SQLite says of an error, without our names of paths and classes."""
+    if isinstance(error, OSError):
+        return error.strerror or ""
+    return str(error)
 
 
 def is_disk_full(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from store.database import StoreUnavailable
+from store.schema import OF_EACH_RELEASE
 
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
 STEPS = 10_000  # of SQLite's machine, between two looks at the clock
@@ -37,6 +38,25 @@ T = TypeVar("T")
 
 class StoreDamaged(StoreUnavailable):
     """The file must not be used: a person has to decide what to do with it."""
+
+
+class StoreMixed(StoreDamaged):
+    """The file and the log beside it are of different times."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path.name} and {log_of(path).name} are of different times: put back both as they"
+            f" were together, or only {path.name}, without the other files of that name"
+        )
+
+
+class StoreForeign(StoreDamaged):
+    """An SQLite file of another program: whatever is in it is not ours to change."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path.name} is no store of this program: put the store, or a backup, in its place"
+        )
 
 
 @dataclass(frozen=True)
@@ -78,8 +98,10 @@ def prove(path: Path, how: str = "mode=ro") -> None:
         raise  # locked, say, or no rights
     except sqlite3.DatabaseError as error:
         if log_bytes(path) and _is_whole(path):
-            raise _different_times(path) from None
-        raise StoreDamaged(f"{path.name} is damaged ({error}): put a backup in its place") from None
+            raise StoreMixed(path) from None
+        text = f"{path.name} is damaged ({error}): put a backup in its place"
+        said = "" if isinstance(error, _Incomplete) else str(error)
+        raise StoreDamaged(text, said) from None
 
 
 def _is_whole(path: Path) -> bool:
@@ -98,19 +120,21 @@ def address_of(path: Path, how: str) -> str:
 
 def _prove(path: Path, how: str) -> None:
     if path.stat().st_size == 0 and log_bytes(path):  # SQLite would remove the log
-        raise _different_times(path)
+        raise StoreMixed(path)
     address = address_of(path, how)
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         db.execute("begin")  # while we read, nobody can move the log into the file
         if log_bytes(path) and not _belong_together(_generation_alone(path), _generation(db)):
-            raise _different_times(path)
+            raise StoreMixed(path)
+        if _is_foreign(db):
+            raise StoreForeign(path)
         until = time.monotonic() + PROOF_SECONDS
         db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
         try:
             # What a mixture lacks is sometimes missing in an index alone.
             [first] = db.execute("pragma integrity_check(1)").fetchone()
             if first == "ok" and not _has_everything(db):
-                first = "messages are missing"
+                raise _Incomplete("messages are missing")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
@@ -119,11 +143,17 @@ def _prove(path: Path, how: str) -> None:
             raise sqlite3.DatabaseError(first.splitlines()[-1])
 
 
-def _different_times(path: Path) -> StoreDamaged:
-    return StoreDamaged(
-        f"{path.name} and {log_of(path).name} are of different times: put back both as they were"
-        f" together, or only {path.name}, without the other files of that name"
-    )
+class _Incomplete(sqlite3.DatabaseError):
+    """SQLite finds the file whole, and messages are missing in it."""
+
+
+def _is_foreign(db: sqlite3.Connection) -> bool:
+    """Whether the file holds something, and no release of this program has made it."""
+    version = db.execute("pragma user_version").fetchone()[0]
+    names = {name for (name,) in db.execute("select name from sqlite_master")}
+    if not names:  # a new store; or an empty file that another program has marked as its own
+        return bool(version)
+    return version == 0 or not names >= OF_EACH_RELEASE
 
 
 def _belong_together(in_file: Generation | None, with_log: Generation | None) -> bool:

@@ -111,6 +111,8 @@ class Notes:
         )
         # From when on messages may be missing here: this store was restored from a backup.
         self.lost_since: Note[float] = Note(database, "lost_since")
+        # When the service found this store in the place of its own, with nothing installed in it.
+        self.replaced_at: Note[float] = Note(database, "replaced_at")
         # A purge removed what was sent before; the portal's history must not bring it back.
         self.purged_until: Note[float] = Note(database, "purged_until")
         # When chats of Bitrix24's own example were taken over: their visitors have its cookie.

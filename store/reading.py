@@ -27,11 +27,13 @@ from store.database import (
     StoreLocked,
     StoreMissing,
     StoreNewer,
+    StoreNoFile,
     StoreOlder,
     StoreReadOnly,
     StoreUnavailable,
     is_read_only,
     may_write,
+    quoted,
 )
 from store.log import Patience, address_of, index_of_log, log_bytes, log_of, patiently, prove
 
@@ -86,7 +88,7 @@ class ReadOnlySQLite:
             if self._is_held():
                 return StoreLocked(f"another program holds {self.path.name}")
         except OSError as error:
-            return StoreUnavailable(f"{type(error).__name__}: {error}")
+            return StoreUnavailable(f"{type(error).__name__}: {error}", quoted(error))
         return None
 
     def _is_held(self) -> bool:
@@ -131,6 +133,8 @@ class ReadOnlySQLite:
         return rows[0] if rows else None
 
     def _compare(self, version: int) -> None:
+        if version == 0:  # SQLite's own first page alone
+            raise self._missing()
         if self._version is None:
             return
         if version > self._version:
@@ -153,7 +157,8 @@ class ReadOnlySQLite:
                     continue
                 if isinstance(error, StoreUnavailable):
                     raise
-                raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+                text = f"{type(error).__name__}: {error}"
+                raise StoreUnavailable(text, quoted(error)) from error
             if not (tries_left and self._has_changed(how)):
                 return answer
         raise AssertionError("the last try returns or raises")
@@ -161,12 +166,10 @@ class ReadOnlySQLite:
     def _way(self) -> tuple[Path, str]:
         """The file that SQLite can read without making another one beside it, and how."""
         if not self.path.exists() or self.path.stat().st_size == log_bytes(self.path) == 0:
-            if not self.path.exists() and any(self.path.parent.glob("*.lock")):
-                raise StoreGone(f"{self.path.name} is gone: a service has run with it before")
-            raise StoreMissing(f"there is no store at {self.path}")
+            raise self._missing()
         for file in (self.path, log_of(self.path), index_of_log(self.path)):
             if file.exists() and not file.is_file():  # a pipe would never end
-                raise StoreUnavailable(f"{file.name} is no ordinary file")
+                raise StoreNoFile(f"{file.name} is no ordinary file")
         if log_of(self.path).exists() and index_of_log(self.path).exists():
             return self.path, WITH_LOG
         if log_bytes(self.path) == 0:
@@ -178,6 +181,12 @@ class ReadOnlySQLite:
                 shutil.copy(file, self._copy.name)
             index_of_log(Path(self._copy.name, self.path.name)).touch()
         return Path(self._copy.name, self.path.name), WITH_LOG
+
+    def _missing(self) -> StoreMissing:
+        """That there is no file, or one that holds nothing: a service may have had one."""
+        if any(self.path.parent.glob("*.lock")):
+            return StoreGone(f"{self.path.name} is gone: a service has run with it before")
+        return StoreMissing(f"there is no store at {self.path}")
 
     def _has_changed(self, how: str) -> bool:
         """Whether somebody has begun to write while the file was read as if nobody did."""

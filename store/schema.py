@@ -3,6 +3,9 @@
 import sqlite3
 from collections.abc import Iterator
 
+# Tables by which a file is known as ours: each release has had them, and each one has to.
+OF_EACH_RELEASE = {"meta", "portal", "chats", "messages"}
+
 MIGRATIONS = [
     """
     create table meta (key text primary key, value text not null);

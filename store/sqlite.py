@@ -4,7 +4,6 @@ What a transaction has committed is on the disk. Has connections, transactions, 
 knows no table but `generations`.
 """
 
-import contextlib
 import errno
 import fcntl
 import logging
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from store.copies import keep_copy, write_copy
+from store.copies import write_copy
 from store.database import (
     DISK_FULL,
     DiskFull,
@@ -26,38 +25,34 @@ from store.database import (
     Row,
     StoreGone,
     StoreLocked,
-    StoreNewer,
     StoreReadOnly,
     StoreUnavailable,
     is_disk_full,
     may_only_be_read,
+    quoted,
 )
 from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,
     Patience,
     StoreDamaged,
-    Wait,
-    address_of,
     begin_generation,
     log_bytes,
     move_log,
     patiently,
     prove,
 )
-from store.schema import statements
+from store.migrate import is_empty, make_file, migrate
 from turns import apart
 
 log = logging.getLogger(__name__)
 
 State = tuple[int, int, int, int]
 
-BEFORE = "before-schema-"  # how the names of copies begin that are made before an update
-
 GONE = (
-    "the store is gone: there is no %s any more, with all conversations and tokens. Put it back (is"
-    " its disk mounted?), or restore a backup (sitechat restore FILE); to begin anew with an empty"
-    " store, restart the service"
+    "the store is gone: there is no %s any more, or an empty file, and with it all conversations"
+    " and tokens. Put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
+    " to begin anew with an empty store, restart the service"
 )
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 
@@ -126,10 +121,7 @@ class SQLite:
         connection.close()
         self._check_not_gone()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # We create the file ourselves, so that other users can never read tokens and texts. We do
-        # not open an existing file: closing it would release all SQLite locks of our process.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        was_empty = make_file(self.path)
         self._prove()
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -140,7 +132,7 @@ class SQLite:
             db.execute("pragma foreign_keys = on")
             db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
             db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
-            _migrate(db, self.path, self._migrations, wait)
+            migrate(db, self.path, self._migrations, wait, was_empty)
         except BaseException:
             db.close()
             raise
@@ -150,7 +142,7 @@ class SQLite:
 
     def _check_not_gone(self) -> None:
         """Raise StoreGone if there is no file any more: an empty one would hide what was lost."""
-        if not self._had_file or _inode(self.path) is not None:
+        if not self._had_file or (_inode(self.path) is not None and not is_empty(self.path)):
             return
         if not self._is_gone:
             log.error(GONE, self.path)
@@ -195,19 +187,19 @@ class SQLite:
 
     def _unavailable(self, error: sqlite3.DatabaseError | OSError) -> StoreUnavailable:
         """The error as our own, with its reason."""
-        reason = f"{type(error).__name__}: {error}"
+        reason, said = f"{type(error).__name__}: {error}", quoted(error)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         # SQLite calls only some of what happens on a full disk so.
         full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in DISK_FULL
         vague = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
         if full or (vague and is_disk_full(self.path.parent)):
-            return DiskFull(reason)
+            return DiskFull(reason, said)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StoreLocked(reason)
+            return StoreLocked(reason, said)
         vague = vague or getattr(error, "errno", None) in (errno.EROFS, errno.EACCES)
         if code == sqlite3.SQLITE_READONLY or (vague and may_only_be_read(self.path)):
-            return StoreReadOnly(reason)
-        return StoreUnavailable(reason)
+            return StoreReadOnly(reason, said)
+        return StoreUnavailable(reason, said)
 
     def _close_idle(self) -> None:
         """Close the connections that nobody uses: the file stays read-only until all are closed."""
@@ -344,53 +336,3 @@ def _state(path: Path) -> State:
     """What changes when an administrator puts another file or another log in its place."""
     file = path.stat()
     return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
-
-
-def _migrate(db: sqlite3.Connection, path: Path, migrations: list[str], wait: Wait) -> None:
-    """Bring the schema to the newest version; several processes may try at once."""
-    # Read outside a transaction, so that a new connection need not wait for a writer.
-    version = patiently(lambda: db.execute("pragma user_version"), wait).fetchone()[0]
-    if version == len(migrations):
-        return
-    patiently(lambda: db.execute("begin immediate"))
-    former: Path | None = None
-    try:
-        version = db.execute("pragma user_version").fetchone()[0]
-        if version > len(migrations):
-            raise StoreNewer(path.name)
-        if version < len(migrations) and _has_content(db, version):
-            former = _keep_former(path, len(migrations))
-        for number, script in enumerate(migrations[version:], start=version + 1):
-            for statement in statements(script):
-                db.execute(statement)
-            db.execute(f"pragma user_version = {number}")
-        if log_bytes(path) == 0 and migrations[version:]:
-            begin_generation(db)
-        db.execute("commit")
-    except BaseException:
-        if db.in_transaction:  # SQLite ends it itself where the disk is full
-            db.execute("rollback")
-        if former is not None:  # every further try would leave one more
-            former.unlink()
-        raise
-    if former is not None:
-        schemas = version, len(migrations), former.name
-        log.warning("the store was brought up to date, schema %d to %d; before: %s", *schemas)
-
-
-def _has_content(db: sqlite3.Connection, version: int) -> bool:
-    """Whether anything in a store would be missed; the very first version made all these tables."""
-    if version == 0:
-        return False
-    kept = "exists (select 1 from messages) or exists (select 1 from portal)"
-    return bool(db.execute(f"select {kept}").fetchone()[0])
-
-
-def _keep_former(path: Path, newer: int) -> Path:
-    """Copy the store before it is brought up to date: an earlier release cannot read it then.
-
-    By a connection of its own, because SQLite copies nothing by one that writes.
-    """
-    address = address_of(path, "mode=ro")
-    with contextlib.closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as db:
-        return apart(keep_copy, db, path.parent, f"{BEFORE}{newer}")

@@ -21,6 +21,7 @@ from stage import LINE, ROOT, Stage, wait_until
 
 from cli.doctor import examination, report
 from operations.findings import Finding, Level, worst
+from storage import Store
 
 
 def sitechat(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -571,3 +572,63 @@ def waiting(stage: Stage) -> list[str | None]:
     """Of each message that waits the code of the last call with it."""
     with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
         return [row[0] for row in db.execute("select error from deliveries where kind = 'message'")]
+
+
+def replace_store(stage: Stage, new: Path) -> Path:
+    """Put another file in the store's place, with nothing beside it; where the former one is."""
+    away = stage.folder / "away"
+    away.mkdir()
+    for file in file_of(stage).parent.glob("chats.db*"):
+        file.rename(away / file.name)
+    new.rename(file_of(stage))
+    return away
+
+
+def put_back(stage: Stage, away: Path) -> None:
+    for file in file_of(stage).parent.glob("chats.db*"):
+        file.unlink()
+    for file in away.iterdir():
+        file.rename(file_of(stage).parent / file.name)
+    away.rmdir()
+
+
+def page_of(stage: Stage) -> str:
+    """What whoever opens the application is told, while nobody can be proved to be anybody."""
+    form = {"AUTH_ID": "token", "REFRESH_ID": "refresh", "member_id": "m", "PLACEMENT": "DEFAULT"}
+    return requests.post(f"{stage.chat}/handler?LANG=en", data=form, timeout=30).text
+
+
+def test_another_file_in_the_place_of_the_store(fresh_stage: Stage, doctor: Doctor) -> None:
+    """While the service runs, and while it does not: nobody says that all one needs is a start."""
+    stage, new = fresh_stage, fresh_stage.folder / "new.db"
+    stage.install()
+    with closing(sqlite3.connect(new)) as db:
+        db.execute("create table a (b)")
+    away = replace_store(stage, new)
+    doctor.says(stage, Level.BROKEN, "store_foreign", "chats.db")
+    assert "Do not install it anew" in page_of(stage)
+    put_back(stage, away)
+    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
+
+    new.touch()
+    away = replace_store(stage, new)
+    doctor.says(stage, Level.BROKEN, "store_gone", "sitechat restore")
+    assert "Do not install it anew" in page_of(stage)
+    put_back(stage, away)
+    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
+
+    with closing(Store(f"sqlite:///{new}", ROOT, 1)) as store:
+        store.open()
+    away = replace_store(stage, new)
+    wait_until(lambda: told(doctor(stage), "store_replaced"), 20, "the worker sees it")
+    assert not told(doctor(stage), "not_installed")
+    put_back(stage, away)
+    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
+
+    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
+        (version,) = db.execute("pragma user_version").fetchone()
+        db.execute(f"pragma user_version = {version - 1}")
+    doctor.says(stage, Level.ATTENTION, "store_older_runs", "systemctl restart sitechat")
+    stage.kill()
+    wait_until(lambda: told(doctor(stage), "store_older"), 10)
+    doctor.says(stage, Level.BROKEN, "store_older", "systemctl start sitechat")

@@ -206,7 +206,7 @@ FAULTS: list[tuple[Break, Level, str, str]] = [
     (trouble(clock_offset_seconds=4 * 86_400), Level.BROKEN, "clock_slow", "en"),
     (trouble(clock_offset_seconds=-90), Level.ATTENTION, "clock_fast", "ru"),
     (trouble(overload=True), Level.BROKEN, "portal_blocked", "en"),
-    (trouble(http_500=True), Level.BROKEN, "server_unreachable", "en"),
+    (trouble(http_500=True), Level.BROKEN, "server_error", "en"),
     (trouble(down=True), Level.BROKEN, "server_unreachable", "ru"),
     (trouble(oauth_down=True), Level.ATTENTION, "server_unreachable", "en"),
     (line_off, Level.BROKEN, "line_off", "en"),

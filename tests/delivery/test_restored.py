@@ -150,6 +150,26 @@ def test_a_store_that_is_replaced_while_we_work_is_noticed(
     assert store.epochs.current() != epoch
 
 
+def test_a_store_that_is_replaced_by_one_without_an_installation_is_said_to_be(
+    store: Store,
+    bitrix: FakePortal,
+    worker: Worker,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(worker, NOW)
+    assert store.notes.replaced_at.get() is None
+    with closing(Store("sqlite:///empty.db", tmp_path, 1)) as empty:
+        empty.open()
+
+    restored(store, tmp_path, tmp_path / "empty.db").close()
+    run_each(worker, range(1, 5))
+
+    assert store.notes.replaced_at.get() is not None
+    [record] = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert "sitechat restore FILE" in record.getMessage()
+
+
 def test_a_page_is_given_all_changes_since_the_restore(
     store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
 ) -> None:

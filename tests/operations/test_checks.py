@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,11 +46,12 @@ from store.database import (
     StoreLocked,
     StoreMissing,
     StoreNewer,
+    StoreNoFile,
     StoreOlder,
     StoreReadOnly,
     StoreUnavailable,
 )
-from store.log import StoreDamaged
+from store.log import StoreDamaged, StoreForeign, StoreMixed
 from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
 from store.records import LastRecovery, Named, Reached, Refusals, ReportedFault
 from texts import all_texts, languages
@@ -114,6 +116,8 @@ WHY = {
     "NOT_CONNECTED": "gives no answer to imconnector.send.messages (NOT_CONNECTED)",
     "HTTP_403": "with HTTP_403",
 }
+DB = Path("/var/lib/sitechat/chats/chats.db")
+FULL = Disk(str(DB.parent), 0, 40 << 30)
 B24 = {"portal": "https://b24.example", "client_id": "local.client", "client_secret": "s"}
 HERE = "http://127.0.0.1:8080"
 # What was changed, and what is said of it first.
@@ -137,8 +141,12 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     # Store, disk and service.
     ({"kept": DiskFull("no room")}, BROKEN, "store", "store_full"),
     ({"kept": StoreDamaged("chats.db is damaged")}, BROKEN, "store", "store_damaged"),
+    ({"kept": StoreMixed(DB)}, BROKEN, "store", "store_mixed"),
+    ({"kept": StoreForeign(DB)}, BROKEN, "store", "store_foreign"),
+    ({"kept": StoreNoFile("chats.db is no ordinary file")}, BROKEN, "store", "store_no_file"),
     ({"kept": StoreNewer("chats.db")}, BROKEN, "store", "store_newer"),
-    ({"kept": StoreOlder("old")}, ATTENTION, "store", "store_older"),
+    ({"kept": StoreOlder("old")}, BROKEN, "store", "store_older"),
+    ({"kept": StoreOlder("old"), "former_runs": True}, ATTENTION, "store", "store_older_runs"),
     ({"kept": StoreMissing("none")}, BROKEN, "store", "store_missing"),
     ({"kept": StoreUnavailable("readonly")}, BROKEN, "store", "store_unavailable"),
     ({"kept": StoreGone("chats.db is gone")}, BROKEN, "store", "store_gone"),
@@ -146,8 +154,14 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"write_fault": StoreReadOnly("readonly")}, BROKEN, "store", "store_read_only"),
     ({"write_fault": DiskFull("no room")}, BROKEN, "store", "store_full"),
     (front(takes_messages=False), BROKEN, "store", "store_refuses"),
+    (front(takes_messages=False) | {"disks": (FULL,)}, BROKEN, "store", "store_full"),
+    (front(fault="NO_ANSWER", status=503) | {"disks": (FULL,)}, BROKEN, "store", "store_full"),
+    (of_kept(portal=None, active_lines=(), replaced_at=NOW - 60), BROKEN, "store",
+     "store_replaced"),
+    ({"disks": (FULL,), "front": None}, BROKEN, "disk", "disk_none"),
     ({"log_bytes": 100 << 20}, ATTENTION, "store", "log_long"),
-    (of_kept(worker_runs=False) | {"log_bytes": 1000}, BROKEN, "service", "service_stopped"),
+    (of_kept(worker_runs=False) | {"log_bytes": 1000, "front": None}, BROKEN, "service",
+     "service_stopped"),
     (of_kept(worker_runs=False, worker_up_at=None), BROKEN, "service", "service_never"),
     ({"disks": (Disk("/var", 300 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
     ({"disks": (Disk("/var", 900 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
@@ -671,6 +685,83 @@ def test_a_full_disk_of_the_files_alone_is_found() -> None:
 
     assert first.key == "disk_full"
     assert "/srv/files" in told(first)[0]
+
+
+STORE_IS_AT_FAULT: list[dict[str, Any]] = [
+    front(takes_messages=False) | {"disks": (FULL,)},
+    front(takes_messages=False) | {"write_fault": StoreReadOnly("may only be read")},
+    front(takes_messages=False) | {"write_fault": StoreLocked("held")},
+    front(takes_messages=False),
+    front(fault="NO_ANSWER", status=503) | {"write_fault": StoreReadOnly("may only be read")},
+    {"front": None, "is_service": True, "write_fault": DiskFull("no room"), "disks": (FULL,)},
+]
+
+
+@pytest.mark.parametrize("up_at", [NOW - 3600, None])
+@pytest.mark.parametrize("changes", STORE_IS_AT_FAULT)
+def test_a_service_that_answers_is_not_to_be_started_because_its_store_is_at_fault(
+    changes: dict[str, Any], up_at: float | None
+) -> None:
+    stopped = of_kept(worker_runs=False, worker_up_at=up_at)
+    found = findings(facts(**changes, **stopped, log_bytes=1000), ALL)
+
+    assert [one.check for one in found if one.level is BROKEN] == ["store"]
+    assert "log_left" not in {one.key for one in found}
+    assert "service" not in {one.check for one in found}
+
+
+@pytest.mark.parametrize(
+    "report", [front(fault="NOT_REACHED"), front(fault="OTHER", status=502), {"front": None}]
+)
+def test_a_service_that_does_not_answer_is_said_to_be_stopped_whatever_else_is_wrong(
+    report: dict[str, Any],
+) -> None:
+    changes = of_kept(worker_runs=False) | {"write_fault": StoreReadOnly("may only be read")}
+
+    found = findings(facts(**changes, **report), ALL)
+
+    assert [one.key for one in found if one.level is BROKEN] == [
+        "store_read_only",
+        "service_stopped",
+    ]
+
+
+def test_a_full_disk_is_said_in_the_present_unless_the_service_still_takes_messages() -> None:
+    for report, key in (({"front": None}, "disk_none"), (front(takes_messages=True), "disk_full")):
+        [first, *_] = findings(facts(disks=(FULL,), **report), ALL)
+        assert first.key == key
+
+
+COMMAND = re.compile(
+    r"sudo systemctl (?:start|restart) sitechat|sudo journalctl -u sitechat|sudo sitechat restore|make serve"
+)
+FAULTS_OF_STORES = [
+    StoreDamaged("chats.db is damaged (file is not a database): put", "file is not a database"),
+    StoreDamaged("chats.db is damaged (messages are missing): put a backup in its place"),
+    StoreMixed(DB),
+    StoreForeign(DB),
+    StoreNoFile("chats.db is no ordinary file"),
+    StoreNewer("chats.db"),
+    StoreOlder("chats.db was written by an earlier release"),
+    StoreReadOnly("chats.db may only be read"),
+    StoreReadOnly("OSError: [Errno 30] Read-only file system: 's'", "Read-only file system"),
+    StoreUnavailable("OperationalError: disk I/O error", "disk I/O error"),
+    StoreUnavailable("the lock sender is held by another process"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS_OF_STORES, ids=lambda one: str(one)[:40])
+def test_a_fault_of_the_store_is_told_in_the_language_of_the_reader(
+    fault: StoreUnavailable,
+) -> None:
+    """What SQLite or the system says stands in brackets; nothing else is of another language."""
+    [first, *_] = findings(facts(kept=fault), ALL)
+    russian = told(first)[1]
+
+    assert (f" ({fault.said})" in russian) == bool(fault.said and first.key != "store_older")
+    assert str(fault) not in russian
+    without = russian.replace(f" ({fault.said})", "")
+    assert not re.findall(r"[A-Za-z]+ [A-Za-z]+ [A-Za-z]+", COMMAND.sub("", without)), russian
 
 
 def test_before_an_install_the_servers_are_tried_apart() -> None:

@@ -662,3 +662,17 @@ def test_what_was_known_of_a_former_address_says_nothing_of_the_new_one(
 
     assert "front_other" in keys(watch.verdict())
     assert "front_other" not in keys(moved.look())
+
+
+def test_a_stopped_service_is_called_so_also_where_the_clock_was_set_back(
+    portal: FakePortal, tmp_path: Path
+) -> None:
+    given = settings(tmp_path)
+    with closing(Store(given.storage.url, tmp_path, 1)) as store:
+        store.portal.save(INSTALLED)
+        store.notes.up_at.set(NOW + DAY)
+        doctor = Doctor(given, store, portal, only_reads=True)  # type: ignore[arg-type]
+
+        found = doctor.local_of(doctor.facts(0.0, NOW))
+
+    assert "service_stopped" in keys(found)
