@@ -733,7 +733,8 @@ def test_a_full_disk_is_said_in_the_present_unless_the_service_still_takes_messa
 
 
 COMMAND = re.compile(
-    r"sudo systemctl (?:start|restart) sitechat|sudo journalctl -u sitechat|sudo sitechat restore|make serve"
+    r"sudo (?:systemctl (?:start|restart) sitechat|journalctl -u sitechat|sitechat restore)"
+    "|make serve"
 )
 FAULTS_OF_STORES = [
     StoreDamaged("chats.db is damaged (file is not a database): put", "file is not a database"),
