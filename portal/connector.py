@@ -82,10 +82,10 @@ class Connector:
             key, status = ("not_installed", 409) if is_complete else ("no_settings", 503)
             raise InstallError(key, status, **self.addresses())
 
-    def install(self, claim: Claim) -> None:
+    def install(self, claim: Claim) -> bool:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Repeating it is harmless. Raises InstallError and TooMany. Who waits for the lock has been
+        Returns whether the portal had not installed us before. Repeating it is harmless. Raises InstallError and TooMany. Who waits for the lock has been
         proved to be an administrator, so nobody else keeps an administrator waiting.
         """
         settings = self._settings
@@ -96,12 +96,14 @@ class Connector:
             user_id = self._proved_administrator(claim)
             # One at a time: two installs at once would bind an event twice.
             with self._store.database.lock("install", LOCK_SECONDS):
-                self._install_kept(self._keep(claim, user_id))
+                former = self._keep(claim, user_id)
+                self._install_kept(former)
         except LockHeld:
             raise InstallError("busy", 503) from None
         except StoreUnavailable as error:
             raise self._no_store(error) from None
         log.info("installed: connector %s registered, events bound", settings.connector.id)
+        return former is None
 
     def _proved_administrator(self, claim: Claim) -> int:
         """The id of the administrator whose token a claim has."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all p
 os.environ["LC_ALL"] = "C.UTF-8"  # what commands say is compared in English
 os.environ.setdefault("SEED", str(time.time_ns() % 100_000))
 Stage.forks = True
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where the system has a folder in memory, the tests' folders are in it: a test that writes takes a
 # quarter less time. No test needs a disk that outlives the machine.

@@ -45,14 +45,16 @@ def admin_page(
     errors: dict[str, str] | None = None,
     status: int = 200,
     finish: str | None = None,
+    is_first: bool = False,
 ) -> ResponseReturnValue:
     """The page with a ticket for its buttons.
 
     `typed` has what could not be kept of the settings' form, `errors` what is wrong with it, both
-    by `chat.key`.
+    by `chat.key`. `finish` is the script that ends an install, and `is_first` whether the portal
+    had not installed us before.
     """
     findings = services().verdict() + running.of_files(services().store, language())
-    found = verdict(findings)
+    found = verdict(findings, is_first)
     if notice and notice.section == "verdict" and notice.is_error:  # the portal did not answer
         found = doubted(found)
     settings = services().settings

@@ -38,7 +38,7 @@ def install() -> ResponseReturnValue:
             found = verdict()
             return verdict_alone(found), 503 if found.level is Level.BROKEN else 200
         take_install_hit(claim.member_id)
-        install_claim(claim)
+        is_first = install_claim(claim)
     except BadRequest as error:
         return install_error_page(
             "title_failed", InstallError("form", 400, why=error.explanation(language()))
@@ -52,13 +52,14 @@ def install() -> ResponseReturnValue:
     if "event" in form:
         return Response("successfully", mimetype="text/plain")
     look(INSTALLED_LOOK_SECONDS)
-    return admin_page(installers_ticket(), finish=services().settings.bitrix24.js_api)
+    finish = services().settings.bitrix24.js_api
+    return admin_page(installers_ticket(), finish=finish, is_first=is_first)
 
 
-def install_claim(claim: Claim) -> None:
-    """Install; where a renamed portal lives now is told to nobody who does not name its id."""
+def install_claim(claim: Claim) -> bool:
+    """Install, and say whether that was the first time; where a renamed portal lives now is told to nobody who does not name its id."""
     try:
-        services().connector.install(claim)
+        return services().connector.install(claim)
     except InstallError as fault:
         is_renamed = fault.values.get("code") == PORTAL_RENAMED
         if not is_renamed or services().proof.may_know(claim.member_id):

@@ -12,8 +12,10 @@ from operations.words import heading, words
 from texts import text
 from web.asking import language, services
 
-# What is the next step after a first install, and no fault.
+# What is the next step after a first install, and no fault. On the page of that install so is a
+# line for what visitors have written before it.
 NEXT_STEPS = frozenset({"line_first"})
+NEXT_STEPS_OF_FIRST_INSTALL = NEXT_STEPS | {"line_none"}
 # The number of a time within a text, until the text is made HTML.
 TIME = re.compile("\ue000([0-9]{1,3})\ue001")
 
@@ -56,14 +58,18 @@ class Verdict:
         return [one for one in self.findings if one.level == "good"]
 
 
-def verdict(findings: Iterable[Finding] | None = None) -> Verdict:
-    """The verdict as it is now, with all findings, in the language of the request."""
+def verdict(findings: Iterable[Finding] | None = None, is_first: bool = False) -> Verdict:
+    """The verdict as it is now, with all findings, in the language of the request.
+
+    `is_first`: it is shown at the end of a first install.
+    """
     found = worst_first(services().verdict() if findings is None else findings)
     troubles = [finding for finding in found if finding.level > Level.GOOD]
-    is_well = all(finding.key in NEXT_STEPS for finding in troubles)
+    next_steps = NEXT_STEPS_OF_FIRST_INSTALL if is_first else NEXT_STEPS
+    is_well = all(finding.key in next_steps for finding in troubles)
     level = worst(found)
     title = "installed" if troubles and is_well else f"verdict_{level.name.lower()}"
-    return Verdict(level, is_well, said(title), [shown(one) for one in found])
+    return Verdict(level, is_well, said(title), [shown(one, next_steps) for one in found])
 
 
 def doubted(found: Verdict) -> Verdict:
@@ -73,7 +79,7 @@ def doubted(found: Verdict) -> Verdict:
     return replace(found, level=Level.ATTENTION, is_well=False, title=said("verdict_attention"))
 
 
-def shown(finding: Finding) -> ShownFinding:
+def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
     times: list[Moment] = []
 
     def numbered(at: Moment) -> str:
@@ -81,7 +87,7 @@ def shown(finding: Finding) -> ShownFinding:
         return f"\ue000{len(times) - 1}\ue001"
 
     sentence = words(finding, language(), numbered)
-    is_next = finding.key in HINTS or (finding.key in NEXT_STEPS and finding.level > Level.GOOD)
+    is_next = finding.key in HINTS or (finding.key in next_steps and finding.level > Level.GOOD)
     level = "next" if is_next else finding.level.name.lower()
     return ShownFinding(
         finding.check, heading(finding, language()), level, with_times(sentence, times)
