@@ -85,8 +85,9 @@ class Connector:
     def install(self, claim: Claim) -> bool:
         """Prove and keep a claim's tokens, register the connector and bind the events.
 
-        Returns whether the portal had not installed us before. Repeating it is harmless. Raises InstallError and TooMany. Who waits for the lock has been
-        proved to be an administrator, so nobody else keeps an administrator waiting.
+        Returns whether the portal had not installed us before. Repeating it is harmless. Raises
+        InstallError and TooMany. Who waits for the lock has been proved to be an administrator, so
+        nobody else keeps an administrator waiting.
         """
         settings = self._settings
         if not settings.bitrix24.complete:

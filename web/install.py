@@ -57,7 +57,10 @@ def install() -> ResponseReturnValue:
 
 
 def install_claim(claim: Claim) -> bool:
-    """Install, and say whether that was the first time; where a renamed portal lives now is told to nobody who does not name its id."""
+    """Install, and say whether that was the first time.
+
+    Where a renamed portal lives now is told to nobody who does not name its id.
+    """
     try:
         return services().connector.install(claim)
     except InstallError as fault:

@@ -79,7 +79,7 @@ def doubted(found: Verdict) -> Verdict:
     return replace(found, level=Level.ATTENTION, is_well=False, title=said("verdict_attention"))
 
 
-def shown(finding: Finding, next_steps: frozenset[str]) -> ShownFinding:
+def shown(finding: Finding, next_steps: frozenset[str] = NEXT_STEPS) -> ShownFinding:
     times: list[Moment] = []
 
     def numbered(at: Moment) -> str:
