@@ -36,6 +36,7 @@ class Signals:
         """The worker before us was last up at `up_at`, and has heard what was noted until then."""
         self._heard_until = up_at
         self._noted_up = None
+        self._hear_at = self._up_at = 0.0  # a store that is replaced now is known by our note
 
     def hear(self, now: float) -> Heard:
         """What is new since the last call; nothing where that was less than a second ago."""

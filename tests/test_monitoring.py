@@ -224,7 +224,7 @@ def numbers(stage: Stage) -> dict[str, float]:
     answer = requests.get(f"{stage.chat}/metrics", headers=WITH_TOKEN, timeout=30)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"].startswith("text/plain")
-    rows = re.findall(r"^(sitechat_\S+) (\S+)$", answer.text, re.MULTILINE)
+    rows = re.findall(r"^(sitechat_[^ {]+(?:{.*})?) (\S+)$", answer.text, re.MULTILINE)
     return {name: float(value) for name, value in rows}
 
 
