@@ -318,6 +318,21 @@ def test_an_upload_that_has_come_is_not_given_up(app: Flask, monkeypatch: Any) -
     assert len(services_of(app).uploads) == UPLOADS[0] - 1
 
 
+def test_an_upload_that_is_given_up_while_a_piece_comes_is_told_so(app: Flask) -> None:
+    """The piece has come when the upload is given up: it is written nowhere any more."""
+    services = services_of(app)
+
+    def last_piece(_: int) -> bytes:
+        fill(services)
+        return b"x"
+
+    start = UPLOAD + part("file", "x" * 100, "a.pdf")[:-2]
+
+    answer = post(app.test_client(), Then(start, last_piece), length=1_000_000)
+
+    assert error_of(answer) == (429, "MANY_UPLOADS")
+
+
 def fill(services: Services) -> None:
     """As many uploads as may be under way, each from an address of its own."""
     for number in range(UPLOADS[0]):

@@ -82,6 +82,8 @@ class Body:
             timeout.close()
             if connection:
                 connection.connections.goes_on(connection)
+        if self._failure:  # it came to this while the piece came
+            raise self._failure
         return data
 
     def fail(self, failure: Exception) -> None:
