@@ -119,11 +119,13 @@ def address_of(path: Path, how: str) -> str:
 
 
 def _prove(path: Path, how: str) -> None:
-    if path.stat().st_size == 0 and log_bytes(path):  # SQLite would remove the log
+    # The log first: whoever makes a new file writes the file before the log.
+    if log_bytes(path) and path.stat().st_size == 0:  # SQLite would remove the log
         raise StoreMixed(path)
     address = address_of(path, how)
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
-        db.execute("begin")  # while we read, nobody can move the log into the file
+        db.execute("begin")
+        db.execute("pragma user_version")  # while we read, nobody can end the log and begin another
         if log_bytes(path) and not _belong_together(_generation_alone(path), _generation(db)):
             raise StoreMixed(path)
         if _is_foreign(db):

@@ -18,7 +18,7 @@ from store_parts import CHAT, LIMITS, NOW, OTHER, RENDERER, answer, history, wri
 
 from storage import Store
 from store.database import StoreUnavailable
-from store.log import move_log
+from store.log import Generation, _generation_alone, log_bytes, move_log, prove
 from store.schema import MIGRATIONS, statements
 
 SECRET = "a text that must not stay"
@@ -575,6 +575,41 @@ def test_of_many_deletions_at_once_one_move_of_the_log_serves_all(
     assert len(moves) <= 4
     assert left == []
     assert traces(folder) == 0
+
+
+def test_a_log_that_is_moved_and_begun_anew_while_a_file_is_proved_is_taken(
+    store: Store, second: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_another_log(path: Path) -> Generation | None:
+        found = _generation_alone(path)
+        second.close()  # moves the log, if nobody reads it
+        write(second, "2")
+        return found
+
+    write(second, "1")
+    store.close()
+    monkeypatch.setattr("store.log._generation_alone", then_another_log)
+
+    prove(folder / "chats.db")
+    monkeypatch.undo()
+
+    assert history(store) == ["1", "2"]
+
+
+def test_a_file_that_becomes_a_store_while_it_is_proved_is_taken(
+    second: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_a_store(path: Path) -> int:
+        monkeypatch.undo()
+        write(second, "1")
+        return log_bytes(path)
+
+    path = tmp_path / "chats/chats.db"
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setattr("store.log.log_bytes", then_a_store)
+
+    prove(path)
 
 
 def test_a_move_of_the_log_waits_for_who_reads_an_earlier_state(
