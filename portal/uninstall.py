@@ -109,15 +109,17 @@ class Uninstall:
         self._store.portal.forget()
         notes = self._store.notes
         for note in (
-            *(notes.registered, notes.refused_registration, notes.fault, notes.is_unfinished),
-            *(
-                notes.dead_lines,
-                notes.renewed_with,
-                notes.renewed_at,
-                notes.refused_renewal,
-                notes.renewal,
-            ),
-            *(notes.kept_claim, notes.told_lines),
+            notes.registered,
+            notes.refused_registration,
+            notes.fault,
+            notes.is_unfinished,
+            notes.dead_lines,
+            notes.renewed_with,
+            notes.renewed_at,
+            notes.refused_renewal,
+            notes.renewal,
+            notes.kept_claim,
+            notes.told_lines,
         ):
             note.clear()
         if not keep_handlers:  # else a new install still unbinds what is bound there

@@ -9,19 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from holder import held
+from doctor_stage import Doctor, file_of, make_old, note, store_has
 from stage import LINE, ROOT, Stage, wait_until
 
-from cli.doctor import examination, report
-from operations.findings import Finding, Level, worst
-from storage import Store
+from cli.doctor import report
+from operations.findings import Level, worst
 
 
 def sitechat(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,76 +33,6 @@ def sitechat(stage: Stage, *arguments: str, **environment: str) -> subprocess.Co
         check=False,
         timeout=60,
     )
-
-
-class Doctor:
-    """The doctor in this process, with the settings of a stage: to start one takes a second."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-
-    def __call__(self, stage: Stage, **environment: str) -> list[Finding]:
-        with self._monkeypatch.context() as patch:
-            for name in [name for name in os.environ if name.startswith("SITECHAT_")]:
-                patch.delenv(name)
-            for name, value in (stage.environment() | environment).items():
-                if name.startswith("SITECHAT_"):
-                    patch.setenv(name, value)
-            return examination("en")
-
-    def says(self, stage: Stage, level: Level, key: str, word: str, **environment: str) -> None:
-        """Assert the exit code, and a sentence in each language that has the word."""
-        found = self(stage, **environment)
-        assert worst(found) is level, [one for one in found if one.level]
-        [finding] = [one for one in found if one.key == key]
-        assert finding.level is not Level.GOOD
-        for language in ("en", "ru"):
-            text = report([finding], language)
-            assert word in text, text
-
-
-@pytest.fixture
-def doctor(monkeypatch: pytest.MonkeyPatch) -> Doctor:
-    return Doctor(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("stage")) as stage:
-        stage.install()
-        wait_until(lambda: store_has(stage, "note.recovery"), 15, "a first look for lost answers")
-        yield stage
-
-
-@pytest.fixture
-def mended(installed: Stage) -> Iterator[Stage]:
-    """The chat of the module; what a test broke at the portal is over after it."""
-    yield installed
-    installed.control.delete(f"{installed.portal}/sandbox/trouble", timeout=30)
-
-
-def file_of(stage: Stage) -> Path:
-    return stage.folder / "chats" / "chats.db"
-
-
-def store_has(stage: Stage, key: str) -> bool:
-    with closing(sqlite3.connect(file_of(stage))) as db:
-        return bool(db.execute("select 1 from meta where key = ?", (key,)).fetchone())
-
-
-def note(stage: Stage, key: str, value: Any) -> None:
-    """Write a note as another part of the service does."""
-    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
-        values = (f"note.{key}", json.dumps(value))
-        db.execute("insert or replace into meta values (?, ?)", values)
-        db.commit()
-
-
-def make_old(stage: Stage) -> None:
-    """An install of long ago: a fresh one is left alone for a minute."""
-    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
-        db.execute("update portal set installed_at = installed_at - 3600")
-        db.commit()
 
 
 class StageOfFiles(Stage):
@@ -432,25 +360,6 @@ def tokens_of(stage: Stage) -> tuple[str, str]:
     return row[0], row[1]
 
 
-def test_a_store_that_another_program_holds(mended: Stage, doctor: Doctor) -> None:
-    """The service says 503 then; so must the doctor, who reads and is never kept waiting."""
-    with held(file_of(mended)):
-        # What was known a second ago still counts. The page takes some seconds, and not 16.
-        wait_until(lambda: "fuser" in mended.admin_page(), 10, "the reason for the administrator")
-        doctor.says(mended, Level.BROKEN, "store_locked", "fuser")
-
-
-def test_no_store(mended: Stage, doctor: Doctor, tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere" / "chats.db"
-
-    doctor.says(
-        *(mended, Level.BROKEN, "store_missing", str(nowhere.parent)),
-        SITECHAT_STORAGE__URL=f"sqlite:///{nowhere}",
-    )
-
-    assert not nowhere.parent.exists(), "a look makes nothing"
-
-
 def test_a_fault_of_the_doctor_itself_is_a_sentence(
     mended: Stage, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,172 +372,3 @@ def test_a_fault_of_the_doctor_itself_is_a_sentence(
     assert finding.level is Level.BROKEN
     assert "RuntimeError" in report([finding], "en")
     assert "secret" not in report([finding], "en")
-
-
-# -- a chat from its first start to its end
-
-
-def test_from_the_first_start_to_a_crash(fresh_stage: Stage, doctor: Doctor) -> None:
-    stage = fresh_stage
-    doctor.says(stage, Level.BROKEN, "not_installed", f"{stage.chat}/install")
-    assert {"portal_good", "oauth_good", "front_good"} <= {one.key for one in doctor(stage)}
-
-    stage.press("install")
-    doctor.says(stage, Level.ATTENTION, "line_first", "ExampleSiteChat")
-
-    stage.visitor().send("Is anybody there?")
-    doctor.says(stage, Level.BROKEN, "line_none", "1")
-
-    stage.press("connect", line=LINE)
-    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "all is well")
-
-    # The line is deleted, and the event that says so gets lost.
-    stage.press("connect", line=12)
-    stage.trouble(lose_events=True)
-    stage.press("delete-line", line=12)
-    doctor.says(stage, Level.ATTENTION, "line_deleted", "12")
-    stage.press("delete-line", line=LINE)
-    found = [one for one in doctor(stage) if one.key == "line_deleted"]
-    assert [one.level for one in found] == [Level.BROKEN, Level.BROKEN]
-
-    # A secret that was changed at the portal, once the tokens have to be renewed.
-    stage.trouble(client_secret="another one", expire_tokens=True)
-    stage.visitor().send("Still there?")
-    wait_until(lambda: told(doctor(stage), "secret_wrong"), 20, "the refusal of the secret")
-    doctor.says(stage, Level.BROKEN, "secret_wrong", "bitrix24.client_secret")
-
-    stage.kill()
-    wait_until(lambda: told(doctor(stage), "service_stopped"), 10)
-    doctor.says(stage, Level.BROKEN, "service_stopped", "systemctl start sitechat")
-
-
-def told(found: list[Finding], key: str) -> bool:
-    return key in {one.key for one in found if one.level is Level.BROKEN}
-
-
-def test_changes_that_are_in_the_log_beside_the_file(fresh_stage: Stage, doctor: Doctor) -> None:
-    """A crash leaves them there: a copy of the file alone would hold less, or nothing."""
-    fresh_stage.install()
-    hold = sqlite3.connect(file_of(fresh_stage))  # who reads keeps them from being moved
-    with closing(hold):
-        hold.execute("begin")
-        hold.execute("select count(*) from meta").fetchone()
-        fresh_stage.visitor().send("hello")
-        fresh_stage.kill()
-        wait_until(lambda: told(doctor(fresh_stage), "service_stopped"), 10)
-        doctor.says(fresh_stage, Level.BROKEN, "log_left", "chats.db-wal")
-
-
-def test_an_install_that_was_never_finished(fresh_stage: Stage, doctor: Doctor) -> None:
-    fresh_stage.press("install", finish=False)
-    make_old(fresh_stage)
-
-    doctor.says(fresh_stage, Level.BROKEN, "unfinished", "24")
-
-
-def test_the_page_of_a_reinstall_says_what_the_doctor_says(
-    fresh_stage: Stage, doctor: Doctor
-) -> None:
-    """Not "successfully" over a fault, and nothing of the past once it is mended."""
-    stage = fresh_stage
-    stage.trouble(limit=False)  # four installs make many calls
-    stage.press("install")
-    for number in range(3):
-        stage.visitor().send(f"is anybody there? {number}")
-
-    page = stage.press("install")["body"]
-    [broken] = [one for one in doctor(stage) if one.level is Level.BROKEN]
-    assert broken.key == "line_none"
-    assert "successfully" not in page
-    assert page.index("The chat does not work") < page.index("No open line is connected")
-
-    make_old_messages(stage)
-    stage.press("connect", line=LINE)
-    wait_until(lambda: not waiting(stage), 15, "the messages")
-    stage.trouble(broken_method="imconnector.send.messages", broken_code="HTML")
-    stage.visitor().send("and now?")
-    wait_until(lambda: waiting(stage) and all(waiting(stage)), 15, "an error of the portal")
-    make_old_messages(stage)
-
-    page = stage.press("install")["body"]
-    [first, *_] = doctor(stage)
-    assert first.key in ("waiting_why", "waiting_long")
-    assert "successfully" not in page
-    assert "with an error of its own (HTTP_502)" in page
-
-    stage.trouble(broken_method="")
-    wait_until(lambda: not waiting(stage), 30, "the message")
-    assert "successfully" in stage.press("install")["body"]
-    assert worst(doctor(stage)) is Level.GOOD
-
-
-def make_old_messages(stage: Stage) -> None:
-    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
-        db.execute("update messages set sent_at = sent_at - 900")
-        db.commit()
-
-
-def waiting(stage: Stage) -> list[str | None]:
-    """Of each message that waits the code of the last call with it."""
-    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
-        return [row[0] for row in db.execute("select error from deliveries where kind = 'message'")]
-
-
-def replace_store(stage: Stage, new: Path) -> Path:
-    """Put another file in the store's place, with nothing beside it; where the former one is."""
-    away = stage.folder / "away"
-    away.mkdir()
-    for file in file_of(stage).parent.glob("chats.db*"):
-        file.rename(away / file.name)
-    new.rename(file_of(stage))
-    return away
-
-
-def put_back(stage: Stage, away: Path) -> None:
-    for file in file_of(stage).parent.glob("chats.db*"):
-        file.unlink()
-    for file in away.iterdir():
-        file.rename(file_of(stage).parent / file.name)
-    away.rmdir()
-
-
-def page_of(stage: Stage) -> str:
-    """What whoever opens the application is told, while nobody can be proved to be anybody."""
-    form = {"AUTH_ID": "token", "REFRESH_ID": "refresh", "member_id": "m", "PLACEMENT": "DEFAULT"}
-    return requests.post(f"{stage.chat}/handler?LANG=en", data=form, timeout=30).text
-
-
-def test_another_file_in_the_place_of_the_store(fresh_stage: Stage, doctor: Doctor) -> None:
-    """While the service runs, and while it does not: nobody says that all one needs is a start."""
-    stage, new = fresh_stage, fresh_stage.folder / "new.db"
-    stage.install()
-    with closing(sqlite3.connect(new)) as db:
-        db.execute("create table a (b)")
-    away = replace_store(stage, new)
-    doctor.says(stage, Level.BROKEN, "store_foreign", "chats.db")
-    assert "Do not install it anew" in page_of(stage)
-    put_back(stage, away)
-    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
-
-    new.touch()
-    away = replace_store(stage, new)
-    doctor.says(stage, Level.BROKEN, "store_gone", "sitechat restore")
-    assert "Do not install it anew" in page_of(stage)
-    put_back(stage, away)
-    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
-
-    with closing(Store(f"sqlite:///{new}", ROOT, 1)) as store:
-        store.open()
-    away = replace_store(stage, new)
-    wait_until(lambda: told(doctor(stage), "store_replaced"), 20, "the worker sees it")
-    assert not told(doctor(stage), "not_installed")
-    put_back(stage, away)
-    wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
-
-    with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
-        (version,) = db.execute("pragma user_version").fetchone()
-        db.execute(f"pragma user_version = {version - 1}")
-    doctor.says(stage, Level.ATTENTION, "store_older_runs", "systemctl restart sitechat")
-    stage.kill()
-    wait_until(lambda: told(doctor(stage), "store_older"), 10)
-    doctor.says(stage, Level.BROKEN, "store_older", "systemctl start sitechat")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import requests
+from doctor_stage import Doctor, file_of, make_old, note, store_has
 from stage import LINE, Stage, note_of, wait_until
-from test_doctor import Doctor, file_of, make_old, note, store_has
 
 from operations.findings import HINTS, Finding, Level, Moment, worst
 from operations.words import heading, words

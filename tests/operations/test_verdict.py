@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from doctor_parts import facts
+from fault_table import FAULTS
 from markupsafe import Markup
-from test_checks import FAULTS
 
 from cli.doctor import MARKS, report
 from operations.doctor import ALL, findings

@@ -1,5 +1,6 @@
-"""The store of each test, and a second one on its file."""
+"""The store of each test, a second one on its file, and the folder of both."""
 
+from copy_parts import folder
 from store_parts import second, store
 
-__all__ = ["second", "store"]
+__all__ = ["folder", "second", "store"]

@@ -180,3 +180,9 @@ def every_use(store: Store) -> list[Callable[[], object]]:
         store.portal.secret_key,
         store.queue.waiting,
     ]
+
+
+def settle(store: Store) -> None:
+    """What happens within two seconds without a write."""
+    store.database.settle()
+    store.database.settle()
