@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from embed_parts import Site
 from pages import page_of
@@ -44,6 +45,16 @@ def open_application(page: Page, stage: Stage, language: str = "en") -> None:
     page.locator("#settings").wait_for()
 
 
+def come_from_elsewhere(stage: Stage, origin: str) -> None:
+    """A site that is not listed shows the chat: the page names the site, and what was refused."""
+    headers = {"Referer": f"{origin}/", "Sec-Fetch-Dest": "iframe", "Sec-Fetch-Site": "cross-site"}
+    requests.get(f"{stage.chat}/?embed=1", headers=headers, timeout=30)
+    requests.post(f"{stage.chat}/handler", {"event": "ONAPPTEST"}, timeout=30)
+    headers = {"Origin": origin, "X-Chat-Site": origin}
+    requests.post(f"{stage.chat}/ajax", {"type": "chat_history"}, headers=headers, timeout=30)
+    wait_until(lambda: origin in note_of(stage, "tried_sites"), 15)
+
+
 def violations(page: Page) -> list[tuple[str, list[str]]]:
     found = Axe().run(page).response["violations"]
     return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
@@ -71,6 +82,8 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
 
         allow = frame.get_by_role("button", name=f"Allow this site: {shop.origin}")
         allow.focus()
+        # Keys go where the browser has the focus, which hears of the frame a moment later.
+        page.wait_for_function("() => document.activeElement.tagName === 'IFRAME'")
         page.keyboard.press("Enter")
         expect(frame.get_by_role("status")).to_have_text(f"{shop.origin} may show the chat now.")
         send = frame.get_by_role("button", name="Send a test message")
@@ -102,8 +115,11 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
 def test_nothing_is_to_mend_for_axe_and_everything_fits(
     stage: Stage, browser: Browser, language: str
 ) -> None:
+    come_from_elsewhere(stage, "https://ashopofverybeautifullampsandcandlesticks.example")
     with page_of(browser, bypass_csp=True, reduced_motion="reduce") as page:
         open_application(page, stage, language)
+        expect(page.locator("#sites button").last).to_be_visible()
+        expect(page.locator("#refusals td").first).to_be_visible()
         page.locator("summary").click()
         for theme in ("light", "dark"):
             for width in (320, 600, 1200):
