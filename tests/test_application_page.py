@@ -1,7 +1,9 @@
 """The application's page in a browser: in the portal's frame, by keyboard, without script."""
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,12 @@ def come_from_elsewhere(stage: Stage, origin: str) -> None:
     headers = {"Origin": origin, "X-Chat-Site": origin}
     requests.post(f"{stage.chat}/ajax", {"type": "chat_history"}, headers=headers, timeout=30)
     wait_until(lambda: origin in note_of(stage, "tried_sites"), 15)
+    wait_until(lambda: has_refusals(stage), 15)
+
+
+def has_refusals(stage: Stage) -> bool:
+    with closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db:
+        return bool(db.execute("select 1 from refusals").fetchone())
 
 
 def violations(page: Page) -> list[tuple[str, list[str]]]:
