@@ -40,12 +40,18 @@ def start_firefox(playwright: Playwright) -> Browser:
 
 @contextmanager
 def page_of(browser: Browser, **options: Any) -> Iterator[Page]:
-    """A page of a visitor of its own."""
+    """A page of a visitor of its own. What it showed is printed where the test fails."""
     context = browser.new_context(**{"locale": "en-GB", **options})
     page = context.new_page()
     page.set_default_timeout(30_000)
-    yield page
-    context.close()
+    try:
+        yield page
+    except AssertionError:
+        for frame in page.frames:
+            print(frame.url, frame.evaluate("() => document.body.innerText"), sep="\n")
+        raise
+    finally:
+        context.close()
 
 
 def open_page(page: Page, stage: Stage, query: str = "") -> None:
