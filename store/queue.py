@@ -6,7 +6,7 @@ from typing import Any
 
 from store.counts import count
 from store.database import Connection, Database, Group, Row, transaction
-from store.limits import count_hit, count_message
+from store.limits import count_message
 from store.places import enqueue, note_served, renew_head, set_back
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
@@ -276,8 +276,7 @@ class QueueTables(Group):
         ).fetchone()
         if row is None or row["state"] != "refused":
             return message_of(row) if row else None
-        count_hit(db, row["chat_id"], limits.visitor_per_minute, now)
-        count_message(db, limits, now)
+        count_message(db, row["chat_id"], limits, now)
         enqueue(db, message_id, row["chat_id"], limits.address, is_new=False, now=now)
         row = db.execute(
             "update messages set state = 'stored', error = null, revision = ? where id = ?"

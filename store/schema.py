@@ -210,6 +210,14 @@ MIGRATIONS = [
         update meta set value = value - old.id % 1000003 where key = 'sum.deliveries';
     end
     """,
+    # The requests of a minute lie beside one another: a new minute is a few pages, not many.
+    """
+    drop table hits;
+    create table hits (
+        who text not null, minute integer not null, count integer not null,
+        primary key (minute, who)
+    ) without rowid;
+    """,
 ]
 
 

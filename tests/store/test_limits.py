@@ -1,13 +1,14 @@
 """Limits: how often somebody may ask within a minute, and which requests were turned away."""
 
 import contextlib
+import sqlite3
 from dataclasses import replace
 
 import pytest
-from store_parts import MINUTE, NOW, OTHER, history, write
+from store_parts import MINUTE, NOW, OTHER, history, visitor, write
 
 from storage import Store
-from store.records import Limits, Refusals, TooMany
+from store.records import Limits, Refusals, TooMany, VisitorMessage
 
 # -- messages
 
@@ -99,6 +100,28 @@ def test_the_counters_of_earlier_minutes_are_removed(store: Store) -> None:
     assert counters(store) <= 15
     store.limits.count_hit("after the clock was set back", 10, NOW - 600)
     assert counters(store) == 1
+
+
+def test_a_message_is_counted_for_its_visitor_and_address_by_one_statement(store: Store) -> None:
+    """Each statement, and each page that it changes, costs every message."""
+    limits = Limits("an address", 10, 10, chats_per_minute=10, waiting=10)
+    write(store, "the first of its minute", limits=limits)
+    with store.database.write() as db:
+        statements: list[str] = []
+        assert isinstance(db, sqlite3.Connection)
+        db.set_trace_callback(statements.append)
+        try:
+            tables = store.messages
+            message = VisitorMessage(visitor(), "one more", "<p>one more</p>", "uuid")
+            type(tables).add_from_visitor.__wrapped__(  # type: ignore[attr-defined]
+                tables, db, message, limits, NOW
+            )
+        finally:
+            db.set_trace_callback(None)
+
+    own = [statement for statement in statements if not statement.startswith("--")]  # triggers
+    assert len([statement for statement in own if "hits" in statement]) == 1
+    assert len(own) <= 12
 
 
 # -- what was turned away
