@@ -218,6 +218,12 @@ MIGRATIONS = [
         primary key (minute, who)
     ) without rowid;
     """,
+    # What waits may be very much, what is due or in a call is mostly little (store/queue.py).
+    """
+    create index deliveries_called on deliveries (state) where state <> 'queued';
+    create index confirmations_by_due on deliveries (due)
+        where kind = 'confirmation' and line is not null;
+    """,
 ]
 
 
