@@ -11,7 +11,7 @@ from storage import Store
 from store.connections import Connections
 from store.queue import QueueTables
 
-MUCH = 5_000  # deliveries
+MUCH = 8_000  # deliveries
 # A step of the machine is some 10 ns. What reads all of the queue takes 10 steps a delivery.
 STEPS = 20_000
 HELD = (1, 2)
