@@ -4,12 +4,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
-from store.counts import count
 from store.database import Connection, Database, Group, Row, transaction
 from store.limits import count_message
-from store.places import enqueue, note_served, renew_head, set_back
+from store.outcomes import note_outcome
+from store.places import enqueue, note_served
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
-from store.rows import chat_of, know_dialog, message_of, next_revision
+from store.rows import chat_of, message_of, next_revision
 from turns import Turns
 
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
@@ -250,65 +250,7 @@ class QueueTables(Group):
     def record(self, db: Connection, outcomes: list[Outcome], now: float) -> None:
         """Note what became of deliveries: delivered and failed ones leave the queue."""
         for outcome in outcomes:
-            delivery = outcome.delivery
-            if outcome.state in ("delivered", "failed"):
-                self._finish(db, outcome)
-            else:
-                in_doubt = outcome.state == "in doubt"
-                if not in_doubt and delivery.state != "queued":  # it was in a call
-                    set_back(db, delivery.id)
-                call_ended_at = now if outcome.attempted else None  # None: no call, as noted before
-                db.execute(
-                    "update deliveries set state = ?, due = ?, error = ?,"
-                    " called_at = case when ? then coalesce(?, called_at, ?) end,"
-                    " attempts = attempts + ?,"
-                    " file_as_link = case when ? then 1 else file_as_link end where id = ?",
-                    (outcome.state, outcome.due, outcome.error, in_doubt, call_ended_at, now,
-                     int(outcome.attempted), outcome.file_as_link, delivery.id),
-                )  # fmt: skip
-            self._know_dialog_of(db, outcome)
-            if outcome.refused_contacts is not None:
-                db.execute(
-                    "update chats set refused_contacts = ? where id = ? and owner is not ''",
-                    (outcome.refused_contacts, delivery.chat.id),
-                )
-
-    def _finish(self, db: Connection, outcome: Outcome) -> None:
-        delivery = outcome.delivery
-        ended = db.execute("delete from deliveries where id = ?", (delivery.id,)).rowcount
-        if ended and delivery.kind == "message":
-            renew_head(db, delivery.chat.id)
-        if not ended and outcome.state == "failed":
-            return  # noted late: another process has finished this delivery since
-        # A failed delivery makes its message "refused", a word that open pages know.
-        state = "delivered" if outcome.state == "delivered" else "refused"
-        if ended:  # else it was noted before
-            count(db, state, delivery.kind)
-        told = (state, outcome.error)
-        if delivery.kind == "message":
-            db.execute(
-                "update messages set state = ?, error = ?, revision = ? where id = ?",
-                (*told, next_revision(db), delivery.message.id),
-            )
-        else:  # a confirmation changes nothing that the visitor sees
-            db.execute(
-                "update messages set state = ?, error = ? where id = ?",
-                (*told, delivery.message.id),
-            )
-
-    def _know_dialog_of(self, db: Connection, outcome: Outcome) -> None:
-        dialog, delivery = outcome.dialog, outcome.delivery
-        if dialog.portal_user_id is not None:
-            db.execute(
-                "update chats set portal_user_id = ? where id = ?",
-                (dialog.portal_user_id, delivery.chat.id),
-            )
-        if dialog.portal_chat_id is not None:
-            db.execute(
-                "update chats set dialog_line = ?, portal_chat_id = ?, session_id = ? where id = ?",
-                (delivery.line, dialog.portal_chat_id, dialog.session_id, delivery.chat.id),
-            )
-            know_dialog(db, delivery.chat.id, dialog.portal_chat_id, delivery.line)
+            note_outcome(db, outcome, now)
 
     @transaction
     def retry(

@@ -257,10 +257,19 @@ def test_a_transaction_that_cannot_be_begun_is_the_fault_of_who_tried(writers: W
         writers.db.begin = lambda: None
         raise StoreLocked("others hold it")
 
-    with writers.gathering():
-        writers.db.begin = fail
-        writers.db.commit = lambda: time.sleep(0.1)
+    began, may_commit = threading.Event(), threading.Event()
+
+    def commit() -> None:
+        began.set()
+        assert_soon(may_commit)
+
+    writers.db.commit = commit
+    first = writers._pool.submit(writers.write, "first")
+    assert began.wait(5)
+    writers.db.begin = fail
     results = [writers.later("one"), writers.later("two")]
+    may_commit.set()
+    first.result(5)
 
     with pytest.raises(StoreLocked):
         results[0].result(5)
