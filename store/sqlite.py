@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from store.connections import Connections, inode, unavailable
@@ -245,6 +245,9 @@ def in_order(folder: Path) -> Iterator[None]:
             time.sleep(ORDER_PAUSE_SECONDS)
         yield
     finally:
+        # gevent closes a file only at the next turn of its loop, which may be long after.
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_UN)
         os.close(held)
 
 

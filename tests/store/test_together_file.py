@@ -117,6 +117,24 @@ took, over = time.perf_counter() - began, True
 watcher.join()
 print(json.dumps([took, longest, len(kept())]))
 """
+QUEUE = """
+import fcntl
+folder = os.open(Path(sys.argv[1]) / "chats", os.O_RDONLY)
+write("done", lambda: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB))
+print(json.dumps(kept()))
+"""
+FAIR = """
+def writer(number):
+    while time.time() < end:
+        began = time.perf_counter()
+        write(f"{os.getpid()}-{number}-{began}")
+        waits.append(time.perf_counter() - began)
+
+print("ready", flush=True)
+waits, end = [], float(sys.stdin.readline())
+gevent.joinall([gevent.spawn(writer, number) for number in range(16)], raise_error=True)
+print(json.dumps([len(waits), max(waits)]))
+"""
 KILLED_PROCESS = """
 answered = os.open(Path(sys.argv[1]) / "answered", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def writer(number):
@@ -169,6 +187,34 @@ def test_a_slow_disk_holds_up_only_who_writes_and_is_waited_for_together(tmp_pat
     assert kept == 20
     assert took < 20 * 0.05 / 2, "each has waited for a commit of its own"
     assert longest < 0.04, "the disk has held up the loop"
+
+
+def test_who_is_next_may_queue_as_soon_as_we_have_begun(tmp_path: Path) -> None:
+    """Not only when we have ended: then we ourselves would be the next again."""
+    assert printed(QUEUE, tmp_path) == ["done"]
+
+
+def test_two_processes_write_in_turn(tmp_path: Path) -> None:
+    """Without an order one of them writes for seconds, while the other one only looks."""
+    pipe = subprocess.PIPE
+    running = [
+        subprocess.Popen(command(FAIR, tmp_path), cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for one in running:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        results = [json.loads(one.communicate(f"{time.time() + 2}\n", 30)[0]) for one in running]
+    finally:
+        for one in running:
+            one.kill()
+            one.communicate()
+
+    for written, longest in results:
+        assert written > 100
+        assert longest < 1
+    assert max(results)[0] < 3 * min(results)[0]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
