@@ -44,6 +44,8 @@ def restore_command(desk: Desk, file: Path, replace: bool) -> None:
     desk.check_source(path)
     if not path.is_file():  # a pipe, say
         desk.fail("no_backup")
+    if desk.on_server:
+        desk.fail("restore_server")
     place = Place(desk.store_path, desk.files_path)
     with open_backup(path) as backup:  # which the service's user need not be able to read
         desk.become_service()

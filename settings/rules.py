@@ -4,6 +4,7 @@ A refusal says what was probably meant, where that can be told. It never holds t
 secret, also where somebody has put it into the wrong place.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -207,6 +208,8 @@ def _token(value: SecretStr) -> SecretStr:
 
 
 def _store_url(value: str) -> str:
+    if value.partition("://")[0] in ("postgresql", "postgres"):
+        return _server_url(value)
     if not re.fullmatch(r"sqlite:///.+", value):
         if re.fullmatch(r"[\w./-]+\.(?:db|sqlite3?)", value):
             why = Wrong("settings.store_path")
@@ -217,6 +220,24 @@ def _store_url(value: str) -> str:
         raise Wrong("settings.blank")
     if ":memory:" in value or "mode=memory" in value:
         raise Wrong("settings.store_memory")
+    return value
+
+
+def _server_url(value: str) -> str:
+    """The address of a PostgreSQL server, which may hold a password: no text may show it."""
+    if importlib.util.find_spec("psycopg") is None:
+        raise Wrong("settings.no_psycopg")
+    # Found only now, as it is installed for those alone who use it.
+    from psycopg import ProgrammingError  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        named = conninfo_to_dict(value)
+    except (ProgrammingError, UnicodeError, ValueError):
+        raise Wrong("settings.store_server") from None
+    ports = str(named.get("port") or "").split(",")
+    if not named.get("dbname") or not all(port.isdigit() for port in ports if port):
+        raise Wrong("settings.store_server")
     return value
 
 

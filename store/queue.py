@@ -46,7 +46,7 @@ def pieces_of_queue(database: Database) -> Iterator[tuple[int, int]]:
     while newest and last < newest["id"]:
         piece = database.row(
             "select min(id) as first, max(id) as last from"
-            " (select id from deliveries where id > ? order by id limit ?)",
+            " (select id from deliveries where id > ? order by id limit ?) as piece",
             last, PIECE,
         )  # fmt: skip
         if piece is None or piece["last"] is None:
@@ -221,7 +221,8 @@ class QueueTables(Group):
             self._know_dialog_of(db, outcome)
             if outcome.refused_contacts is not None:
                 db.execute(
-                    "update chats set refused_contacts = ? where id = ? and owner is not ''",
+                    "update chats set refused_contacts = ? where id = ?"
+                    " and coalesce(owner, id) <> ''",
                     (outcome.refused_contacts, delivery.chat.id),
                 )
 
@@ -294,6 +295,6 @@ class QueueTables(Group):
     def waiting(self, most: int = 1_000_000_000) -> int:
         """How many deliveries of either kind are in the queue, in any state; `most` at most."""
         row = self._database.row(
-            "select count(*) as n from (select 1 from deliveries limit ?)", most
+            "select count(*) as n from (select 1 from deliveries limit ?) as counted", most
         )
         return int(row["n"]) if row else 0

@@ -225,6 +225,10 @@ class SQLite:
         if self._hints is not None:
             self._hints.send()
 
+    def write_fault(self) -> StoreUnavailable | None:
+        """Nothing: whoever writes finds out."""
+        return None
+
     def settle(self, at_once: bool = False) -> None:
         size, former = log_bytes(self.path), self._log_bytes
         self._log_bytes = size
