@@ -25,6 +25,7 @@ from psycopg.types.string import StrDumperUnknown
 from store.database import (
     Cursor,
     DiskFull,
+    StoreGone,
     StoreLocked,
     StoreReadOnly,
     StoreUnavailable,
@@ -152,9 +153,10 @@ def in_dialect(sql: str) -> bytes:
 
 def said_by(error: psycopg.Error) -> str:
     """What the server says, without names of users, hosts and databases."""
-    said = error.diag.message_primary or str(error).strip().rpartition("\n")[2]
-    said = re.sub(r'"[^"]*"', "…", said.rpartition(" failed: ")[2])
-    return re.sub(r"\S*://\S*|password=\S+", "…", said)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    failed = [line for line in lines if "failed: " in line] or lines[:1]
+    said = error.diag.message_primary or failed[-1].rpartition("failed: ")[2]
+    return re.sub(r"""(["'])[^"']*\1|\S*://\S*|password=\S+""", "…", said)
 
 
 def unavailable(error: psycopg.Error) -> StoreUnavailable:
@@ -179,6 +181,8 @@ def is_lost(error: psycopg.Error) -> bool:
 def our_errors() -> Iterator[None]:
     try:
         yield
+    except errors.UndefinedTable:
+        raise StoreGone("the tables of the store are gone") from None
     except OUR_FAULTS:
         raise
     except psycopg.Error as error:

@@ -70,6 +70,12 @@ class Server:
     def pid(self) -> int:
         return int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
 
+    def children(self) -> list[int]:
+        """The processes of the server's sessions and of its own work."""
+        import psutil  # type: ignore[import-untyped]
+
+        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+
     def close(self) -> None:
         self._server.cleanup()
         for folder in self._folders:
