@@ -10,13 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import gevent  # type: ignore[import-untyped]
+from gevent import monkey
+from gevent.threadpool import ThreadPool  # type: ignore[import-untyped]
 
 TURN_SECONDS = 0.004  # of the processor: a machine that is busy otherwise shortens no turn
 # gevent reads its sockets between two turns only if they are a timer apart: after `sleep(0)` it
 # first resumes what is ready up to 50 times.
 PAUSE_SECONDS = 0.001
+THREADS = 4  # more than wait for a disk at once: one writes, one moves the log, one makes a copy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +28,7 @@ R = TypeVar("R")
 # Long works that wait for their next turn, in the order in which they came. A lock would have no
 # order: under a flood of requests whoever waits could stay behind newcomers for ever.
 _waiting: deque[threading.Event] = deque()
+_pools: WeakKeyDictionary[object, ThreadPool] = WeakKeyDictionary()  # of each thread's loop
 
 
 class Turns:
@@ -80,7 +85,32 @@ def apart(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         except BaseException as error:
             errors.append(error)
 
-    gevent.get_hub().threadpool.apply(call)
+    _threads().apply(call)
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _threads() -> ThreadPool:
+    """Threads of our own: those of gevent may all wait for a name server that does not answer."""
+    hub = gevent.get_hub()
+    if hub not in _pools:
+        _pools[hub] = ThreadPool(THREADS, hub=hub)
+    return _pools[hub]
+
+
+def has_greenlets() -> bool:
+    """Whether this process serves many in one loop, as the service does and a command does not."""
+    return bool(monkey.is_module_patched("threading"))
+
+
+def beside(function: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
+    """Call a function that nobody may interrupt, in a greenlet of its own; do not wait for it.
+
+    So it comes to its end also if our greenlet is killed. In a process without greenlets it has
+    come to its end when this returns.
+    """
+    if has_greenlets():
+        gevent.spawn(function, *arguments, **named)
+    else:
+        function(*arguments, **named)

@@ -137,6 +137,17 @@ class Connection(Protocol):
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor: ...
 
 
+class Waiting(Protocol):
+    """How long one caller waits for others."""
+
+    @property
+    def seconds(self) -> float:
+        """Until it is worth looking whether the wait is over."""
+        ...
+
+    def is_over(self) -> bool: ...
+
+
 class Lock(Protocol):
     """A lock that this process holds across all processes."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from store.database import StoreUnavailable
+from store.database import StoreUnavailable, Waiting
 from store.schema import OF_EACH_RELEASE
 
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
@@ -290,7 +290,7 @@ class Wait:
         return before == self._written  # else somebody has written meanwhile
 
 
-def patiently(execute: Callable[[], T], wait: Wait | None = None) -> T:
+def patiently(execute: Callable[[], T], wait: Waiting | None = None) -> T:
     """Repeat while another process locks the file; SQLite's own wait would stop all greenlets."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:

@@ -4,57 +4,32 @@ What a transaction has committed is on the disk. Has connections, transactions, 
 knows no table but `generations`.
 """
 
-import errno
 import fcntl
-import logging
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from store.connections import Connections, inode, unavailable
 from store.copies import write_copy
-from store.database import (
-    DISK_FULL,
-    DiskFull,
-    Hints,
-    Lock,
-    LockHeld,
-    Row,
-    StoreGone,
-    StoreLocked,
-    StoreReadOnly,
-    StoreUnavailable,
-    is_disk_full,
-    may_only_be_read,
-    quoted,
-)
+from store.database import Hints, Lock, LockHeld, Row, Waiting
 from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,
     Patience,
-    StoreDamaged,
     begin_generation,
     log_bytes,
     move_log,
     patiently,
-    prove,
 )
-from store.migrate import is_empty, make_file, migrate
-from turns import apart
+from store.together import Together
+from turns import apart, has_greenlets
 
-log = logging.getLogger(__name__)
-
-State = tuple[int, int, int, int]
-
-GONE = (
-    "the store is gone: there is no %s any more, or an empty file, and with it all conversations"
-    " and tokens. Put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
-    " to begin anew with an empty store, restart the service"
-)
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
+ORDER_SECONDS = 0.1  # the longest wait for the order of writers, which is no more than a courtesy
+ORDER_PAUSE_SECONDS = 0.001  # between two looks
 
 
 class FileLock:
@@ -65,7 +40,7 @@ class FileLock:
         self._inode = os.fstat(file).st_ino
 
     def is_held(self) -> bool:
-        return _inode(self._path) == self._inode
+        return inode(self._path) == self._inode
 
 
 class SQLite:
@@ -73,21 +48,14 @@ class SQLite:
 
     def __init__(self, path: Path, migrations: list[str]) -> None:
         self.path = path
-        self._migrations = migrations
-        # Two connections, so that a thread that waits for the write lock holds up no reader.
-        self._writer = _Connection()
-        self._reader = _Connection()
-        self._mover = _Connection()  # moves the log into the file
-        self._proved: int | None = None  # the file that was proved, by its inode
-        self._refused: tuple[State, StoreDamaged] | None = None  # what was found damaged
         self._patience = Patience(path)
-        self._had_file = False  # this process has used one, which was whole
-        self._is_gone = False  # this is told already
+        self._connections = Connections(path, migrations, self._patience)
+        self._transactions = FileTransactions(path, self._connections)
+        self._together = Together(self._transactions)
         self._log_bytes = 0
         self._must_move = False
         self._moves_begun = 0
         self._moved = 0  # the latest move that came to its end
-        self._hints: Datagrams | None = None
 
     @property
     def place(self) -> str:
@@ -102,11 +70,7 @@ class SQLite:
             pass
 
     def close(self) -> None:
-        # The last process that closes the file moves the log into it: SQLite does so.
-        for connection in (self._writer, self._reader, self._mover):
-            with connection.lock:
-                connection.close()
-        self._had_file = False  # whoever opens it again begins as if it were the first time
+        self._connections.close()
 
     def briefly(self, seconds: float) -> AbstractContextManager[None]:
         return self._patience.briefly(seconds)
@@ -114,116 +78,14 @@ class SQLite:
     def hurry(self) -> None:
         self._patience.hurry()
 
-    def _connect(self, connection: "_Connection") -> sqlite3.Connection:
-        """The open connection; opened again if the path names another file than it did before."""
-        if connection.db is not None and _inode(self.path) == connection.inode:
-            return connection.db
-        connection.close()
-        self._check_not_gone()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        was_empty = make_file(self.path)
-        self._prove()
-        db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            db.row_factory = sqlite3.Row
-            wait = self._patience.begin()
-            patiently(lambda: db.execute("pragma journal_mode = wal"), wait)
-            db.execute("pragma synchronous = full")
-            db.execute("pragma foreign_keys = on")
-            db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
-            db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
-            migrate(db, self.path, self._migrations, wait, was_empty)
-        except BaseException:
-            db.close()
-            raise
-        connection.db, connection.inode = db, _inode(self.path)
-        self._had_file, self._is_gone = True, False
-        return db
-
-    def _check_not_gone(self) -> None:
-        """Raise StoreGone if there is no file any more: an empty one would hide what was lost."""
-        if not self._had_file or (_inode(self.path) is not None and not is_empty(self.path)):
-            return
-        if not self._is_gone:
-            log.error(GONE, self.path)
-        self._is_gone = True
-        raise StoreGone(f"{self.path.name} is gone")
-
-    def _prove(self) -> None:
-        """Raise StoreDamaged for a file that must not be used; each file is proved once."""
-        if self._proved == _inode(self.path):
-            return
-        state = _state(self.path)
-        if self._refused is not None and self._refused[0] == state:
-            raise self._refused[1]
-        try:
-            patiently(lambda: prove(self.path), self._patience.begin())
-        except StoreDamaged as error:
-            self._refused, self._had_file = (state, error), False  # it may be removed
-            raise
-        self._proved, self._refused = _inode(self.path), None
-
-    @contextmanager
-    def _errors(self, connection: "_Connection") -> Iterator[None]:
-        """Hold the connection. An error closes it, for the next use to open it again."""
-        wait = self._patience.begin()
-        while not connection.lock.acquire(timeout=min(wait.seconds, PATIENCE_SECONDS)):
-            if wait.seconds >= PATIENCE_SECONDS or wait.is_over():
-                raise StoreLocked("others hold it for too long")
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except (sqlite3.DatabaseError, OSError) as error:
-            connection.close()
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_READONLY:
-                self._close_idle()
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                self._had_file = False  # it may be removed
-            raise self._unavailable(error) from error
-        finally:
-            connection.lock.release()
-
-    def _unavailable(self, error: sqlite3.DatabaseError | OSError) -> StoreUnavailable:
-        """The error as our own, with its reason."""
-        reason, said = f"{type(error).__name__}: {error}", quoted(error)
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        # SQLite calls only some of what happens on a full disk so.
-        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in DISK_FULL
-        vague = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-        if full or (vague and is_disk_full(self.path.parent)):
-            return DiskFull(reason, said)
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StoreLocked(reason, said)
-        vague = vague or getattr(error, "errno", None) in (errno.EROFS, errno.EACCES)
-        if code == sqlite3.SQLITE_READONLY or (vague and may_only_be_read(self.path)):
-            return StoreReadOnly(reason, said)
-        return StoreUnavailable(reason, said)
-
-    def _close_idle(self) -> None:
-        """Close the connections that nobody uses: the file stays read-only until all are closed."""
-        for connection in (self._writer, self._reader, self._mover):
-            if connection.lock.acquire(blocking=False):
-                connection.close()
-                connection.lock.release()
-
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        with self._errors(self._writer):
-            db = self._connect(self._writer)
-            patiently(lambda: db.execute("begin immediate"), self._patience.begin())
-            try:
-                if log_bytes(self.path) == 0:
-                    begin_generation(db)
-                yield db
-                db.execute("commit")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("rollback")
-                raise
-        if self._hints is not None:
-            self._hints.send()
+        writer = self._connections.writer
+        with (
+            self._together.write(self._patience.begin()) as db,
+            self._connections.errors_of(writer),
+        ):
+            yield db
 
     def write_fault(self) -> StoreUnavailable | None:
         """Nothing: whoever writes finds out."""
@@ -241,10 +103,9 @@ class SQLite:
 
     def _move_log(self) -> bool:
         begun_before = self._moves_begun
-        with self._errors(self._mover):
+        with self._connections.use(self._connections.mover) as db:
             if self._moved > begun_before:  # it began while we waited: of many one moves for all
                 return True
-            db = self._connect(self._mover)
             with self.try_lock("move") as held:
                 if held is None:  # another process moves it, or makes a backup
                     return False
@@ -256,14 +117,16 @@ class SQLite:
             return moved
 
     def back_up(self, target: Path) -> None:
-        with self.lock("move", PATIENCE_SECONDS), self._errors(self._mover):
+        with (
+            self.lock("move", PATIENCE_SECONDS),
+            self._connections.use(self._connections.mover) as db,
+        ):
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            db = self._connect(self._mover)
             apart(write_copy, db, target)
 
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
-        with self._errors(self._reader):  # writers do not hold it up
-            db = self._connect(self._reader)
+        # Writers do not hold it up.
+        with self._connections.use(self._connections.reader) as db:
             wait = self._patience.begin()
             return patiently(lambda: db.execute(sql, named or values), wait).fetchall()
 
@@ -278,12 +141,13 @@ class SQLite:
     def try_lock(self, name: str) -> Iterator[Lock | None]:
         path = self.lock_path(name)
         if not path.parent.exists():
-            self._check_not_gone()  # a new folder would be in the way of whoever puts it back
+            # A new folder would be in the way of whoever puts the former one back.
+            self._connections.check_not_gone()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise self._unavailable(error) from error
+            raise unavailable(error, self.path) from error
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -307,36 +171,93 @@ class SQLite:
             time.sleep(0.05)
 
     def hints(self) -> Hints:
-        self._hints = Datagrams(self.path.parent, self._stop_hints)
-        return self._hints
+        hints = Datagrams(self.path.parent, self._stop_hints)
+        self._transactions.hints = hints
+        return hints
 
     def _stop_hints(self) -> None:
-        self._hints = None
+        self._transactions.hints = None
 
 
-class _Connection:
-    """A connection that may have to be opened again, and the lock of the thread that uses it."""
+class FileTransactions:
+    """The write transactions of the file, for `Together`; the log's generations begin with them."""
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.db: sqlite3.Connection | None = None
-        self.inode: int | None = None
+    def __init__(self, path: Path, connections: Connections) -> None:
+        self._path = path
+        self._connections = connections
+        self._writer = connections.writer
+        self.hints: Datagrams | None = None  # to send one for each transaction
 
-    def close(self) -> None:
-        if self.db is not None:
-            self.db.close()
-            self.db = None
+    def begin(self, wait: Waiting) -> sqlite3.Connection:
+        self._connections.take(self._writer, wait)
+        try:
+            with self._connections.errors_of(self._writer):
+                db = self._connections.connect(self._writer)
+                with in_order(self._path.parent):
+                    patiently(lambda: db.execute("begin immediate"), wait)
+                if log_bytes(self._path) == 0:
+                    begin_generation(db)
+        except BaseException:
+            self._let_go()
+            raise
+        return db
+
+    def commit(self) -> None:
+        """Its wait for the disk is in a thread of its own, so that others are served meanwhile."""
+        try:
+            with self._connections.errors_of(self._writer):
+                if self._writer.db is None:
+                    raise sqlite3.OperationalError("the connection was closed")
+                if has_greenlets():
+                    apart(self._writer.db.execute, "commit")
+                else:
+                    self._writer.db.execute("commit")
+        finally:
+            self._let_go()
+        if self.hints is not None:
+            self.hints.send()
+
+    def rollback(self) -> None:
+        with self._connections.errors_of(self._writer):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        db = self._writer.db
+        try:
+            if db is not None and db.in_transaction and not self._writer.is_faulty:
+                db.execute("rollback")
+        finally:
+            self._connections.let_go(self._writer)
 
 
-def _inode(path: Path) -> int | None:
-    """The number of the file that a path names now; None if there is no file."""
+@contextmanager
+def in_order(folder: Path) -> Iterator[None]:
+    """Within it nobody else comes before us, of all processes that write in this folder.
+
+    SQLite has no order of its own: a process that has written, and has more to write, begins again
+    before those that only look now and then. So whoever is next holds the folder until they have
+    begun. Nobody waits long for it: a process may have been stopped just then.
+    """
     try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # no descriptor is left, say
+        yield
+        return
+    try:
+        until = time.monotonic() + ORDER_SECONDS
+        while _is_taken(held) and time.monotonic() < until:
+            time.sleep(ORDER_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(held)
 
 
-def _state(path: Path) -> State:
-    """What changes when an administrator puts another file or another log in its place."""
-    file = path.stat()
-    return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
+def _is_taken(file: int) -> bool:
+    """Take the lock of an open file; whether somebody else has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a disk on which nobody can hold a folder
+        return False
+    return False

@@ -42,14 +42,14 @@ EQUIVALENT = {
         'return int(row["n"]) if row else 1',
     ): "a count always has a row",
     (
-        "store/sqlite.py",
-        'code = getattr(error, "sqlite_errorcode", 0) & 0xFF',
-        'code = getattr(error, "sqlite_errorcode", -1) & 0xFF',
+        "store/connections.py",
+        'return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF',
+        'return int(getattr(error, "sqlite_errorcode", -1)) & 0xFF',
     ): "an error without a code is none of those that are looked for",
     (
-        "store/sqlite.py",
-        'code = getattr(error, "sqlite_errorcode", 0) & 0xFF',
-        'code = getattr(error, "sqlite_errorcode", 1) & 0xFF',
+        "store/connections.py",
+        'return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF',
+        'return int(getattr(error, "sqlite_errorcode", 1)) & 0xFF',
     ): "an error without a code is none of those that are looked for",
     (
         "store/queue.py",
