@@ -5,12 +5,10 @@ because one transaction at a time writes, as in SQLite. Has transactions, locks 
 table.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
@@ -22,6 +20,7 @@ from store.database import (
     Row,
     StoreReadOnly,
     StoreUnavailable,
+    Waiting,
 )
 from store.moving import write_copy_of
 from store.postgresql_link import (
@@ -35,6 +34,7 @@ from store.postgresql_link import (
 )
 from store.postgresql_schema import check_schema, migrate
 from store.postgresql_signals import HELD, Listening, Locks, number_of, patient_lock
+from store.together import Together
 
 WRITE = "write"  # the lock that each write transaction holds
 
@@ -53,6 +53,7 @@ class PostgreSQL:
         self._patience = Patience()
         self._pool = Pool(self._open_session, self._patience)
         self._locks = Locks(self._open_session)
+        self._together = Together(ServerTransactions(self._pool, self.number_of, self.channel))
 
     @property
     def place(self) -> str:
@@ -105,50 +106,16 @@ class PostgreSQL:
     def write(self) -> Iterator[Connection]:
         if self._read_only:
             raise OnlyReading
-        with our_errors():
-            session, _ = self._pool.asked(self._begin)
-            try:
-                yield Dialect(session)
-                # If the server's answer to this is lost nobody knows whether it was committed:
-                # whoever asked hears that it was not, and asks again for the same.
-                session.execute(f"notify {self._channel()}; commit", prepare=False)
-            except BaseException:
-                with suppress(psycopg.Error):
-                    session.execute("rollback", prepare=False)
-                raise
-            finally:
-                self._pool.give_back(session)
+        with self._together.write(self._patience.begin()) as db, our_errors():
+            yield db
 
-    def _begin(self, session: Session) -> None:
-        """Begin a write transaction when it is its turn; nothing is written before."""
-        number = number_of(self._schema, WRITE)
-        latest = self._patience.latest()
-        before = None
-        while True:
-            milliseconds = int(self._patience.seconds() * 1000)
-            try:
-                session.execute(
-                    f"begin; set local lock_timeout = {milliseconds};"
-                    f" select pg_advisory_xact_lock({number}); set local lock_timeout = '5s'",
-                    prepare=False,
-                )
-                return
-            except errors.LockNotAvailable:
-                session.execute("rollback", prepare=False)
-                # Whoever waits briefly waits on as long as others get on.
-                holder = self._holder(session, number)
-                if time.monotonic() > latest or holder == before:
-                    raise
-                before = holder
+    def channel(self) -> str:
+        """Of the hints of this store."""
+        return f"sitechat_{self.number_of('hints') & (2**64 - 1):x}"
 
-    def _holder(self, session: Session, number: int) -> str | None:
-        """The transaction that writes now."""
-        held = HELD.replace("select 1", "select virtualtransaction as name")
-        row = session.execute(held, [number]).fetchone()
-        return str(row["name"]) if row else None
-
-    def _channel(self) -> str:
-        return f"sitechat_{number_of(self._schema, 'hints') & (2**64 - 1):x}"
+    def number_of(self, name: str) -> int:
+        """Of a lock of this store, which is in one schema of the database."""
+        return number_of(self._schema, name)
 
     def briefly(self, seconds: float) -> AbstractContextManager[None]:
         return self._patience.briefly(seconds)
@@ -191,7 +158,7 @@ class PostgreSQL:
     def try_lock(self, name: str) -> Iterator[Lock | None]:
         if not self._schema:
             self.open()
-        number = number_of(self._schema, name)
+        number = self.number_of(name)
         if not self._read_only:
             with self._locks.try_lock(name, number) as lock:
                 yield lock
@@ -206,7 +173,73 @@ class PostgreSQL:
     def hints(self) -> Hints:
         if self._read_only:
             raise OnlyReading
-        return Listening(self._open_session, self._channel)
+        return Listening(self._open_session, self.channel)
+
+
+class ServerTransactions:
+    """The write transactions of one process, for `Together`; one process has its turn at a time."""
+
+    def __init__(
+        self, pool: Pool, number_of: Callable[[str], int], channel: Callable[[], str]
+    ) -> None:
+        self._pool = pool
+        self._number_of = number_of
+        self._channel = channel
+        self._session: Session | None = None  # that of the present transaction
+
+    def begin(self, wait: Waiting) -> Dialect:
+        with our_errors():
+            self._session, _ = self._pool.asked(lambda session: self._begin(session, wait))
+        return Dialect(self._session)
+
+    def _begin(self, session: Session, wait: Waiting) -> None:
+        """Begin when it is our turn; nothing is written before, so it may be tried again."""
+        number = self._number_of(WRITE)
+        before = None
+        while True:
+            milliseconds = max(10, int(wait.seconds * 1000))
+            try:
+                session.execute(
+                    f"begin; set local lock_timeout = {milliseconds};"
+                    f" select pg_advisory_xact_lock({number}); set local lock_timeout = '5s'",
+                    prepare=False,
+                )
+                return
+            except errors.LockNotAvailable:
+                session.execute("rollback", prepare=False)
+                holder = self._holder(session, number)
+                if wait.is_over() or holder == before:
+                    raise
+                before = holder  # whoever waits briefly waits on as long as others get on
+
+    def _holder(self, session: Session, number: int) -> str | None:
+        """The transaction that writes now."""
+        held = HELD.replace("select 1", "select virtualtransaction as name")
+        row = session.execute(held, [number]).fetchone()
+        return str(row["name"]) if row else None
+
+    def commit(self) -> None:
+        """Commit, and send a hint with it.
+
+        If the server's answer is lost nobody knows whether it was committed: whoever asked hears
+        that it was not, and asks again for the same.
+        """
+        with self._ending() as session:
+            session.execute(f"notify {self._channel()}; commit", prepare=False)
+
+    def rollback(self) -> None:
+        with self._ending() as session:
+            session.execute("rollback", prepare=False)
+
+    @contextmanager
+    def _ending(self) -> Iterator[Session]:
+        session, self._session = self._session, None
+        assert session is not None  # Together begins before it ends  # noqa: S101
+        try:
+            with our_errors():
+                yield session
+        finally:
+            self._pool.give_back(session)
 
 
 class _NobodysLock:

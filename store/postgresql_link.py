@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -208,9 +209,10 @@ class Patience:
     def hurry(self) -> None:
         self._ends_at = min(self._ends_at, time.monotonic() + HURRY_SECONDS)
 
-    def seconds(self) -> float:
-        """For one lock that others hold."""
-        return max(0.01, min(self._brief.get(), self._ends_at - time.monotonic()))
+    def begin(self) -> "Wait":
+        """Begin to wait for others who write."""
+        left = max(0.01, self._ends_at - time.monotonic())
+        return Wait(min(self._brief.get(), left), min(self.latest(), self._ends_at))
 
     def latest(self) -> float:
         """On the monotonic clock, when those end to wait who begin now."""
@@ -228,6 +230,17 @@ class Patience:
 
     def is_up(self) -> None:
         self._down_since = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One wait for others who write: as long as they get on, until `latest`."""
+
+    seconds: float  # after which it is worth looking whether they do
+    latest: float  # on the monotonic clock
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self.latest
 
 
 class Pool:

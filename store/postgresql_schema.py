@@ -132,9 +132,11 @@ OTHERWISE: dict[int, str] = {}
 
 OURS = "sitechat_schema"  # the table by which a store is known as ours
 # All that somebody has made in the schema where we would; what belongs to an extension is not it.
-FOUND = """select relname as name from pg_class c
+FOUND = f"""select to_regclass('{OURS}') is not null as is_ours, exists (
+    select 1 from pg_class c
     where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')
-    and not exists (select 1 from pg_depend d where d.objid = c.oid and d.deptype = 'e')"""
+    and not exists (select 1 from pg_depend d where d.objid = c.oid and d.deptype = 'e')
+) as has_tables"""  # noqa: S608
 MIGRATE_SECONDS = 300  # as long as the schema of very many messages may take another host
 
 
@@ -150,11 +152,12 @@ class DatabaseForeign(StoreDamaged):
 
 def version_of(session: Session) -> int:
     """The version of the schema; 0 where there is nothing at all. Raises DatabaseForeign."""
-    row = session.execute(f"select to_regclass('{OURS}') is not null as is_ours").fetchone()
+    # In one statement: another host may begin the store between two.
+    row = session.execute(FOUND.encode(), prepare=False).fetchone()
     if row and row["is_ours"]:
         found = session.execute(f"select version from {OURS}").fetchone()  # noqa: S608
         return int(found["version"]) if found else 0
-    if session.execute(FOUND, prepare=False).fetchone():
+    if row and row["has_tables"]:
         raise DatabaseForeign
     return 0
 

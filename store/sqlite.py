@@ -14,7 +14,7 @@ from pathlib import Path
 
 from store.connections import Connections, inode, unavailable
 from store.copies import write_copy
-from store.database import Hints, Lock, LockHeld, Row, Waiting
+from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable, Waiting
 from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,

@@ -126,9 +126,9 @@ def test_the_database_of_another_program_is_left_alone(url: str, tmp_path: Path)
         session.execute("create table chats (id text)")
 
     for read_only in (False, True):
-        with closing(Store(url, tmp_path, RENDERER, read_only)) as store:
-            with pytest.raises(DatabaseForeign):
-                store.open()
+        store = Store(url, tmp_path, RENDERER, read_only)
+        with closing(store), pytest.raises(DatabaseForeign):
+            store.open()
 
     with psycopg.connect(url) as session:
         found = session.execute(f"select tablename from pg_tables where schemaname = '{ROOM}'")
@@ -320,7 +320,8 @@ def beat():
         worst, last = max(worst, time.monotonic() - last - 0.005), time.monotonic()
 beating = gevent.spawn(beat)
 began = time.monotonic()
-gevent.joinall([gevent.spawn(database.rows, "select pg_sleep(0.5)") for _ in range(8)], raise_error=True)
+sleepers = [gevent.spawn(database.rows, "select pg_sleep(0.5)") for _ in range(8)]
+gevent.joinall(sleepers, raise_error=True)
 hints = database.hints()
 hints.wait(0.3)
 def write():
@@ -329,7 +330,9 @@ def write():
 gevent.joinall([gevent.spawn(write) for _ in range(20)], raise_error=True)
 hints.wait(5)
 stop = True
-print(round(time.monotonic() - began, 1), round(worst, 3), len(database.rows("select 1 from meta where value = 'x'")))
+took = time.monotonic() - began
+written = database.rows("select 1 from meta where value = 'x'")
+print(round(took, 1), round(worst, 3), len(written))
 hints.close(); database.close()
 """
 
