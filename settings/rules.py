@@ -207,7 +207,7 @@ def _token(value: SecretStr) -> SecretStr:
 # -- other values
 
 
-def _store_url(value: str) -> str:
+def checked_store_url(value: str) -> str:
     if value.partition("://")[0] in ("postgresql", "postgres"):
         return _server_url(value)
     if not re.fullmatch(r"sqlite:///.+", value):
@@ -357,7 +357,7 @@ ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]
 LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 CaFile = Annotated[str, AfterValidator(_ca_file)]
-StoreUrl = Annotated[str, AfterValidator(_store_url)]
+StoreUrl = Annotated[str, AfterValidator(checked_store_url)]
 Colour = Annotated[str, AfterValidator(_accent)]
 ConnectorId = Annotated[str, AfterValidator(_connector_id)]
 Ending = Annotated[str, AfterValidator(_ending)]  # of a file's name, without the dot

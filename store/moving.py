@@ -8,17 +8,15 @@ import functools
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from store.log import begin_generation
 from store.schema import MIGRATIONS, statements
-
-if TYPE_CHECKING:
-    from store.postgresql_link import Session
 
 PIECE = 500  # rows in memory at once
 OF_THE_FILE = {"generations", "sqlite_sequence"}
@@ -72,8 +70,30 @@ def select(table: str) -> str:
     return f"select {names} from {table}{where}"  # noqa: S608
 
 
-Rows = Iterator[tuple[Any, ...]]
-Reader = Callable[[str], Rows]
+Row = tuple[Any, ...]
+NUMBERED = {"deliveries": "id", "deletions": "number"}  # tables whose numbers the database gives
+
+
+class Source(Protocol):
+    """The rows of a store at one moment."""
+
+    def read(self, table: str) -> Iterator[Row]: ...
+
+    def latest(self, table: str) -> int:
+        """The latest number that was given in a table of NUMBERED."""
+        ...
+
+
+class Target(Source, Protocol):
+    """The rows of a store that is to be filled, in one transaction."""
+
+    def is_empty(self) -> bool: ...
+
+    def fill(self, table: str, rows: Iterable[Row]) -> None: ...
+
+    def go_on_after(self, table: str, number: int) -> None:
+        """Give no number up to this one in a table of NUMBERED."""
+        ...
 
 
 @dataclass
@@ -83,7 +103,7 @@ class Sum:
     rows: int = 0
     digest: int = 0
 
-    def of(self, rows: Iterable[tuple[Any, ...]]) -> Rows:
+    def of(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:
             digest = hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
             self.digest = (self.digest + int.from_bytes(digest)) % 2**128
@@ -91,55 +111,80 @@ class Sum:
             yield row
 
 
-def sums_of(read: Reader) -> dict[str, Sum]:
-    found = {}
+def move_rows(source: Source, target: Target) -> Iterator[tuple[str, Sum, Sum]]:
+    """Move table after table; gives each one's sum in the source, and read again in the target."""
     for table in tables():
-        found[table] = Sum()
-        for _ in found[table].of(read(table)):
-            pass
-    return found
+        there, here = Sum(), Sum()
+        target.fill(table, there.of(source.read(table)))
+        deque(here.of(target.read(table)), maxlen=0)
+        yield table, there, here
+    for table in NUMBERED:
+        target.go_on_after(table, source.latest(table))
 
 
-# -- SQLite
+# What a store holds that somebody has used.
+CONTENT = "select 1 from chats union all select 1 from portal union all select 1 from deletions"
 
 
-def rows_of_file(db: sqlite3.Connection, table: str) -> Rows:
-    cursor = db.execute(select(table))
-    while rows := cursor.fetchmany(PIECE):
-        yield from rows
+class FileRows:
+    """The rows of an SQLite file."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def read(self, table: str) -> Iterator[Row]:
+        cursor = self._db.execute(select(table))
+        while rows := cursor.fetchmany(PIECE):
+            yield from (fit(row) for row in rows)
+
+    def latest(self, table: str) -> int:
+        found = self._db.execute("select seq from sqlite_sequence where name = ?", (table,))
+        row = found.fetchone()
+        return int(row[0]) if row else 0
+
+    def is_empty(self) -> bool:
+        return self._db.execute(CONTENT).fetchone() is None
+
+    def fill(self, table: str, rows: Iterable[Row]) -> None:
+        if table == "meta":
+            self._db.execute(f"delete from meta where {OWN_KEYS}")  # noqa: S608
+        places = ", ".join("?" * len(tables()[table]))
+        self._db.executemany(f"insert into {table} values ({places})", rows)  # noqa: S608
+
+    def go_on_after(self, table: str, number: int) -> None:
+        self._db.execute("delete from sqlite_sequence where name = ?", (table,))
+        self._db.execute("insert into sqlite_sequence values (?, ?)", (table, number))
 
 
-def fill_file(db: sqlite3.Connection, read: Reader) -> dict[str, Sum]:
-    """Put all rows into a file that has the schema and nothing else; returns what was read."""
-    db.execute(f"delete from meta where {OWN_KEYS}")  # noqa: S608
-    found = {}
-    for table, columns in tables().items():
-        places = ", ".join("?" * len(columns))
-        found[table] = Sum()
-        db.executemany(f"insert into {table} values ({places})", found[table].of(read(table)))  # noqa: S608
-    return found
+def fit(row: Row) -> Row:
+    """A row without the one letter that not every database can keep."""
+    return tuple(without_nul(value) if isinstance(value, str) else value for value in row)
 
 
-def write_copy_of(session: "Session", target: Path) -> None:
-    """Write what a session sees into the new SQLite file `target`, as a copy without an epoch."""
-    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(target, isolation_level=None)) as db:
-        db.execute("begin")
-        make_schema(db)
-        fill_file(db, lambda table: rows_of_session(session, table))
-        begin_generation(db)
-        db.execute("update generations set previous = ''")
+def without_nul(text: str) -> str:
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
+def new_file(path: Path) -> sqlite3.Connection:
+    """A new file with the schema and nothing else, in a transaction that `finish_file` ends."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("begin")
+    make_schema(db)
+    return db
+
+
+def finish_file(db: sqlite3.Connection) -> None:
+    """Let the file belong to no log."""
+    begin_generation(db)
+    db.execute("update generations set previous = ''")
+    db.execute("commit")
+    db.close()
+
+
+def write_copy_of(source: Source, target: Path) -> None:
+    """Write all rows into the new file `target`, as a copy, which has no epoch."""
+    with closing(new_file(target)) as db:
+        deque(move_rows(source, FileRows(db)), maxlen=0)
         db.execute("update meta set value = '' where key = 'epoch'")
-        db.execute("commit")
-
-
-# -- PostgreSQL
-
-
-def rows_of_session(session: "Session", table: str) -> Rows:
-    """Within a transaction: the server keeps the result, and gives it in pieces."""
-    with session.cursor(f"all_{table}") as cursor:
-        cursor.itersize = PIECE
-        cursor.execute(select(table).encode())
-        for row in cursor:
-            yield tuple(row.values())
+        finish_file(db)

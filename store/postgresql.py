@@ -32,6 +32,7 @@ from store.postgresql_link import (
     in_dialect,
     our_errors,
 )
+from store.postgresql_rows import ServerRows
 from store.postgresql_schema import check_schema, migrate
 from store.postgresql_signals import HELD, Listening, Locks, number_of, patient_lock
 from store.together import Together
@@ -137,17 +138,26 @@ class PostgreSQL:
         return None
 
     def back_up(self, target: Path) -> None:
-        with self.reading() as session:
-            write_copy_of(session, target)
+        with self._at_length() as session:
+            session.execute("begin isolation level repeatable read read only", prepare=False)
+            write_copy_of(ServerRows(session), target)
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """A session that sees the store as it is at one moment, however long it reads."""
+    def alone(self) -> Iterator[ServerRows]:
+        """All rows, to be read or filled in one transaction; nobody else writes meanwhile."""
+        with self._at_length() as session:
+            session.execute("select pg_advisory_lock(%s)", [self.number_of(WRITE)])
+            session.execute("begin isolation level repeatable read", prepare=False)
+            yield ServerRows(session)
+            session.execute("commit")
+
+    @contextmanager
+    def _at_length(self) -> Iterator[Session]:
+        """A session in which a statement may take as long as it does; its end undoes all."""
         with our_errors():
             session = self._open_session()
             try:
                 session.unhurried()
-                session.execute("begin isolation level repeatable read read only", prepare=False)
                 yield session
             finally:
                 session.close()

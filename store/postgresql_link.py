@@ -32,6 +32,7 @@ from store.database import (
     StoreUnavailable,
 )
 from store.log import HURRY_SECONDS, PATIENCE_SECONDS
+from store.moving import without_nul
 
 ANSWER_SECONDS = 15.0  # to a statement; then the server is taken to hang, and the session is closed
 SESSIONS = 8  # of one process, without those of its locks and its hints
@@ -96,10 +97,6 @@ class _Text(StrDumperUnknown):
 
     def dump(self, obj: str) -> Buffer | None:
         return super().dump(without_nul(obj))
-
-
-def without_nul(text: str) -> str:
-    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def connect(url: str, read_only: bool = False) -> Session:

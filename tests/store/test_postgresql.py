@@ -6,15 +6,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 from postgres import Server
-from store_parts import CHAT, RENDERER, answer, history, sql, write
+from store_parts import CHAT, LINE, NOW, OTHER, RENDERER, THIRD, URL, answer, history, sql, write
 
+from operations.archive import Stopped
+from operations.moving import Table, move
 from storage import Store
 from store.database import (
     OnlyReading,
@@ -26,9 +28,10 @@ from store.database import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from store.moving import tables
+from store.moving import Row, select, tables
 from store.postgresql import PostgreSQL
 from store.postgresql_link import in_dialect
+from store.postgresql_rows import ServerRows
 from store.postgresql_schema import OURS, DatabaseForeign
 from store.schema import MIGRATIONS
 
@@ -461,7 +464,7 @@ def test_a_standby_is_told_from_a_server_that_is_down(
 
 def test_a_backup_is_a_store_in_a_file_with_all_rows(room: Store, tmp_path: Path) -> None:
     write(room, "Hello")
-    room.messages.add_from_operators([answer()], 1_790_000_000.0)
+    room.messages.add_from_operators([answer()], NOW)
     target = tmp_path / "chats" / "copy.db"
     target.parent.mkdir()
 
@@ -472,3 +475,106 @@ def test_a_backup_is_a_store_in_a_file_with_all_rows(room: Store, tmp_path: Path
         assert history(copy) == history(room) == ["Hello", "Good morning"]
         assert copy.epochs.current() == "", "whoever works with it knows that it is a copy"
         assert write(copy, "next").id > 0
+
+
+# -- moving
+
+
+def fill(store: Store) -> None:
+    """A row in every table that `sitechat migrate` moves, but for those that a move leaves."""
+    write(store, "Hello \N{GRINNING FACE}", client_id="uuid")
+    write(store, "a\0b", OTHER)
+    store.messages.add_from_operators([answer()], NOW)
+    store.dialogs.note_dialog(CHAT, LINE, 5120, 7, 8, NOW)
+    store.portal.secret_key()
+    store.portal.connect_line(LINE, NOW)
+    store.notes.up_at.set(NOW)
+    store.chats.delete(THIRD, NOW)
+    write(store, "gone", THIRD)
+    store.chats.delete(THIRD, NOW)
+    store.blocks.block(OTHER, NOW)
+    store.counts.add({"streams": 0.1}, NOW)
+    store.limits.add_refusals({"robot": 2}, NOW, 10, "others")
+    store.logins.end({"one"}, NOW, 100.0)
+
+
+def everything(store: Store) -> dict[str, list[str]]:
+    """All rows; in `meta` without what belongs to a file."""
+    return {
+        table: sorted(
+            repr([*row]) for row in sql(store, select(table)) if not str(row[0]).startswith("sum.")
+        )
+        for table in tables()
+    }
+
+
+def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> None:
+    files, told = tmp_path / "files", list[Table]()
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        store.open()
+        fill(store)
+        before = everything(store)
+        assert [table for table, rows in before.items() if not rows] == ["portal", "files"]
+    move(URL, url, tmp_path, files, told.append)
+    with closing(Store(url, tmp_path, RENDERER)) as moved:
+        after = everything(moved)
+        assert after == {
+            table: [row.replace("\\x00", "\ufffd") for row in rows]
+            for table, rows in before.items()
+        }
+        assert [(one.name, one.rows) for one in told] == [
+            (table, len(rows)) for table, rows in after.items()
+        ]
+        assert write(moved, "next").revision > 0
+        write(moved, "gone", THIRD[:-1])
+        assert moved.chats.delete(THIRD[:-1], NOW), "its number is a new one"
+        after = everything(moved)
+
+    back = "sqlite:///back/chats.db"
+    move(url, back, tmp_path, files, told.append)
+    with closing(Store(back, tmp_path, RENDERER)) as store:
+        assert everything(store) == after
+        assert write(store, "and on").revision > 0
+        assert store.epochs.current(), "it is no copy but the store itself"
+
+
+def test_a_store_moves_only_into_an_empty_one_while_nobody_works(url: str, tmp_path: Path) -> None:
+    def refusal(source: str, target: str) -> str:
+        with pytest.raises(Stopped) as caught:
+            move(source, target, tmp_path, tmp_path / "files", lambda _: None)
+        return caught.value.why.key.removeprefix("commands.")
+
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        write(store)
+        assert refusal(URL, "sqlite:///other.db") == "move_kinds"
+        with store.database.try_lock("sender"):
+            assert refusal(URL, url) == "service_runs"
+        with closing(Store(url, tmp_path, RENDERER)) as target:
+            write(target, "there")
+            assert refusal(URL, url) == "move_not_empty"
+            assert refusal(url, URL) == "move_not_empty"
+            with target.database.try_lock("sender"):
+                assert refusal(url, "sqlite:///other.db") == "service_runs"
+            assert history(target) == ["there"]
+        assert history(store) == ["Hello"]
+
+
+def test_a_move_that_would_lose_a_row_keeps_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(URL, tmp_path, RENDERER)) as store:
+        write(store, "1")
+        write(store, "2")
+
+        whole = ServerRows.fill
+
+        def lossy(self: ServerRows, table: str, rows: Iterable[Row]) -> None:
+            whole(self, table, list(rows)[:1] if table == "messages" else rows)
+
+        monkeypatch.setattr(ServerRows, "fill", lossy)
+        with pytest.raises(Stopped, match="messages"):
+            move(URL, url, tmp_path, tmp_path / "files", lambda _: None)
+
+    with closing(Store(url, tmp_path, RENDERER)) as target:
+        target.open()
+        assert everything(target)["chats"] == []
