@@ -107,7 +107,7 @@ class PostgreSQL:
     def write(self) -> Iterator[Connection]:
         if self._read_only:
             raise OnlyReading
-        with self._together.write(self._patience.begin()) as db, our_errors():
+        with self._together.write(self._patience.begin()) as db:
             yield db
 
     def channel(self) -> str:

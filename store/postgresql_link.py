@@ -125,7 +125,8 @@ class Dialect:
         self._session = session
 
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor:
-        return self._session.execute(in_dialect(sql), values)
+        with our_errors():
+            return self._session.execute(in_dialect(sql), values)
 
 
 _PLACES = re.compile(r"('(?:[^']|'')*')|(%)|(\?)|(?<![:\w]):([a-z_]+)")
