@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -207,6 +207,9 @@ def _token(value: SecretStr) -> SecretStr:
 # -- other values
 
 
+SERVER_HOST = re.compile(r"([^\s:@/\[\]]*|\[[0-9A-Fa-f:.]+\])(:\d*)?")  # with its port
+
+
 def checked_store_url(value: str) -> str:
     if value.partition("://")[0] in ("postgresql", "postgres"):
         return _server_url(value)
@@ -227,16 +230,15 @@ def _server_url(value: str) -> str:
     """The address of a PostgreSQL server, which may hold a password: no text may show it."""
     if importlib.util.find_spec("psycopg") is None:
         raise Wrong("settings.no_psycopg")
-    # Found only now, as it is installed for those alone who use it.
-    from psycopg import ProgrammingError  # noqa: PLC0415
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-
     try:
-        named = conninfo_to_dict(value)
-    except (ProgrammingError, UnicodeError, ValueError):
+        parts = urlsplit(value)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        named = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
         raise Wrong("settings.store_server") from None
-    ports = str(named.get("port") or "").split(",")
-    if not named.get("dbname") or not all(port.isdigit() for port in ports if port):
+    # The driver itself is asked later: it must not be imported before gevent has its place.
+    has_name = len(unquote(parts.path)) > 1 or "dbname" in named
+    if not has_name or parts.fragment or not all(SERVER_HOST.fullmatch(host) for host in hosts):
         raise Wrong("settings.store_server")
     return value
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, waiting
 from psycopg.adapt import Buffer
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
@@ -33,6 +33,7 @@ from store.database import (
 )
 from store.log import HURRY_SECONDS, PATIENCE_SECONDS
 from store.moving import without_nul
+from turns import has_greenlets
 
 ANSWER_SECONDS = 15.0  # to a statement; then the server is taken to hang, and the session is closed
 SESSIONS = 8  # of one process, without those of its locks and its hints
@@ -84,7 +85,10 @@ class Session(psycopg.Connection[dict[str, Any]]):
     def wait(
         self, gen: Any, interval: float = 0.1, timeout: float | None = None
     ) -> Any:  # the result of the generator
-        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        timeout = self.patience if timeout is None else timeout
+        if has_greenlets():  # also if the driver was imported before gevent took its place
+            return waiting.wait_poll(gen, self.pgconn.socket, interval, timeout)
+        return super().wait(gen, interval, timeout)
 
     def unhurried(self) -> None:
         """From now on an answer may take as long as it does."""
