@@ -8,9 +8,9 @@ table.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 
 from store.database import (
     Connection,
@@ -48,7 +48,7 @@ class PostgreSQL:
         self.url = url
         self._folder = folder
         self._read_only = read_only
-        self._name = conninfo_to_dict(url).get("dbname") or "postgres"
+        self._name = unquote(urlsplit(url).path.removeprefix("/"))
         self._schema = ""  # as the first session finds it
         self._had_store = False  # this process has used one
         self._patience = Patience()

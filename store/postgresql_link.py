@@ -105,7 +105,10 @@ class _Text(StrDumperUnknown):
 
 def connect(url: str, read_only: bool = False) -> Session:
     """A new session. Raises psycopg.Error, whose text may hold the address."""
-    given = conninfo_to_dict(url)
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its text may hold the address
+        raise StoreUnavailable("storage.url has a part that PostgreSQL does not know") from None
     missing = {name: value for name, value in CONNECTING.items() if name not in given}
     session = Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
     try:
