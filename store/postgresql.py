@@ -22,6 +22,7 @@ from store.database import (
     StoreUnavailable,
     Waiting,
 )
+from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
 from store.postgresql_link import (
     Dialect,
@@ -37,6 +38,7 @@ from store.postgresql_schema import check_schema, migrate
 from store.postgresql_signals import HELD, Listening, Locks, number_of, patient_lock
 from store.together import Together
 
+LOOK_SECONDS = 0.2  # whoever only looks says at once that the server is away
 WRITE = "write"  # the lock that each write transaction holds
 
 
@@ -51,7 +53,7 @@ class PostgreSQL:
         self._name = unquote(urlsplit(url).path.removeprefix("/"))
         self._schema = ""  # as the first session finds it
         self._had_store = False  # this process has used one
-        self._patience = Patience()
+        self._patience = Patience(LOOK_SECONDS if read_only else PATIENCE_SECONDS)
         self._pool = Pool(self._open_session, self._patience)
         self._locks = Locks(self._open_session)
         self._together = Together(ServerTransactions(self._pool, self.number_of, self.channel))

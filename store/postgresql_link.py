@@ -198,7 +198,8 @@ def our_errors() -> Iterator[None]:
 class Patience:
     """How long those who use one server wait for others, or for the server to be back."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = PATIENCE_SECONDS) -> None:
+        self._seconds = seconds  # with a server that is away
         self._ends_at = float("inf")  # on the monotonic clock: the process is about to end
         self._down_since: float | None = None
         self._brief: ContextVar[float] = ContextVar("brief", default=PATIENCE_SECONDS)
@@ -217,11 +218,11 @@ class Patience:
     def begin(self) -> "Wait":
         """Begin to wait for others who write."""
         left = max(0.01, self._ends_at - time.monotonic())
-        return Wait(min(self._brief.get(), left), min(self.latest(), self._ends_at))
+        return Wait(min(self._brief.get(), left), self.latest())
 
     def latest(self) -> float:
         """On the monotonic clock, when those end to wait who begin now."""
-        return min(time.monotonic() + PATIENCE_SECONDS, self._ends_at)
+        return min(time.monotonic() + self._seconds, self._ends_at)
 
     def is_over(self, latest: float) -> bool:
         """Called whenever the server is not to be reached.
@@ -231,7 +232,7 @@ class Patience:
         now = time.monotonic()
         if self._down_since is None:
             self._down_since = now
-        return now > min(latest, self._down_since + PATIENCE_SECONDS)
+        return now > min(latest, self._down_since + self._seconds)
 
     def is_up(self) -> None:
         self._down_since = None

@@ -56,8 +56,19 @@ PLAYWRIGHT = "playwright"  # the fixture that all of those tests have
 OWN_PROXY = {"test_proxies", "test_front"}  # which need no second one
 
 
+# `make test-postgresql`: tests of the whole application once more, with its store on a server.
+if os.environ.get("SITETEST_STORE") == "postgresql":
+    from postgres import Server
+
+    Stage.new_store = (on_server := Server(durable=True)).new_database
+else:
+    on_server = None
+
+
 def pytest_sessionfinish() -> None:
     end_starters()
+    if on_server is not None:
+        on_server.close()
 
 
 # These take longest; begun last, one of them would keep the whole run waiting.

