@@ -49,7 +49,7 @@ test-prefix: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py
 	@SITETEST_FRONT=nginx $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Where a file is looked into the test is about that file, and is left out.
+# Tests that are about the file of the other database are left out.
 test-postgresql: .venv/installed-dev
 	@SITETEST_STORE=postgresql $(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS) tests/test_live.py \
 		tests/test_faults.py tests/test_crash.py tests/test_round_trip.py tests/test_backlog.py tests/test_retries.py

@@ -238,7 +238,8 @@ def _server_url(value: str) -> str:
         raise Wrong("settings.store_server") from None
     # The driver itself is asked later: it must not be imported before gevent has its place.
     has_name = len(unquote(parts.path)) > 1 or "dbname" in named
-    if not has_name or parts.fragment or not all(SERVER_HOST.fullmatch(host) for host in hosts):
+    is_odd = parts.netloc.count("@") > 1 or not all(SERVER_HOST.fullmatch(one) for one in hosts)
+    if not has_name or parts.fragment or is_odd:
         raise Wrong("settings.store_server")
     return value
 
