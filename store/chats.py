@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from store.blocks import pass_block
 from store.database import Connection, Group, transaction
+from store.limits import forget_hits
 from store.records import Chat
 from store.removal import Removal
 from store.rows import chat_of, was_deleted
@@ -204,7 +205,7 @@ class ChatTables(Group):
         ).fetchall()
         ended = [row["id"] for row in rows]
         for one in {chat_id, *ended} if ended else ():
-            db.execute("delete from hits where who = ?", (one,))
+            forget_hits(db, one)
             db.execute(
                 "delete from deliveries where id ="
                 " (select min(id) from deliveries where chat_id = ? and kind = 'message')",

@@ -19,7 +19,7 @@ class LimitTables(Group):
     @transaction
     def count_hit(self, db: Connection, who: str, per_minute: int, now: float) -> None:
         """Count one request of `who`; raises TooMany above `per_minute`."""
-        count_hit(db, who, per_minute, now)
+        count_hits(db, {who: per_minute}, now)
 
     def check_message(
         self, chat_id: str | None, limits: Limits, now: float, uncounted: Mapping[str, int]
@@ -48,8 +48,7 @@ class LimitTables(Group):
     @transaction
     def count_hits(self, db: Connection, per_minute: dict[str, int], now: float) -> None:
         """Count one request of each asker, who has so many a minute; raises TooMany."""
-        for who, limit in per_minute.items():
-            count_hit(db, who, limit, now)
+        count_hits(db, per_minute, now)
 
     @transaction
     def uncount_hit(self, db: Connection, who: str, now: float) -> None:
@@ -78,36 +77,52 @@ class LimitTables(Group):
         return [Refusals(row["reason"], row["count"], row["last_at"]) for row in rows]
 
 
-def count_message(db: Connection, limits: Limits, now: float, begins_chat: bool = False) -> None:
-    """Count one more message of an address in the caller's transaction; raises TooMany."""
-    count_hit(db, limits.address, limits.address_per_minute, now)
+def count_message(
+    db: Connection, chat_id: str, limits: Limits, now: float, begins_chat: bool = False
+) -> None:
+    """Count one more message of a visitor in the caller's transaction; raises TooMany."""
+    most = {chat_id: limits.visitor_per_minute, limits.address: limits.address_per_minute}
     if begins_chat and limits.chats_per_minute is not None:
-        count_hit(db, f"chats {limits.address}", limits.chats_per_minute, now)
+        most[f"chats {limits.address}"] = limits.chats_per_minute
+    count_hits(db, most, now)
     if limits.waiting is not None:
         waiting = db.execute(WAITING, (limits.address, limits.waiting)).fetchone()["n"]
         if waiting >= limits.waiting:
             raise TooMany(FULL_SECONDS)
 
 
-def count_hit(db: Connection, who: str, per_minute: int, now: float) -> None:
-    """Count one request in the caller's transaction, which TooMany then undoes as a whole."""
+def count_hits(db: Connection, per_minute: Mapping[str, int], now: float) -> None:
+    """Count one request of each in the caller's transaction, which TooMany undoes as a whole."""
     minute = int(now // 60)
-    count = db.execute(
-        "insert into hits values (?, ?, 1) on conflict (who, minute)"
-        " do update set count = hits.count + 1 returning count",
-        (who, minute),
-    ).fetchone()["count"]
-    if count > per_minute:
+    places = ", ".join(["(?, ?, 1)"] * len(per_minute))
+    counted = db.execute(
+        f"insert into hits (who, minute, count) values {places}"  # noqa: S608
+        " on conflict (minute, who) do update set count = hits.count + 1 returning who, count",
+        [value for who in per_minute for value in (who, minute)],
+    ).fetchall()
+    if any(row["count"] > per_minute[row["who"]] for row in counted):
         raise TooMany(_seconds_left(now))
-    if count == 1:
+    if any(row["count"] == 1 for row in counted):
         # Remove past minutes, and future ones that a clock showed before it was set back. The last
         # minute stays: a request of its last moment may be counted only now. For each new row some
         # old ones go, so that a flood in the minute before costs no request much.
         db.execute(
-            "delete from hits where (who, minute) in"
-            " (select who, minute from hits where minute < ? or minute > ? limit ?)",
+            "delete from hits where (minute, who) in"
+            " (select minute, who from hits where minute < ? or minute > ? limit ?)",
             (minute - 1, minute + 1, REMOVED_AT_ONCE),
         )
+
+
+def forget_hits(db: Connection, who: str) -> None:
+    """Forget how often somebody asked, by one look into the index for each minute there is."""
+    db.execute(
+        "with recursive minutes (minute) as (select min(minute) from hits union all"
+        " select (select min(minute) from hits where minute > minutes.minute)"
+        " from minutes where minute is not null)"
+        " delete from hits where who = ? and minute in"
+        " (select minute from minutes where minute is not null)",
+        (who,),
+    )
 
 
 def _seconds_left(now: float) -> int:

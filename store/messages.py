@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from store.counts import count
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
-from store.limits import count_hit, count_message
+from store.limits import count_message
 from store.places import enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import (
@@ -119,10 +119,12 @@ class MessageTables(Group):
             named = _client_id(chat, message.client_id)
             if stored := db.execute(BY_CLIENT_ID, named).fetchone():
                 return message_of(stored)
-        known = db.execute("select * from chats where id = ?", (chat.id,)).fetchone()
-        count_hit(db, chat.id, limits.visitor_per_minute, now)
-        count_message(db, limits, now, begins_chat=known is None)
-        _touch_visitors_chat(db, chat, now)
+        known = db.execute(
+            "select name, email, phone, page, consent, portal_chat_id from chats where id = ?",
+            (chat.id,),
+        ).fetchone()
+        count_message(db, chat.id, limits, now, begins_chat=known is None)
+        _touch_visitors_chat(db, chat, known, now)
         files = (message.file,) if message.file else ()
         row = db.execute(
             "insert into messages (id, revision, position, chat_id, author, name, text, html,"
@@ -283,7 +285,16 @@ def _client_id(chat: Chat, client_id: str) -> dict[str, str | None]:
     return {"client": client_id, "chat": chat.id, "owner": chat.owner}
 
 
-def _touch_visitors_chat(db: Connection, chat: Chat, now: float) -> None:
+def _touch_visitors_chat(db: Connection, chat: Chat, known: Row | None, now: float) -> None:
+    """Note that the chat is in use; what the visitor tells is written only where it is new."""
+    told = (chat.name, chat.email, chat.phone, chat.page)
+    if (
+        known is not None
+        and told == (known["name"], known["email"], known["phone"], known["page"])
+        and (chat.consent is None or known["consent"] is not None)
+    ):
+        db.execute("update chats set active_at = ?, closed_at = null where id = ?", (now, chat.id))
+        return
     db.execute(
         "insert into chats (id, name, email, phone, page, created_at, active_at, consent,"
         " consent_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -6,7 +6,7 @@ from typing import Any
 
 from store.counts import count
 from store.database import Connection, Database, Group, Row, transaction
-from store.limits import count_hit, count_message
+from store.limits import count_message
 from store.places import enqueue, note_served, renew_head, set_back
 from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, know_dialog, message_of, next_revision
@@ -14,28 +14,53 @@ from turns import Turns
 
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
 NEWEST_OF = 4  # of so many chats, one is that of the newest message
+FEW = 500  # deliveries: to put so many in order takes less than a millisecond
 DELIVERY = "select * from deliveries"
 HEAD = "place is not null and state = ?"
-HEADS = f"select chat_id, place, id from deliveries where {HEAD}"  # noqa: S608
-CONFIRMATION = "kind = 'confirmation'"
+HEADS = f"select chat_id, chat_line, place, id from deliveries where {HEAD}"  # noqa: S608
+CONFIRMATION = "kind = 'confirmation' and line is not null"
+NO_LINE = -1
 PIECE = 200  # deliveries in one transaction that goes through the whole queue
 
 
-def heads(order: str) -> str:
+def heads(order: str, line: str = "?") -> str:
     """The query for a line's chats whose oldest unfinished message is in a state and due, in order.
 
     `+due` keeps the database from reading all that is due: the index of the order gives the first.
     """
-    return f"{HEADS} and chat_line = ? and +due <= ? order by {order} limit ?"
+    return f"{HEADS} and chat_line = {line} and +due <= ? order by {order} limit ?"
+
+
+def confirmations(line: str) -> str:
+    """The query for a line's oldest confirmations that are due."""
+    return (
+        f"select id from deliveries where {CONFIRMATION} and line = {line} and +due <= ?"  # noqa: S608
+        " order by id limit ?"
+    )
 
 
 def lines_of(which: str, line: str) -> str:
     """The query for all lines of such deliveries: one look into the index for each line."""
     least = f"select min({line}) as line from deliveries where {which}"  # noqa: S608
     return (
-        f"with recursive lines_of as ({least} union all"  # noqa: S608
-        f" select ({least} and {line} > lines_of.line) from lines_of where line is not null)"
-        " select line from lines_of where line is not null"
+        f"with recursive lines_of (line) as ({least} union all"  # noqa: S608
+        f" select ({least} and {line} > lines_of.line) from lines_of where lines_of.line"
+        " is not null) select line from lines_of where line is not null"
+    )
+
+
+def of_all(lines: str, first: str, order: str, held: Collection[int]) -> str:
+    """The query for the first deliveries of all lines but the held ones, in an order.
+
+    `lines` is the query for the lines, and `first` that for the first of `one.line`: so of each
+    line only so many are read. Its values are those of both, and how many.
+    """
+    numbers = ", ".join(f"{int(line)}" for line in sorted(held))
+    return (
+        f"select d.* from ({lines}) as one join deliveries d"  # noqa: S608
+        f" on d.id in (select id from ({first}) as first)"
+        f" where one.line not in ({numbers or NO_LINE})"
+        f" order by {order} limit ?"
     )
 
 
@@ -61,15 +86,15 @@ class QueueTables(Group):
         self, now: float, limit: int, held: Collection[int] = ()
     ) -> list[Delivery]:
         """Confirmations that are due, the oldest first, without those of the held lines."""
-        rows = [
-            row
-            for line in self._lines(lines_of(CONFIRMATION, "line"), held)
-            for row in self._database.rows(
-                f"{DELIVERY} where {CONFIRMATION} and line = ? and +due <= ? order by id limit ?",
-                line, now, limit,
-            )
-        ]  # fmt: skip
-        return self._deliveries(sorted(rows, key=lambda row: row["id"])[:limit])
+        rows = self._if_few(CONFIRMATION, now)
+        if rows is None:
+            lines = lines_of(CONFIRMATION, "line")
+            query = of_all(lines, confirmations("one.line"), "id", held)
+            rows = self._database.rows(query, now, limit, limit)
+        in_turn = sorted(
+            (row for row in rows if row["line"] not in held), key=lambda row: int(row["id"])
+        )
+        return self._deliveries(in_turn[:limit])
 
     def due_messages(
         self, now: float, chats: int, run: int = 1, held: Collection[int] = ()
@@ -92,28 +117,39 @@ class QueueTables(Group):
         return self._runs([row["chat_id"] for row in rows], RUN_LIMIT, "in doubt")
 
     def _next_chats(self, now: float, limit: int, held: Collection[int]) -> list[str]:
-        lines = self._lines(lines_of(HEAD, "chat_line"), held, "queued")
-        in_turn = self._heads(lines, now, limit, "place, id", lambda row: (row["place"], row["id"]))
+        few = self._if_few(HEAD, now, "queued")
+
+        def first(number: int, order: str, key: Callable[[Row], Any]) -> list[str]:
+            if few is None:
+                lines = lines_of(HEAD, "chat_line")
+                query = of_all(lines, heads(order, "one.line"), order, held)
+                values = ("queued", "queued", "queued", now, number, number)
+                rows = self._database.rows(query, *values)
+            else:
+                rows = sorted((row for row in few if row["chat_line"] not in held), key=key)
+            return [row["chat_id"] for row in rows[:number]]
+
+        in_turn = first(limit, "place, id", lambda row: (row["place"], row["id"]))
         if len(in_turn) < limit:
             return in_turn  # no others wait
-        newest = self._heads(lines, now, limit // NEWEST_OF, "id desc", lambda row: -row["id"])
+        newest = first(limit // NEWEST_OF, "id desc", lambda row: -row["id"])
         for place, chat_id in enumerate(newest, start=1):
             in_turn.insert(place * NEWEST_OF - 1, chat_id)
         return list(dict.fromkeys(in_turn))[:limit]
 
-    def _heads(
-        self, lines: list[int], now: float, limit: int, order: str, key: Callable[[Row], Any]
-    ) -> list[str]:
-        """The first chats of all these lines whose oldest unfinished message is queued and due."""
-        query = heads(order)
-        rows = [
-            row for line in lines for row in self._database.rows(query, "queued", line, now, limit)
-        ]
-        return [row["chat_id"] for row in sorted(rows, key=key)[:limit]]
+    def _if_few(self, which: str, now: float, *values: object) -> list[Row] | None:
+        """All such deliveries that are due, by the index of that time; None if they are many.
 
-    def _lines(self, query: str, held: Collection[int], *values: object) -> list[int]:
-        rows = self._database.rows(query, *values, *values)
-        return [row["line"] for row in rows if row["line"] not in held]
+        Else a step would read all that is not due, to find the few among them.
+        """
+        due = f"from deliveries where {which} and due <= ? order by due limit ?"
+        number = self._database.row(
+            f"select count(*) as n from (select 1 {due}) as some",  # noqa: S608
+            *values, now, FEW + 1,
+        )  # fmt: skip
+        if number is None or number["n"] > FEW:
+            return None
+        return self._database.rows(f"select * {due}", *values, now, FEW)
 
     def _runs(self, chats: list[str], run: int, state: DeliveryState) -> list[Delivery]:
         found, turns = [], Turns()
@@ -132,18 +168,28 @@ class QueueTables(Group):
         return self._deliveries(rows[: (*in_state, False).index(False)])
 
     def _deliveries(self, rows: list[Row]) -> list[Delivery]:
-        deliveries = []
-        for row in rows:
-            message = self._database.row("select * from messages where id = ?", row["message_id"])
-            chat = self._database.row("select * from living_chats where id = ?", row["chat_id"])
-            if message is None or chat is None:  # the visitor has just deleted it
-                continue
-            deliveries.append(Delivery(
+        messages = self._by_id("messages", {row["message_id"] for row in rows})
+        chats = self._by_id("living_chats", {row["chat_id"] for row in rows})
+        return [
+            Delivery(
                 row["id"], row["kind"], row["line"], row["attempts"], row["called_at"],
-                row["error"], message_of(message), chat_of(chat), row["state"],
-                bool(row["file_as_link"]),
-            ))  # fmt: skip
-        return deliveries
+                row["error"], message_of(messages[row["message_id"]]),
+                chat_of(chats[row["chat_id"]]), row["state"], bool(row["file_as_link"]),
+            )
+            for row in rows
+            # Else the visitor has just deleted it.
+            if row["message_id"] in messages and row["chat_id"] in chats
+        ]  # fmt: skip
+
+    def _by_id(self, table: str, ids: set[Any]) -> dict[Any, Row]:
+        if not ids:
+            return {}
+        places = ", ".join("?" * len(ids))
+        rows = self._database.rows(
+            f"select * from {table} where id in ({places})",  # noqa: S608
+            *ids,
+        )
+        return {row["id"]: row for row in rows}
 
     @transaction
     def claim(
@@ -182,7 +228,9 @@ class QueueTables(Group):
     def doubt_interrupted(self, db: Connection, error: str) -> None:
         """Put in doubt what a process was sending when it died: the portal may have it."""
         db.execute(
-            "update deliveries set state = 'in doubt', error = ? where state = 'sending'", (error,)
+            "update deliveries set state = 'in doubt', error = ?"
+            " where state <> 'queued' and state = 'sending'",
+            (error,),
         )
 
     def make_due(self, now: float) -> None:
@@ -237,14 +285,16 @@ class QueueTables(Group):
         state = "delivered" if outcome.state == "delivered" else "refused"
         if ended:  # else it was noted before
             count(db, state, delivery.kind)
-        db.execute(
-            "update messages set state = ?, error = ? where id = ?",
-            (state, outcome.error, delivery.message.id),
-        )
-        if delivery.kind == "message":  # a confirmation changes nothing that the visitor sees
+        told = (state, outcome.error)
+        if delivery.kind == "message":
             db.execute(
-                "update messages set revision = ? where id = ?",
-                (next_revision(db), delivery.message.id),
+                "update messages set state = ?, error = ?, revision = ? where id = ?",
+                (*told, next_revision(db), delivery.message.id),
+            )
+        else:  # a confirmation changes nothing that the visitor sees
+            db.execute(
+                "update messages set state = ?, error = ? where id = ?",
+                (*told, delivery.message.id),
             )
 
     def _know_dialog_of(self, db: Connection, outcome: Outcome) -> None:
@@ -277,8 +327,7 @@ class QueueTables(Group):
         ).fetchone()
         if row is None or row["state"] != "refused":
             return message_of(row) if row else None
-        count_hit(db, row["chat_id"], limits.visitor_per_minute, now)
-        count_message(db, limits, now)
+        count_message(db, row["chat_id"], limits, now)
         enqueue(db, message_id, row["chat_id"], limits.address, is_new=False, now=now)
         row = db.execute(
             "update messages set state = 'stored', error = null, revision = ? where id = ?"
@@ -289,7 +338,10 @@ class QueueTables(Group):
 
     def is_in_doubt(self) -> bool:
         """Whether any message is in doubt."""
-        row = self._database.row("select 1 from deliveries where state = 'in doubt' limit 1")
+        # SQLite takes the index only if its whole condition is named.
+        row = self._database.row(
+            "select 1 from deliveries where state <> 'queued' and state = 'in doubt' limit 1"
+        )
         return row is not None
 
     def waiting(self, most: int = 1_000_000_000) -> int:

@@ -210,6 +210,20 @@ MIGRATIONS = [
         update meta set value = value - old.id % 1000003 where key = 'sum.deliveries';
     end
     """,
+    # The requests of a minute lie beside one another: a new minute is a few pages, not many.
+    """
+    drop table hits;
+    create table hits (
+        who text not null, minute integer not null, count integer not null,
+        primary key (minute, who)
+    ) without rowid;
+    """,
+    # What waits may be very much, what is due or in a call is mostly little (store/queue.py).
+    """
+    create index deliveries_called on deliveries (state) where state <> 'queued';
+    create index confirmations_by_due on deliveries (due)
+        where kind = 'confirmation' and line is not null;
+    """,
 ]
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from store_parts import MINUTE, NOW, OTHER, history, write
+from store_parts import MINUTE, NOW, OTHER, history, visitor, write
 
 from storage import Store
-from store.records import Limits, Refusals, TooMany
+from store.database import Connection, Cursor
+from store.records import Limits, Refusals, TooMany, VisitorMessage
 
 # -- messages
 
@@ -99,6 +101,32 @@ def test_the_counters_of_earlier_minutes_are_removed(store: Store) -> None:
     assert counters(store) <= 15
     store.limits.count_hit("after the clock was set back", 10, NOW - 600)
     assert counters(store) == 1
+
+
+def test_a_message_is_counted_for_its_visitor_and_address_by_one_statement(store: Store) -> None:
+    """Each statement, and each page that it changes, costs every message."""
+    limits = Limits("an address", 10, 10, chats_per_minute=10, waiting=10)
+    write(store, "the first of its minute", limits=limits)
+    message = VisitorMessage(visitor(), "one more", "<p>one more</p>", "uuid")
+    add = type(store.messages).add_from_visitor.__wrapped__  # type: ignore[attr-defined]
+    with store.database.write() as db:
+        counting = Counting(db)
+        add(store.messages, counting, message, limits, NOW)
+
+    assert len([one for one in counting.statements if "hits" in one]) == 1
+    assert len(counting.statements) <= 12
+
+
+class Counting:
+    """A connection that notes what is executed on it."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, values: Any = ()) -> Cursor:
+        self.statements.append(sql)
+        return self._db.execute(sql, values)
 
 
 # -- what was turned away
