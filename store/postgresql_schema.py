@@ -16,7 +16,7 @@ from store.schema import MIGRATIONS
 
 log = logging.getLogger(__name__)
 
-FIRST = 20  # the version of `schema.py` that SCRIPT has
+FIRST = 22  # the version of `schema.py` that SCRIPT has
 
 SCRIPT = """
 create domain words as text collate "C";
@@ -88,11 +88,13 @@ create index deliveries_by_place on deliveries (state, chat_line, place, id, due
     where place is not null;
 create index deliveries_by_age on deliveries (state, chat_line, id, due) where place is not null;
 create index confirmations_by_age on deliveries (line, id, due) where kind = 'confirmation';
+create index deliveries_called on deliveries (state) where state <> 'queued';
+create index confirmations_by_due on deliveries (due)
+    where kind = 'confirmation' and line is not null;
 
 create table hits (
-    who words not null, minute bigint not null, count bigint not null, primary key (who, minute)
+    who words not null, minute bigint not null, count bigint not null, primary key (minute, who)
 );
-create index hits_by_minute on hits (minute);
 create table refusals (
     reason words primary key, count bigint not null, last_at double precision not null
 );

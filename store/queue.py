@@ -144,7 +144,7 @@ class QueueTables(Group):
         """
         due = f"from deliveries where {which} and due <= ? order by due limit ?"
         number = self._database.row(
-            f"select count(*) as n from (select 1 {due}) as some",  # noqa: S608
+            f"select count(*) as n from (select 1 {due}) as found",  # noqa: S608
             *values, now, FEW + 1,
         )  # fmt: skip
         if number is None or number["n"] > FEW:
