@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Python keeps what it has compiled: the tests start the application some two hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-prefix soak fuzz attacks bench mutants check serve format clean
+.PHONY: help install demo test test-prefix test-postgresql soak fuzz attacks bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     the whole product at work, with a Bitrix24 portal of its own"
 	@echo "make test     all tests"
 	@echo "make test-prefix  the tests with a browser once more, behind nginx and below a path"
+	@echo "make test-postgresql  those of faults, crashes and live answers once more, on PostgreSQL"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
@@ -47,6 +48,11 @@ test: .venv/installed-dev
 test-prefix: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py
 	@SITETEST_FRONT=nginx $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Tests that are about the file of the other database are left out.
+test-postgresql: .venv/installed-dev
+	@SITETEST_STORE=postgresql $(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS) tests/test_live.py \
+		tests/test_faults.py tests/test_crash.py tests/test_round_trip.py tests/test_backlog.py tests/test_retries.py
 
 soak: .venv/installed-dev
 	@$(BIN)/python tests/soak.py $(ARGS)

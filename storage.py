@@ -32,6 +32,9 @@ from store.schema import MIGRATIONS
 from store.sqlite import SQLite
 from store.transfer import TransferTables
 
+SERVERS = ("postgresql", "postgres")  # providers write the scheme of PostgreSQL in both ways
+COPIES = "chats"  # the folder for copies of a store that has none of its own
+
 
 class Store:
     """`renderer` is the version of the markup that callers hand in as HTML.
@@ -41,6 +44,7 @@ class Store:
     """
 
     def __init__(self, url: str, root: Path, renderer: int, read_only: bool = False) -> None:
+        self._read_only = read_only
         self.database = database_of(url, root, read_only)
         self.portal = PortalTables(self.database)
         self.chats = ChatTables(self.database)
@@ -69,8 +73,7 @@ class Store:
 
     def write_fault(self) -> StoreUnavailable | None:
         """What keeps the service from writing; of a store that is opened to be read only."""
-        database = self.database
-        return database.write_fault() if isinstance(database, ReadOnlySQLite) else None
+        return self.database.write_fault() if self._read_only else None
 
     def hurry(self) -> None:
         """The process is about to end: from now on nobody waits long for others."""
@@ -82,10 +85,32 @@ class Store:
 
 def database_of(url: str, root: Path, read_only: bool = False) -> Database:
     """The database of an address such as `sqlite:///chats/chats.db`, relative to `root`."""
+    if is_of_server(url):
+        return _database_of_server(url, root / COPIES, read_only)
     path = file_of(url, root)
     if read_only:
         return ReadOnlySQLite(path, len(MIGRATIONS))
     return SQLite(path, MIGRATIONS)
+
+
+def is_of_server(url: str) -> bool:
+    """Whether the store is on a server, which hosts may share, and no file of this host."""
+    return url.partition("://")[0] in SERVERS
+
+
+def _database_of_server(url: str, folder: Path, read_only: bool) -> Database:
+    # Imported where it is needed: what it needs is installed only for those who use it.
+    from store.postgresql import PostgreSQL  # noqa: PLC0415
+
+    return PostgreSQL(url, folder, read_only)
+
+
+def local_file(url: str, root: Path) -> Path:
+    """The store's file. Of a store on a server: where it would be here, among the copies of it.
+
+    The service's user owns that folder, as well as visitors' files.
+    """
+    return root / COPIES / "chats.db" if is_of_server(url) else file_of(url, root)
 
 
 def file_of(url: str, root: Path) -> Path:
@@ -93,5 +118,6 @@ def file_of(url: str, root: Path) -> Path:
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
         scheme = url.partition(":")[0][:20]  # the rest may hold a password
-        raise ValueError(f'storage.url: use sqlite:///path/to/file.db, not "{scheme}:..."')
+        meant = "sqlite:///path/to/file.db or postgresql://user@host/name"
+        raise ValueError(f'storage.url: use {meant}, not "{scheme}:..."')
     return root / path

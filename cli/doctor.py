@@ -32,7 +32,7 @@ from portal.tokens import StoredTokens
 from rest.errors import OAUTH, SetupFault
 from rest.replies import Grant
 from settings import ROOT, Settings, SettingsError, load_process, load_settings
-from storage import Store
+from storage import Store, is_of_server
 from store.database import StoreUnavailable
 from texts import Wrong, language_of_system, languages, text
 
@@ -166,7 +166,7 @@ def open_doctor(settings: Settings) -> Iterator[Doctor]:
     doctor = Doctor(settings, store, bitrix, lambda: chat.chat, True, store.write_fault)
     try:
         with suppress(StoreUnavailable):
-            if store_path(settings).exists():
+            if is_of_server(settings.storage.url) or store_path(settings).exists():
                 _wait_for_worker(store)
         yield doctor
     finally:

@@ -1,4 +1,4 @@
-"""`backup` and `restore`."""
+"""`backup`, `restore` and `migrate`."""
 
 from pathlib import Path
 
@@ -6,9 +6,13 @@ import click
 
 from cli.parts import Desk, PathGiven, command
 from operations.backup import back_up
+from operations.moving import move
 from operations.restore import Place, open_backup, restore
 from operations.target import check_target
 from operations.version import version
+from settings import ROOT
+from settings.rules import checked_store_url
+from texts import Wrong
 
 
 @click.command("backup")
@@ -31,6 +35,30 @@ def backup_command(desk: Desk, file: Path, replace: bool) -> None:
     desk.answer(file=target, **vars(made))
 
 
+@click.command("migrate")
+@click.argument("url")
+@command
+def migrate_command(desk: Desk, url: str) -> None:
+    """Move all that the store has into another database; stop the service first.
+
+    URL is as storage.url, of an empty database on a PostgreSQL server; or of a new file, to move
+    from a server. Leave a password out of it, where PGPASSWORD or a password file has it: other
+    users of this machine may see what a command is given.
+    """
+    try:
+        target = checked_store_url(url)
+    except Wrong as error:
+        desk.fail("move_url", why=desk.told(error))
+    desk.become_service()
+    moved = move(
+        desk.settings.storage.url, target, ROOT, desk.files_path,
+        lambda table: desk.say("moved_table", **vars(table)),
+    )  # fmt: skip
+    desk.say("moved", rows=sum(table.rows for table in moved), former=desk.store_name)
+    desk.say("moved_next")
+    desk.answer(tables={table.name: table.rows for table in moved}, former=desk.store_name)
+
+
 @click.command("restore")
 @click.argument("file", type=PathGiven())
 @click.option("--replace", is_flag=True, help="Put it in place of a store that has messages.")
@@ -44,6 +72,8 @@ def restore_command(desk: Desk, file: Path, replace: bool) -> None:
     desk.check_source(path)
     if not path.is_file():  # a pipe, say
         desk.fail("no_backup")
+    if desk.on_server:
+        desk.fail("restore_server")
     place = Place(desk.store_path, desk.files_path)
     with open_backup(path) as backup:  # which the service's user need not be able to read
         desk.become_service()

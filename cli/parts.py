@@ -4,7 +4,7 @@ import json
 import os
 import pwd
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
@@ -18,7 +18,7 @@ from cli.owner import Untrusted, check_place, owner_of
 from files import Files
 from operations.archive import Stopped
 from settings import ROOT, Settings, SettingsError, load_process, load_settings
-from storage import Store, file_of
+from storage import Store, database_of, is_of_server, local_file
 from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
 from store.datagrams import is_heard
 from store.reading import ReadOnlySQLite, schema_of
@@ -67,7 +67,18 @@ class Desk:
 
     @property
     def store_path(self) -> Path:
-        return file_of(self.settings.storage.url, ROOT)
+        return local_file(self.settings.storage.url, ROOT)
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the store is on a server: then no file of this host is it."""
+        return is_of_server(self.settings.storage.url)
+
+    @property
+    def store_name(self) -> str:
+        """What a sentence calls the store; without secrets."""
+        url = self.settings.storage.url
+        return database_of(url, ROOT).place if self.on_server else str(self.store_path)
 
     @property
     def files_path(self) -> Path:
@@ -113,7 +124,9 @@ class Desk:
     @contextmanager
     def reading_any(self) -> Iterator[Database]:
         """As `reading`, also a store of another release, whose tables are not known."""
-        database = ReadOnlySQLite(self.store_path, None)
+        database: Database = ReadOnlySQLite(self.store_path, None)
+        if self.on_server:
+            database = database_of(self.settings.storage.url, ROOT, read_only=True)
         with self._looking(database):
             yield database
 
@@ -124,9 +137,10 @@ class Desk:
             database.open()
             yield
         except StoreMissing:
-            self.fail("no_store", path=self.store_path)
+            self.fail("no_store", path=self.store_name)
         except StoreUnavailable:
-            self._check_rights()
+            if not self.on_server:
+                self._check_rights()
             raise
         finally:
             database.close()
@@ -135,15 +149,28 @@ class Desk:
     def writing(self, new: bool = False) -> Iterator[Store]:
         """The store to be written, as the service's user; `new`: it is made if there is none."""
         self.become_service()
-        if not new and not self.store_path.exists():
+        if self.on_server:
+            self._check_server(new)
+        elif not new and not self.store_path.exists():
             self.fail("no_store", path=self.store_path)
-        self._check_release()
+        else:
+            self._check_release()
         store = Store(self.settings.storage.url, ROOT, RENDERER)
         try:
             store.open()
             yield store
         finally:
             store.close()  # moves what was written into the file, unless the service has it open
+
+    def _check_server(self, new: bool) -> None:
+        """As `_check_release`; hosts of an earlier release may have the store in use."""
+        database = database_of(self.settings.storage.url, ROOT, read_only=True)
+        with closing(database):
+            try:
+                database.open()
+            except StoreMissing:
+                if not new:
+                    self.fail("no_store", path=self.store_name)
 
     def _check_release(self) -> None:
         """Failed where opening the store would change its schema under a service that runs."""
@@ -237,9 +264,9 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
         except Stopped as error:
             raise Failed(desk.told(error.why), error.why.key.removeprefix("commands.")) from None
         except StoreNewer:
-            desk.fail("store_newer", path=desk.store_path)
+            desk.fail("store_newer", path=desk.store_name)
         except StoreOlder:
-            desk.fail("store_older", path=desk.store_path)
+            desk.fail("store_older", path=desk.store_name)
         except StoreUnavailable as error:
             desk.fail("store", why=error)
         except BrokenPipeError:

@@ -47,6 +47,18 @@ STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (StoreNoFile, "store_no_file"),
     (StoreUnavailable, "store_unavailable"),
 ]
+# Of a store on a server these are said otherwise: no file and no folder of ours is in question.
+OF_SERVERS = {
+    "store_full": "server_full",
+    "store_damaged": "server_foreign",
+    "store_newer": "server_newer",
+    "store_older": "server_older",
+    "store_gone": "server_gone",
+    "store_missing": "server_missing",
+    "store_locked": "server_locked",
+    "store_read_only": "server_read_only",
+    "store_unavailable": "server_unavailable",
+}
 
 
 def check_settings(facts: Facts) -> Iterator[Finding]:
@@ -178,6 +190,7 @@ def _of_store(facts: Facts) -> Finding:
         key = next(key for kind, key in STORE_FAULTS if isinstance(facts.store_fault, kind))
         if key == "store_older" and facts.former_runs:
             return Finding("store", Level.ATTENTION, "store_older_runs", values)
+        key = OF_SERVERS.get(key, key) if facts.on_server else key
         said = facts.store_fault.said  # in whatever language: a quotation
         return Finding("store", Level.BROKEN, key, values | {"said": f" ({said})" if said else ""})
     if _refuses(facts):

@@ -29,7 +29,7 @@ from portal.tokens import client_digest
 from rest.errors import BitrixError
 from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
-from storage import Store
+from storage import Store, is_of_server, local_file
 from store.database import StoreOlder, StoreUnavailable, may_write
 from store.log import log_bytes
 from store.overview import Unannounced
@@ -161,6 +161,7 @@ class Doctor:
         """What the settings, the store and the disk say."""
         settings, now = self._settings, time.time() if now is None else now
         path, files = store_path(settings), ROOT / settings.storage.files
+        on_server = is_of_server(settings.storage.url)
         kept: Kept | StoreUnavailable
         try:
             kept = self._kept(patience, now)
@@ -171,14 +172,15 @@ class Doctor:
             chat=self._chat(),
             now=now,
             kept=kept,
-            place=str(path.parent),
+            place=self._store.database.place if on_server else str(path.parent),
+            on_server=on_server,
             write_fault=self._write_fault() if isinstance(kept, Kept) else None,
-            disks=_disks(path.parent, files),
+            disks=_disks(*(() if on_server else (path.parent,)), files),
             files_folder=str(files),
             files_are_writable=may_write(existing(files)),
             is_service=not self._only_reads,
             former_runs=isinstance(kept, StoreOlder) and self._worker_runs(0.0, None, now),
-            log_bytes=log_bytes(path),
+            log_bytes=0 if on_server else log_bytes(path),
         )
 
     def _kept(self, patience: float, now: float) -> Kept:
@@ -252,8 +254,8 @@ def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
 
 
 def store_path(settings: Settings) -> Path:
-    """The store's file."""
-    return ROOT / settings.storage.url.partition(":///")[2]
+    """The store's file; of a store on a server, the one beside which its copies are kept."""
+    return local_file(settings.storage.url, ROOT)
 
 
 def existing(folder: Path) -> Path:

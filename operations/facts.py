@@ -68,13 +68,14 @@ class Facts:
     chat: ChatSettings  # with what the page in the portal has set
     now: float
     kept: Kept | StoreUnavailable
-    place: str  # the folder of the store
+    place: str  # the folder of the store, or its database on a server
     write_fault: StoreUnavailable | None = None  # why the store can be read and not written
     disks: tuple[Disk, ...] = ()  # of the store and of visitors' files
     files_folder: str = ""
     files_are_writable: bool = True
     is_service: bool = False  # it is the service itself that looks
     former_runs: bool = False  # the service runs, and with the earlier release that the store is of
+    on_server: bool = False  # the store is there, and no file of this host
     log_bytes: int = 0  # of what is written and not yet in the store's one file
     portal: Examination | BitrixError | None = None
     oauth: TokenHome | BitrixError | None = None

@@ -74,7 +74,7 @@ def restore(backup: Backup, place: Place, replace: bool) -> Restored:
     Raises Stopped, StoreUnavailable and OSError; then the former store is as it was.
     """
     place.store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _nobody_works(place), _beside(place.store) as new, _beside(place.files) as new_files:
+    with nobody_works(place), _beside(place.store) as new, _beside(place.files) as new_files:
         kept = _take_out(backup, new / STORE, new_files)
         numbers = counted(new / STORE)
         if numbers["schema"] > len(MIGRATIONS):
@@ -92,7 +92,7 @@ def restore(backup: Backup, place: Place, replace: bool) -> Restored:
 
 
 @contextmanager
-def _nobody_works(place: Place) -> Iterator[None]:
+def nobody_works(place: Place) -> Iterator[None]:
     """Keep the service from working with the store; Stopped if it does now."""
     database = SQLite(place.store, MIGRATIONS)
     with database.try_lock("restore") as ours, database.try_lock("sender") as held:

@@ -28,7 +28,8 @@ def found_doubts(settings: Settings) -> list[Wrong]:
         found.append(Wrong("settings.same_address"))
     store = Path(settings.storage.url.partition(":///")[2])
     files = Path(settings.storage.files)
-    if store.is_absolute() != files.is_absolute():
+    is_file = settings.storage.url.startswith("sqlite:")
+    if is_file and store.is_absolute() != files.is_absolute():
         relative, other = ("url", "files") if files.is_absolute() else ("files", "url")
         found.append(Wrong("settings.two_folders", relative=relative, other=other, root=ROOT))
     return found

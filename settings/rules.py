@@ -4,6 +4,7 @@ A refusal says what was probably meant, where that can be told. It never holds t
 secret, also where somebody has put it into the wrong place.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -206,7 +207,12 @@ def _token(value: SecretStr) -> SecretStr:
 # -- other values
 
 
-def _store_url(value: str) -> str:
+SERVER_HOST = re.compile(r"([^\s:@/\[\]]*|\[[0-9A-Fa-f:.]+\])(:\d*)?")  # with its port
+
+
+def checked_store_url(value: str) -> str:
+    if value.partition("://")[0] in ("postgresql", "postgres"):
+        return _server_url(value)
     if not re.fullmatch(r"sqlite:///.+", value):
         if re.fullmatch(r"[\w./-]+\.(?:db|sqlite3?)", value):
             why = Wrong("settings.store_path")
@@ -217,6 +223,24 @@ def _store_url(value: str) -> str:
         raise Wrong("settings.blank")
     if ":memory:" in value or "mode=memory" in value:
         raise Wrong("settings.store_memory")
+    return value
+
+
+def _server_url(value: str) -> str:
+    """The address of a PostgreSQL server, which may hold a password: no text may show it."""
+    if importlib.util.find_spec("psycopg") is None:
+        raise Wrong("settings.no_psycopg")
+    try:
+        parts = urlsplit(value)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        named = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise Wrong("settings.store_server") from None
+    # The driver itself is asked later: it must not be imported before gevent has its place.
+    has_name = len(unquote(parts.path)) > 1 or "dbname" in named
+    is_odd = parts.netloc.count("@") > 1 or not all(SERVER_HOST.fullmatch(one) for one in hosts)
+    if not has_name or parts.fragment or is_odd:
+        raise Wrong("settings.store_server")
     return value
 
 
@@ -336,7 +360,7 @@ ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]
 LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 CaFile = Annotated[str, AfterValidator(_ca_file)]
-StoreUrl = Annotated[str, AfterValidator(_store_url)]
+StoreUrl = Annotated[str, AfterValidator(checked_store_url)]
 Colour = Annotated[str, AfterValidator(_accent)]
 ConnectorId = Annotated[str, AfterValidator(_connector_id)]
 Ending = Annotated[str, AfterValidator(_ending)]  # of a file's name, without the dot

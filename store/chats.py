@@ -123,12 +123,12 @@ class ChatTables(Group):
         chats that the visitor has deleted.
         """
         row = self._database.row(
-            "with recursive way (id, length) as (select :chat, 0 union all"
-            " select h.heir, w.length + 1 from way w join heirs h on h.id = w.id"
+            "with recursive way (id, length) as (select heir, 1 from heirs where id = :chat"
+            " union all select h.heir, w.length + 1 from way w join heirs h on h.id = w.id"
             " where w.length < :most) select id, length from way order by length desc limit 1",
             chat=chat_id, most=HEIRS_AT_ONCE,
         )  # fmt: skip
-        if row is None or row["length"] == 0:
+        if row is None:
             return chat_id
         if row["length"] > FAR_HEIRS:
             self._shorten(chat_id, row["id"])
@@ -171,7 +171,7 @@ class ChatTables(Group):
         places = ", ".join("?" * len(chat_ids))
         rows = self._database.rows(
             f"select id from (select id from deletions where id in ({places}) union"  # noqa: S608
-            f" select id from chats where owner is not null and id in ({places}))"
+            f" select id from chats where owner is not null and id in ({places})) as ended"
             " where id not in (select id from heirs)",
             *chat_ids, *chat_ids,
         )  # fmt: skip

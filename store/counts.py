@@ -14,6 +14,7 @@ COUNT = (
     "insert into counts (name, value, at) values (?, ?, ?) on conflict (name) do update"
     " set value = counts.value + excluded.value, at = excluded.at"
 )
+COUNT_ONE = "update meta set value = cast(value as bigint) + 1 where key = ?"
 BETWEEN = "|"  # the parts of a name
 OPEN = f"open{BETWEEN}"  # what is open in one process, which forgets it at its end
 FRESH_SECONDS = 90.0  # a process that has not said for so long how much it has open, is gone
@@ -33,7 +34,8 @@ class CountTables(Group):
     def all(self) -> dict[str, float]:
         rows = self._database.rows(
             "select name, value from counts where name not like 'open|%' union all"
-            " select substr(key, 7), cast(value as real) from meta where key like 'count.%'"
+            " select substr(key, 7), cast(value as double precision) from meta"
+            " where key like 'count.%'"
         )
         return {row["name"]: row["value"] for row in rows}
 
@@ -76,5 +78,5 @@ def count(db: Connection, *name: str) -> None:
     It changes the row of the revision, too, so a count beside it costs no further page of the log.
     """
     key = f"count.{BETWEEN.join(name)}"
-    if not db.execute("update meta set value = value + 1 where key = ?", (key,)).rowcount:
+    if not db.execute(COUNT_ONE, (key,)).rowcount:
         db.execute("insert into meta values (?, '1')", (key,))

@@ -202,6 +202,13 @@ class Database(Protocol):
         """The process is about to end: from now on nobody waits long for others."""
         ...
 
+    def write_fault(self) -> StoreUnavailable | None:
+        """What would keep a service from writing, as far as that can be seen; None if nothing.
+
+        For whoever only reads: a service finds out by writing.
+        """
+        ...
+
     def back_up(self, target: Path) -> None:
         """Write the whole store, as it is at one moment, into the new file `target`.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from store.database import Connection, Group, transaction
 from store.records import Dialog
-from store.rows import chat_of, know_dialog, next_revision
+from store.rows import chat_of, know_dialog, next_message_id, next_revision
 from turns import Turns
 
 CHATS_AT_ONCE = 200  # in one read of all that were active
@@ -31,10 +31,15 @@ class DialogTables(Group):
             return
         if closed_at is not None and chat["closed_at"] is None:
             db.execute(
-                "insert into messages (revision, position, chat_id, author, text, html, renderer,"
-                " sent_at, state, ends_dialog)"
-                " values (:revision, :revision, :chat, 'system', '', '', 0, :at, 'stored', 1)",
-                {"revision": next_revision(db), "chat": chat_id, "at": closed_at},
+                "insert into messages (id, revision, position, chat_id, author, text, html,"
+                " renderer, sent_at, state, ends_dialog)"
+                " values (:id, :revision, :revision, :chat, 'system', '', '', 0, :at, 'stored', 1)",
+                {
+                    "id": next_message_id(db, closed_at),
+                    "revision": next_revision(db),
+                    "chat": chat_id,
+                    "at": closed_at,
+                },
             )
         db.execute(
             "update chats set dialog_line = ?, portal_chat_id = ?, portal_user_id = ?,"

@@ -11,7 +11,7 @@ FULL_SECONDS = 10  # until an address with too many waiting messages may try aga
 HITS = "select count from hits where who = ? and minute = ?"
 WAITING = (
     "select count(*) as n from (select 1 from deliveries"
-    " where address = ? and kind = 'message' limit ?)"
+    " where address = ? and kind = 'message' limit ?) as counted"
 )
 
 

@@ -28,7 +28,7 @@ def note_outcome(db: Connection, outcome: Outcome, now: float) -> None:
     _know_dialog_of(db, outcome)
     if outcome.refused_contacts is not None:
         db.execute(
-            "update chats set refused_contacts = ? where id = ? and owner is not ''",
+            "update chats set refused_contacts = ? where id = ? and coalesce(owner, id) <> ''",
             (outcome.refused_contacts, delivery.chat.id),
         )
 

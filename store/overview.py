@@ -55,7 +55,7 @@ class Overview(Group):
         """What waits; None where nothing does. Counts up to `most`."""
         row = self._database.row(
             "select count(*) as n, min(id) as first from"
-            " (select id from deliveries where kind = 'message' order by id limit ?)",
+            " (select id from deliveries where kind = 'message' order by id limit ?) as first_ones",
             most,
         )
         if row is None or not row["n"]:
@@ -71,7 +71,7 @@ class Overview(Group):
         """The code of the last failed call with a message that waits; "" where none is noted."""
         row = self._database.row(
             "select error from (select error, called_at, id from deliveries"
-            " where kind = 'message' order by id limit ?)"
+            " where kind = 'message' order by id limit ?) as oldest"
             " where error is not null order by coalesce(called_at, 0) desc, id desc limit 1",
             OLDEST,
         )
@@ -109,7 +109,8 @@ class Overview(Group):
         answers = self._database.row(
             "select count(*) as n, min(sent_at) as first from"
             " (select author, incomplete, deleted, sent_at from messages order by id desc limit ?)"
-            " where author <> 'visitor' and incomplete and not deleted and sent_at >= ?",
+            " as newest where author <> 'visitor' and incomplete = 1 and deleted = 0"
+            " and sent_at >= ?",
             NEWEST, since,
         )  # fmt: skip
         dialogs = self._database.row(
@@ -117,7 +118,8 @@ class Overview(Group):
             " (select created_at from living_chats c"
             " where active_at >= ? and created_at >= ? and exists"
             " (select 1 from messages m"
-            " where m.chat_id = c.id and m.author = 'visitor' and m.state = 'delivered') limit ?)",
+            " where m.chat_id = c.id and m.author = 'visitor' and m.state = 'delivered') limit ?)"
+            " as begun",
             since, since, MOST_DIALOGS,
         )  # fmt: skip
         if answers is None or dialogs is None:
@@ -129,7 +131,7 @@ class Overview(Group):
         """When a message last came and went, among the newest ones."""
         rows = self._database.rows(
             "select author, state, max(sent_at) as at from"
-            " (select author, state, sent_at from messages order by id desc limit ?)"
+            " (select author, state, sent_at from messages order by id desc limit ?) as newest"
             " group by author, state",
             NEWEST,
         )

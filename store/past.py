@@ -138,8 +138,10 @@ def _add_chat(db: Connection, chat: Chat, now: float) -> None:
         " taken_over_at) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
         " line = coalesce(chats.line, excluded.line),"
         " taken_over_at = coalesce(chats.taken_over_at, chats.created_at),"
-        " created_at = min(chats.created_at, excluded.created_at),"
-        " active_at = max(chats.active_at, excluded.active_at),"
+        " created_at = case when chats.created_at < excluded.created_at"
+        " then chats.created_at else excluded.created_at end,"
+        " active_at = case when chats.active_at > excluded.active_at"
+        " then chats.active_at else excluded.active_at end,"
         " dialog_line = coalesce(chats.dialog_line, excluded.dialog_line)",
         (chat.id, chat.name, chat.page, chat.line, chat.created_at, chat.active_at,
          chat.dialog_line, now),

@@ -37,9 +37,10 @@ def renew_head(db: Connection, chat_id: str) -> None:
     sender = (head["address"], head["of_new_chat"])
     place = db.execute(
         "insert into senders (address, of_new_chat, place) values (?, ?, 1 +"
-        " (select cast(value as integer) from meta where key = 'served'))"
+        " (select cast(value as bigint) from meta where key = 'served'))"
         " on conflict (address, of_new_chat) do update"
-        " set place = max(senders.place + 1, excluded.place) returning place",
+        " set place = case when senders.place < excluded.place then excluded.place"
+        " else senders.place + 1 end returning place",
         sender,
     ).fetchone()["place"]
     db.execute(
@@ -52,7 +53,7 @@ def renew_head(db: Connection, chat_id: str) -> None:
 def set_back(db: Connection, delivery_id: int) -> None:
     """Give a message that was not taken a later place: new messages of anybody are sent first."""
     db.execute(
-        "update deliveries set set_back = 1, place = ? + (select cast(value as integer) from meta"
+        "update deliveries set set_back = 1, place = ? + (select cast(value as bigint) from meta"
         " where key = 'served') where id = ? and place is not null",
         (PLACES_LATER, delivery_id),
     )
@@ -61,14 +62,15 @@ def set_back(db: Connection, delivery_id: int) -> None:
 def note_served(db: Connection, places: list[int]) -> None:
     """New messages of these places are on their way: nobody gets a place before the lowest."""
     db.execute(
-        "update meta set value = max(cast(value as integer), ?) where key = 'served'",
-        (min(places),),
+        "update meta set value = case when cast(value as bigint) < :place then :place"
+        " else cast(value as bigint) end where key = 'served'",
+        {"place": min(places)},
     )
     # A sender whose last place was served begins anew, with or without its row. So very many rows,
     # which a flood from very many addresses leaves at once, may go little by little.
     db.execute(
         "delete from senders where (address, of_new_chat) in (select address, of_new_chat"
-        " from senders where place <= (select cast(value as integer) from meta"
+        " from senders where place <= (select cast(value as bigint) from meta"
         " where key = 'served') limit ?)",
         (FORGOTTEN_AT_ONCE,),
     )

@@ -71,7 +71,7 @@ def pieces_of_queue(database: Database) -> Iterator[tuple[int, int]]:
     while newest and last < newest["id"]:
         piece = database.row(
             "select min(id) as first, max(id) as last from"
-            " (select id from deliveries where id > ? order by id limit ?)",
+            " (select id from deliveries where id > ? order by id limit ?) as piece",
             last, PIECE,
         )  # fmt: skip
         if piece is None or piece["last"] is None:
@@ -144,7 +144,7 @@ class QueueTables(Group):
         """
         due = f"from deliveries where {which} and due <= ? order by due limit ?"
         number = self._database.row(
-            f"select count(*) as n from (select 1 {due}) as some",  # noqa: S608
+            f"select count(*) as n from (select 1 {due}) as found",  # noqa: S608
             *values, now, FEW + 1,
         )  # fmt: skip
         if number is None or number["n"] > FEW:
@@ -288,6 +288,6 @@ class QueueTables(Group):
     def waiting(self, most: int = 1_000_000_000) -> int:
         """How many deliveries of either kind are in the queue, in any state; `most` at most."""
         row = self._database.row(
-            "select count(*) as n from (select 1 from deliveries limit ?)", most
+            "select count(*) as n from (select 1 from deliveries limit ?) as counted", most
         )
         return int(row["n"]) if row else 0

@@ -24,7 +24,7 @@ OLD = (
 
 # A chat that is being deleted has the owner '', and goes in its own way.
 LEFT_OVER = (
-    "id = :chat and active_at < :before and owner is not ''"
+    "id = :chat and active_at < :before and coalesce(owner, id) <> ''"
     " and not exists (select 1 from messages where chat_id = :chat)"
 )
 # A part stays while the chat lives that owns it: answers to the part are that visitor's.
@@ -128,9 +128,9 @@ class RetentionTables(Group):
         until, count, keys = time.perf_counter() + TURN_SECONDS, 0, list[str]()
         # The portal's history must not be taken for lost answers where ours has been removed.
         db.execute(
-            "update dialogs set checked_im_id = max(checked_im_id, coalesce((select max("  # noqa: S608
-            f"im_message_id) from messages where {OLD} and im_chat_id = dialogs.portal_chat_id),"
-            " 0)) where chat_id = :chat",
+            "update dialogs set checked_im_id = coalesce((select max(im_message_id) from"  # noqa: S608
+            f" messages where {OLD} and im_chat_id = dialogs.portal_chat_id"
+            " and im_message_id > dialogs.checked_im_id), checked_im_id) where chat_id = :chat",
             values,
         )
         while time.perf_counter() < until:

@@ -76,8 +76,9 @@ def next_revision(db: Connection) -> int:
     is given all later ones.
     """
     row = db.execute(
-        "update meta set value = max(value + 1, ?) where key = 'revision' returning value",
-        (_of_time(time.time()),),
+        "update meta set value = case when cast(value as bigint) < :now then :now"
+        " else cast(value as bigint) + 1 end where key = 'revision' returning value",
+        {"now": _of_time(time.time())},
     ).fetchone()
     return int(row["value"])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from store.connections import Connections, inode, unavailable
 from store.copies import write_copy
-from store.database import Hints, Lock, LockHeld, Row, Waiting
+from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable, Waiting
 from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,
@@ -86,6 +86,10 @@ class SQLite:
             self._connections.errors_of(writer),
         ):
             yield db
+
+    def write_fault(self) -> StoreUnavailable | None:
+        """Nothing: whoever writes finds out."""
+        return None
 
     def settle(self, at_once: bool = False) -> None:
         size, former = log_bytes(self.path), self._log_bytes

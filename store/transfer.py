@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.database import Connection, Database, Group, transaction
+from store.moving import Column, columns_of
 from store.places import renew_head
 from store.rows import A_MILLISECOND, files_of, next_revision, was_deleted
 
@@ -20,7 +21,7 @@ Record = dict[str, Any]
 # What is given out, in this order, so that what a record refers to comes before it.
 TABLES = {
     "line": "lines",
-    "chat": "chats where owner is not ''",
+    "chat": "living_chats",
     "dialog": "dialogs",
     "heir": "heirs",
     "deletion": "deletions",
@@ -92,7 +93,10 @@ class TransferTables(Group):
     def records(self) -> Iterator[tuple[str, Record]]:
         """Everything but messages, each with its kind."""
         for kind, table in TABLES.items():
-            for row in self._pieces(f"select rowid as place, * from {table}"):  # noqa: S608
+            [key] = (name for name, one in columns_of(INTO[kind]).items() if one.is_key)
+            start = "" if columns_of(INTO[kind])[key].type == "text" else -1
+            query = f"select {table}.*, {key} as place from {table}"  # noqa: S608
+            for row in self._pieces(query, start):
                 yield kind, _record(row, {"place", *OWN.get(table, ())})
 
     def messages(self) -> Iterator[Record]:
@@ -111,10 +115,9 @@ class TransferTables(Group):
                 "delivery": _record(delivery, OWN["deliveries"]) if delivery else None
             }
 
-    def _pieces(self, query: str) -> Iterator[Any]:
-        last = -1
+    def _pieces(self, query: str, last: object = -1) -> Iterator[Any]:
         while rows := self._database.rows(
-            f"select * from ({query}) where place > ? order by place limit ?",  # noqa: S608
+            f"select * from ({query}) as every where place > ? order by place limit ?",  # noqa: S608
             last, PIECE,
         ):  # fmt: skip
             yield from rows
@@ -136,7 +139,7 @@ class TransferTables(Group):
         db.execute("insert into meta values ('secret_key', ?) on conflict (key) do nothing", (key,))
         portal = secrets.get("portal")
         if portal is not None and not db.execute("select 1 from portal").fetchone():
-            values = _checked(db, "portal", portal) | {"id": 1}
+            values = _checked("portal", portal) | {"id": 1}
             _insert(db, "portal", values)
             db.execute(
                 "insert into meta values ('member_id', ?) on conflict (key) do nothing",
@@ -165,7 +168,7 @@ class TransferTables(Group):
     def _add(self, db: Connection, arrival: "Arrival") -> bool:
         if arrival.kind == "message":
             return self._add_message(db, arrival)
-        values = _checked(db, INTO[arrival.kind], arrival.record)
+        values = _checked(INTO[arrival.kind], arrival.record)
         chat_id = values["id"] if arrival.kind == "chat" else values.get("chat_id")
         if chat_id is not None and was_deleted(db, chat_id):
             return False
@@ -177,7 +180,7 @@ class TransferTables(Group):
         """A message with its delivery: both or neither."""
         record = arrival.record
         delivery = record.get("delivery")
-        values = _checked(db, "messages", record, "delivery")
+        values = _checked("messages", record, "delivery")
         if was_deleted(db, values["chat_id"]):
             return False
         _check_chat(db, values["chat_id"])
@@ -195,8 +198,9 @@ class TransferTables(Group):
                     (file.key, values["id"]),
                 )
         db.execute(
-            "update meta set value = max(cast(value as integer), ?) where key = 'revision'",
-            (values["revision"],),
+            "update meta set value = case when cast(value as bigint) < :latest then :latest"
+            " else cast(value as bigint) end where key = 'revision'",
+            {"latest": values["revision"]},
         )
         if delivery is not None:
             self._add_delivery(db, delivery, values, arrival)
@@ -209,7 +213,7 @@ class TransferTables(Group):
 
         It is in doubt, if the portal can be asked for it.
         """
-        values = _checked(db, "deliveries", record)
+        values = _checked("deliveries", record)
         values |= {"message_id": message["id"], "chat_id": message["chat_id"]}
         values["due"] = min(values["due"], arrival.exported_at)  # what waits is tried at once
         is_message = values["kind"] == "message"
@@ -233,11 +237,11 @@ def _record(row: Any, without: set[str]) -> Record:
     return {key: row[key] for key in row.keys() if key not in without}  # noqa: SIM118
 
 
-def _checked(db: Connection, table: str, record: Record, *besides: str) -> Record:
+def _checked(table: str, record: Record, *besides: str) -> Record:
     """The columns of a record, each of the type that the table wants. Raises Unfit."""
     if not isinstance(record, dict):
         raise Unfit("record_shape")
-    columns = {row["name"]: row for row in db.execute(f"pragma table_info({table})").fetchall()}
+    columns = columns_of(table)
     own = OWN.get(table, set())
     values = {}
     for name, value in record.items():
@@ -249,24 +253,24 @@ def _checked(db: Connection, table: str, record: Record, *besides: str) -> Recor
         values[name] = value
     for name, column in columns.items():
         given_by_us = name in own or (table == "portal" and name == "id")
-        needed = (column["notnull"] or column["pk"]) and column["dflt_value"] is None
+        needed = (column.is_needed or column.is_key) and not column.has_default
         if needed and not given_by_us and values.get(name) is None:
             raise Unfit("record_lacks", column=name)
     return values
 
 
-def _check_value(table: str, column: Any, value: object) -> None:
-    name = column["name"]
+def _check_value(table: str, column: Column, value: object) -> None:
+    name = column.name
     if value is None:
-        if column["notnull"]:
+        if column.is_needed:
             raise Unfit("record_value", column=name)
         return
-    fits = isinstance(value, TYPES[column["type"].lower()]) and not isinstance(value, bool)
+    fits = isinstance(value, TYPES[column.type]) and not isinstance(value, bool)
     if isinstance(value, str):
         fits = fits and "\0" not in value and len(value) <= LONGEST_TEXT and _is_unicode(value)
     elif (table, name) == ("messages", "position"):
         fits = fits and is_number(value, -LARGEST, LARGEST)
-    elif column["type"].lower() == "real":
+    elif column.type == "real":
         fits = fits and is_moment(value)
     else:
         most = HIGHEST if (table, name) in COUNTED_ON else LARGEST - 1

@@ -1,5 +1,6 @@
 """The fixtures of all tests: real parts, each in a folder of its own."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -56,6 +57,15 @@ PLAYWRIGHT = "playwright"  # the fixture that all of those tests have
 OWN_PROXY = {"test_proxies", "test_front"}  # which need no second one
 
 
+# `make test-postgresql`: tests of the whole application once more, with its store on a server.
+if os.environ.get("SITETEST_STORE") == "postgresql":
+    from postgres import Server
+
+    on_server = Server(durable=True)
+    Stage.new_store = staticmethod(on_server.new_database)
+    atexit.register(on_server.close)
+
+
 def pytest_sessionfinish() -> None:
     end_starters()
 
@@ -73,6 +83,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if not goes_through(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if goes_through(item)]
+    if Stage.new_store is not None:
+        of_files = [item for item in items if item.get_closest_marker("sqlite") is not None]
+        config.hook.pytest_deselected(items=of_files)
+        items[:] = [item for item in items if item not in of_files]
     places = {f"test_{name}": place for place, name in enumerate(FIRST)}
     # pytest has put all tests of one browser together; each module's belong together, too.
     items.sort(key=lambda item: (places.get(item.path.stem, len(FIRST)), item.path))

@@ -106,7 +106,12 @@ class Stage:
     # Puts a proxy in front of the application, which then lies below a path; None: there is none.
     behind: "ClassVar[type[Front] | None]" = None
 
+    # Gives each stage a database of its own; None: its store is a file.
+    new_store: "ClassVar[staticmethod[[], str] | None]" = None
+
     def __init__(self, folder: Path, workers: int = 1, **settings: str) -> None:
+        if self.new_store is not None:
+            settings = {"SITECHAT_STORAGE__URL": self.new_store(), **settings}
         self.folder = folder
         self.workers = workers
         self.settings = settings

@@ -497,6 +497,7 @@ def test_a_kill_between_two_steps_loses_doubles_and_disorders_nothing(
     plays[play].result()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("play", FILES)
 def test_a_file_that_cannot_be_used_is_explained_and_harms_nothing(
     plays: dict[str, "Future[None]"], play: str

@@ -638,6 +638,46 @@ def test_an_incomplete_store_url_is_refused(tmp_path: Path, url: str) -> None:
         Store(url, tmp_path, renderer=1)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "user:pass@host/name",
+        "user@host:5432/name?sslmode=verify-full",
+        "/name",
+        "/name?host=/run/postgresql",
+        "one:5432,two:5433/name?target_session_attrs=read-write",
+        "user:p%40ss%2Fword@[2001:db8::1]:5432/name",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_an_address_of_postgresql_names_a_store(file: Path, scheme: str, address: str) -> None:
+    url = f"{scheme}://{address}"
+
+    assert load(file, f'[storage]\nurl = "{url}"').storage.url == url
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"user:{SECRET}@host",
+        f"user:{SECRET}@host:port/name",
+        f"user:{SECRET}/slash@host/name",
+        f"user:{SECRET}#hash@host/name",
+        f"user:{SECRET}@at@@host/name",
+        f"user:{SECRET}@host/name?sslmode",
+        f"user:{SECRET}@[host/name",
+    ],
+)
+def test_a_wrong_address_of_postgresql_is_refused_and_its_password_not_shown(
+    file: Path, address: str
+) -> None:
+    said = refusal(file, f'[storage]\nurl = "postgresql://{address}"')
+
+    assert "storage.url" in said
+    assert "postgresql://user:password@host:5432/name" in said
+    assert SECRET not in said
+
+
 def test_a_relative_store_lies_below_the_root_and_an_absolute_one_where_it_says(
     tmp_path: Path,
 ) -> None:

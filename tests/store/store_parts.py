@@ -1,6 +1,7 @@
-"""What the tests of the store share: two stores on the same file, and words to fill and read them.
+"""What the tests of the store share: two stores on the same tables, words to fill and read them.
 
-A real file in a folder of the test's own. Time is passed in: NOW and what is counted from it.
+A real file in a folder of the test's own, or a real server with a schema that is empty. Time is
+passed in: NOW and what is counted from it.
 """
 
 import sqlite3
@@ -10,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from postgres import Server
 from stage import path_of
 
 from storage import Store
+from store.postgresql import PostgreSQL
 from store.records import (
     Chat,
     Delivery,
@@ -38,17 +42,41 @@ URL = "sqlite:///chats/chats.db"
 PRICE = File("price.pdf", "file", "https://portal.example/price.pdf", 10)
 
 
+SCHEMA = "chat"
+FAILURES = (sqlite3.Error, psycopg.Error)  # of a statement that a trigger stops
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for all tests of a process that need one."""
+    with closing(Server()) as server:
+        server.ask(f"create schema {SCHEMA}")
+        with closing(PostgreSQL(server.url_of(SCHEMA), Path())) as database:
+            database.open()
+        yield server
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(URL, tmp_path, RENDERER)) as store:
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty store; `request.param` says in which database."""
+    if request.param == "sqlite":
+        return URL
+    server: Server = request.getfixturevalue("postgres")
+    server.empty(SCHEMA)
+    return server.url_of(SCHEMA)
+
+
+@pytest.fixture
+def store(store_url: str, tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(store_url, tmp_path, RENDERER)) as store:
         store.open()
         yield store
 
 
 @pytest.fixture
-def second(tmp_path: Path) -> Iterator[Store]:
-    """Another store on the same file, as another process would have it."""
-    with closing(Store(URL, tmp_path, RENDERER)) as store:
+def second(store_url: str, tmp_path: Path) -> Iterator[Store]:
+    """Another store on the same tables, as another process would have it."""
+    with closing(Store(store_url, tmp_path, RENDERER)) as store:
         yield store
 
 
@@ -151,17 +179,37 @@ def texts(deliveries: list[Delivery]) -> list[str]:
 
 
 def sql(store: Store, statement: str) -> list[Any]:
-    """Run a statement on the file past the store."""
+    """Run a statement on the database past the store."""
+    if isinstance(store.database, PostgreSQL):
+        with psycopg.connect(store.database.url, autocommit=True) as session:
+            cursor = session.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
     with closing(sqlite3.connect(path_of(store), isolation_level=None)) as db:
         return db.execute(statement).fetchall()
 
 
-def refuse_deliveries(store: Store, when: str = "1") -> None:
+def refuse(store: Store, what: str, when: str = "1 = 1") -> None:
+    """Let a kind of statement fail, such as "insert on deliveries", until `accept`."""
+    if not isinstance(store.database, PostgreSQL):
+        sql(
+            store,
+            f"create trigger refused before {what} when {when}"
+            " begin select raise(abort, 'not today'); end",
+        )
+        return
     sql(
         store,
-        f"create trigger no_delivery before insert on deliveries when {when}"
-        " begin select raise(abort, 'no deliveries today'); end",
+        "create function refuse() returns trigger language plpgsql as $$ begin"
+        f" if {when} then raise integrity_constraint_violation; end if; return new; end $$;"
+        f" create trigger refused before {what} for each row execute function refuse()",
     )
+
+
+def accept(store: Store) -> None:
+    if isinstance(store.database, PostgreSQL):
+        sql(store, "drop function refuse cascade")
+    else:
+        sql(store, "drop trigger refused")
 
 
 # -- using it

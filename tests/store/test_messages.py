@@ -1,6 +1,5 @@
 """Visitors' messages, the history and what has changed in it, the HTML of an earlier renderer."""
 
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +7,19 @@ from pathlib import Path
 import pytest
 from store_parts import (
     CHAT,
+    FAILURES,
     LIMITS,
     NOW,
     OTHER,
     RENDERER,
     THIRD,
-    URL,
+    accept,
     answer,
     due,
     found,
     history,
     only_message,
-    refuse_deliveries,
-    sql,
+    refuse,
     visitor,
     write,
 )
@@ -55,11 +54,11 @@ def test_every_character_of_a_text_is_kept(store: Store) -> None:
 
 def test_a_message_is_stored_with_its_delivery_or_not_at_all(store: Store) -> None:
     write(store, "before")
-    refuse_deliveries(store)
+    refuse(store, "insert on deliveries")
 
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(FAILURES):
         write(store, "lost", OTHER, client_id="uuid-1")
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(FAILURES):
         write(store, "lost", client_id="uuid-1", name="Maria", now=NOW + 1)
 
     assert store.conversations.latest(OTHER, None, 50) == []
@@ -67,7 +66,7 @@ def test_a_message_is_stored_with_its_delivery_or_not_at_all(store: Store) -> No
     assert history(store) == ["before"]
     assert (found(store).name, found(store).active_at) == ("Anna", NOW)
     assert store.queue.waiting() == 1
-    sql(store, "drop trigger no_delivery")
+    accept(store)
     write(store, "kept", client_id="uuid-1")
     assert history(store) == ["before", "kept"], "it can be sent again"
     assert store.queue.waiting() == 2
@@ -180,12 +179,12 @@ def test_each_chat_knows_the_portals_ids_of_its_own_messages(store: Store) -> No
 
 
 def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
-    store: Store, tmp_path: Path
+    store: Store, store_url: str, tmp_path: Path
 ) -> None:
     written = write(store)
     assert store.messages.to_render(10) == []
 
-    with closing(Store(URL, tmp_path, RENDERER + 1)) as newer:
+    with closing(Store(store_url, tmp_path, RENDERER + 1)) as newer:
         (old,) = newer.messages.to_render(10)
         assert old == written
         newer.messages.save_rendered({old: ("<p>new</p>", "file")})
@@ -196,14 +195,16 @@ def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
     assert rendered == replace(written, text_html="<p>new</p>", files_html="file")
 
 
-def test_messages_of_the_oldest_renderer_come_first(store: Store, tmp_path: Path) -> None:
+def test_messages_of_the_oldest_renderer_come_first(
+    store: Store, store_url: str, tmp_path: Path
+) -> None:
     for number in range(3):
         write(store, f"{number}")
     with store.database.write() as db:
         db.execute("update messages set renderer = 4 where text = '1'")
         db.execute("update messages set renderer = 5 where text = '2'")
 
-    with closing(Store(URL, tmp_path, 5)) as newer:
+    with closing(Store(store_url, tmp_path, 5)) as newer:
         assert [message.text for message in newer.messages.to_render(10)] == ["0", "1"]
         (oldest,) = newer.messages.to_render(1)
         assert oldest.text == "0"
@@ -215,10 +216,10 @@ def test_messages_of_the_oldest_renderer_come_first(store: Store, tmp_path: Path
 
 
 def test_an_edit_that_is_made_while_its_message_is_rendered_again_stays(
-    store: Store, tmp_path: Path
+    store: Store, store_url: str, tmp_path: Path
 ) -> None:
     store.messages.add_from_operators([answer(10, "original"), answer(11, "other")], NOW)
-    with closing(Store(URL, tmp_path, 5)) as newer:
+    with closing(Store(store_url, tmp_path, 5)) as newer:
         read = newer.messages.to_render(10)
         store.messages.edit(answer(10, "edited"), NOW, 100)
 

@@ -1,11 +1,11 @@
 """Operators' messages: stored once and in the portal's order, completed, edited and deleted."""
 
-import sqlite3
 from typing import Any
 
 import pytest
 from store_parts import (
     CHAT,
+    FAILURES,
     MINUTE,
     NOW,
     OTHER,
@@ -14,7 +14,7 @@ from store_parts import (
     found,
     history,
     only_message,
-    refuse_deliveries,
+    refuse,
     write,
 )
 
@@ -60,9 +60,9 @@ def test_only_messages_that_are_new_are_returned(store: Store) -> None:
 
 
 def test_operators_messages_are_stored_all_or_none(store: Store) -> None:
-    refuse_deliveries(store, "(select count(*) from deliveries) > 0")
+    refuse(store, "insert on deliveries", "(select count(*) from deliveries) > 0")
 
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(FAILURES):
         store.messages.add_from_operators([answer(1), answer(2)], NOW)
 
     assert history(store) == []

@@ -122,6 +122,7 @@ def test_every_fourth_is_one_of_the_newest(store: Store) -> None:
     assert due[:NEWEST_OF].count("newest") == 1
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("order", ["place, id", "id desc"])
 def test_to_find_the_next_no_other_message_is_looked_at(store: Store, order: str) -> None:
     """However many wait: the index gives them in their order."""

@@ -36,6 +36,7 @@ def granted(**other: Any) -> Portal:
 # -- the key that signs cookies
 
 
+@pytest.mark.sqlite
 def test_each_store_makes_its_secret_key_once(store: Store, second: Store, tmp_path: Path) -> None:
     key = store.portal.secret_key()
 

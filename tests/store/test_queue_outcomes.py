@@ -1,11 +1,11 @@
 """What the queue and the message hold after a call: delivered, failed, queued or in doubt."""
 
-import sqlite3
 from collections.abc import Callable
 
 import pytest
 from store_parts import (
     CHAT,
+    FAILURES,
     LINE,
     MINUTE,
     NOW,
@@ -13,7 +13,7 @@ from store_parts import (
     due,
     found,
     only_message,
-    sql,
+    refuse,
     texts,
     write,
 )
@@ -115,13 +115,9 @@ def test_outcomes_are_noted_all_or_none(store: Store) -> None:
     write(store, "1")
     write(store, "2")
     first, second = due(store)
-    sql(
-        store,
-        "create trigger no_end before delete on deliveries when old.id > 1"
-        " begin select raise(abort, 'not this one'); end",
-    )
+    refuse(store, "delete on deliveries", "old.id > 1")
 
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(FAILURES):
         store.queue.record([Outcome(first, "delivered"), Outcome(second, "delivered")], NOW)
 
     assert [message.state for message in store.conversations.latest(CHAT, None, 50)] == [

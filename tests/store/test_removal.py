@@ -1,16 +1,17 @@
 """A chat is over at once, and what it had is removed in pieces: also after a crash between them."""
 
-import sqlite3
-
 import pytest
 from store_parts import (
     CHAT,
+    FAILURES,
     LINE,
     NOW,
     OTHER,
+    accept,
     answer,
     due,
     history,
+    refuse,
     sql,
     write,
 )
@@ -27,13 +28,10 @@ MANY = 3 * REMOVED_TOGETHER
 
 def delete_and_crash(store: Store) -> None:
     """Delete the chat, interrupted before its first message is removed."""
-    sql(
-        store,
-        "create trigger crash before delete on messages begin select raise(abort, 'crash'); end",
-    )
-    with pytest.raises(sqlite3.IntegrityError):
+    refuse(store, "delete on messages")
+    with pytest.raises(FAILURES):
         store.chats.delete(CHAT, NOW)
-    sql(store, "drop trigger crash")
+    accept(store)
 
 
 @pytest.fixture

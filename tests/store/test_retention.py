@@ -110,6 +110,7 @@ def test_files_go_with_their_message(store: Store, disk: Disk) -> None:
     assert disk.files == [(CHAT, file.key)]
 
 
+@pytest.mark.sqlite
 def test_nothing_of_a_text_is_left_in_the_files_of_the_store(store: Store, disk: Disk) -> None:
     write(store, "stays", OTHER, now=NOW + 2 * DAY)
     write(store, SECRET)

@@ -1,0 +1,102 @@
+"""Moves a store into another database: all rows, proved to be there, or nothing.
+
+The service must not run. The former store stays as it is.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from operations.archive import Stopped
+from operations.restore import Place, nobody_works
+from storage import database_of, file_of, is_of_server
+from store.copies import sync_folder
+from store.log import address_of, patiently
+from store.moving import FileRows, Source, Target, finish_file, move_rows, new_file
+from store.reading import ReadOnlySQLite
+from store.schema import MIGRATIONS
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that was moved."""
+
+    name: str
+    rows: int
+
+
+def move(
+    source: str, target: str, root: Path, files: Path, tell: Callable[[Table], None]
+) -> list[Table]:
+    """Move the store of one `storage.url` into that of another; `files` is visitors' folder.
+
+    One of both is a file, and the other is on a server. `tell` hears of each table. Raises Stopped
+    and StoreUnavailable; then the target holds nothing.
+    """
+    if is_of_server(source) == is_of_server(target):
+        raise Stopped("move_kinds")
+    reading = _on_server(source, root) if is_of_server(source) else _in_file(
+        file_of(source, root), files
+    )  # fmt: skip
+    filling = _on_server(target, root) if is_of_server(target) else _into_file(
+        file_of(target, root)
+    )  # fmt: skip
+    moved = []
+    with reading as rows, filling as room:
+        if not room.is_empty():
+            raise Stopped("move_not_empty")
+        for name, there, here in move_rows(rows, room):
+            if there != here:
+                raise Stopped("move_differs", table=name)
+            moved.append(Table(name, here.rows))
+            tell(moved[-1])
+    return moved
+
+
+@contextmanager
+def _in_file(path: Path, files: Path) -> Iterator[Source]:
+    """Nobody writes into the file meanwhile, not even a service that somebody starts."""
+    with closing(ReadOnlySQLite(path, len(MIGRATIONS))) as looked_at:
+        looked_at.open()  # or it is missing, damaged, or of another release
+    address = address_of(path, "mode=rw")
+    with (
+        nobody_works(Place(path, files)),
+        closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db,
+    ):
+        patiently(lambda: db.execute("begin immediate"))
+        yield FileRows(db)
+
+
+@contextmanager
+def _into_file(path: Path) -> Iterator[Target]:
+    """The file has its name only when all is in it."""
+    if path.exists():
+        raise Stopped("move_not_empty")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with suppress(FileNotFoundError):  # of a move that was killed
+        unfinished.unlink()
+    try:
+        with closing(new_file(unfinished)) as db:
+            yield FileRows(db)
+            finish_file(db)
+        unfinished.rename(path)
+        sync_folder(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _on_server(url: str, root: Path) -> Iterator[Target]:
+    # Imported where it is needed: what it needs is installed only for those who use it.
+    from store.postgresql import PostgreSQL  # noqa: PLC0415
+
+    database = database_of(url, root)
+    assert isinstance(database, PostgreSQL)  # noqa: S101
+    with closing(database), database.try_lock("sender") as held:
+        if held is None:
+            raise Stopped("service_runs")
+        with database.alone() as rows:
+            yield rows

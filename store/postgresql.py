@@ -1,0 +1,261 @@
+"""PostgreSQL: one database for all processes of all hosts, as `storage.url` names it.
+
+What a transaction has committed is on the server's disk. Revisions are in the order of commits,
+because one transaction at a time writes, as in SQLite. Has transactions, locks and hints; knows no
+table.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from psycopg import errors
+
+from store.database import (
+    Connection,
+    Hints,
+    Lock,
+    OnlyReading,
+    Row,
+    StoreReadOnly,
+    StoreUnavailable,
+    Waiting,
+)
+from store.log import PATIENCE_SECONDS
+from store.moving import write_copy_of
+from store.postgresql_link import (
+    Dialect,
+    Patience,
+    Pool,
+    Session,
+    connect,
+    in_dialect,
+    our_errors,
+)
+from store.postgresql_rows import ServerRows
+from store.postgresql_schema import check_schema, migrate
+from store.postgresql_signals import HELD, Listening, Locks, number_of, patient_lock
+from store.together import Together
+
+LOOK_SECONDS = 0.2  # whoever only looks says at once that the server is away
+WRITE = "write"  # the lock that each write transaction holds
+
+
+class PostgreSQL:
+    """A `store.database.Database`. Nothing is opened before the first use."""
+
+    def __init__(self, url: str, folder: Path, read_only: bool = False) -> None:
+        """`folder` is where copies of the store are kept on this host."""
+        self.url = url
+        self._folder = folder
+        self._read_only = read_only
+        self._name = unquote(urlsplit(url).path.removeprefix("/"))
+        self._schema = ""  # as the first session finds it
+        self._had_store = False  # this process has used one
+        self._patience = Patience(LOOK_SECONDS if read_only else PATIENCE_SECONDS)
+        self._pool = Pool(self._open_session, self._patience)
+        self._locks = Locks(self._open_session)
+        self._together = Together(ServerTransactions(self._pool, self.number_of, self.channel))
+
+    @property
+    def place(self) -> str:
+        return f"PostgreSQL {self._name}"
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def open(self) -> None:
+        self.rows("select 1")
+
+    def close(self) -> None:
+        self._pool.forget()
+        self._locks.close()
+        self._had_store = False  # whoever opens it again begins as if it were the first time
+
+    def _open_session(self) -> Session:
+        session = connect(self.url, self._read_only)
+        try:
+            if self._read_only:
+                check_schema(session, self.place)
+            else:
+                migrate(session, self.place, self._had_store)
+                self._had_store = True
+            if not self._schema:
+                row = session.execute("select current_schema() as name").fetchone()
+                self._schema = str(row["name"]) if row else ""
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    # -- transactions
+
+    def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
+        statement, given = in_dialect(sql), named or values
+
+        def question(session: Session) -> list[Row]:
+            return session.execute(statement, given).fetchall()  # type: ignore[return-value]
+
+        with our_errors():
+            return self._pool.ask(question)
+
+    def row(self, sql: str, *values: object, **named: object) -> Row | None:
+        rows = self.rows(sql, *values, **named)
+        return rows[0] if rows else None
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        if self._read_only:
+            raise OnlyReading
+        with self._together.write(self._patience.begin()) as db:
+            yield db
+
+    def channel(self) -> str:
+        """Of the hints of this store."""
+        return f"sitechat_{self.number_of('hints') & (2**64 - 1):x}"
+
+    def number_of(self, name: str) -> int:
+        """Of a lock of this store, which is in one schema of the database."""
+        return number_of(self._schema, name)
+
+    def briefly(self, seconds: float) -> AbstractContextManager[None]:
+        return self._patience.briefly(seconds)
+
+    def hurry(self) -> None:
+        self._patience.hurry()
+
+    def settle(self, at_once: bool = False) -> None:
+        """Nothing: the server does it."""
+
+    def write_fault(self) -> StoreUnavailable | None:
+        """What would keep a service from writing, as far as that can be seen; None if nothing."""
+        row = self.row(
+            "select pg_is_in_recovery() as standby,"
+            " has_table_privilege('messages', 'insert, update, delete') as may_write"
+        )
+        if row is not None and (row["standby"] or not row["may_write"]):
+            return StoreReadOnly("the database may only be read")
+        return None
+
+    def back_up(self, target: Path) -> None:
+        with self._at_length() as session:
+            session.execute("begin isolation level repeatable read read only", prepare=False)
+            write_copy_of(ServerRows(session), target)
+
+    @contextmanager
+    def alone(self) -> Iterator[ServerRows]:
+        """All rows, to be read or filled in one transaction; nobody else writes meanwhile."""
+        with self._at_length() as session:
+            session.execute("select pg_advisory_lock(%s)", [self.number_of(WRITE)])
+            session.execute("begin isolation level repeatable read", prepare=False)
+            yield ServerRows(session)
+            session.execute("commit")
+
+    @contextmanager
+    def _at_length(self) -> Iterator[Session]:
+        """A session in which a statement may take as long as it does; its end undoes all."""
+        with our_errors():
+            session = self._open_session()
+            try:
+                session.unhurried()
+                yield session
+            finally:
+                session.close()
+
+    # -- between processes
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[Lock | None]:
+        if not self._schema:
+            self.open()
+        number = self.number_of(name)
+        if not self._read_only:
+            with self._locks.try_lock(name, number) as lock:
+                yield lock
+            return
+        with our_errors():  # a look alone: it is not taken from anybody
+            found = self._pool.ask(lambda session: session.execute(HELD, [number]).fetchone())
+        yield None if found else _NobodysLock()
+
+    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+        return patient_lock(self.try_lock, name, patience)
+
+    def hints(self) -> Hints:
+        if self._read_only:
+            raise OnlyReading
+        return Listening(self._open_session, self.channel)
+
+
+class ServerTransactions:
+    """The write transactions of one process, for `Together`; one process has its turn at a time."""
+
+    def __init__(
+        self, pool: Pool, number_of: Callable[[str], int], channel: Callable[[], str]
+    ) -> None:
+        self._pool = pool
+        self._number_of = number_of
+        self._channel = channel
+        self._session: Session | None = None  # that of the present transaction
+
+    def begin(self, wait: Waiting) -> Dialect:
+        with our_errors():
+            self._session, _ = self._pool.asked(lambda session: self._begin(session, wait))
+        return Dialect(self._session)
+
+    def _begin(self, session: Session, wait: Waiting) -> None:
+        """Begin when it is our turn; nothing is written before, so it may be tried again."""
+        number = self._number_of(WRITE)
+        before = None
+        while True:
+            milliseconds = max(10, int(wait.seconds * 1000))
+            try:
+                session.execute(
+                    f"begin; set local lock_timeout = {milliseconds};"
+                    f" select pg_advisory_xact_lock({number}); set local lock_timeout = '5s'",
+                    prepare=False,
+                )
+                return
+            except errors.LockNotAvailable:
+                session.execute("rollback", prepare=False)
+                holder = self._holder(session, number)
+                if wait.is_over() or holder == before:
+                    raise
+                before = holder  # whoever waits briefly waits on as long as others get on
+
+    def _holder(self, session: Session, number: int) -> str | None:
+        """The transaction that writes now."""
+        held = HELD.replace("select 1", "select virtualtransaction as name")
+        row = session.execute(held, [number]).fetchone()
+        return str(row["name"]) if row else None
+
+    def commit(self) -> None:
+        """Commit, and send a hint with it.
+
+        If the server's answer is lost nobody knows whether it was committed: whoever asked hears
+        that it was not, and asks again for the same.
+        """
+        with self._ending() as session:
+            session.execute(f"notify {self._channel()}; commit", prepare=False)
+
+    def rollback(self) -> None:
+        with self._ending() as session:
+            session.execute("rollback", prepare=False)
+
+    @contextmanager
+    def _ending(self) -> Iterator[Session]:
+        session, self._session = self._session, None
+        assert session is not None  # Together begins before it ends  # noqa: S101
+        try:
+            with our_errors():
+                yield session
+        finally:
+            self._pool.give_back(session)
+
+
+class _NobodysLock:
+    """What a look at a lock gives when nobody holds it."""
+
+    def is_held(self) -> bool:
+        return False

@@ -1,0 +1,324 @@
+"""Sessions with a PostgreSQL server: how they are opened and kept, and what can go wrong with them.
+
+No error says more than the server's own words: what the driver tells of an address stays here.
+Knows no tables.
+"""
+
+import os
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors, waiting
+from psycopg.adapt import Buffer
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from psycopg.types.string import StrDumperUnknown
+
+from store.database import (
+    Cursor,
+    DiskFull,
+    StoreGone,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from store.log import HURRY_SECONDS, PATIENCE_SECONDS
+from store.moving import without_nul
+from turns import has_greenlets
+
+ANSWER_SECONDS = 15.0  # to a statement; then the server is taken to hang, and the session is closed
+SESSIONS = 8  # of one process, without those of its locks and its hints
+TRY_AGAIN_SECONDS = 0.05  # between two tries to reach a server that is about to be back
+
+# Unless the address says otherwise. A server that is cut off is noticed after some 12 seconds.
+CONNECTING = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 12_000,
+    "application_name": "sitechat",
+}
+# Of a session, whatever the server's own settings are. A transaction is durable when it is
+# committed, and the server ends one whose program hangs: it would keep all others from writing.
+SETTINGS = """select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+        when 'remote_apply' then 'remote_apply' else 'on' end, false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('lock_timeout', '5s', false),
+    set_config('statement_timeout', '12s', false),
+    set_config('idle_in_transaction_session_timeout', '20s', false),
+    set_config('tcp_keepalives_idle', '5', false),
+    set_config('tcp_keepalives_interval', '2', false),
+    set_config('tcp_keepalives_count', '3', false)"""
+ONLY_READING = "set default_transaction_read_only = on"
+AT_LENGTH = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
+
+KINDS: dict[str, type[StoreUnavailable]] = {
+    "25006": StoreReadOnly,  # a standby, or a database that may only be read
+    "42501": StoreReadOnly,  # no right to write
+    "53100": DiskFull,
+    "55P03": StoreLocked,
+    "57014": StoreLocked,  # the statement took too long
+}
+# These come from our own mistakes, as SQLite's: nobody can wait for their end.
+OUR_FAULTS = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError)
+WILL_BE_BACK = re.compile("starting up|shutting down|recovery|too many|remaining connection")
+
+T = TypeVar("T")
+
+
+class Session(psycopg.Connection[dict[str, Any]]):
+    """A connection that waits for no answer for ever."""
+
+    patience: float | None = ANSWER_SECONDS
+
+    def wait(
+        self, gen: Any, interval: float = 0.1, timeout: float | None = None
+    ) -> Any:  # the result of the generator
+        timeout = self.patience if timeout is None else timeout
+        if has_greenlets():  # also if the driver was imported before gevent took its place
+            return waiting.wait_poll(gen, self.pgconn.socket, interval, timeout)
+        return super().wait(gen, interval, timeout)
+
+    def unhurried(self) -> None:
+        """From now on an answer may take as long as it does."""
+        self.execute(AT_LENGTH, prepare=False)
+        self.patience = None
+
+
+class _Text(StrDumperUnknown):
+    """Texts without the one character that PostgreSQL cannot keep."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(without_nul(obj))
+
+
+def connect(url: str, read_only: bool = False) -> Session:
+    """A new session. Raises psycopg.Error, whose text may hold the address."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its text may hold the address
+        raise StoreUnavailable("storage.url has a part that PostgreSQL does not know") from None
+    missing = {name: value for name, value in CONNECTING.items() if name not in given}
+    session = Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
+    try:
+        session.adapters.register_dumper(str, _Text)
+        session.execute(SETTINGS, prepare=False)
+        if read_only:
+            session.execute(ONLY_READING, prepare=False)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+# -- the dialect
+
+
+class Dialect:
+    """A session within a transaction, which takes the statements that are written for SQLite."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor:
+        with our_errors():
+            return self._session.execute(in_dialect(sql), values)
+
+
+_PLACES = re.compile(r"('(?:[^']|'')*')|(%)|(\?)|(?<![:\w]):([a-z_]+)")
+
+
+@lru_cache(2000)
+def in_dialect(sql: str) -> bytes:
+    """The statement with the driver's places: `?` is `%s` there, and `:name` is `%(name)s`."""
+
+    def place(found: re.Match[str]) -> str:
+        text, percent, unnamed, name = found.groups()
+        if text is not None:
+            return str(text).replace("%", "%%")
+        if percent:
+            return "%%"
+        return "%s" if unnamed else f"%({name})s"
+
+    return _PLACES.sub(place, sql).encode()
+
+
+# -- errors
+
+
+def said_by(error: psycopg.Error) -> str:
+    """What the server says, without names of users, hosts and databases."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    failed = [line for line in lines if "failed: " in line] or lines[:1]
+    said = error.diag.message_primary or failed[-1].rpartition("failed: ")[2]
+    return re.sub(r"""(["'])[^"']*\1|\S*://\S*|password=\S+""", "…", said)
+
+
+def unavailable(error: psycopg.Error) -> StoreUnavailable:
+    """The error as our own, with its reason."""
+    said = said_by(error)
+    kind = KINDS.get(error.sqlstate or "", StoreUnavailable)
+    return kind(f"{type(error).__name__}: {said}", said)
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the same may succeed in another session, maybe a little later."""
+    state = error.sqlstate or ""
+    if state == errors.FeatureNotSupported.sqlstate:  # a newer release has changed a table
+        return True
+    if state:
+        return state.startswith(("08", "57P", "53300"))
+    said = str(error)  # else nobody answers, or the session ended
+    return "FATAL" not in said or WILL_BE_BACK.search(said) is not None
+
+
+@contextmanager
+def our_errors() -> Iterator[None]:
+    try:
+        yield
+    except errors.UndefinedTable:
+        raise StoreGone("the tables of the store are gone") from None
+    except OUR_FAULTS:
+        raise
+    except psycopg.Error as error:
+        raise unavailable(error) from None
+
+
+class Patience:
+    """How long those who use one server wait for others, or for the server to be back."""
+
+    def __init__(self, seconds: float = PATIENCE_SECONDS) -> None:
+        self._seconds = seconds  # with a server that is away
+        self._ends_at = float("inf")  # on the monotonic clock: the process is about to end
+        self._down_since: float | None = None
+        self._brief: ContextVar[float] = ContextVar("brief", default=PATIENCE_SECONDS)
+
+    @contextmanager
+    def briefly(self, seconds: float) -> Iterator[None]:
+        former = self._brief.set(min(seconds, PATIENCE_SECONDS))
+        try:
+            yield
+        finally:
+            self._brief.reset(former)
+
+    def hurry(self) -> None:
+        self._ends_at = min(self._ends_at, time.monotonic() + HURRY_SECONDS)
+
+    def begin(self) -> "Wait":
+        """Begin to wait for others who write."""
+        left = max(0.01, self._ends_at - time.monotonic())
+        return Wait(min(self._brief.get(), left), self.latest())
+
+    def latest(self) -> float:
+        """On the monotonic clock, when those end to wait who begin now."""
+        return min(time.monotonic() + self._seconds, self._ends_at)
+
+    def is_over(self, latest: float) -> bool:
+        """Called whenever the server is not to be reached.
+
+        Only the first ones wait for it: who comes during a long outage hears of it at once.
+        """
+        now = time.monotonic()
+        if self._down_since is None:
+            self._down_since = now
+        return now > min(latest, self._down_since + self._seconds)
+
+    def is_up(self) -> None:
+        self._down_since = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One wait for others who write: as long as they get on, until `latest`."""
+
+    seconds: float  # after which it is worth looking whether they do
+    latest: float  # on the monotonic clock
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self.latest
+
+
+class Pool:
+    """Sessions that are opened when they are needed, and kept for the next who needs one.
+
+    Whoever cannot have one hears why from the server itself, and a lost one is replaced at once.
+    """
+
+    def __init__(self, opened: Callable[[], Session], patience: Patience) -> None:
+        self._open = opened
+        self._patience = patience
+        self._idle: deque[Session] = deque()
+        self._places = threading.BoundedSemaphore(SESSIONS)
+        self._process = os.getpid()
+
+    def take(self) -> Session:
+        """A session, and a place for it. `give_back` ends this; raises StoreLocked."""
+        if not self._places.acquire(timeout=PATIENCE_SECONDS):
+            raise StoreLocked("too many statements at once")
+        if self._process != os.getpid():  # those of the process that has forked are not ours
+            self._idle, self._process = deque(), os.getpid()
+        try:
+            with suppress(IndexError):
+                return self._idle.pop()
+            return self._open()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def give_back(self, session: Session) -> None:
+        """A session that was closed, or is in the middle of something, is not kept."""
+        try:
+            if session.closed or session.pgconn.transaction_status != IDLE:
+                session.close()
+            else:
+                self._idle.append(session)
+        finally:
+            self._places.release()
+
+    def forget(self) -> None:
+        """Close all that nobody uses: one of them was lost, and so the others may be."""
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().close()
+
+    def ask(self, question: Callable[[Session], T]) -> T:
+        """Ask in a session; if it is lost, in another, as the question changes nothing."""
+        session, answer = self.asked(question)
+        self.give_back(session)
+        return answer
+
+    def asked(self, question: Callable[[Session], T]) -> tuple[Session, T]:
+        """As `ask`; the session is the caller's then, who gives it back."""
+        latest = self._patience.latest()
+        while True:
+            session = None
+            try:
+                session = self.take()
+                answer = question(session)
+                self._patience.is_up()
+                return session, answer
+            except BaseException as error:
+                if session is not None:
+                    if not isinstance(error, OUR_FAULTS):
+                        session.close()
+                    self.give_back(session)
+                if not isinstance(error, psycopg.Error) or not is_lost(error):
+                    raise
+                self.forget()
+                if self._patience.is_over(latest):
+                    raise
+            time.sleep(TRY_AGAIN_SECONDS)
+
+
+IDLE = psycopg.pq.TransactionStatus.IDLE

