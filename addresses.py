@@ -8,7 +8,7 @@ percent-encoded. Knows nothing of settings.
 import ipaddress
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 import idna
@@ -29,6 +29,7 @@ ESCAPE = re.compile("%[0-9a-fA-F]{2}")
 UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 POLICY_SOURCE = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]+)?")
 JOINERS = "\u200c\u200d"
+KEPT = 200  # answers of a function, by texts of up to some thousand characters
 FIRST_PICTURE = "\u2600"  # before it are signs, and lines to draw boxes with
 
 
@@ -140,6 +141,7 @@ def origin_of(url: str) -> str:
     return "/".join(url.split("/", 3)[:3])
 
 
+@lru_cache(KEPT)
 def policy_source(origin: str) -> str:
     """The origin as a Content-Security-Policy names it, or its scheme.
 
@@ -235,6 +237,7 @@ def _public_suffixes() -> PublicSuffixList:
     return PublicSuffixList()
 
 
+@lru_cache(KEPT)
 def is_listed(origin: str, sites: tuple[str, ...]) -> bool:
     """Whether an origin, as browsers send it, is one of the sites or of their subdomains.
 
@@ -245,6 +248,7 @@ def is_listed(origin: str, sites: tuple[str, ...]) -> bool:
     return origin in sites or any(_is_below(origin, one) for one in sites if "*" in one)
 
 
+@lru_cache(KEPT)
 def domain_of(origin: str, sites: tuple[str, ...]) -> str:
     """The entry `https://*.shop.example` of the list to whose domain an origin belongs, or "".
 

@@ -15,7 +15,7 @@ from operations.start import fault, take
 from settings import SettingsError
 from texts import language_of_system
 from web.ending import watch_over
-from web.worker import Worker, raise_descriptor_limit
+from web.worker import Log, Worker, raise_descriptor_limit
 
 try:
     start = take()  # a fault is said here in a line, not by every worker
@@ -35,6 +35,7 @@ limit_request_fields = 50  # headers; gunicorn's time to read them grows with th
 keepalive = 30  # seconds; after a shorter time a closed connection more often meets a new request
 control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
+logger_class = Log
 secure_scheme_headers: dict[str, str] = {}  # `public_url` has the scheme; proxies may contradict
 forwarder_headers = ""  # a visitor's header SCRIPT_NAME or PATH_INFO must not move our addresses
 loglevel = level.lower()

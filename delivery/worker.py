@@ -28,6 +28,8 @@ from turns import Turns
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25  # how often an idle worker reads what other processes have queued
+# Between two times that it is woken: under a load of messages one look is for several of them.
+GATHER_SECONDS = 0.01
 RESTORED_SECONDS = 60.0  # with no worker up for so long, the store may be a backup of that age
 LOCK_SECONDS = 1.0  # how often a process that does not hold the worker's lock tries to take it
 REPLACED = (
@@ -49,6 +51,7 @@ class Worker:
         self._doubt_had_a_turn = False
         self._trouble = Lasting(log)
         self._wake = threading.Event()
+        self._woken_at = 0.0  # on the monotonic clock
 
     # -- the loop
 
@@ -107,7 +110,9 @@ class Worker:
         self._wake.set()
 
     def _rest(self, seconds: float) -> None:
-        self._wake.wait(seconds)
+        if self._wake.wait(seconds):
+            time.sleep(max(0.0, self._woken_at + GATHER_SECONDS - time.monotonic()))
+            self._woken_at = time.monotonic()
         self._wake.clear()
 
     # -- one step

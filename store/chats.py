@@ -48,6 +48,17 @@ class ChatTables(Group):
         )
         return chat_of(row) if row else None
 
+    def find_writer(self, chat_id: str) -> tuple[Chat | None, bool]:
+        """`find_open`, and whether an administrator has turned the visitor of this chat away."""
+        (row,) = self._database.rows(
+            "select c.*, exists (select 1 from blocked where chat_id = :chat) as is_blocked"
+            " from (select 1) as one left join chats c"
+            " on (c.id = :chat and c.owner is null) or c.owner = :chat"
+            " order by c.id = :chat desc, c.created_at desc limit 1",
+            chat=chat_id,
+        )
+        return chat_of(row) if row["id"] is not None else None, bool(row["is_blocked"])
+
     def make_part(self, chat_id: str, owner: str) -> bool:
         """Make a chat that a customer began before they logged in a part of their chat `owner`.
 

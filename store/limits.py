@@ -8,10 +8,18 @@ from store.records import Limits, Refusals, TooMany
 REMOVED_AT_ONCE = 200  # counts of past minutes
 FULL_SECONDS = 10  # until an address with too many waiting messages may try again
 
-HITS = "select count from hits where who = ? and minute = ?"
 WAITING = (
     "select count(*) as n from (select 1 from deliveries"
     " where address = ? and kind = 'message' limit ?) as counted"
+)
+# All that decides about a visitor's next message, in one row.
+NEXT_MESSAGE = (
+    "select exists (select 1 from chats where id = :chat) as known,"
+    " (select count from hits where who = :address and minute = :minute) as by_address,"
+    " (select count from hits where who = :chat and minute = :minute) as by_chat,"
+    " (select count from hits where who = :begins and minute = :minute) as beginnings,"
+    " (select count(*) from (select 1 from deliveries"
+    " where address = :address and kind = 'message' limit :most) as waits) as waiting"
 )
 
 
@@ -29,20 +37,22 @@ class LimitTables(Group):
         Returns for whom that message would be counted. `uncounted` has, for each of them, messages
         that will be counted soon. `chat_id` is None for a visitor who has no chat yet.
         """
-        most = {limits.address: limits.address_per_minute}
+        begins = f"chats {limits.address}"
+        (found,) = self._database.rows(
+            NEXT_MESSAGE, chat=chat_id, address=limits.address, begins=begins,
+            minute=int(now // 60), most=limits.waiting or 0,
+        )  # fmt: skip
+        most = {limits.address: (limits.address_per_minute, found["by_address"])}
         if chat_id is not None:
-            most[chat_id] = limits.visitor_per_minute
-        known = self._database.row("select 1 from chats where id = ?", chat_id)
-        if not known and limits.chats_per_minute is not None:
-            most[f"chats {limits.address}"] = limits.chats_per_minute
-        for who, per_minute in most.items():
-            hits = self._database.row(HITS, who, int(now // 60))
-            if uncounted.get(who, 0) + (hits["count"] if hits else 0) >= per_minute:
+            most[chat_id] = limits.visitor_per_minute, found["by_chat"]
+        if not found["known"] and limits.chats_per_minute is not None:
+            most[begins] = limits.chats_per_minute, found["beginnings"]
+        for who, (per_minute, hits) in most.items():
+            if uncounted.get(who, 0) + (hits or 0) >= per_minute:
                 raise TooMany(_seconds_left(now))
-        if limits.waiting is not None:
-            waiting = self._database.row(WAITING, limits.address, limits.waiting)
-            if waiting and uncounted.get(limits.address, 0) + waiting["n"] >= limits.waiting:
-                raise TooMany(FULL_SECONDS)
+        waiting = uncounted.get(limits.address, 0) + int(found["waiting"])
+        if limits.waiting is not None and waiting >= limits.waiting:
+            raise TooMany(FULL_SECONDS)
         return list(most)
 
     @transaction

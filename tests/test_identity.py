@@ -41,6 +41,23 @@ def test_a_token_ends_after_its_year(monkeypatch: pytest.MonkeyPatch) -> None:
     assert identity.bearer_of(KEY, (SITE,), token, DAYS) is None
 
 
+def test_a_token_that_was_right_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its signature is not computed twice; whatever else may have changed is."""
+    at(monkeypatch, NOW)
+    token = identity.issue(KEY, SITE, ANNA)
+
+    for _ in range(2):
+        assert identity.bearer_of(KEY, (SITE,), token, DAYS) == ANNA
+        assert identity.bearer_of("x" * 32, (SITE,), token, DAYS) is None, "the key has changed"
+        assert identity.bearer_of(KEY, ("https://other.example",), token, DAYS) is None
+        assert identity.bearer_of(KEY, (SITE,), f"{token}x", DAYS) is None
+    at(monkeypatch, NOW + 30 * DAY)
+    assert identity.bearer_of(KEY, (SITE,), token, 29) is None, "the setting has changed"
+    assert identity.bearer_of(KEY, (SITE,), token, 30) == ANNA
+    at(monkeypatch, NOW + 366 * DAY)
+    assert identity.bearer_of(KEY, (SITE,), token, DAYS) is None
+
+
 @pytest.mark.parametrize(
     ("key", "site"), [("x" * 32, SITE), (KEY, "https://other.example"), (KEY, "")]
 )

@@ -2,10 +2,12 @@
 
 import hmac
 import itertools
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from apps import services_of
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.http import parse_cookie
@@ -13,6 +15,7 @@ from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from app import create_app
 from settings import ChatSettings, ServerSettings, Settings, StorageSettings
+from store.database import Row
 from web.asking import digest
 
 SHOP = "https://shop.example"
@@ -276,3 +279,91 @@ def test_an_identified_customer_has_the_prefix_too(tmp_path: Path) -> None:
 
     assert answer.status_code == 200
     assert given(answer) == {}, "a customer is known by the site's token, not by a cookie"
+
+
+# -- what was found once
+
+
+def test_a_cookie_that_was_right_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signature is not computed twice; whatever else may have changed is."""
+    app, name = application(tmp_path, ROOT_URL), "__Host-sitechat"
+    value = value_of(write(app, {}))
+    key, now = app.secret_key, time.time()
+
+    for _ in range(2):
+        assert "mine" in history(app, {name: value})
+        assert history(app, {name: f"{value}x"}) == ""
+        app.secret_key = "another"
+        assert history(app, {name: value}) == "", "the key has changed"
+        app.secret_key = key
+    monkeypatch.setattr("time.time", lambda: now + 364 * 86_400)
+    assert "mine" in history(app, {name: value})
+    monkeypatch.setattr("time.time", lambda: now + 366 * 86_400)
+    assert history(app, {name: value}) == "", "its time is over"
+    monkeypatch.setattr("time.time", lambda: now - 366 * 86_400)
+    assert "mine" in history(app, {name: value}), "a clock was set back"
+
+
+def test_what_a_request_changes_in_its_session_is_not_another_requests(tmp_path: Path) -> None:
+    app, name = application(tmp_path, ROOT_URL), "__Host-sitechat"
+    value = value_of(write(app, {}))
+
+    assert ask(app, {name: value}, type="forget").status_code == 200
+
+    assert "mine" in history(app, {name: value})
+
+
+def test_each_request_has_its_own_site_language_and_address(tmp_path: Path) -> None:
+    app = application(tmp_path, ROOT_URL, proxies=1)
+    refused = {"type": "?"}
+
+    def asked(accept: str, site: str, address: str) -> tuple[str, str]:
+        headers = {"Accept-Language": accept, "X-Forwarded-For": address, "X-Chat-Site": site}
+        client = app.test_client(use_cookies=False)
+        text = client.post("/ajax", data=refused, headers=headers).get_json()["result"]
+        sent = {"type": "send_message", "message": "hello"}
+        cookie = next(iter(given(client.post("/ajax", data=sent, headers=headers))))
+        return text["error_description"][:7], cookie
+
+    for _ in range(2):
+        english = asked("en", SHOP, "203.0.113.1")
+        russian = asked("ru", ROOT_URL, "203.0.113.2")
+
+        assert english[1] == f"__Host-{FORMER[SHOP]}"
+        assert russian[1] == "__Host-sitechat"
+        assert english[0].isascii()
+        assert not russian[0].isascii()
+
+
+def test_a_site_that_is_taken_away_on_the_page_is_refused_at_once(tmp_path: Path) -> None:
+    app, other = application(tmp_path, ROOT_URL), "https://other.example"
+    services_of(app).save_page_settings({"chat.sites": [other]})
+    assert write(app, {}, other).status_code == 200
+
+    services_of(app).save_page_settings({"chat.sites": []})
+
+    answer = write(app, {}, other)
+    assert answer.status_code == 403
+    assert other not in answer.headers["Content-Security-Policy"]
+
+
+def test_a_request_asks_the_store_no_more_than_it_must(tmp_path: Path) -> None:
+    app, name = application(tmp_path, ROOT_URL), "__Host-sitechat"
+    cookies = {name: value_of(write(app, {}))}
+    read: list[str] = []
+    ask(app, cookies, type="chat_history")  # what is read once a second or once a process
+    database = services_of(app).store.database
+    rows = database.rows
+
+    def counted(sql: str, *values: object, **named: object) -> list[Row]:
+        read.append(sql)
+        return rows(sql, *values, **named)
+
+    database.rows = counted  # type: ignore[method-assign]
+    client_id = "5b0c1d9e-0d3c-4a57-9a55-2f0b1f1c9d11"
+
+    assert ask(app, cookies, type="send_message", message="b", client_id=client_id).json
+    # Who writes, whether the message is a repeat, and whether the limits allow it.
+    assert len([sql for sql in read if "from meta" not in sql]) == 3, read

@@ -5,11 +5,15 @@ import ipaddress
 import json
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from functools import lru_cache, wraps
+from typing import TypeVar, cast
 
 from flask import current_app, g, request
+from werkzeug.datastructures import LanguageAccept, MIMEAccept
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_accept_header
 
 from logs import facts, of_kind
 from portal import forms
@@ -25,6 +29,23 @@ MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
 WITH_PORT = re.compile(r"\[([^]]*)\](?::\d+)?|([\d.]+):\d+")  # as some proxies give an address
 BEHIND_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # all of IPv4, seen from a network without it
 VISITORS_FIELDS = 200  # of a form; the chat page sends about ten
+KEPT = 500  # answers of a function, by headers of which each has up to some thousand characters
+
+T = TypeVar("T")
+
+
+def once_a_request(find: Callable[[], T]) -> Callable[[], T]:
+    """Find it once: what a request says does not change while it is answered."""
+    name = f"found_{find.__name__}"
+
+    @wraps(find)
+    def found() -> T:
+        kept = request.__dict__
+        if name not in kept:
+            kept[name] = find()
+        return cast(T, kept[name])
+
+    return found
 
 
 def services() -> Services:
@@ -36,10 +57,7 @@ def address() -> str:
 
     One subscriber has 2^64 addresses of IPv6, so such a network counts as one address.
     """
-    asker = _ip_address()
-    if asker is not None and asker.version == 6:
-        asker = ipaddress.ip_network((asker, 64), strict=False).network_address
-    return digest(f"{asker or request.remote_addr} {current_app.secret_key!r}")
+    return _digests(request.remote_addr, current_app.secret_key)[0]
 
 
 def known_address() -> str | None:
@@ -47,13 +65,22 @@ def known_address() -> str | None:
 
     A loopback address is that of a proxy which does not name its visitors (`server.proxies`).
     """
-    asker = _ip_address()
-    return None if asker is None or asker.is_loopback else address()
+    return _digests(request.remote_addr, current_app.secret_key)[1]
 
 
-def _ip_address() -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+@lru_cache(KEPT)
+def _digests(given: str | None, key: str | bytes | None) -> tuple[str, str | None]:
+    """`address` and `known_address` of what the server or a proxy gives as the address."""
+    asker = _ip_address((given or "").strip())
+    network = asker
+    if asker is not None and asker.version == 6:
+        network = ipaddress.ip_network((asker, 64), strict=False).network_address
+    found = digest(f"{network or given} {key!r}")
+    return found, None if asker is None or asker.is_loopback else found
+
+
+def _ip_address(given: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address of whoever asks; None where the server or a proxy gives something else."""
-    given = (request.remote_addr or "").strip()
     if match := WITH_PORT.fullmatch(given):
         given = match[1] or match[2]
     try:
@@ -71,6 +98,7 @@ def digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:32]
 
 
+@once_a_request
 def embedding_site() -> str:
     """The origin of the other site that embeds the chat; "" for our own page.
 
@@ -84,6 +112,7 @@ def embedding_site() -> str:
     return site if site not in ours and services().chat.lists(site) else ""
 
 
+@once_a_request
 def visitors_sites() -> tuple[str, ...]:
     """The sites to which a visitor may belong here: that of new visitors first.
 
@@ -99,6 +128,7 @@ def visitors_sites() -> tuple[str, ...]:
     return (domain, site) if chat.share_visitors else (site, domain)
 
 
+@once_a_request
 def language() -> str:
     """The language to answer in: for an admin the portal's, for a visitor the browser's.
 
@@ -111,13 +141,20 @@ def language() -> str:
         asked = request.args.get("LANG", "")[:2].lower()
         if asked in languages():
             return asked
-        return request.accept_languages.best_match(languages()) or DEFAULT
+        return accepted_language(request.headers.get("Accept-Language"))
     asked = request.headers.get("X-Chat-Language") or request.args.get("lang", "")
     if asked in languages():
         return asked
     if setting != "auto":
         return setting
-    return request.accept_languages.best_match(languages()) or DEFAULT
+    return accepted_language(request.headers.get("Accept-Language"))
+
+
+@lru_cache(KEPT)
+def accepted_language(header: str | None) -> str:
+    """The one of our languages that a browser would rather have, by its Accept-Language."""
+    accepted = parse_accept_header(header, LanguageAccept)
+    return accepted.best_match(languages()) or DEFAULT
 
 
 def asked_language() -> str | None:
@@ -155,8 +192,14 @@ def any_form() -> Form:
 
 def wants_page() -> bool:
     """Whether the request comes from a plain HTML form, without our script."""
-    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    return best == "text/html"
+    return prefers_html(request.headers.get("Accept"))
+
+
+@lru_cache(KEPT)
+def prefers_html(header: str | None) -> bool:
+    """Whether a client would rather have HTML than JSON, by its Accept."""
+    accepted = parse_accept_header(header, MIMEAccept)
+    return accepted.best_match(["application/json", "text/html"]) == "text/html"
 
 
 class Problem(Exception):

@@ -35,6 +35,12 @@ class Bodies:
         return ClosingIterator(self._app(environ, start_response), body.end)
 
 
+def length_of(environ: dict[str, Any]) -> int | None:
+    """How many bytes the body has; None where only its end tells."""
+    length = environ.get("CONTENT_LENGTH", "")
+    return None if "HTTP_TRANSFER_ENCODING" in environ or not length else int(length)
+
+
 class Body:
     """The body of one request: all of `wsgi.input` that werkzeug uses."""
 
@@ -45,12 +51,15 @@ class Body:
         self._begun = time.monotonic()
         self._end = float("inf")
         self._received = 0
+        self._length = length_of(environ)
         self._given_up = False
         self._failure: Exception | None = None  # what whoever reads it gets
         self._reader: gevent.Greenlet | None = None  # while it waits
 
     def read(self, size: int = PIECE_BYTES) -> bytes:
         """Up to `size` bytes, and less than that also before the end; b"" at the end."""
+        if self._received == self._length and not self._failure:
+            return b""
         size = PIECE_BYTES if size < 0 else min(size, PIECE_BYTES)
         self._turns.give_way()
         began = time.perf_counter()

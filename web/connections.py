@@ -52,10 +52,11 @@ class Connections:
 
     def request_begins(self, connection: "Connection") -> None:
         connection.is_idle = False
+        connection.holds_head = True
         self.goes_on(connection)
 
     def request_ended(self, connection: "Connection") -> None:
-        connection.is_idle = True
+        connection.is_idle = connection.is_kept = True
         connection.head_bytes = 0
         self._files.discard(connection)
         self.waits(connection)
@@ -89,7 +90,10 @@ class Connections:
 class Connection(GeventSocket):  # type: ignore[misc]
     """The socket of one client."""
 
-    __slots__ = ("connections", "head_bytes", "is_idle", "is_last", "is_stream", "sent_in_turn")
+    __slots__ = (
+        *("connections", "head", "head_bytes", "holds_head", "is_idle", "is_kept", "is_last"),
+        *("is_stream", "sent_in_turn"),
+    )
 
     def __init__(self, accepted: Any, connections: Connections) -> None:
         """Takes the place of an accepted socket."""
@@ -97,10 +101,13 @@ class Connection(GeventSocket):  # type: ignore[misc]
         super().__init__(family, kind, protocol, fileno=accepted.detach())
         self.connections = connections
         self.is_idle = True  # whether it waits for its next request
+        self.is_kept = False  # whether a request was answered on it before
         self.head_bytes = 0  # received of its next request
         self.is_stream = False  # whether its answer is a stream, which lasts
         self.is_last = False  # whether it is closed after this request
         self.sent_in_turn = 0  # bytes
+        self.holds_head = False  # whether what is sent next is the head of an answer
+        self.head = b""  # of an answer, until the first piece of its body comes
 
     def begin_stream(self) -> None:
         """What follows is a stream, which may last; the connection is closed after it."""
@@ -108,6 +115,8 @@ class Connection(GeventSocket):  # type: ignore[misc]
 
     def recv(self, *values: Any) -> bytes:
         """gunicorn answers 431 to the error that ends a long head."""
+        if self.is_kept and self.is_idle and not self.head_bytes:
+            self.wait_in_line()
         received: bytes = super().recv(*values)
         if self.is_idle:
             self.head_bytes += len(received)
@@ -115,8 +124,34 @@ class Connection(GeventSocket):  # type: ignore[misc]
                 raise LimitRequestHeaders(f"a head of more than {HEAD_BYTES} bytes")
         return received
 
+    def wait_in_line(self) -> None:
+        """Let all others whose requests have come be served before this one's next request.
+
+        A client whose next request is there already would be served again and again otherwise.
+        The system is asked once for all connections; most clients are waited for anyway.
+        """
+        self._wait(self._read_event)
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        """The head of an answer goes with the first piece of its body: one packet in place of two.
+
+        That of a stream goes at once, because its first piece may come much later.
+        """
+        if self.holds_head and not self.is_stream:
+            self.holds_head, self.head = False, data
+            return
+        self.holds_head = False
+        head, self.head = self.head, b""
+        super().sendall(head + data if head else data, flags)
+
+    def flush(self) -> None:
+        """Send the head of an answer that has no body."""
+        if self.head:
+            self.sendall(b"")
+
     def send(self, *values: Any, **named: Any) -> int:
         """All that is sent goes through this method, which waits while the client does not read."""
+        self.flush()  # before the first piece of a file
         self.connections.waits(self)
         sent: int = super().send(*values, **named)
         self.connections.goes_on(self)

@@ -26,9 +26,7 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
     # A message in another tab may have begun a new conversation by now. It needs the cookie; and a
     # visitor whom an administrator has turned away does not become another one by this.
     next_chat = visitor_of(visitor.bearer) if visitor else None
-    if next_chat is None or not (
-        next_chat.chat or services().store.blocks.is_blocked(next_chat.chat_id)
-    ):
+    if next_chat is None or not (next_chat.chat or next_chat.is_blocked):
         session.clear()
     if wants_page():
         return back_to_page()

@@ -31,9 +31,11 @@ def secure(response: Response) -> Response:
     if request.endpoint == "index" and "embed" in request.args:
         response.headers.update(isolation_headers())
     headers = strict_headers(settings, services().chat, scripts, styles, ancestors)
+    headers["Cache-Control"] = UNCHANGED
+    there = {name.lower() for name, _ in response.headers}
     for name, value in headers.items():
-        response.headers.setdefault(name, value)
-    response.headers.setdefault("Cache-Control", UNCHANGED)
+        if name.lower() not in there:
+            response.headers.add(name, value)
     return response
 
 

@@ -11,15 +11,17 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import idna
-from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
+from itsdangerous import BadData, URLSafeTimedSerializer
 
 SALT = "sitechat token"
 CUSTOMER = "customer "  # how a customer's name begins; an anonymous visitor's is hexadecimal
 
 GRACE_SECONDS = 60  # the site's clock and ours may differ by so much
+SIGNED_KEPT = 4_000  # cookies and tokens that were right, of about 1 KB each
 EMAIL_LENGTH = 320  # letters: 64, "@", and a domain's 255
 
 
@@ -31,22 +33,9 @@ class Bearer:
     login: str
 
 
-class Signer(TimestampSigner):
-    """Also accepts a signature from the future, so that a clock set back forgets no visitor."""
-
-    def unsign(  # type: ignore[override]
-        self, signed_value: Any, max_age: int | None = None, **more: Any
-    ) -> Any:
-        try:
-            return super().unsign(signed_value, max_age, **more)
-        except SignatureExpired as error:  # the signature itself is right
-            if error.date_signed is None or error.date_signed.timestamp() <= time.time():
-                raise
-        return super().unsign(signed_value, **more)
-
-
+@lru_cache(4)
 def _serializer(key: str) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(key, SALT, signer=Signer)
+    return URLSafeTimedSerializer(key, SALT)
 
 
 def issue(key: str, site: str, bearer: Bearer) -> str:
@@ -58,10 +47,30 @@ def issue(key: str, site: str, bearer: Bearer) -> str:
 def bearer_of(key: str, sites: tuple[str, ...], token: str, days: int) -> Bearer | None:
     """Whom a token of one of these sites names; None for any other token."""
     try:
-        token_site, visitor, *login = _serializer(key).loads(token, max_age=days * 86_400)
+        (token_site, visitor, *login), signed_at = signed(_serializer(key), token)
     except (BadData, ValueError):
         return None
+    if is_over(signed_at, days * 86_400):
+        return None
     return bearer(str(visitor), login[0] if login else "", token) if token_site in sites else None
+
+
+@lru_cache(SIGNED_KEPT)
+def signed(serializer: URLSafeTimedSerializer, value: str) -> tuple[Any, float]:
+    """What a cookie or a token holds, and when it was signed; raises BadData, which is not kept.
+
+    Whoever asks must not change what it holds. There is a serializer for each key.
+    """
+    holds, signed_at = serializer.loads(value, return_timestamp=True)
+    return holds, signed_at.timestamp()
+
+
+def is_over(signed_at: float, seconds: float) -> bool:
+    """Whether a signature has ended, which was good for so many seconds.
+
+    One from the future is good: a clock that is set back forgets no visitor.
+    """
+    return int(time.time()) - signed_at > seconds
 
 
 def bearer(visitor: str, login: str, credential: str) -> Bearer:

@@ -35,5 +35,5 @@ def _note(who: Who) -> None:
 
 def forwarded_entries() -> int:
     """How many addresses the proxies in front have named, with what the client has claimed."""
-    lists = request.headers.getlist("X-Forwarded-For")
-    return sum(bool(entry.strip()) for one in lists for entry in one.split(","))
+    entries = request.headers.get("X-Forwarded-For")  # of several headers the server makes one
+    return sum(bool(entry.strip()) for entry in entries.split(",")) if entries else 0

@@ -50,11 +50,13 @@ class Sessions(SecureCookieSessionInterface):
     cookie is still read, and replaced in the same answer.
     """
 
+    _serializer: URLSafeTimedSerializer | None = None
+    _key: str | bytes | None = None  # of the serializer
+
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        serializer = super().get_signing_serializer(app)
-        if serializer is not None:
-            serializer.signer = identity.Signer
-        return serializer
+        if self._serializer is None or self._key != app.secret_key:
+            self._key, self._serializer = app.secret_key, super().get_signing_serializer(app)
+        return self._serializer
 
     def get_cookie_name(self, app: Flask) -> str:
         return f"{self._prefix(app)}{self._bare_name(app, visitors_sites()[0])}"
@@ -86,26 +88,35 @@ class Sessions(SecureCookieSessionInterface):
             take_secret_key(app)
         except StoreUnavailable:
             return None  # `prepare` raises it again, and that error is explained to the visitor
-        session = super().open_session(app, request)
-        if session is not None and not session and (former := self._former_cookies(app, request)):
-            session = self._former_session(app, request.cookies[former[0]])
+        if "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
+        session = self._session_of(app, request.cookies.get(self.get_cookie_name(app)))
+        if not session and (former := self._former_cookies(app, request)):
+            session = self._session_of(app, request.cookies[former[0]])
             session.modified = bool(session)  # to be given the new name
         return session
 
-    def _former_session(self, app: Flask, value: str) -> SecureCookieSession:
+    def _session_of(self, app: Flask, cookie: str | None) -> SecureCookieSession:
+        """The session that a cookie holds; an empty one for a cookie that is over or not ours."""
         serializer = self.get_signing_serializer(app)
-        seconds = int(app.permanent_session_lifetime.total_seconds())
+        if not cookie or serializer is None:
+            return self.session_class()
         try:
-            return self.session_class(
-                serializer.loads(value, max_age=seconds) if serializer else {}
-            )
+            holds, signed_at = identity.signed(serializer, cookie)
         except BadSignature:
             return self.session_class()
+        if identity.is_over(signed_at, app.permanent_session_lifetime.total_seconds()):
+            return self.session_class()
+        return self.session_class(holds)  # a copy
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """As Flask does; with the session's cookie, those of former names are replaced or go."""
+        if not session.modified:
+            if session.accessed:
+                response.vary.add("Cookie")
+            return
         super().save_session(app, session, response)
-        for name in self._former_cookies(app, request) if session.modified else ():
+        for name in self._former_cookies(app, request):
             response.delete_cookie(
                 name,
                 path=self.get_cookie_path(app),

@@ -123,7 +123,10 @@ def contacts_in(form: Form) -> tuple[dict[str, str], tuple[str, ...]]:
     Who fills in a plain form can correct it, and is told so: raises Problem.
     """
     given = {field: forms.text_of(form, field, "").strip() for field in CHECKS}
-    taken = {field: given[field] if check(given[field]) else "" for field, check in CHECKS.items()}
+    taken = {
+        field: given[field] if given[field] and check(given[field]) else ""
+        for field, check in CHECKS.items()
+    }
     left_out = tuple(field for field in CHECKS if given[field] and not taken[field])
     if left_out and wants_page():
         raise Problem(f"errors.{left_out[0]}", 400)

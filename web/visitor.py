@@ -55,6 +55,7 @@ class Visitor:
     bearer: (
         identity.Bearer
     )  # their name, by which cookies and tokens name them as long as they live
+    is_blocked: bool = False  # an administrator has turned them away
 
 
 def current_visitor() -> Visitor | None:
@@ -85,14 +86,14 @@ def taken_over() -> Visitor | None:
 
 def turn_away_blocked(visitor: Visitor | None) -> None:
     """Raise Problem for a visitor whom an administrator has turned away; they may still read."""
-    if visitor and services().store.blocks.is_blocked(visitor.chat_id):
+    if visitor and visitor.is_blocked:
         raise Problem("errors.blocked", 403)
 
 
 def visitor_of(bearer: identity.Bearer) -> Visitor:
     store, first = services().store, chat_id_of(visitors_sites()[0], bearer.visitor)
     chat_id = first
-    chat = store.chats.find_open(first)
+    chat, is_blocked = store.chats.find_writer(first)
     if chat is None:
         chat_id = store.chats.latest_heir(first)
         if not stays_with_site(first, chat_id):
@@ -101,8 +102,8 @@ def visitor_of(bearer: identity.Bearer) -> Visitor:
             chat_id = heir_of_former_site(first, bearer.visitor)
         if chat_id == first and store.chats.is_over(first):
             chat_id = heir_of_older(first, bearer.visitor)
-        chat = store.chats.find_open(chat_id)
-    return Visitor(chat_id, chat, bearer)
+        chat, is_blocked = store.chats.find_writer(chat_id)
+    return Visitor(chat_id, chat, bearer, is_blocked)
 
 
 def heir_of_former_site(first: str, name: str) -> str:
@@ -305,21 +306,24 @@ def chat_id_of(origin: str, token: str) -> str:
 
 def check_origin() -> None:
     """Raise Problem for a page of another site, which may not use the visitor's cookie."""
-    settings = services().settings
+    parts, headers = services(), request.headers
+    origin, site = headers.get("Origin"), headers.get("X-Chat-Site")
+    own = parts.settings.origin
 
     def is_allowed(origin: str) -> bool:
-        return origin == settings.origin or services().chat.lists(origin)
+        return origin == own or parts.chat.lists(origin)
 
-    origin, site = request.headers.get("Origin"), request.headers.get("X-Chat-Site")
-    ours = readable(settings.public_url)
-    saw_visitor()
-    visitor_reached_us()
+    if headers.get("Sec-Fetch-Site") == "same-origin":  # else nothing is known of where they are
+        saw_visitor()
+        visitor_reached_us()
     if origin is not None and not is_allowed(origin):
+        ours = readable(parts.settings.public_url)
         if request.headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
             saw_foreign_site(origin)
         note_refusal("reasons.other_site")
         raise Problem("errors.origin", 403, url=f"{ours}/")
     if site is not None and not is_allowed(site):
+        ours = readable(parts.settings.public_url)
         saw_foreign_site(site)
         note_refusal("reasons.embedded")
         raise Problem("errors.origin", 403, url=f"{ours}/")

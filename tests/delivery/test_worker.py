@@ -10,7 +10,7 @@ import pytest
 from fake_portal import NOW, SEND, FakePortal, make_worker, write
 from stage import path_of, wait_until
 
-from delivery.worker import POLL_SECONDS, Worker
+from delivery.worker import GATHER_SECONDS, POLL_SECONDS, Worker
 from rest.errors import TryLater
 from storage import Store
 from store.database import StoreLocked
@@ -49,6 +49,22 @@ def test_an_idle_worker_looks_for_work_some_times_a_second(store: Store, worker:
     worker.run(stop)
 
     assert 5 <= stop.looks <= 16
+
+
+def test_under_a_load_of_messages_one_look_is_for_several(store: Store, worker: Worker) -> None:
+    stop, enough = Rounds(0.5), threading.Event()
+
+    def wake() -> None:
+        while not enough.wait(0.0005):
+            worker.wake()
+
+    waking = threading.Thread(target=wake)
+    waking.start()
+    worker.run(stop)
+    enough.set()
+    waking.join()
+
+    assert stop.looks <= 0.5 / GATHER_SECONDS + 6
 
 
 @pytest.mark.parametrize("heir", ["itself", "another process"])

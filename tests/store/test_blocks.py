@@ -20,6 +20,17 @@ def test_a_block_is_of_one_visitor_until_it_is_taken_back(store: Store) -> None:
     assert store.blocks.all() == []
 
 
+def test_who_writes_and_whether_they_may_is_found_together(store: Store) -> None:
+    write(store)
+
+    assert store.chats.find_writer(CHAT) == (store.chats.find_open(CHAT), False)
+    assert store.chats.find_writer(OTHER) == (None, False)
+    for chat in (CHAT, OTHER):
+        store.blocks.block(chat, NOW)
+    assert store.chats.find_writer(CHAT) == (store.chats.find_open(CHAT), True)
+    assert store.chats.find_writer(OTHER) == (None, True)
+
+
 def test_whoever_deletes_the_conversation_goes_on_blocked(store: Store) -> None:
     write(store)
     store.blocks.block(CHAT, NOW)
