@@ -7,9 +7,10 @@ from flask import g, redirect, request, url_for
 from flask import render_template as render
 from flask.typing import ResponseReturnValue
 
+from bbcode import stored_html
 from texts import all_texts, text
 from web.asking import asked_language, language, services
-from web.bubbles import HISTORY, bubbles, chat_texts, chat_title
+from web.bubbles import HISTORY, chat_texts, chat_title
 from web.history import last_messages
 from web.seen import foreign_frame, saw_foreign_site
 from web.submission import has_consented, message_id
@@ -58,8 +59,7 @@ def chat_page(
     embed = request.method == "GET" and "embed" in request.args
     settings = services().chat
     visitor = None if embed else current_visitor()
-    found = last_messages(visitor if with_history else None, before, HISTORY)
-    messages, has_older = found
+    history = last_messages(visitor if with_history else None, before, HISTORY)
     return render(
         "index.html",
         texts=chat_texts(),
@@ -67,8 +67,8 @@ def chat_page(
         lang=language(),
         title=chat_title(),
         name=name or (visitor.chat.name if visitor and visitor.chat else ""),
-        messages_html=bubbles(*found),
-        older=messages[0].id if has_older else None,
+        messages_html=stored_html(history.html.decode()),
+        older=history.before,
         before=before,
         error=error,
         message=message,
