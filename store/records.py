@@ -112,7 +112,7 @@ class Message:
     ends_dialog: bool  # the system's mark that the operator has closed the dialog
     incomplete: bool  # known from history or from its edit only: its event brings the rest
     attached: str = ""  # lines of BB code; their HTML stands in `files_html`
-    renderer: int = 0  # the version of the markup that made its HTML
+    renderer: int = field(default=0, compare=False)  # the version of what made its HTML
 
     @property
     def html(self) -> str:
