@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, Self
 
 from flask import current_app
-from jinja2 import Template
 
 from bbcode import stored_html
 from operations.findings import LATEST
@@ -71,7 +70,6 @@ class Bubble:
 class Bubbles:
     """Makes the bubbles of one answer. The language of the request and the store's epoch count."""
 
-    template: Template
     language: str
     epoch: str  # by which a page names, with a revision, the latest change that it has
     kept: Kept[tuple[Version, str, str], Bubble]
@@ -82,8 +80,7 @@ class Bubbles:
         if epoch is None:
             epoch = services().store.epochs.current()
         kept = current_app.extensions.setdefault("sitechat.bubbles", Kept(KEPT_BYTES))
-        template = current_app.jinja_env.get_template("messages.html")
-        return cls(template, language(), epoch, kept)
+        return cls(language(), epoch, kept)
 
     def find(self, version: Version) -> Bubble | None:
         """The bubble, if this process has made it; else `of` makes it from the whole message."""
@@ -110,7 +107,8 @@ class Bubbles:
 
     def _render(self, row: dict[str, Any], voted: bool) -> bytes:
         rows = [row | {"voted": voted}]
-        return self.template.render(messages=rows, texts=texts_of(self.language)).encode()
+        template = current_app.jinja_env.get_template("messages.html")
+        return template.render(messages=rows, texts=texts_of(self.language)).encode()
 
 
 def without_texts(message: Message) -> Message:
