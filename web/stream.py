@@ -39,12 +39,20 @@ def chat_stream() -> ResponseReturnValue:
     # The answer to HEAD is never read, so the server would not say when such a stream ends.
     if request.args.get("once") or request.method == "HEAD":
         there = changed_messages(services().store, visitor.chat_id, after or 0)
-        response = Response(event_stream(there), mimetype="text/event-stream")
+        first = list(islice(there, 1))
+        events = event_stream(beginning_with(first, there)) if first else b""
+        response = Response(events, mimetype="text/event-stream")
     else:
         response = endless_stream(visitor.chat_id, after, login)
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["X-Chat-Id"] = visitor.chat_id
     return response
+
+
+def beginning_with(first: list[Message], others: Iterator[Message]) -> Iterator[Message]:
+    """The one message of `first`, which is taken from there, and then the others."""
+    yield first.pop()
+    yield from others
 
 
 def last_revision(chat_id: str) -> int | None:
