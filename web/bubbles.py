@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Self
 
 from flask import current_app
+from jinja2 import Environment
 
 from bbcode import stored_html
 from operations.findings import LATEST
@@ -70,17 +71,17 @@ class Bubble:
 class Bubbles:
     """Makes the bubbles of one answer. The language of the request and the store's epoch count."""
 
+    templates: Environment  # a stream has no `current_app`
     language: str
     epoch: str  # by which a page names, with a revision, the latest change that it has
     kept: Kept[tuple[Version, str, str], Bubble]
 
     @classmethod
-    def of_request(cls, epoch: str | None = None) -> Self:
-        """For the request that is answered now; `epoch` if it is known already."""
-        if epoch is None:
-            epoch = services().store.epochs.current()
+    def of_request(cls) -> Self:
+        """For the request that is answered now."""
+        epoch = services().store.epochs.current()
         kept = current_app.extensions.setdefault("sitechat.bubbles", Kept(KEPT_BYTES))
-        return cls(language(), epoch, kept)
+        return cls(current_app.jinja_env, language(), epoch, kept)
 
     def find(self, version: Version) -> Bubble | None:
         """The bubble, if this process has made it; else `of` makes it from the whole message."""
@@ -107,7 +108,7 @@ class Bubbles:
 
     def _render(self, row: dict[str, Any], voted: bool) -> bytes:
         rows = [row | {"voted": voted}]
-        template = current_app.jinja_env.get_template("messages.html")
+        template = self.templates.get_template("messages.html")
         return template.render(messages=rows, texts=texts_of(self.language)).encode()
 
 
