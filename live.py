@@ -113,7 +113,8 @@ class Live:
                 seen = changed[0].revision
                 yield changed
             else:
-                if not listener.bell.wait(HEARTBEAT_SECONDS):
+                # A heartbeat asks the store nothing: `run` looks each second for all streams.
+                while not listener.bell.wait(HEARTBEAT_SECONDS):
                     yield [None]
                 listener.bell.clear()
 

@@ -4,13 +4,35 @@ Each method reads as many messages as it gives, wherever in a long conversation 
 """
 
 from store.database import Group, Row
-from store.records import Message, Words
+from store.records import Message, Version, Words
 from store.rows import message_of
+
+# The columns of a Version.
+VERSION = "id, revision, renderer, position, edited <> 0 as edited, im_message_id"
 
 
 class ConversationTables(Group):
     def latest(self, chat_id: str, before: int | None, limit: int) -> list[Message]:
         """The last `limit` messages (before the message `before`), oldest first."""
+        return [message_of(row) for row in reversed(self._latest(chat_id, before, limit))]
+
+    def latest_versions(self, chat_id: str, before: int | None, limit: int) -> list[Version]:
+        """The versions of the last `limit` messages (before the message `before`), latest first.
+
+        No text is read, however long the messages are.
+        """
+        return [Version(*row) for row in self._latest(chat_id, before, limit, VERSION)]
+
+    def read(self, ids: list[int]) -> list[Message]:
+        """Those of a few messages that are still there, in any order."""
+        places = ", ".join("?" * len(ids))
+        rows = self._database.rows(f"select * from messages where id in ({places})", *ids)  # noqa: S608
+        return [message_of(row) for row in rows]
+
+    def _latest(
+        self, chat_id: str, before: int | None, limit: int, columns: str = "*"
+    ) -> list[Row]:
+        """The last `limit` messages (before the message `before`), the latest first."""
         # Two parts may have messages at the same position: then the ids decide.
         earlier = "" if before is None else (
             "and (position, id) < (select position, id from messages where id = :before)"
@@ -18,11 +40,12 @@ class ConversationTables(Group):
         rows = self._of_each_part(
             chat_id,
             f"{earlier} order by position desc, id desc limit :limit",
+            columns,
             before=before,
             limit=limit,
         )
         rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
-        return [message_of(row) for row in reversed(rows[:limit])]
+        return rows[:limit]
 
     def following(self, chat_id: str, after: Message | None, limit: int) -> list[Message]:
         """The first `limit` messages (after the message `after`), oldest first."""

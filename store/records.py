@@ -1,7 +1,7 @@
 """What the store gives and takes: frozen records. All times are Unix seconds."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Author = Literal["visitor", "operator", "system"]
 State = Literal["stored", "delivered", "refused"]  # a failed delivery makes its message "refused"
@@ -72,6 +72,22 @@ class File:
     media_type: str = ""  # of a visitor's file, such as image/png
 
 
+class Version(NamedTuple):
+    """Which state of a message this is: two states that look different differ in one of these.
+
+    Most changes give a message a new revision. Those that need not be sent to open pages at once do
+    not: new HTML by a newer renderer, a place moved to make room for others, the mark of an edit
+    that left the text as it was, the portal's id forgotten with the portal.
+    """
+
+    id: int
+    revision: int
+    renderer: int
+    position: float
+    edited: bool
+    im_message_id: int | None
+
+
 @dataclass(frozen=True)
 class Message:
     id: int
@@ -96,11 +112,19 @@ class Message:
     ends_dialog: bool  # the system's mark that the operator has closed the dialog
     incomplete: bool  # known from history or from its edit only: its event brings the rest
     attached: str = ""  # lines of BB code; their HTML stands in `files_html`
+    renderer: int = field(default=0, compare=False)  # the version of what made its HTML
 
     @property
     def html(self) -> str:
         """The text, then what is attached and the files."""
         return "<br>".join(part for part in (self.text_html, self.files_html) if part)
+
+    @property
+    def version(self) -> Version:
+        """As `conversations.latest_versions` gives it."""
+        return Version(
+            self.id, self.revision, self.renderer, self.position, self.edited, self.im_message_id
+        )
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def message_of(row: Row) -> Message:
         ends_dialog=bool(row["ends_dialog"]),
         incomplete=bool(row["incomplete"]),
         attached=row["attached"],
+        renderer=row["renderer"],
     )
 
 

@@ -158,6 +158,18 @@ def test_a_silent_stream_beats_again_and_again(live: Live) -> None:
     assert texts(live.follow(CHAT, 0), 4) == [None] * 4
 
 
+@pytest.mark.usefixtures("quick_heartbeat")
+def test_a_heartbeat_asks_the_store_nothing(
+    store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = live.follow(CHAT, 0)
+    assert texts(stream, 2) == [None, None]
+
+    monkeypatch.setattr(store.database, "rows", None)
+
+    assert texts(stream, 3) == [None] * 3
+
+
 def test_a_stream_waits_twenty_seconds_between_two_heartbeats(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:

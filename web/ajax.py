@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from portal import forms
 from portal.forms import Form
 from web.asking import MAX_BODY_BYTES, Problem, embedding_site, posted_form, services
-from web.bubbles import HISTORY, bubbles
+from web.bubbles import HISTORY
 from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
 from web.history import last_messages
@@ -70,9 +70,9 @@ def chat_history(form: Form) -> ResponseReturnValue:
     limit = min(forms.number_of(form, "limit"), HISTORY) if form.get("limit") else HISTORY
     visitor = current_visitor()
     renew(visitor)
-    messages, has_older = last_messages(visitor, before, limit)
-    answer = Response(bubbles(messages, has_older), mimetype="text/html")
-    answer.headers["X-Chat-Messages"] = len(messages)  # by which the page knows that it has all
+    history = last_messages(visitor, before, limit)
+    answer = Response(history.html, mimetype="text/html")
+    answer.headers["X-Chat-Messages"] = history.count  # by which the page knows that it has all
     return answer
 
 

@@ -5,50 +5,75 @@ reading nor writing it takes long; the page asks for the older ones.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from storage import Store
-from store.records import Message
+from store.records import Message, Version
 from web.asking import known_address, services
-from web.bubbles import HISTORY
+from web.bubbles import HISTORY, Bubble, Bubbles, fragment
 from web.visitor import Visitor
 
-READ_AT_ONCE = 5  # messages in one read of the store
+READ_AT_ONCE = 5  # whole messages in one read of the store
 LETTERS = 150_000  # of HTML in one answer, but always one message
 
 
-def last_messages(
-    visitor: Visitor | None, before: int | None, limit: int
-) -> tuple[list[Message], bool]:
-    """The visitor's last messages, or those before the message `before`; oldest first.
+@dataclass(frozen=True)
+class History:
+    """A part of a conversation, as an HTML fragment, oldest first."""
 
-    And whether there are older ones, which a `limit` or the answer's size has left out. Raises
-    TooOften: whatever shows a history counts as a reading.
+    html: bytes = b""
+    count: int = 0  # messages
+    before: int | None = None  # the first of them, if there are older ones
+
+
+def last_messages(visitor: Visitor | None, before: int | None, limit: int) -> History:
+    """The visitor's last messages, or those before the message `before`.
+
+    A `limit` or the answer's size may leave older ones out. Raises TooOften: whatever shows a
+    history counts as a reading.
     """
     if visitor is None:
-        return [], False
+        return History()
     count_reading(visitor)
-    found: list[Message] = []
-    letters = 0
-    while True:
-        page = services().store.conversations.latest(visitor.chat_id, before, READ_AT_ONCE)
-        for message in reversed(page):
-            letters += len(message.html)
-            if found and (len(found) == limit or letters > LETTERS):
-                return tell_shown(found), True
-            found.append(message)
-        if len(page) < READ_AT_ONCE:
-            return tell_shown(found), False
-        before = page[0].id
-
-
-def tell_shown(found: list[Message]) -> list[Message]:
-    """The messages, which a page gets now, oldest first."""
-    now, shown = time.time(), services().shown
+    versions = services().store.conversations.latest_versions(visitor.chat_id, before, limit + 1)
+    found: list[Bubble] = []
+    first, letters, has_older = None, 0, False
+    for message_id, bubble in bubbles_of(versions):
+        letters += bubble.letters
+        has_older = bool(found) and (len(found) == limit or letters > LETTERS)
+        if has_older:
+            break
+        found.append(bubble)
+        first = message_id
     found.reverse()
-    for message in found:
-        shown.note(message, now)
-    return found
+    tell_shown(found)
+    return History(fragment(found, has_older), len(found), first if has_older else None)
+
+
+def bubbles_of(versions: Sequence[Version]) -> Iterator[tuple[int, Bubble]]:
+    """The messages' ids and bubbles; only messages that have none yet are read, a few at once."""
+    if not versions:
+        return
+    bubbles, conversations = Bubbles.of_request(), services().store.conversations
+    made: dict[int, Bubble] = {}
+    for place, version in enumerate(versions):
+        bubble = bubbles.find(version) or made.pop(version.id, None)
+        if bubble is None:
+            following = versions[place : place + READ_AT_ONCE]
+            ids = [one.id for one in following if bubbles.find(one) is None]
+            made = {message.id: bubbles.of(message) for message in conversations.read(ids)}
+            bubble = made.pop(version.id, None)
+        if bubble is not None:  # else it has just been deleted for good
+            yield version.id, bubble
+
+
+def tell_shown(bubbles: list[Bubble]) -> None:
+    """Note the operators' messages, which a page gets now, oldest first."""
+    now, shown = time.time(), services().shown
+    for bubble in bubbles:
+        if bubble.answer is not None:
+            shown.note(bubble.answer, now)
 
 
 def changed_messages(store: Store, chat_id: str, after: int) -> Iterator[Message]:

@@ -55,7 +55,7 @@ def explanation(problem: Problem) -> ResponseReturnValue:
     return {"chat": None, "post": form, "result": result}, problem.status
 
 
-def page_with(description: str, status: int, form: Form) -> str:
+def page_with(description: str, status: int, form: Form) -> bytes:
     """The chat page that says what is wrong; without the conversation for whoever asks too often.
 
     A visitor reads it by `GET /` again, as soon as the limits allow.

@@ -5,14 +5,14 @@ import time
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
-from flask import Response, current_app, request
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from live import Crowded
 from store.records import Message
 from turns import Turns
 from web.asking import Problem, known_address, services
-from web.bubbles import HISTORY, Votes, chat_texts, looks_like_vote, message_row
+from web.bubbles import HISTORY, Bubbles, Votes, looks_like_vote
 from web.connections import connection_of
 from web.history import changed_messages, count_reading
 from web.visitor import check_origin, current_visitor
@@ -39,12 +39,20 @@ def chat_stream() -> ResponseReturnValue:
     # The answer to HEAD is never read, so the server would not say when such a stream ends.
     if request.args.get("once") or request.method == "HEAD":
         there = changed_messages(services().store, visitor.chat_id, after or 0)
-        response = Response(event_stream(there), mimetype="text/event-stream")
+        first = list(islice(there, 1))
+        events = event_stream(beginning_with(first, there)) if first else b""
+        response = Response(events, mimetype="text/event-stream")
     else:
         response = endless_stream(visitor.chat_id, after, login)
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["X-Chat-Id"] = visitor.chat_id
     return response
+
+
+def beginning_with(first: list[Message], others: Iterator[Message]) -> Iterator[Message]:
+    """The one message of `first`, which is taken from there, and then the others."""
+    yield first.pop()
+    yield from others
 
 
 def last_revision(chat_id: str) -> int | None:
@@ -95,10 +103,8 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[bytes]:
 
     Only the event that is being sent is in memory, until the client has read it.
     """
-    template, texts = current_app.jinja_env.get_template("messages.html"), chat_texts()
-    parts = services()
+    parts, bubbles = services(), Bubbles.of_request()
     store = parts.store
-    epoch = store.epochs.current()
 
     def event(message: Message | None) -> bytes:
         if message is None:
@@ -108,11 +114,10 @@ def event_stream(changes: Iterator[Message | None]) -> Iterator[bytes]:
             earlier = store.conversations.words_before(message, HISTORY)
             last = next((one for one in earlier if one.asks_vote or looks_like_vote(one)), None)
             votes = Votes(asked=last is not None and last.asks_vote)
-        row = message_row(message, texts) | {"voted": votes.is_vote(message), "epoch": epoch}
-        html = template.render(messages=[row], texts=texts)
+        html = bubbles.of(message).shown(votes)
         parts.shown.note(message)
-        data = "".join(f"data: {line}\n" for line in html.split("\n"))
-        return f"id: {epoch}.{message.revision}\n{data}\n".encode()
+        number = f"{bubbles.epoch}.{message.revision}".encode()
+        return b"id: %b\ndata: %b\n\n" % (number, html.replace(b"\n", b"\ndata: "))
 
     return map(event, in_turns(changes))  # `map` keeps neither what it takes nor what it gives
 
