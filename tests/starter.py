@@ -1,11 +1,13 @@
-"""Starts the application and the sandbox portal as forks of a process that has imported them.
+"""Starts the application, the sandbox portal and commands as forks of a process that has imported.
 
-    python tests/starter.py app
+    python tests/starter.py app FOLDER
 
-The tests start both some three hundred times, and most of a start is importing. One line of JSON
-on stdin asks for a process or for what became of one, and one line on stdout answers.
+The tests start each some hundred times, and most of a start is importing. One line of JSON on
+stdin asks for a process or for what became of one, and one line on stdout answers. The FOLDER is
+for what the forks compile.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -13,9 +15,11 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,11 +48,39 @@ def import_portal() -> None:
     import sandbox.server  # noqa: F401
 
 
-PARTS = {"app": (import_application, "gunicorn"), "portal": (import_portal, "sandbox")}
+def import_commands() -> None:
+    import encodings.cp437  # noqa: F401  # another user may not be able to read this Python
+
+    import commands  # noqa: F401
 
 
-def serve(module: str) -> None:
-    """Answer until stdin ends. A fork leaves this function as the program `module`."""
+def run_module(name: str) -> None:
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def run_command() -> None:
+    from commands import main
+
+    main()
+
+
+PARTS: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
+    "app": (import_application, partial(run_module, "gunicorn")),
+    "portal": (import_portal, partial(run_module, "sandbox")),
+    "command": (import_commands, run_command),
+}
+
+
+def keep_templates(folder: str) -> None:
+    """Let each application of this process take the templates as another one has compiled them."""
+    from flask import Flask
+    from jinja2 import FileSystemBytecodeCache
+
+    Flask.jinja_options = Flask.jinja_options | {"bytecode_cache": FileSystemBytecodeCache(folder)}
+
+
+def serve(program: Callable[[], None]) -> None:
+    """Answer until stdin ends. A fork leaves this function as the program."""
     codes: dict[int, int | None] = {}
     for line in iter(sys.stdin.readline, ""):
         order = json.loads(line)
@@ -56,8 +88,8 @@ def serve(module: str) -> None:
             pid = _fork()
             if pid == 0:
                 become(order)
-                sys.argv = [module, *order["arguments"]]
-                runpy.run_module(module, run_name="__main__", alter_sys=True)
+                sys.argv = ["-c", *order["arguments"]]
+                program()
                 return
             codes[pid] = None
         elif codes[pid] is None:
@@ -69,16 +101,18 @@ def serve(module: str) -> None:
 def become(order: dict[str, Any]) -> None:
     """Make this process what `subprocess.Popen` would have made: group, files, environment."""
     os.setpgid(0, 0)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for descriptor, target in ((nothing, 0), (nothing, 1), (log, 2)):
-        os.dup2(descriptor, target)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    for name, target in ((order["output"], 1), (order["log"], 2)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), target)
     os.environ.clear()
     os.environ.update(order["environment"])
     for name, value in order["constants"].items():  # of modules that all have imported by now
         module, _, constant = name.rpartition(".")
         assert hasattr(importlib.import_module(module), constant), name
         setattr(importlib.import_module(module), constant, value)
+    if order["user"]:
+        os.setgid(order["user"])
+        os.setuid(order["user"])
 
 
 # -- the tests' side
@@ -113,8 +147,9 @@ class Starter:
     def __init__(self, part: str) -> None:
         environment = dict(os.environ)
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._compiled = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, part],
+            [sys.executable, __file__, part, self._compiled.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -138,10 +173,16 @@ class Starter:
         environment: dict[str, str],
         log: Path,
         constants: Mapping[str, float] = MappingProxyType({}),
+        output: Path = Path(os.devnull),
+        user: int = 0,
     ) -> Process:
-        """`constants`: what modules of the fork have in place of theirs, by "module.NAME"."""
-        order = {"arguments": arguments, "environment": environment, "log": str(log)}
-        return Process(self, self.ask(**order, constants=dict(constants))["pid"])
+        """`constants`: what modules of the fork have in place of theirs, by "module.NAME".
+
+        `user`: the number of a user and a group that it gives itself up to, as root alone can.
+        """
+        order = {"arguments": arguments, "environment": environment, "user": user}
+        files = {"log": str(log), "output": str(output)}
+        return Process(self, self.ask(**order, **files, constants=dict(constants))["pid"])
 
     def end(self) -> None:
         assert self._process.stdin is not None
@@ -149,6 +190,7 @@ class Starter:
         self._process.stdin.close()  # which ends it
         self._process.stdout.close()
         self._process.wait()
+        self._compiled.cleanup()
 
 
 starters: dict[str, Starter] = {}
@@ -167,8 +209,28 @@ def end_starters() -> None:
         starters.popitem()[1].end()
 
 
+def sitechat(
+    *arguments: object, environment: dict[str, str], user: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run this command in a process with this environment and no other, and wait for its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, error = Path(folder, "output"), Path(folder, "error")
+        line = [str(one) for one in arguments]
+        fork = starter("command").start(line, environment, error, output=output, user=user)
+        try:
+            code = fork.wait()
+        except subprocess.TimeoutExpired:
+            os.kill(fork.pid, signal.SIGKILL)
+            raise
+        said = [file.read_text("utf-8") for file in (output, error)]
+    return subprocess.CompletedProcess(line, code, *said)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     load, program = PARTS[sys.argv[1]]
     load()
+    keep_templates(sys.argv[2])
+    gc.collect()
+    gc.freeze()  # a fork's own collections need not look through what was there before
     serve(program)

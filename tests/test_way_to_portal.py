@@ -3,8 +3,6 @@
 import json
 import re
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 import trustme
-from stage import HOST, ROOT, Stage, wait_until
+from stage import HOST, Stage, wait_until
+from starter import sitechat
 
 from app import create_app
 from settings import Bitrix24Settings, Settings, StorageSettings
@@ -77,13 +76,8 @@ def ticket_in(page: requests.Response) -> str:
 
 def status(stage: Stage) -> dict[str, Any]:
     """What `sitechat status` prints for a Russian administrator."""
-    said = subprocess.run(
-        [sys.executable, "-c", "from commands import main; main()", "status"],
-        cwd=ROOT,
-        env=stage.environment() | {"LC_ALL": "ru_RU.UTF-8", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        check=True,
-    )
+    said = sitechat("status", environment=stage.environment() | {"LC_ALL": "ru_RU.UTF-8"})
+    assert said.returncode == 0, said
     found: dict[str, Any] = json.loads(said.stdout)
     return found
 

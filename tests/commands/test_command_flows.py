@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 import requests
-from stage import CLIENT_ID, LINE, ROOT, Stage, Visitor, wait_until
+from stage import CLIENT_ID, LINE, Stage, Visitor, wait_until
+from starter import sitechat
 from tutorial_parts import Example, chat_id_of
 
 from bbcode import RENDERER
@@ -23,14 +23,9 @@ from storage import Store
 SESSION = "anna5anna5anna5anna5anna5a"
 
 
-def sitechat(stage: Stage, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+def run(stage: Stage, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command with the settings of the stage's service."""
-    code = "from commands import main; main()"
-    command = [sys.executable, "-c", code, *(str(one) for one in arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=stage.environment() | {"LC_ALL": "C.UTF-8"} | env,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return sitechat(*arguments, environment=stage.environment() | {"LC_ALL": "C.UTF-8"} | env)
 
 
 @pytest.fixture
@@ -79,7 +74,7 @@ def test_the_dialogs_of_the_example_go_on(stage: Stage, tmp_path: Path) -> None:
         refresh_token=token["refresh_token"], member_id=token["member_id"],
     )  # fmt: skip
 
-    done = sitechat(stage, "import-tutorial", example.folder)
+    done = run(stage, "import-tutorial", example.folder)
 
     assert (done.returncode, done.stderr) == (0, ""), done
     assert "tokens were taken over" in done.stdout
@@ -180,7 +175,7 @@ def test_a_backup_under_load_is_restored_elsewhere(stage: Stage, tmp_path: Path)
     with load(visitors, sent):
         wait_until(lambda: all(len(texts) > 5 for texts in sent))
         before = [list(texts) for texts in sent]
-        done = sitechat(stage, "backup", backup, "--json")
+        done = run(stage, "backup", backup, "--json")
         during = [list(texts) for texts in sent]
     assert (done.returncode, done.stderr) == (0, ""), done
     assert all(len(more) > len(less) for more, less in zip(during, before, strict=True))
@@ -195,7 +190,7 @@ def test_a_backup_under_load_is_restored_elsewhere(stage: Stage, tmp_path: Path)
 
     elsewhere = stage.folder = tmp_path / "elsewhere"
     stage.log = tmp_path / "elsewhere.log"
-    restored = sitechat(stage, "restore", backup)
+    restored = run(stage, "restore", backup)
     assert (restored.returncode, restored.stderr) == (0, ""), restored
     for texts, chat in zip(before, chats, strict=True):
         there = kept(elsewhere, chat)
@@ -266,9 +261,9 @@ def test_no_command_writes_where_it_reads(stage: Stage) -> None:
 
     before = state()
     for command in (["export", "-"], ["block"], ["purge", "--days", "1", "--dry-run"], ["status"]):
-        done = sitechat(stage, *command)
+        done = run(stage, *command)
         assert (done.returncode, done.stderr) == (0, ""), done
-    assert sitechat(stage, "backup", stage.folder / "b.zip").returncode == 0
+    assert run(stage, "backup", stage.folder / "b.zip").returncode == 0
 
     assert state() == before
 
@@ -287,13 +282,13 @@ def test_an_uninstall_takes_all_back_and_keeps_the_conversations(stage: Stage) -
     visitor = stage.visitor()
     chat = visitor.send("hello")["chat"]
 
-    done = sitechat(stage, "uninstall", LC_ALL="ru_RU.UTF-8")
+    done = run(stage, "uninstall", LC_ALL="ru_RU.UTF-8")
 
     assert (done.returncode, done.stderr) == (0, ""), done
     assert "Переписки остаются" in done.stdout
     assert [call["method"] for call in stage.calls("imconnector.unregister")]
     assert "hello" in visitor.history()
-    again = sitechat(stage, "uninstall", "--erase")
+    again = run(stage, "uninstall", "--erase")
     assert again.returncode == 0
     assert "not installed" in again.stdout
     assert "hello" not in visitor.history()
@@ -305,7 +300,7 @@ def test_a_portal_that_cannot_be_asked_leaves_everything_installed(stage: Stage)
     os.killpg(stage.sandbox.pid, 9)
     stage.sandbox.wait()
 
-    done = sitechat(stage, "uninstall")
+    done = run(stage, "uninstall")
 
     assert done.returncode == 1
     assert done.stderr.startswith("sitechat: ")

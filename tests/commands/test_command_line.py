@@ -18,6 +18,7 @@ import requests
 from click.testing import CliRunner
 from command_parts import CHAT, Site, fill
 from stage import free_port, wait_until
+from starter import sitechat
 
 from commands import commands
 from operations.listening import address_of, why_not
@@ -26,20 +27,18 @@ from store.schema import MIGRATIONS
 
 NOBODY = pwd.getpwnam("nobody")
 EVERY = sorted(commands.commands)
-# Another user may not be able to read this machine's Python: all is imported before.
-IMPORTED = "import encodings.cp437; from commands import main; "
 READING = [["export", "-"], ["block"], ["purge", "--days", "3", "--dry-run"]]
 WRITING = [["forget", CHAT], ["block", CHAT], ["unblock", CHAT], ["purge", "--days", "3"]]
 
 
 def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    """`sitechat` in a process of its own, as a shell starts it."""
+    """`sitechat` in a process of its own."""
+    return sitechat(*arguments, environment=without_settings() | env)
+
+
+def without_settings() -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if not key.startswith("SITECHAT_")}
-    return subprocess.run(
-        [sys.executable, "-c", f"{IMPORTED}main()", *map(str, arguments)],
-        cwd=ROOT, env=own | {"LC_ALL": "C.UTF-8"} | env, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    return own | {"LC_ALL": "C.UTF-8"}
 
 
 def test_all_commands_are_there() -> None:
@@ -218,14 +217,9 @@ def test_names_of_files_may_have_any_letters(site: Site) -> None:
 
 
 def test_another_user_is_told_who_may(theirs: Site) -> None:
-    code = f"{IMPORTED}import os; os.setgid(1); os.setuid(1); main()"
-
     for arguments in (["block", CHAT], ["export", "-"], ["backup", "/tmp/never.zip"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=ROOT,
-            env=os.environ | environment(theirs) | {"LC_ALL": "C.UTF-8"},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        own = without_settings() | environment(theirs)
+        done = sitechat(*arguments, environment=own, user=pwd.getpwnam("daemon").pw_uid)
         assert done.returncode == 1
         assert done.stderr == (
             "sitechat: The store belongs to the user nobody, and you are daemon. Run this as nobody"

@@ -17,22 +17,18 @@ import pytest
 import requests
 from doctor_stage import Doctor, file_of, make_old, note, store_has
 from stage import LINE, ROOT, Stage, wait_until
+from starter import sitechat
 
 from cli.doctor import report
 from operations.findings import Level, worst
 
+NOBODY = 65_534  # the user and the group
+SYSTEM = {"LC_ALL": "", "LANG": "C.UTF-8"}
 
-def sitechat(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as an administrator does."""
-    return subprocess.run(
-        [sys.executable, "-c", "from commands import main; main()", *arguments],
-        cwd=ROOT,
-        env=stage.environment() | {"LC_ALL": "", "LANG": "C.UTF-8", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+
+def run(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with the settings of the chat."""
+    return sitechat(*arguments, environment=stage.environment() | SYSTEM | environment)
 
 
 class StageOfFiles(Stage):
@@ -105,27 +101,18 @@ def test_who_may_not_read_the_settings_or_the_store_is_told_as_whom_to_run_it(
         (folder / ".env").write_text("SITECHAT_CHAT__TITLE=Ours\n")
         (folder / "chats").mkdir()
         (folder / hidden).chmod(0o700)
-        as_nobody = "from commands import main; import os; os.setgid(65534); os.setuid(65534)"
-        said = subprocess.run(
-            [sys.executable, "-c", f"{as_nobody}; main()", command, "--lang", "ru"],
-            cwd=ROOT,
-            env=os.environ
-            | {
-                "SITECHAT_CONFIG": str(folder / "config.toml"),
-                "SITECHAT_STORAGE__URL": f"sqlite:///{folder}/chats/chats.db",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        environment = {
+            "SITECHAT_CONFIG": str(folder / "config.toml"),
+            "SITECHAT_STORAGE__URL": f"sqlite:///{folder}/chats/chats.db",
+        }
+        said = sitechat(command, "--lang", "ru", environment=os.environ | environment, user=NOBODY)
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr.startswith("sitechat: ")
     assert re.search("sudo -u (sitechat|root) sitechat …", said.stderr), said.stderr
 
 
 def test_a_healthy_chat_ends_with_0(mended: Stage) -> None:
-    said = sitechat(mended, "doctor")
+    said = run(mended, "doctor")
 
     assert (said.returncode, said.stderr) == (0, ""), said
     first, *others = said.stdout.splitlines()
@@ -137,7 +124,7 @@ def test_a_healthy_chat_ends_with_0(mended: Stage) -> None:
 def test_a_right_that_is_missing_ends_with_1_in_russian(mended: Stage) -> None:
     mended.trouble(missing_rights="im")
 
-    said = sitechat(mended, "doctor", LANG="ru_RU.UTF-8")
+    said = run(mended, "doctor", LANG="ru_RU.UTF-8")
 
     assert said.returncode == 1
     first, _, second, *_ = said.stdout.splitlines()
@@ -148,7 +135,7 @@ def test_a_right_that_is_missing_ends_with_1_in_russian(mended: Stage) -> None:
 def test_a_portal_that_is_down_ends_with_2_as_json(mended: Stage) -> None:
     mended.trouble(down=True)
 
-    said = sitechat(mended, "doctor", "--json", "--lang", "ru")
+    said = run(mended, "doctor", "--json", "--lang", "ru")
 
     assert said.returncode == 2
     answer = json.loads(said.stdout)
@@ -160,7 +147,7 @@ def test_a_portal_that_is_down_ends_with_2_as_json(mended: Stage) -> None:
 
 
 def test_wrong_settings_end_with_2_without_a_traceback(mended: Stage) -> None:
-    said = sitechat(mended, "doctor", SITECHAT_CHAT__TITEL="Chat")
+    said = run(mended, "doctor", SITECHAT_CHAT__TITEL="Chat")
 
     assert (said.returncode, said.stderr) == (2, "")
     assert "SITECHAT_CHAT__TITEL" in said.stdout
@@ -168,14 +155,22 @@ def test_wrong_settings_end_with_2_without_a_traceback(mended: Stage) -> None:
 
 
 def test_a_terminal_without_our_letters_gets_what_it_has(mended: Stage) -> None:
-    said = sitechat(mended, "doctor", "--lang", "ru", PYTHONIOENCODING="ascii")
+    said = subprocess.run(
+        [sys.executable, "-c", "from commands import main; main()", "doctor", "--lang", "ru"],
+        cwd=ROOT,
+        env=mended.environment() | SYSTEM | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
     assert (said.returncode, said.stderr) == (0, "")
     assert "sitechat" in said.stdout
 
 
 def test_the_status_has_the_verdict_too(mended: Stage) -> None:
-    said = sitechat(mended, "status")
+    said = run(mended, "status")
 
     assert said.returncode == 0
     answer = json.loads(said.stdout)

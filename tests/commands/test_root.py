@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_parts import CHAT, KEY, Site, fill
-from test_command_line import IMPORTED, NOBODY, environment, owners, run, theirs  # noqa: F401
+from test_command_line import NOBODY, environment, owners, run, theirs  # noqa: F401
 
 from cli.owner import Untrusted, check_place, owner_of
 
@@ -202,7 +202,7 @@ def test_roots_groups_go_with_root(nameless: Site) -> None:
 
     group = grp.getgrall()[-1].gr_gid
     code = (
-        f"{IMPORTED}import os; os.setgroups([0, {group}])\n"
+        f"import os, encodings.cp437; os.setgroups([0, {group}])\n"
         "from cli.parts import Desk; Desk().become_service()\n"
         "print(os.getresuid(), os.getresgid(), os.getgroups())"
     )
