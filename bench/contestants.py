@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ class Visitor:
 
     cookie: str
     chat: str
+    origin: str  # of its page
 
     @property
     def client(self) -> dict[str, str]:
         """The headers with which it asks."""
-        return {"Cookie": self.cookie}
+        return {"Cookie": self.cookie, "Origin": self.origin}
 
 
 @dataclass
@@ -56,19 +57,30 @@ class Up:
     answer: Callable[[Visitor, int], dict[str, str]]
     again: Callable[[], None]  # kill -9 of all its processes; then they are started again
     stage: Stage | None = None  # of ours
+    portal_roots: list[int] = field(default_factory=list)  # of the sandbox, ours alone
 
     def send(self, count: int = 1) -> list[Visitor]:
         """So many new visitors, of whom each has written one message."""
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            return list(pool.map(lambda _: self._new_visitor(), range(count)))
+        form = {"type": "send_message", "name": "Anna", "message": LAST}
+        return self._begin(count, form)
 
-    def _new_visitor(self) -> Visitor:
-        with requests.Session() as http:
-            form = {"type": "send_message", "name": "Anna", "message": LAST}
-            answer = http.post(self.ajax, data=form, timeout=60)
-            answer.raise_for_status()
-            cookie = "; ".join(f"{one.name}={one.value}" for one in http.cookies)
-            return Visitor(cookie, answer.json()["chat"])
+    def arrive(self, count: int) -> list[Visitor]:
+        """So many new visitors, of whom each has a cookie: ours have to write for it."""
+        return self.send(count) if self.stage else self._begin(count, {"type": "chat_history"})
+
+    def _begin(self, count: int, form: dict[str, str]) -> list[Visitor]:
+        origin = self.page.rstrip("/")
+
+        def ask(_: int) -> Visitor:
+            with requests.Session() as http:
+                answer = http.post(self.ajax, form, headers={"Origin": origin}, timeout=60)
+                answer.raise_for_status()
+                cookie = "; ".join(f"{one.name}={one.value}" for one in http.cookies)
+                chat = answer.json()["chat"] if "message" in form else ""
+                return Visitor(cookie, chat, origin)
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            return list(pool.map(ask, range(count)))
 
     def sending(self, visitors: list[Visitor]) -> Ask:
         return Ask(self.ajax, [one.client for one in visitors], SEND, self.stored)
@@ -109,8 +121,8 @@ class Contestant(ABC):
         """What a page asks that knows everything already."""
         return up.history(visitors)
 
-    def close(self) -> None:
-        """End what is left of it."""
+    def close(self) -> None:  # noqa: B027
+        """End what is left of it: of the stand-ins, nothing."""
 
     def new_folder(self) -> Path:
         self._made += 1

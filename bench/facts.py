@@ -84,7 +84,7 @@ def machine(folder: Path) -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     php, nginx, wrk = find_php_fpm(), find("nginx"), find("wrk")
     none = "not on this machine"
-    facts = {
+    return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
         "processor": f"{os.cpu_count()} cores, {_processor()}",
@@ -99,4 +99,3 @@ def machine(folder: Path) -> dict[str, str]:
         "load by": first_line([wrk, "-v"], r"wrk \S+") if wrk else "our own generator (no wrk)",
         "load average before": f"{os.getloadavg()[0]:.1f}",
     }
-    return facts

@@ -1,8 +1,8 @@
 """Load on a server: so many clients, each asking again as soon as it is answered.
 
-wrk does it where the machine has it, one thread a client, so that each has a cookie and a connection
-of its own. Elsewhere Python threads do: they cost more than what they ask, and figures are lower,
-for all contestants alike. An answer of another status or content than expected is a failure.
+wrk does it where the machine has it, one thread a client, so that each has a cookie and a
+connection of its own. Elsewhere Python threads do: they cost more than what they
+ask, and figures are lower, for all contestants alike. An answer of another status or content than expected is a failure.
 """
 
 import http.client
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.facts import find
+from bench.facts import ROOT, find
 
 SCRIPT = Path(__file__).parent / "load.lua"
 TIMEOUT_SECONDS = 60
@@ -106,7 +106,9 @@ def _by_python(ask: Ask, clients: int, seconds: float) -> dict[str, float]:
     """In a process of its own, whose interpreter's lock holds nobody else up."""
     command = [sys.executable, "-m", "bench.load", str(clients), str(seconds)]
     given = json.dumps(asdict(ask))
-    said = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        command, cwd=ROOT, input=given, capture_output=True, text=True, check=False
+    )
     return _result(said)
 
 

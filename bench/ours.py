@@ -1,7 +1,7 @@
 """Ours, served as `make serve` does it, on SQLite or on PostgreSQL.
 
 The sandbox is its portal: it gets two calls a second at most, whatever visitors send, so its
-processor time hardly counts; the table's notes give it.
+processor time hardly counts; the facts below the table give it.
 """
 
 import os
@@ -72,6 +72,7 @@ class Ours(Contestant):
             stage.start()
             up.roots = self.roots(stage)
 
+        assert stage.sandbox is not None
         auth: dict[str, str] = {}
         url = stage.chat
         up = Up(
@@ -83,6 +84,7 @@ class Ours(Contestant):
             answer=answer,
             again=again,
             stage=stage,
+            portal_roots=[stage.sandbox.pid],
         )
         return up
 
@@ -113,10 +115,9 @@ class Ours(Contestant):
         self.command(stage, "import-tutorial", str(tutorial))
 
     def command(self, stage: Stage, *arguments: str) -> None:
-        program = Path(sys.executable).parent / "sitechat"
         said = subprocess.run(
-            [str(program), *arguments], cwd=ROOT, env=stage.environment(),
-            capture_output=True, text=True, check=False,
+            [sys.executable, "-c", "from commands import main; main()", *arguments],
+            cwd=ROOT, env=stage.environment(), capture_output=True, text=True, check=False,
         )  # fmt: skip
         if said.returncode:
             raise RuntimeError(f"sitechat {arguments[0]}: {said.stdout}{said.stderr}")

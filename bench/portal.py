@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_plus
 
-import gevent
+import gevent  # type: ignore[import-untyped]
 from gevent import pywsgi
 
 ANSWER = {"result": {"SUCCESS": True, "DATA": {"RESULT": [{"SUCCESS": True}]}}}

@@ -86,9 +86,9 @@ def report(
     more = "\n".join(f"- {note}" for note in notes)
     return f"""# What `make bench` measured
 
-Written by `make bench`, in one run on one machine; the contestants took turns, and each figure is the
-median of several rounds. The "tutorials" are small stand-ins of our own, written from a description
-of the vendor's (`bench/php/`, `bench/flask_polling/`).
+Written by `make bench`, in one run on one machine; the contestants took turns, and each figure is
+the median of several rounds. The "tutorials" are small stand-ins of our own, written from a
+description of the vendor's (`bench/php/`, `bench/flask_polling/`).
 
 ![The figures as bars](results.svg)
 

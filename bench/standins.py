@@ -101,7 +101,7 @@ def nginx(folder: Path, port: int, server: str, workers: str) -> Iterator[int]:
 def portal(folder: Path, seconds: float, keeps: bool = False) -> Iterator[str]:
     """A portal whose calls take so long; gives its address. With `keeps` it tells what it has."""
     port = free_port()
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     address = f"http://{HOST}:{port}"
     with ExitStack() as stack:
         if seconds or keeps or find("nginx") is None:
@@ -125,6 +125,7 @@ class StandIn(Contestant):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._kept: Path | None = None
+        self._port = free_port()  # of what is read: PHP makes chats' names of the address, too
 
     def serve(self, folder: Path, port: int, portal: str) -> ExitStack:
         """Start the server; closing the stack ends it. Sets `roots`."""
@@ -135,13 +136,12 @@ class StandIn(Contestant):
         raise NotImplementedError
 
     @contextmanager
-    def _up(self, folder: Path, seconds: float, keeps: bool = False) -> Iterator[Up]:
-        port = free_port()
+    def _up(self, folder: Path, port: int, seconds: float, keeps: bool = False) -> Iterator[Up]:
         page, ajax, handler = self.urls(port)
         with ExitStack() as stack:
-            address = stack.enter_context(portal(folder / f"portal{port}", seconds, keeps))
+            address = stack.enter_context(portal(folder / "portal", seconds, keeps))
             served = [self.serve(folder, port, address)]
-            stack.callback(lambda: served[-1].close())
+            stack.callback(lambda: served.pop().close())
 
             def again() -> None:
                 for root in self.roots:
@@ -178,7 +178,7 @@ class StandIn(Contestant):
     @contextmanager
     def writing(self, seconds: float, keeps: bool = False) -> Iterator[Up]:
         folder = self._empty()
-        with self._up(folder, seconds, keeps) as up:
+        with self._up(folder, free_port(), seconds, keeps) as up:
             yield up
 
     def _empty(self) -> Path:
@@ -201,7 +201,7 @@ class StandIn(Contestant):
     @contextmanager
     def reading(self) -> Iterator[Up]:
         assert self._kept is not None
-        with self._up(self._kept, 0) as up:
+        with self._up(self._kept, self._port, 0) as up:
             yield up
 
 
