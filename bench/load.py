@@ -1,8 +1,9 @@
 """Load on a server: so many clients, each asking again as soon as it is answered.
 
 wrk does it where the machine has it, one thread a client, so that each has a cookie and a
-connection of its own. Elsewhere Python threads do: they cost more than what they
-ask, and figures are lower, for all contestants alike. An answer of another status or content than expected is a failure.
+connection of its own. Elsewhere Python threads do: they cost more than
+what they ask, and figures are lower, for all contestants alike. An answer of another status or
+content than expected is a failure.
 """
 
 import http.client

