@@ -136,19 +136,16 @@ def main() -> int:
     )
     given = parser.parse_args()
     os.environ.pop("PYTHONPATH", None)  # that of this process; those that are begun have their own
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupted)
     if not Path("/proc/self/stat").exists():
         sys.exit("make bench needs Linux: it reads processor time and memory from /proc")
     if find_chromium() is None:
         sys.exit("make bench needs a Chromium: apt-get install chromium")
     if shutil.disk_usage(given.folder).free < FREE_GB << 30:
         sys.exit(f"make bench needs {FREE_GB} GB below {given.folder}; --folder names another")
-    try:
-        with tempfile.TemporaryDirectory(prefix="sitechat-bench-", dir=given.folder) as folder:
-            return run(Path(folder), given.quick)
-    except KeyboardInterrupt:
-        interrupted()
-        return 2
+    with tempfile.TemporaryDirectory(prefix="sitechat-bench-", dir=given.folder) as folder:
+        return run(Path(folder), given.quick)
 
 
 if __name__ == "__main__":

@@ -136,8 +136,8 @@ class Ours(Contestant):
         url = f"{up.ajax}?type=chat_stream&once=1"
         clients = []
         for one in visitors:
-            seen, ids = "0", ["0"]
-            while ids:  # an answer holds so many at most
+            seen, ids = "anotherstore.1", ["0"]  # which begins with the last messages
+            while ids:  # an answer may not hold all of them
                 headers = one.client | {"Last-Event-ID": seen}
                 ids = ID.findall(requests.get(url, headers=headers, timeout=60).text)
                 seen = ids[-1] if ids else seen
