@@ -262,7 +262,7 @@ def stream_rows(
 ) -> list[Row]:
     """The rows of open streams. `polls`: what idle visitors cost the stand-ins, by their names."""
     room = allow_descriptors() - 500
-    many, most = (900, 1_000) if quick else (min(9_000, room), min(10_000, room))
+    many, most = (1_000, 1_000) if quick else (min(9_000, room), min(10_000, room))
     rows = {
         "post": Row(
             f"the same with {many:,} streams open, POST to SSE",
