@@ -49,6 +49,9 @@ NOTES = [
     " that was answered may be gone after a power failure.",
     "What is not answered when a load ends is not counted: where an answer takes longer than the"
     " load (Flask, portal at 1 s), times are too low.",
+    "Backlogs: the portal breaks connections off, so nobody knows what became of the first call;"
+    " its chats wait for `delivery.timeout_seconds` and `delivery.settle_seconds` (here the"
+    " defaults, 70 and 10) before anything of them is sent again.",
     "An operator's answer among 9,000 streams goes to nine of them, all of one chat; each counts.",
 ]
 
