@@ -31,6 +31,7 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 CLASS_LINES, FILE_LINES, FUNCTION_LINES = 250, 400, 50
+OUTSIDE = ("tests", "sandbox", "bench")  # of the product
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 PARTS = (ast.ClassDef, ast.FunctionDef)
 
@@ -41,7 +42,7 @@ def rooms() -> Iterator[tuple[str, Path]]:
         if path.name != "gunicorn.conf.py":
             yield path.stem, path
     for package in sorted(ROOT.glob("*/__init__.py")):
-        if package.parent.name not in ("tests", "sandbox"):
+        if package.parent.name not in OUTSIDE:
             yield from ((package.parent.name, path) for path in sorted(package.parent.glob("*.py")))
 
 
@@ -130,7 +131,10 @@ def test_the_product_and_the_sandbox_know_nothing_of_each_other() -> None:
         assert not {*imported(path)} & FLOOR.keys(), path
 
 
-MODULES = [path for _, path in rooms()] + sorted((ROOT / "sandbox").glob("*.py"))
+MODULES = [
+    *(path for _, path in rooms()),
+    *(path for room in ("sandbox", "bench") for path in sorted((ROOT / room).rglob("*.py"))),
+]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
