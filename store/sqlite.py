@@ -12,9 +12,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from store import marks
 from store.copies import write_copy
 from store.database import (
     DISK_FULL,
@@ -37,23 +38,23 @@ from store.log import (
     Patience,
     StoreDamaged,
     begin_generation,
+    inode_of,
     log_bytes,
     move_log,
     patiently,
-    prove,
 )
 from store.migrate import is_empty, make_file, migrate
+from store.proof import Proof
 from turns import apart
 
 log = logging.getLogger(__name__)
-
-State = tuple[int, int, int, int]
 
 GONE = (
     "the store is gone: there is no %s any more, or an empty file, and with it all conversations"
     " and tokens. Put it back (is its disk mounted?), or restore a backup (sitechat restore FILE);"
     " to begin anew with an empty store, restart the service"
 )
+CLOSING_TRIES = 10  # to move the log
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 
 
@@ -65,7 +66,7 @@ class FileLock:
         self._inode = os.fstat(file).st_ino
 
     def is_held(self) -> bool:
-        return _inode(self._path) == self._inode
+        return inode_of(self._path) == self._inode
 
 
 class SQLite:
@@ -78,9 +79,8 @@ class SQLite:
         self._writer = _Connection()
         self._reader = _Connection()
         self._mover = _Connection()  # moves the log into the file
-        self._proved: int | None = None  # the file that was proved, by its inode
-        self._refused: tuple[State, StoreDamaged] | None = None  # what was found damaged
         self._patience = Patience(path)
+        self._proof = Proof(path, self._patience, self.lock)
         self._had_file = False  # this process has used one, which was whole
         self._is_gone = False  # this is told already
         self._log_bytes = 0
@@ -102,6 +102,7 @@ class SQLite:
             pass
 
     def close(self) -> None:
+        self._move_log_and_mark()
         # The last process that closes the file moves the log into it: SQLite does so.
         for connection in (self._writer, self._reader, self._mover):
             with connection.lock:
@@ -116,13 +117,23 @@ class SQLite:
 
     def _connect(self, connection: "_Connection") -> sqlite3.Connection:
         """The open connection; opened again if the path names another file than it did before."""
-        if connection.db is not None and _inode(self.path) == connection.inode:
+        if connection.db is not None and inode_of(self.path) == connection.inode:
             return connection.db
         connection.close()
         self._check_not_gone()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         was_empty = make_file(self.path)
-        self._prove()
+        try:
+            with self._proof.of_file():
+                connection.db = self._open(was_empty)
+        except StoreDamaged:
+            self._had_file = False  # it may be removed
+            raise
+        connection.inode = inode_of(self.path)
+        self._had_file, self._is_gone = True, False
+        return connection.db
+
+    def _open(self, was_empty: bool) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
@@ -136,32 +147,16 @@ class SQLite:
         except BaseException:
             db.close()
             raise
-        connection.db, connection.inode = db, _inode(self.path)
-        self._had_file, self._is_gone = True, False
         return db
 
     def _check_not_gone(self) -> None:
         """Raise StoreGone if there is no file any more: an empty one would hide what was lost."""
-        if not self._had_file or (_inode(self.path) is not None and not is_empty(self.path)):
+        if not self._had_file or (inode_of(self.path) is not None and not is_empty(self.path)):
             return
         if not self._is_gone:
             log.error(GONE, self.path)
         self._is_gone = True
         raise StoreGone(f"{self.path.name} is gone")
-
-    def _prove(self) -> None:
-        """Raise StoreDamaged for a file that must not be used; each file is proved once."""
-        if self._proved == _inode(self.path):
-            return
-        state = _state(self.path)
-        if self._refused is not None and self._refused[0] == state:
-            raise self._refused[1]
-        try:
-            patiently(lambda: prove(self.path), self._patience.begin())
-        except StoreDamaged as error:
-            self._refused, self._had_file = (state, error), False  # it may be removed
-            raise
-        self._proved, self._refused = _inode(self.path), None
 
     @contextmanager
     def _errors(self, connection: "_Connection") -> Iterator[None]:
@@ -251,6 +246,16 @@ class SQLite:
                 self._moved = self._moves_begun
             return moved
 
+    def _move_log_and_mark(self) -> None:
+        """Before a marked file is closed: what SQLite would move then would leave it unmarked."""
+        tries = CLOSING_TRIES if self._writer.db is not None else 0
+        while tries and log_bytes(self.path) and marks.marked_state(self.path) is not None:
+            with suppress(StoreUnavailable):
+                if self._move_log():
+                    return
+            tries -= 1
+            time.sleep(0.02)  # another process moves it, or makes a backup
+
     def back_up(self, target: Path) -> None:
         with self.lock("move", PATIENCE_SECONDS), self._errors(self._mover):
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -322,17 +327,3 @@ class _Connection:
         if self.db is not None:
             self.db.close()
             self.db = None
-
-
-def _inode(path: Path) -> int | None:
-    """The number of the file that a path names now; None if there is no file."""
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _state(path: Path) -> State:
-    """What changes when an administrator puts another file or another log in its place."""
-    file = path.stat()
-    return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)
