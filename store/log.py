@@ -250,8 +250,8 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
             patiently(lambda: db.execute("begin immediate"), Patience(path).begin(WRITER_SECONDS))
             begin_generation(db)
             db.execute("commit")
-        if marked and moved >= 0:
-            marks.set_mark(path, log_of(path), max(moved, 1), not busy or moved == pages)
+        if marked and marked[:2] == (marks.state_of(path) or [])[:2] and moved >= 0:
+            marks.set_mark(path, log_of(path), moved, not busy or moved == pages)
     except sqlite3.OperationalError as error:
         if not is_busy(error):
             raise

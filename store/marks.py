@@ -102,30 +102,26 @@ def wait_for_mark(path: Path) -> None:
         time.sleep(TICK_SECONDS)
 
 
-def set_mark(path: Path, log: Path, page: int | None = None, is_whole: bool = True) -> None:
+def set_mark(path: Path, log: Path, page: int, is_whole: bool) -> None:
     """Mark the file as it is now; the caller knows that it is good, together with its log.
 
-    `page`: so many pages of the log were moved, but for it they are all that it has. `is_whole`:
-    the file has all that was in the log until now. Without a mark the next start reads the file.
+    `page`: the latest page of the log that was moved or proved; 0 where that is all of an empty
+    one. `is_whole`: the file has all that was in the log until now. Without a mark, also where the
+    disk is full, the next start reads the file.
     """
     state, run = state_of(path), _run_of_system()
     if state is None or not run:
         return
-    head = ""
-    if not _is_there(log):
-        page = 0
-    elif page is None:
-        page, is_whole = _pages(log), False
-        head = _head(log, page)
-    else:  # if the log was begun anew since, all that it had is in the file
-        head = _head(log, page) or _head(log, page := 1)
-    if page and not head:
-        return
     time.sleep(TICK_SECONDS)
     if state_of(path) != state:
         return
+    head = _head(log, page)
+    if not head and is_whole:  # whatever was begun since follows on all of the former log
+        page, head = 1, _head(log, 1)
+    if not head and (not is_whole or _is_there(log)):
+        return
     name = f"{secrets.token_hex(8)}." if is_whole else ""
-    _write(mark_of(path), json.dumps(asdict(Mark(state, run, name, page, head))))
+    _write(mark_of(path), json.dumps(asdict(Mark(state, run, name, page if head else 0, head))))
 
 
 def _mark(path: Path) -> Mark | None:
@@ -170,16 +166,17 @@ def _is_there(log: Path) -> bool:
     return False
 
 
-def _pages(log: Path) -> int:
+def pages_of(log: Path) -> int:
+    """How many pages the log has, each change of one counted."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         head = file.read(LOG_HEAD)
-        return (os.fstat(file.fileno()).st_size - LOG_HEAD) // _page_bytes(head)
+        return max(0, os.fstat(file.fileno()).st_size - LOG_HEAD) // _page_bytes(head)
     return 0
 
 
 def _head(log: Path, page: int) -> str:
     """The head of a page of the log; "" if that is not of the log as it was last begun."""
-    with contextlib.suppress(OSError), log.open("rb") as file:
+    with contextlib.suppress(OSError, ValueError), log.open("rb") as file:
         begin = file.read(LOG_HEAD)
         file.seek(LOG_HEAD + (page - 1) * _page_bytes(begin))
         head = file.read(PAGE_HEAD)

@@ -52,7 +52,8 @@ class Proof:
             may_mark = self._prove()
             yield
             if may_mark:
-                marks.set_mark(self._path, log_of(self._path))
+                pages = marks.pages_of(log_of(self._path))
+                marks.set_mark(self._path, log_of(self._path), pages, pages == 0)
 
     def _prove(self) -> bool:
         """Whether the file was read as a whole, and nobody changed it meanwhile."""

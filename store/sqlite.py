@@ -102,7 +102,8 @@ class SQLite:
             pass
 
     def close(self) -> None:
-        self._move_log_and_mark()
+        with self._writer.lock, suppress(sqlite3.Error):
+            self._move_log_and_mark()
         # The last process that closes the file moves the log into it: SQLite does so.
         for connection in (self._writer, self._reader, self._mover):
             with connection.lock:
@@ -248,12 +249,14 @@ class SQLite:
 
     def _move_log_and_mark(self) -> None:
         """Before a marked file is closed: what SQLite would move then would leave it unmarked."""
-        tries = CLOSING_TRIES if self._writer.db is not None else 0
-        while tries and log_bytes(self.path) and marks.marked_state(self.path) is not None:
-            with suppress(StoreUnavailable):
-                if self._move_log():
+        for _ in range(CLOSING_TRIES):
+            db = self._writer.db if self._writer.inode == inode_of(self.path) else None
+            if db is None or not log_bytes(self.path) or not marks.marked_state(self.path):
+                return
+            with suppress(StoreUnavailable), self.try_lock("move") as held:
+                if held is not None:
+                    apart(move_log, db, self.path)
                     return
-            tries -= 1
             time.sleep(0.02)  # another process moves it, or makes a backup
 
     def back_up(self, target: Path) -> None:
