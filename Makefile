@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Python keeps what it has compiled: the tests start the application some two hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-prefix soak fuzz attacks bench mutants check serve format clean
+.PHONY: help install demo test test-prefix soak scale fuzz attacks bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test     all tests"
 	@echo "make test-prefix  the tests with a browser once more, behind nginx and below a path"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
+	@echo "make scale    a store of a million messages beside one of a thousand, measured"
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
 	@echo "make bench    how soon an answer is seen, measured"
@@ -50,6 +51,9 @@ test-prefix: .venv/installed-dev
 
 soak: .venv/installed-dev
 	@$(BIN)/python tests/soak.py $(ARGS)
+
+scale: .venv/installed-dev
+	@$(BIN)/python tests/scale.py $(ARGS)
 
 fuzz: .venv/installed-dev
 	@$(BIN)/python tests/fuzz.py $(ARGS)

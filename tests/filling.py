@@ -16,8 +16,9 @@ from storage import Store
 from store.rows import A_MILLISECOND
 
 ORIGIN = "5ca1e" + "0" * 27  # of the chats' site: half of each chat's id
-SECONDS = 86_400 * 180.0  # so long the conversations went on, until an hour ago
-LATELY_SECONDS = 3_600.0
+DAY_SECONDS = 86_400.0
+SECONDS = 180 * DAY_SECONDS  # so long the conversations went on
+AGO_SECONDS = 30 * DAY_SECONDS  # until then: no recovery looks for them at the sandbox's portal
 TEXT = "Good day, I have a question about my order: when will it come? It has the number %d."
 
 CHAT = (
@@ -42,7 +43,7 @@ def fill(folder: Path, messages: int, chats: int, line: int) -> Path:
     with closing(Store("sqlite:///chats/chats.db", folder, RENDERER)) as store:
         store.open()
     path = folder / "chats/chats.db"
-    until = time.time() - LATELY_SECONDS
+    until = time.time() - AGO_SECONDS
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("pragma synchronous = off")
         db.execute("pragma cache_size = -200000")
