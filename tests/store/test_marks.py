@@ -82,9 +82,21 @@ def test_a_store_that_was_stopped_is_not_read_again(filled: Path, readings: list
     assert readings == []
 
 
-def test_the_proof_of_a_marked_file_does_not_grow_with_it(
-    filled: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+def test_what_was_written_just_before_the_stop_is_marked_too(
+    filled: Path, readings: list[Path]
 ) -> None:
+    stores = [opened(filled), opened(filled)]
+    for store in stores:
+        write(store, "the last")
+    for store in stores:
+        store.close()
+
+    assert not (filled / "chats.db-wal").exists()
+    assert texts(filled) == [*ROWS, "the last", "the last"]
+    assert readings == []
+
+
+def test_the_proof_of_a_marked_file_does_not_grow_with_it(filled: Path) -> None:
     assert steps_of_proof(filled / "chats.db") == 0
     (filled / "chats.db-mark").unlink()
     assert steps_of_proof(filled / "chats.db") > 0
