@@ -53,7 +53,8 @@ def check_place(store: Path, files: Path, writes: bool) -> None:
 
 
 def _own_files(store: Path) -> Iterator[Path]:
-    yield from (store.with_name(store.name + ending) for ending in ("", "-wal", "-shm", "-journal"))
+    endings = ("", "-wal", "-shm", "-journal", "-mark")
+    yield from (store.with_name(store.name + ending) for ending in endings)
     with suppress(OSError):
         yield from sorted(store.parent.glob("*.lock"))
 

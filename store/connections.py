@@ -6,7 +6,6 @@ the system are told as our own, with their reasons.
 
 import errno
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -25,19 +24,11 @@ from store.database import (
     may_only_be_read,
     quoted,
 )
-from store.log import (
-    PATIENCE_SECONDS,
-    Patience,
-    StoreDamaged,
-    log_bytes,
-    patiently,
-    prove,
-)
+from store.log import PATIENCE_SECONDS, Patience, StoreDamaged, inode_of, patiently
 from store.migrate import is_empty, make_file, migrate
+from store.proof import LockFor, Proof
 
 log = logging.getLogger("store.sqlite")
-
-State = tuple[int, int, int, int]
 
 GONE = (
     "the store is gone: there is no %s any more, or an empty file, and with it all conversations"
@@ -65,15 +56,16 @@ class Opened:
 class Connections:
     """All connections that this process has to the file."""
 
-    def __init__(self, path: Path, migrations: list[str], patience: Patience) -> None:
+    def __init__(
+        self, path: Path, migrations: list[str], patience: Patience, lock: LockFor
+    ) -> None:
         self._path = path
         self._migrations = migrations
         self._patience = patience
         # Several, so that whoever waits for the write lock holds up no reader.
         self.writer, self.reader = Opened(), Opened()
         self.mover = Opened()  # moves the log into the file
-        self._proved: int | None = None  # the file that was proved, by its inode
-        self._refused: tuple[State, StoreDamaged] | None = None  # what was found damaged
+        self._proof = Proof(path, patience, lock)
         self._had_file = False  # this process has used one, which was whole
         self._is_gone = False  # this is told already
 
@@ -112,13 +104,26 @@ class Connections:
 
     def connect(self, connection: Opened) -> sqlite3.Connection:
         """The open connection; opened again if the path names another file than it did before."""
-        if connection.db is not None and inode(self._path) == connection.inode:
+        if connection.db is not None and inode_of(self._path) == connection.inode:
             return connection.db
         connection.close()
         self.check_not_gone()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         was_empty = make_file(self._path)
-        self._prove()
+        try:
+            with self._proof.of_file():
+                connection.db = self._open(was_empty)
+        except StoreDamaged:
+            self._had_file = False  # it may be removed
+            raise
+        if connection is self.writer:
+            # A savepoint keeps the pages that it changes; in a file that takes twice the time.
+            connection.db.execute("pragma temp_store = memory")
+        connection.inode = inode_of(self._path)
+        self._had_file, self._is_gone = True, False
+        return connection.db
+
+    def _open(self, was_empty: bool) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
@@ -129,38 +134,19 @@ class Connections:
             db.execute("pragma secure_delete = on")  # what was deleted is not left in the file
             db.execute("pragma wal_autocheckpoint = 0")  # `settle` moves the log
             migrate(db, self._path, self._migrations, wait, was_empty)
-            if connection is self.writer:
-                # A savepoint keeps the pages that it changes; in a file that takes twice the time.
-                db.execute("pragma temp_store = memory")
         except BaseException:
             db.close()
             raise
-        connection.db, connection.inode = db, inode(self._path)
-        self._had_file, self._is_gone = True, False
         return db
 
     def check_not_gone(self) -> None:
         """Raise StoreGone if there is no file any more: an empty one would hide what was lost."""
-        if not self._had_file or (inode(self._path) is not None and not is_empty(self._path)):
+        if not self._had_file or (inode_of(self._path) is not None and not is_empty(self._path)):
             return
         if not self._is_gone:
             log.error(GONE, self._path)
         self._is_gone = True
         raise StoreGone(f"{self._path.name} is gone")
-
-    def _prove(self) -> None:
-        """Raise StoreDamaged for a file that must not be used; each file is proved once."""
-        if self._proved == inode(self._path):
-            return
-        state = _state(self._path)
-        if self._refused is not None and self._refused[0] == state:
-            raise self._refused[1]
-        try:
-            patiently(lambda: prove(self._path), self._patience.begin())
-        except StoreDamaged as error:
-            self._refused, self._had_file = (state, error), False  # it may be removed
-            raise
-        self._proved, self._refused = inode(self._path), None
 
     @contextmanager
     def errors_of(self, connection: Opened) -> Iterator[None]:
@@ -209,17 +195,3 @@ def unavailable(error: sqlite3.DatabaseError | OSError, path: Path) -> StoreUnav
 def _code(error: sqlite3.DatabaseError | OSError) -> int:
     """SQLite's code, without its details; 0 if the error is not SQLite's."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def inode(path: Path) -> int | None:
-    """The number of the file that a path names now; None if there is no file."""
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _state(path: Path) -> State:
-    """What changes when an administrator puts another file or another log in its place."""
-    file = path.stat()
-    return file.st_ino, file.st_mtime_ns, file.st_size, log_bytes(path)

@@ -4,7 +4,9 @@ SQLite reads whatever log lies beside a file, even that of another copy of the f
 has a generation, and whoever begins a log begins a new one that names the former: a log belongs to
 the file in which the former generation is the present one. The file has the log's own generation
 where a crash stopped the move; then the file cannot hold later messages than the log. A file that
-was copied while the log was moved has pages of two times: sums tell what it lacks.
+was copied while the log was moved has pages of two times: sums tell what it lacks. To find
+that out is to read all of the file, which is not done where a mark says that nobody else has
+changed it since (store/marks.py).
 """
 
 import secrets
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from store import marks
 from store.database import StoreUnavailable, Waiting
 from store.schema import OF_EACH_RELEASE
 
@@ -80,6 +83,14 @@ def index_of_log(path: Path) -> Path:
     return path.with_name(f"{path.name}-shm")
 
 
+def inode_of(path: Path) -> int | None:
+    """The number of the file that a path names now; None if there is no file."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
 def log_bytes(path: Path) -> int:
     try:
         return log_of(path).stat().st_size
@@ -87,13 +98,16 @@ def log_bytes(path: Path) -> int:
         return 0
 
 
-def prove(path: Path, how: str = "mode=ro") -> None:
+def prove(path: Path, how: str = "mode=ro") -> bool:
     """Raise StoreDamaged if the file is damaged, or if the log beside it is that of another.
+
+    Returns whether the file had to be read as a whole: it is not where it is as it was marked.
 
     Writes nothing, so that whatever is found can still be mended. `how` SQLite opens the file.
     """
+    marks.wait_for_mark(path)
     try:
-        _prove(path, how)
+        return _prove(path, how)
     except sqlite3.OperationalError:
         raise  # locked, say, or no rights
     except sqlite3.DatabaseError as error:
@@ -118,7 +132,7 @@ def address_of(path: Path, how: str) -> str:
     return f"file:{quote(str(path))}?{how}"
 
 
-def _prove(path: Path, how: str) -> None:
+def _prove(path: Path, how: str) -> bool:
     # The log first: whoever makes a new file writes the file before the log.
     if log_bytes(path) and path.stat().st_size == 0:  # SQLite would remove the log
         raise StoreMixed(path)
@@ -126,10 +140,13 @@ def _prove(path: Path, how: str) -> None:
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         db.execute("begin")
         db.execute("pragma user_version")  # while we read, nobody can end the log and begin another
-        if log_bytes(path) and not _belong_together(_generation_alone(path), _generation(db)):
+        with_log = _generation(db)
+        if log_bytes(path) and not _belong_together(_generation_alone(path), with_log):
             raise StoreMixed(path)
         if _is_foreign(db):
             raise StoreForeign(path)
+        if with_log is not None and marks.fits(path, log_of(path), with_log.current):
+            return False
         until = time.monotonic() + PROOF_SECONDS
         db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
         try:
@@ -140,9 +157,10 @@ def _prove(path: Path, how: str) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
-            return
+            return True
         if first != "ok":
             raise sqlite3.DatabaseError(first.splitlines()[-1])
+        return True
 
 
 class _Incomplete(sqlite3.DatabaseError):
@@ -208,7 +226,9 @@ def _rows(db: sqlite3.Connection, sql: str) -> list[Any]:
 
 def begin_generation(db: sqlite3.Connection) -> None:
     """Begin a new generation, in the first transaction of a log."""
-    db.execute("update generations set previous = current, current = ?", (secrets.token_hex(8),))
+    path = Path(db.execute("pragma database_list").fetchone()[2])
+    name = f"{marks.name_of(path)}{secrets.token_hex(8)}"
+    db.execute("update generations set previous = current, current = ?", (name,))
 
 
 def move_log(db: sqlite3.Connection, path: Path) -> bool:
@@ -219,6 +239,7 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
     Call it in a thread of its own: that wait is not gevent's.
     """
     try:
+        marked = marks.marked_state(path)
         db.execute(f"pragma busy_timeout = {READERS_MILLISECONDS}")
         try:
             busy, pages, moved = db.execute("pragma wal_checkpoint(truncate)").fetchone()
@@ -229,6 +250,8 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
             patiently(lambda: db.execute("begin immediate"), Patience(path).begin(WRITER_SECONDS))
             begin_generation(db)
             db.execute("commit")
+        if marked and marked[:2] == (marks.state_of(path) or [])[:2] and moved >= 0:
+            marks.set_mark(path, log_of(path), moved, not busy or moved == pages)
     except sqlite3.OperationalError as error:
         if not is_busy(error):
             raise

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from store.connections import Connections, inode, unavailable
+from store import marks
+from store.connections import Connections, Opened, unavailable
 from store.copies import write_copy
 from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable, Waiting
 from store.datagrams import Datagrams
@@ -20,6 +21,7 @@ from store.log import (
     PATIENCE_SECONDS,
     Patience,
     begin_generation,
+    inode_of,
     log_bytes,
     move_log,
     patiently,
@@ -28,6 +30,7 @@ from store.together import Together
 from turns import apart, has_greenlets
 
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
+CLOSING_TRIES = 10  # to move the log
 ORDER_SECONDS = 0.1  # the longest wait for the order of writers, which is no more than a courtesy
 ORDER_PAUSE_SECONDS = 0.001  # between two looks
 
@@ -40,7 +43,7 @@ class FileLock:
         self._inode = os.fstat(file).st_ino
 
     def is_held(self) -> bool:
-        return inode(self._path) == self._inode
+        return inode_of(self._path) == self._inode
 
 
 class SQLite:
@@ -49,7 +52,7 @@ class SQLite:
     def __init__(self, path: Path, migrations: list[str]) -> None:
         self.path = path
         self._patience = Patience(path)
-        self._connections = Connections(path, migrations, self._patience)
+        self._connections = Connections(path, migrations, self._patience, self.lock)
         self._transactions = FileTransactions(path, self._connections)
         self._together = Together(self._transactions)
         self._log_bytes = 0
@@ -70,6 +73,9 @@ class SQLite:
             pass
 
     def close(self) -> None:
+        writer = self._connections.writer
+        with writer.lock, suppress(sqlite3.Error):
+            self._move_log_and_mark(writer)
         self._connections.close()
 
     def briefly(self, seconds: float) -> AbstractContextManager[None]:
@@ -115,6 +121,18 @@ class SQLite:
             if moved:
                 self._moved = self._moves_begun
             return moved
+
+    def _move_log_and_mark(self, writer: Opened) -> None:
+        """Before a marked file is closed: what SQLite would move then would leave it unmarked."""
+        for _ in range(CLOSING_TRIES):
+            db = writer.db if writer.inode == inode_of(self.path) else None
+            if db is None or not log_bytes(self.path) or not marks.marked_state(self.path):
+                return
+            with suppress(StoreUnavailable), self.try_lock("move") as held:
+                if held is not None:
+                    apart(move_log, db, self.path)
+                    return
+            time.sleep(0.02)  # another process moves it, or makes a backup
 
     def back_up(self, target: Path) -> None:
         with (
