@@ -90,20 +90,20 @@ slow = 0.0
 run("the end")
 print(json.dumps([outcomes, kept()]))
 """
-# The disk takes 50 ms for a commit; a greenlet that does nothing else sees how it is served.
+# The disk takes 300 ms for a commit; a greenlet that does nothing else sees how it is served.
 APART = """
 from store import sqlite
 real = sqlite.apart
 def slowly(function, *arguments):
     def call():
-        monkey.get_original("time", "sleep")(0.05)
+        monkey.get_original("time", "sleep")(0.3)
         return function(*arguments)
     return real(call)
 sqlite.apart = slowly
 longest, over = 0.0, False
 # Look-ups of names that are not answered have all of gevent's own threads.
 for _ in range(20):
-    gevent.get_hub().threadpool.spawn(monkey.get_original("time", "sleep"), 1.5)
+    gevent.get_hub().threadpool.spawn(monkey.get_original("time", "sleep"), 4)
 def watch():
     global longest
     last = time.perf_counter()
@@ -185,8 +185,8 @@ def test_a_slow_disk_holds_up_only_who_writes_and_is_waited_for_together(tmp_pat
     took, longest, kept = printed(APART, tmp_path)
 
     assert kept == 20
-    assert took < 20 * 0.05 / 2, "each has waited for a commit of its own"
-    assert longest < 0.04, "the disk has held up the loop"
+    assert took < 20 * 0.3 / 2, "each has waited for a commit of its own, or for a thread"
+    assert longest < 0.2, "the disk has held up the loop"
 
 
 def test_who_is_next_may_queue_as_soon_as_we_have_begun(tmp_path: Path) -> None:
