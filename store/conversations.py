@@ -3,12 +3,15 @@
 Each method reads as many messages as it gives, wherever in a long conversation they stand.
 """
 
+from operator import itemgetter
+
 from store.database import Group, Row
 from store.records import Message, Version, Words
 from store.rows import message_of
 
 # The columns of a Version.
 VERSION = "id, revision, renderer, position, edited <> 0 as edited, im_message_id"
+values_of = itemgetter(*Version._fields)
 
 
 class ConversationTables(Group):
@@ -21,7 +24,7 @@ class ConversationTables(Group):
 
         No text is read, however long the messages are.
         """
-        return [Version(*row) for row in self._latest(chat_id, before, limit, VERSION)]
+        return [Version(*values_of(row)) for row in self._latest(chat_id, before, limit, VERSION)]
 
     def read(self, ids: list[int]) -> list[Message]:
         """Those of a few messages that are still there, in any order."""

@@ -4,7 +4,7 @@ import errno
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -118,9 +118,8 @@ def may_only_be_read(file: Path) -> bool:
 
 
 class Row(Protocol):
-    """A row of a result: the values by the names of the columns; or all of them, in their order."""
+    """A row of a result: the values by the names of the columns."""
 
-    def __iter__(self) -> Iterator[Any]: ...
     def __getitem__(self, key: str, /) -> Any: ...
     def keys(self) -> list[str]: ...
 

@@ -71,7 +71,11 @@ def test_the_image_has_all_of_the_product_and_nothing_else() -> None:
     names = {str(path.relative_to(ROOT)) for path, _ in copied() if "__pycache__" not in path.parts}
     if (ROOT / ".git").exists():
         names &= tracked()  # new files that belong to nobody are none of the product's
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "sandbox"}
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {
+        "tests",
+        "sandbox",
+        "bench",
+    }
     folders |= {"locales", "static", "templates"}
     expected = {
         str(path.relative_to(ROOT))

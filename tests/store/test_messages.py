@@ -115,6 +115,18 @@ def test_the_history_can_be_read_page_by_page_to_its_beginning(store: Store) -> 
     assert pages == [["5", "6", "7"], ["2", "3", "4"], ["1"]], "each oldest first"
 
 
+def test_the_versions_of_a_page_are_those_of_its_messages(store: Store) -> None:
+    write(store)
+    store.messages.add_from_operators([answer()], NOW)
+    assert store.messages.edit(answer(text="Good evening"), NOW)
+
+    messages = store.conversations.latest(CHAT, None, 50)
+
+    versions = [message.version for message in reversed(messages)]
+    assert len(versions) == 2
+    assert store.conversations.latest_versions(CHAT, None, 50) == versions
+
+
 def test_a_page_before_the_first_message_or_of_no_chat_is_empty(store: Store) -> None:
     first = write(store)
 
