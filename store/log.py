@@ -87,7 +87,7 @@ def inode_of(path: Path) -> int | None:
     """The number of the file that a path names now; None if there is no file."""
     try:
         return path.stat().st_ino
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -74,7 +74,7 @@ class SQLite:
 
     def close(self) -> None:
         writer = self._connections.writer
-        with writer.lock, suppress(sqlite3.Error):
+        with writer.lock, suppress(sqlite3.Error, OSError):  # without a mark it is only slower
             self._move_log_and_mark(writer)
         self._connections.close()
 

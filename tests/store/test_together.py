@@ -122,7 +122,9 @@ class Writers:
 
 
 @pytest.fixture
-def writers() -> Iterator[Writers]:
+def writers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Writers]:
+    # On a busy machine those that a test needs gather for longer than a batch may take.
+    monkeypatch.setattr("store.together.BATCH_SECONDS", 60.0)
     writers = Writers()
     yield writers
     writers.close()
