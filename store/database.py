@@ -4,8 +4,9 @@ import errno
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -241,6 +242,22 @@ class Database(Protocol):
     def hints(self) -> Hints:
         """From now on get a hint for each write of any process, and send one for each of ours."""
         ...
+
+
+@contextmanager
+def patient_lock(
+    try_lock: Callable[[str], AbstractContextManager[Lock | None]], name: str, patience: float
+) -> Iterator[None]:
+    """Hold a lock; raises LockHeld if somebody else holds it for `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        with try_lock(name) as held:
+            if held is not None:
+                yield
+                return
+        if time.monotonic() > until:
+            raise LockHeld(f"the lock {name} is held by another process")
+        time.sleep(0.05)
 
 
 class Group:

@@ -21,6 +21,7 @@ from store.database import (
     StoreReadOnly,
     StoreUnavailable,
     Waiting,
+    patient_lock,
 )
 from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
@@ -35,7 +36,7 @@ from store.postgresql_link import (
 )
 from store.postgresql_rows import ServerRows
 from store.postgresql_schema import check_schema, migrate
-from store.postgresql_signals import HELD, Listening, Locks, number_of, patient_lock
+from store.postgresql_signals import HELD, Listening, Locks, number_of
 from store.together import Together
 
 LOOK_SECONDS = 0.2  # whoever only looks says at once that the server is away

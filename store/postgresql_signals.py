@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
-from store.database import Lock, LockHeld
+from store.database import Lock
 from store.postgresql_link import Session, our_errors
 
 LOOK_SECONDS = 1.0  # between two looks whether the session of the locks still stands
@@ -116,20 +116,6 @@ class Locks:
         with self._turn:
             if self._session is not None:
                 self._session.close()
-
-
-@contextmanager
-def patient_lock(try_lock: Callable[[str], "object"], name: str, patience: float) -> Iterator[None]:
-    """Hold a lock that somebody else may hold for `patience` seconds at most, or raise LockHeld."""
-    until = time.monotonic() + patience
-    while True:
-        with try_lock(name) as held:  # type: ignore[attr-defined]
-            if held is not None:
-                yield
-                return
-        if time.monotonic() > until:
-            raise LockHeld(f"the lock {name} is held by another process")
-        time.sleep(0.05)
 
 
 class Listening:

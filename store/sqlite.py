@@ -15,7 +15,7 @@ from pathlib import Path
 from store import marks
 from store.connections import Connections, Opened, unavailable
 from store.copies import write_copy
-from store.database import Hints, Lock, LockHeld, Row, StoreUnavailable, Waiting
+from store.database import Hints, Lock, Row, StoreUnavailable, Waiting, patient_lock
 from store.datagrams import Datagrams
 from store.log import (
     PATIENCE_SECONDS,
@@ -176,17 +176,8 @@ class SQLite:
         finally:
             os.close(file)
 
-    @contextmanager
-    def lock(self, name: str, patience: float) -> Iterator[None]:
-        until = time.monotonic() + patience
-        while True:
-            with self.try_lock(name) as held:
-                if held is not None:
-                    yield
-                    return
-            if time.monotonic() > until:
-                raise LockHeld(f"the lock {name} is held by another process")
-            time.sleep(0.05)
+    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+        return patient_lock(self.try_lock, name, patience)
 
     def hints(self) -> Hints:
         hints = Datagrams(self.path.parent, self._stop_hints)
