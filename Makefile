@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Python keeps what it has compiled: the tests start the application some two hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-prefix test-postgresql soak scale fuzz attacks bench mutants check serve format clean
+.PHONY: help install demo test test-prefix test-postgresql soak scale ceilings fuzz attacks bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
 	@echo "make bench    all figures beside the vendor's tutorials, half an hour; in two minutes: QUICK=1"
+	@echo "make ceilings what several hosts share on PostgreSQL, and how much of it there is"
 	@echo "make mutants  small random faults, and whether tests find them: ARGS='--number 40 delivery'"
 	@echo "make check    format, lint and types"
 	@echo "make serve    the application for production, as config.toml says"
@@ -70,6 +71,9 @@ attacks: .venv/installed-dev
 bench: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+ceilings: .venv/installed-dev
+	@$(BIN)/python -m bench.ceilings
 
 mutants: .venv/installed-dev
 	@$(BIN)/python tests/mutants.py $(ARGS)
