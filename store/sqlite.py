@@ -45,6 +45,9 @@ class FileLock:
     def is_held(self) -> bool:
         return inode_of(self._path) == self._inode
 
+    def is_held_now(self) -> bool:
+        return self.is_held()
+
 
 class SQLite:
     """A `store.database.Database` in one file."""
@@ -176,7 +179,7 @@ class SQLite:
         finally:
             os.close(file)
 
-    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+    def lock(self, name: str, patience: float) -> AbstractContextManager[Lock]:
         return patient_lock(self.try_lock, name, patience)
 
     def hints(self) -> Hints:
