@@ -24,6 +24,7 @@ from store.database import (
     Waiting,
     patient_lock,
 )
+from store.fence import check_fences
 from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
 from store.postgresql_link import (
@@ -113,6 +114,7 @@ class PostgreSQL:
         if self._read_only:
             raise OnlyReading
         with self._together.write(self._patience.begin()) as db:
+            check_fences(self, db)
             yield db
 
     def channel(self) -> str:

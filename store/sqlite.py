@@ -17,6 +17,7 @@ from store.connections import Connections, Opened, unavailable
 from store.copies import write_copy
 from store.database import Hints, Lock, Row, StoreUnavailable, Waiting, patient_lock
 from store.datagrams import Datagrams
+from store.fence import check_fences
 from store.log import (
     PATIENCE_SECONDS,
     Patience,
@@ -94,6 +95,7 @@ class SQLite:
             self._together.write(self._patience.begin()) as db,
             self._connections.errors_of(writer),
         ):
+            check_fences(self, db)
             yield db
 
     def write_fault(self) -> StoreUnavailable | None:
