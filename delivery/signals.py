@@ -65,7 +65,7 @@ class Signals:
     def saw_worker(self, now: float) -> None:
         """Another process works: remember its note, to know the store by it.
 
-        The note of another host may be far from our clock: then a new one is known by its moving on.
+        Another host may note it by a clock far from ours: then a new note is known by moving on.
         """
         if 0 <= now - self._see_at < UP_SECONDS:
             return
