@@ -153,6 +153,7 @@ class LogsSettings(Section):
 class StorageSettings(Section):
     url: StoreUrl = "sqlite:///chats/chats.db"
     files: Text = Field(default="chats/files", min_length=1)
+    files_in: Literal["folder", "database"] = "folder"  # new ones; those of before stay
 
 
 class Settings(BaseSettings):

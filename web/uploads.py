@@ -21,7 +21,6 @@ from werkzeug.sansio.multipart import File as FilePart
 from files import HEAD_BYTES as HEAD
 from files import (
     PICTURES,
-    Arrival,
     ending,
     is_allowed,
     may_become_picture,
@@ -31,6 +30,7 @@ from files import (
 from portal import forms
 from portal.forms import Form
 from rates import TooOften
+from store.file_folder import Arrival
 from turns import Turns
 from under_way import WAIT_SECONDS, Place
 from web.asking import MAX_BODY_BYTES, Problem, known_address, services
