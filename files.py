@@ -111,6 +111,10 @@ class Files:
         self._arrivals.add(arrival)
         return arrival
 
+    def make_folder(self) -> None:
+        """Make the folder, for an administrator who knows that no other one is missing."""
+        self._folder.make()
+
     def is_lost(self) -> bool:
         """Whether the folder that should have files is not there: its disk is not mounted, say.
 

@@ -226,6 +226,8 @@ def _link_or_copy(source: str, target: str) -> str:
 
 
 def _put_files(kept: set[Path] | None, new: Path, files: Path) -> None:
+    """The folder is made, too: the restored store may name files that nobody has any more."""
+    files.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in kept or ():
         (files / path.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.move(new / path, files / path)  # the folder may be a disk of its own

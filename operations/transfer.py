@@ -104,6 +104,7 @@ class Import:
     def read(self, store: Store, files: Files, lines: Iterator[bytes]) -> Imported:
         """Take in the lines after the first one. Raises StoreUnavailable and OSError."""
         self._store, self._files = store, files
+        files.make_folder()  # also where the export has no files, but messages that name some
         for line in lines:
             self._number += 1
             if not line.strip():

@@ -24,6 +24,7 @@ from turns import Turns, apart
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
 TRIES = 3  # where another process makes or removes the same folder
+OPEN = ".nfs"  # how NFS names a file that was removed while somebody reads it
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 
 T = TypeVar("T")
@@ -67,6 +68,11 @@ class FileFolder:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
+
+    def make(self) -> None:
+        """Make the folder, if it is not there."""
+        with file_errors():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def arriving(self, promised: int, expected: int) -> Arrival:
         """A new file for `expected` bytes; others were promised `promised` bytes."""
@@ -125,6 +131,8 @@ class FileFolder:
                     apart(shutil.rmtree, str(folder))  # there may be thousands
                     return
                 except OSError as error:  # another process adds a file, or removes the folder, too
+                    if _has_only_open(folder):
+                        return
                     if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not tries_left:
                         raise
 
@@ -177,10 +185,20 @@ def _sweep_folder(folder: str, keys: set[str], before: float, turns: Turns) -> i
         for file in files:
             turns.give_way()
             with gone:
-                if file.name not in keys and file.stat(follow_symlinks=False).st_mtime < before:
+                if file.name in keys or file.name.startswith(OPEN):
+                    continue
+                if file.stat(follow_symlinks=False).st_mtime < before:
                     os.unlink(file.path)
                     count += 1
     return count
+
+
+def _has_only_open(folder: Path) -> bool:
+    """Whether all that is left in a folder was removed, and goes when it is closed."""
+    try:
+        return all(name.startswith(OPEN) for name in os.listdir(folder))
+    except OSError:
+        return False
 
 
 def _is_gone(file: IO[bytes]) -> bool:

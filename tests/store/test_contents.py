@@ -1,6 +1,8 @@
 """Visitors' files: in a folder and in the database the same is kept, found, removed and swept."""
 
+import errno
 import os
+import shutil
 import time
 from contextlib import closing
 from io import BytesIO
@@ -290,6 +292,29 @@ def test_a_chats_folder_that_another_host_removes_while_it_is_empty_is_made_agai
     monkeypatch.setattr(Path, "mkdir", mkdir)
 
     assert content(files, keep(files)) == LARGE
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("in_database", [False])
+def test_a_file_that_somebody_reads_on_another_host_keeps_no_chat(
+    files: Files, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, in_database: bool
+) -> None:
+    """NFS keeps it under another name until it is closed, and does not let go of the folder."""
+    write(store)
+    key = keep(files)
+    opened = folder / CHAT / ".nfs000000000000a1b200000001"
+
+    def remove(path: str) -> None:
+        (Path(path) / key).rename(opened)
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+
+    files.remove_chat(CHAT)
+
+    grow_old(store, folder)
+    assert files.sweep(store.chats.file_keys, DAY) == 0
+    assert opened.exists()
 
 
 @pytest.mark.sqlite
