@@ -18,7 +18,7 @@ from bbcode import file_html
 from settings import ROOT, StorageSettings
 from storage import Store
 from store.contents import ContentTables
-from store.database import StoreUnavailable
+from store.database import StoreUnavailable, may_write
 from store.file_folder import Arrival, FileFolder
 from store.kept import KeptFile
 from store.records import File
@@ -105,7 +105,7 @@ class Files:
     def arriving(self, expected: int = 0) -> Arrival:
         """A new file for an upload of `expected` bytes; `discard` ends it, kept or not."""
         if self.is_lost():
-            raise StoreUnavailable("storage.files: the folder is gone, and visitors' files with it")
+            raise StoreUnavailable("storage.files: the folder is gone")
         promised = sum(arrival.expected for arrival in self._arrivals)
         arrival = self._folder.arriving(promised, expected)
         self._arrivals.add(arrival)
@@ -123,6 +123,16 @@ class Files:
         if self._in_database or self._contents is None or self._folder.path.exists():
             return False
         return self._contents.are_elsewhere()
+
+    def fault(self) -> StoreUnavailable | None:
+        """What would keep us from taking files, as far as that can be seen; None if nothing."""
+        folder = self._folder.path
+        if self.is_lost():
+            return StoreUnavailable(f"storage.files: {folder} is gone, and visitors' files with it")
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        if not (there.is_dir() and may_write(there)):
+            return StoreUnavailable(f"storage.files: nothing can be written to {folder}")
+        return None
 
     def under_way(self) -> int:
         """How many files this process receives now."""

@@ -305,6 +305,8 @@ class Services:
             stop.wait(pause)
 
     def _sweep_once(self) -> None:
+        if fault := self.files.fault():
+            log.error("visitors cannot send files: %s", fault)
         # An upload under way is never so old: it is given up after seconds without a byte.
         swept = self.files.sweep(self.store.chats.file_keys, ABANDONED_SECONDS)
         if swept:
