@@ -7,7 +7,7 @@ import click
 import cli.early  # noqa: F401  # before the rest
 from cli.doctor import doctor_command, status_command
 from cli.ending import Commands, end_at_signals, open_standard_files
-from cli.keep import backup_command, migrate_command, restore_command
+from cli.keep import backup_command, migrate_command, move_files_command, restore_command
 from cli.move import export_command, import_command, import_tutorial_command
 from cli.service import run_command, serve_command, uninstall_command
 from cli.visitors import block_command, forget_command, purge_command, unblock_command
@@ -22,7 +22,8 @@ def commands() -> None:
 
 for one in (
     *(doctor_command, status_command),
-    *(serve_command, run_command, backup_command, restore_command, migrate_command),
+    *(serve_command, run_command, backup_command, restore_command),
+    *(migrate_command, move_files_command),
     *(export_command, import_command, import_tutorial_command),
     *(forget_command, block_command, unblock_command, purge_command, uninstall_command),
 ):

@@ -1,36 +1,33 @@
-"""Visitors' files on the disk, a folder for each chat; and rules for their names and types.
+"""Visitors' files, in a folder or in the database; and rules for their names and types.
 
-A reserve of the disk is left to messages, also while many files arrive at once. A file survives
-power loss once `keep` has returned. Its name on the disk is its key, which cannot be guessed; the
-store knows to which message it belongs. Knows nothing of HTTP.
+A file survives power loss once `keep` has returned. Its name is its key, which cannot be guessed;
+the store knows to which message it belongs. Knows nothing of HTTP.
 """
 
 import contextlib
-import errno
 import os
 import re
 import secrets
 import shutil
-import tempfile
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from bbcode import file_html
-from store.database import DISK_FULL, DiskFull, StoreUnavailable
+from settings import ROOT, StorageSettings
+from storage import Store
+from store.contents import ContentTables
+from store.database import StoreUnavailable, may_write
+from store.file_folder import Arrival, FileFolder
+from store.kept import KeptFile
 from store.records import File
-from turns import Turns, apart
 from visible import is_visible
 
 KEY_BYTES = 24
+COPIED_BYTES = 1 << 20  # in memory at once
 NAME_LIMIT = 100  # characters
 TYPED_LIMIT = 1000  # characters of a name that are looked at; systems allow 255
-RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
-SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
-REMOVALS = 3  # tries to remove a folder into which another process may put a file
-ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 
 HEAD_BYTES = 64  # the first bytes of a file, which tell what picture it is
@@ -66,57 +63,76 @@ OTHERS = {  # other types by the file's ending; they are only downloaded
 }
 
 
-class Arrival:
-    """A file that an upload fills. Raises DiskFull before it would use the disk's reserve."""
+class Place(Protocol):
+    """Where files are kept. Every method raises StoreUnavailable when it cannot be used."""
 
-    def __init__(self, file: IO[bytes], name: str, expected: int) -> None:
-        self._file = file
-        self.name = name
-        self.expected = expected  # bytes that may still come
-        self.size = 0
+    def keep(self, file: Arrival, chat_id: str, key: str) -> None: ...
 
-    def write(self, data: bytes) -> int:
-        with _errors():
-            # At each piece, because other uploads and processes use the same disk.
-            check_room(Path(self.name).parent, len(data))
-            self.size += len(data)
-            self.expected = max(0, self.expected - len(data))
-            return self._file.write(data)
+    def open(self, chat_id: str, key: str) -> KeptFile | None:
+        """A file, open to be read; None if it is not here."""
+        ...
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        with _errors():
-            return self._file.seek(place, whence)
+    def remove(self, chat_id: str, key: str) -> None: ...
+    def remove_chat(self, chat_id: str) -> None: ...
 
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def sync(self) -> None:
-        self._file.flush()
-        _sync(self._file.fileno())
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # what is not yet written is not needed
-            self._file.close()
+    def sweep(self, keys_of: Callable[[str], set[str] | None], seconds: float) -> int:
+        """Remove files that are older and belong to no message; returns how many."""
+        ...
 
 
 class Files:
-    """The folder of all files. Every method raises StoreUnavailable when it cannot be used."""
+    """All files. Every method raises StoreUnavailable when they cannot be used.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    New ones are kept where the settings say. Those of before are found and removed wherever they
+    are, so the setting can be changed at any time.
+    """
+
+    def __init__(
+        self, folder: Path, contents: ContentTables | None = None, in_database: bool = False
+    ):
+        """`folder` also receives what goes into the database, which `contents` are."""
+        self._folder = FileFolder(folder)
+        places: list[Place] = [self._folder] if contents is None else [self._folder, contents]
+        self._contents = contents
+        self._in_database = in_database
+        self._first, *self._others = reversed(places) if in_database else places
         self._arrivals: set[Arrival] = set()
+
+    @property
+    def _places(self) -> list[Place]:
+        return [self._first, *self._others]
 
     def arriving(self, expected: int = 0) -> Arrival:
         """A new file for an upload of `expected` bytes; `discard` ends it, kept or not."""
-        with _errors():
-            folder = self._made_folder(ARRIVING)
-            promised = sum(arrival.expected for arrival in self._arrivals)
-            check_room(folder, promised + expected)
-            # The file has a name, so that `keep` can rename it and need not copy it.
-            number, name = tempfile.mkstemp(dir=folder, prefix="")
-            arrival = Arrival(os.fdopen(number, "w+b"), name, expected)
+        if self.is_lost():
+            raise StoreUnavailable("storage.files: the folder is gone")
+        promised = sum(arrival.expected for arrival in self._arrivals)
+        arrival = self._folder.arriving(promised, expected)
         self._arrivals.add(arrival)
         return arrival
+
+    def make_folder(self) -> None:
+        """Make the folder, for an administrator who knows that no other one is missing."""
+        self._folder.make()
+
+    def is_lost(self) -> bool:
+        """Whether the folder that should have files is not there: its disk is not mounted, say.
+
+        A new one in its place would be hidden by the disk later.
+        """
+        if self._in_database or self._contents is None or self._folder.path.exists():
+            return False
+        return self._contents.are_elsewhere()
+
+    def fault(self) -> StoreUnavailable | None:
+        """What would keep us from taking files, as far as that can be seen; None if nothing."""
+        folder = self._folder.path
+        if self.is_lost():
+            return StoreUnavailable(f"storage.files: {folder} is gone, and visitors' files with it")
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        if not (there.is_dir() and may_write(there)):
+            return StoreUnavailable(f"storage.files: nothing can be written to {folder}")
+        return None
 
     def under_way(self) -> int:
         """How many files this process receives now."""
@@ -129,73 +145,62 @@ class Files:
         with contextlib.suppress(OSError):
             os.unlink(file.name)
 
-    def keep(self, file: Arrival, chat_id: str) -> str:
-        """Make a received file the chat's; returns its key."""
-        key = secrets.token_hex(KEY_BYTES)
-        with _errors():
-            file.sync()
-            path = self._made_folder(chat_id) / key
-            try:
-                os.replace(file.name, path)
-                for folder in (self._folder / chat_id, self._folder, self._folder.parent):
-                    descriptor = os.open(folder, os.O_RDONLY)
-                    try:
-                        _sync(descriptor)
-                    finally:
-                        os.close(descriptor)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                raise
+    def keep(self, file: Arrival, chat_id: str, key: str | None = None) -> str:
+        """Make a received file the chat's; returns its key, a new one unless it is given."""
+        key = key or secrets.token_hex(KEY_BYTES)
+        self._first.keep(file, chat_id, key)
         return key
 
-    def path(self, chat_id: str, key: str) -> Path:
-        return self._folder / chat_id / key
+    def open(self, chat_id: str, key: str) -> KeptFile | None:
+        """A file, open to be read; None if there is none."""
+        # The first place again: the file may be moved there just now.
+        looks = (place.open(chat_id, key) for place in (*self._places, self._first))
+        return next((found for found in looks if found), None)
+
+    def bring(self, chat_id: str, key: str) -> bool | None:
+        """Move a file to where new ones are kept; False if it was there, None if it is nowhere."""
+        if found := self._first.open(chat_id, key):
+            found.file.close()
+            self._remove_elsewhere(chat_id, key)  # of a move that was broken off
+            return False
+        found = self.open(chat_id, key)
+        if found is None:
+            return None
+        with found.file:
+            arrival = self.arriving(found.size)
+            try:
+                shutil.copyfileobj(found.file, arrival, COPIED_BYTES)
+                self.keep(arrival, chat_id, key)
+            finally:
+                self.discard(arrival)
+        self._remove_elsewhere(chat_id, key)
+        return True
+
+    def _remove_elsewhere(self, chat_id: str, key: str) -> None:
+        for place in self._others:
+            place.remove(chat_id, key)
 
     def remove(self, chat_id: str, key: str) -> None:
-        with _errors():
-            self.path(chat_id, key).unlink(missing_ok=True)
+        for place in self._places:
+            place.remove(chat_id, key)
 
     def remove_chat(self, chat_id: str) -> None:
         """Remove all files of a chat; call it after the store has deleted the chat."""
-        folder = self._folder / chat_id
-        with _errors():
-            for tries_left in range(REMOVALS - 1, -1, -1):
-                if not folder.exists():
-                    return
-                try:
-                    apart(shutil.rmtree, str(folder))  # there may be thousands
-                    return
-                except OSError as error:  # another process adds a file, or removes the folder, too
-                    if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not tries_left:
-                        raise
+        for place in self._places:
+            place.remove_chat(chat_id)
 
-    def sweep(self, keys_of: Callable[[str], set[str] | None], before: float) -> int:
-        """Remove files that are older than `before` and belong to no message; returns how many.
+    def sweep(self, keys_of: Callable[[str], set[str] | None], seconds: float) -> int:
+        """Remove files that are older and belong to no message; returns how many.
 
         A crash leaves such files. `keys_of` gives the keys of a chat's files, or None for a chat
-        that the store has never had: its files stay, because they may belong to another store.
+        that the store has never had.
         """
-        count, turns = 0, Turns()
-        with _errors(), contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as folders:
-            for folder in folders:  # read little by little: there may be very many
-                keys = set() if folder.name == ARRIVING else keys_of(folder.name)
-                count += 0 if keys is None else _sweep_folder(folder.path, keys, before, turns)
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder.path)  # if it is empty
-                turns.give_way()
-        return count
-
-    def _made_folder(self, name: str) -> Path:
-        folder = self._folder / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+        return sum(place.sweep(keys_of, seconds) for place in self._places)
 
 
-def check_room(folder: Path, wanted: int) -> None:
-    """Raise DiskFull if the disk's reserve would be used by so many more bytes."""
-    if shutil.disk_usage(folder).free - wanted - SLACK_BYTES < RESERVE_BYTES:
-        raise DiskFull("storage.files: no room on the disk beside its reserve")
+def files_of(settings: StorageSettings, store: Store) -> Files:
+    """The files of a store, as the settings say."""
+    return Files(ROOT / settings.files, store.contents, settings.files_in == "database")
 
 
 def safe_name(name: str) -> str:
@@ -256,35 +261,6 @@ def media_type(name: str, head: bytes) -> str:
     if ending(name) not in PICTURE_ENDINGS:
         return OTHERS.get(ending(name), "application/octet-stream")
     return picture_type(head) or "application/octet-stream"
-
-
-def _sweep_folder(folder: str, keys: set[str], before: float, turns: Turns) -> int:
-    """Remove the old files that have none of these keys; returns how many."""
-    count = 0
-    gone = contextlib.suppress(FileNotFoundError)  # another process deletes the chat
-    with gone, os.scandir(folder) as files:
-        for file in files:
-            turns.give_way()
-            with gone:
-                if file.name not in keys and file.stat(follow_symlinks=False).st_mtime < before:
-                    os.unlink(file.path)
-                    count += 1
-    return count
-
-
-def _sync(descriptor: int) -> None:
-    """fsync in a thread, so that a slow disk holds up no other request of this process."""
-    apart(os.fsync, descriptor)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__  # without the path: it holds the key
-        kind = DiskFull if error.errno in DISK_FULL else StoreUnavailable
-        raise kind(f"storage.files: {reason}") from None
 
 
 def files_html(files: tuple[File, ...]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from bbcode import RENDERER
 from bitrix import Bitrix
 from delivery.worker import Worker
-from files import Files
+from files import Files, files_of
 from live import Live
 from logs import Lasting
 from operations.doctor import Doctor
@@ -51,6 +51,7 @@ MOST_REASONS = 200  # kept apart, in memory and in the store
 OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left by a crash
 SWEEP_SECONDS = 3_600.0  # between two looks for such files
+SWEEP_AGAIN_SECONDS = 60.0  # the same where another process looks now: it may be another host's
 DELETION_SECONDS = 60.0  # a deletion that takes longer was interrupted, and is finished then
 READS, READS_A_SECOND = 300, 10.0  # of one visitor's chat: at once, and in the long run
 REPEATS, REPEATS_A_SECOND = 60, 1.0  # of messages that one visitor has sent already
@@ -117,7 +118,7 @@ class Services:
         proof = Proof(settings, store, bitrix)
         connector = Connector(settings, store, bitrix, proof)
         worker = Worker(settings, store, bitrix, connector)
-        files = Files(ROOT / settings.storage.files)
+        files = files_of(settings.storage, store)
         page_settings = PageSettings(settings, store)
         pulse = Pulse(store)
         doctor = Doctor(
@@ -292,16 +293,21 @@ class Services:
     def sweep_files(self, stop: threading.Event) -> None:
         """Every hour remove files whose message was never stored: a crash left them."""
         while not stop.is_set():
+            pause = SWEEP_SECONDS
             try:
                 with self.store.database.try_lock("files") as held:
-                    if held is not None:  # else another process looks through them now
+                    if held is not None:
                         self._sweep_once()
+                    else:  # another process looks through them, maybe through those of its host
+                        pause = min(pause, SWEEP_AGAIN_SECONDS)
             except StoreUnavailable as error:
                 log.error("the files cannot be looked through: %s", error)
-            stop.wait(SWEEP_SECONDS)
+            stop.wait(pause)
 
     def _sweep_once(self) -> None:
+        if fault := self.files.fault():
+            log.error("visitors cannot send files: %s", fault)
         # An upload under way is never so old: it is given up after seconds without a byte.
-        swept = self.files.sweep(self.store.chats.file_keys, time.time() - ABANDONED_SECONDS)
+        swept = self.files.sweep(self.store.chats.file_keys, ABANDONED_SECONDS)
         if swept:
             log.info("%d abandoned files removed", swept)

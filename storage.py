@@ -9,6 +9,7 @@ from pathlib import Path
 
 from store.blocks import BlockTables
 from store.chats import ChatTables
+from store.contents import ContentTables
 from store.conversations import ConversationTables
 from store.counts import CountTables
 from store.database import Database, StoreUnavailable
@@ -66,6 +67,9 @@ class Store:
         self.people = PeopleTables(self.database)
         self.transfer = TransferTables(self.database, renderer)
         self.notes = Notes(self.database)
+        self.contents = ContentTables(
+            self.database, None if is_of_server(url) else self.database.folder
+        )
 
     def open(self) -> None:
         """Make what is missing and bring the schema up to date."""

@@ -1,12 +1,14 @@
-"""`backup`, `restore` and `migrate`."""
+"""`backup`, `restore`, `migrate` and `move-files`."""
 
+import sys
 from pathlib import Path
 
 import click
 
+from cli.ending import FAILED
 from cli.parts import Desk, PathGiven, command
 from operations.backup import back_up
-from operations.moving import move
+from operations.moving import move, move_files
 from operations.restore import Place, open_backup, restore
 from operations.target import check_target
 from operations.version import version
@@ -57,6 +59,29 @@ def migrate_command(desk: Desk, url: str) -> None:
     desk.say("moved", rows=sum(table.rows for table in moved), former=desk.store_name)
     desk.say("moved_next")
     desk.answer(tables={table.name: table.rows for table in moved}, former=desk.store_name)
+
+
+@click.command("move-files")
+@command
+def move_files_command(desk: Desk) -> None:
+    """Move visitors' files to where `storage.files_in` says; the service may go on running.
+
+    Without it those of before stay where they are, and are served from there. Repeating it is
+    harmless.
+    """
+    with desk.writing() as store:
+        moved, lost = move_files(store, desk.files_of(store))
+    where = desk.settings.storage.files_in
+    desk.say(
+        "files_moved",
+        files=moved,
+        where=desk.store_name if where == "database" else desk.files_path,
+    )
+    if lost:
+        desk.say("files_not_found", files=lost, path=desk.files_path)
+    desk.answer(files=moved, lost=lost)
+    if lost:
+        sys.exit(FAILED)
 
 
 @click.command("restore")

@@ -89,10 +89,10 @@ def import_command(desk: Desk, file: Path) -> None:
         desk.check_source(file.absolute())
     source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     with source:
-        taking, lines = Import(desk.files_path), lines_of(source)
+        taking, lines = Import(), lines_of(source)
         taking.begin(lines)
         with desk.writing(new=True) as store:
-            result = taking.read(store, lines)
+            result = taking.read(store, desk.files_of(store), lines)
     desk.say(
         "imported", chats=result.chats, messages=result.messages, files=result.files,
         known=result.known,

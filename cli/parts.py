@@ -15,7 +15,7 @@ import click
 from bbcode import RENDERER
 from cli.ending import Failed
 from cli.owner import Untrusted, check_place, owner_of
-from files import Files
+from files import Files, files_of
 from operations.archive import Stopped
 from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store, database_of, is_of_server, local_file
@@ -84,9 +84,8 @@ class Desk:
     def files_path(self) -> Path:
         return ROOT / self.settings.storage.files
 
-    @property
-    def files(self) -> Files:
-        return Files(self.files_path)
+    def files_of(self, store: Store) -> Files:
+        return files_of(self.settings.storage, store)
 
     def say(self, key: str, **values: object) -> None:
         """Print a sentence, unless the command answers in JSON."""

@@ -42,7 +42,7 @@ def forget_command(desk: Desk, who: str) -> None:
     with desk.writing() as store:
         ended = []
         for chat_id in chats_of(desk, store, who):
-            ended += store.chats.delete(chat_id, time.time(), desk.files.remove_chat)
+            ended += store.chats.delete(chat_id, time.time(), desk.files_of(store).remove_chat)
         copies = copies_beside(store.database.folder)
     desk.say("forgotten", chats=len(set(ended)))
     desk.say("forgotten_elsewhere")
@@ -108,7 +108,7 @@ def purge_command(desk: Desk, days: int | None, dry_run: bool) -> None:
             removed, folder = store.retention.count(before), store.database.folder
     else:
         with desk.writing() as store:
-            removed, folder = purge(store, desk.files, before), store.database.folder
+            removed, folder = purge(store, desk.files_of(store), before), store.database.folder
     copies = [copy for copy in copies_beside(folder) if not dry_run or not is_old(copy, before)]
     desk.say("would_purge" if dry_run else "purged", days=days, **vars(removed))
     for copy in copies:

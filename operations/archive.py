@@ -96,14 +96,20 @@ def counted(store: Path) -> dict[str, int]:
         raise Stopped("copy_damaged") from None
 
 
-def files_in(store: Path, note: Callable[[str, str], None]) -> None:
-    """Name each visitor's file that a copy of the store has: its chat and its key."""
+def files_in(store: Path, note: Callable[[str, str], None]) -> int:
+    """Name each visitor's file that a copy of the store names and has not: its chat and its key.
+
+    Returns how many files the copy itself has.
+    """
+    named = "select m.chat_id, f.key from files f join messages m on m.id = f.message_id"
+    whole = "f.key in (select key from kept_files where is_whole = 1)"
     with closing(sqlite3.connect(address_of(store, "immutable=1"), uri=True)) as db:
-        try:
-            rows = db.execute(
-                "select m.chat_id, f.key from files f join messages m on m.id = f.message_id"
-            )
-        except sqlite3.OperationalError:  # a very early release had no files
-            return
-        for chat_id, key in rows:
+        tables = {name for (name,) in db.execute("select name from sqlite_master")}
+        if "files" not in tables:  # a very early release had none
+            return 0
+        if "kept_files" not in tables:
+            whole = "false"
+        for chat_id, key in db.execute(f"{named} where not {whole}"):
             note(chat_id, key)
+        kept = db.execute(f"select count(*) from ({named} where {whole})")  # noqa: S608
+        return int(kept.fetchone()[0])

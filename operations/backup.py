@@ -24,7 +24,7 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 def back_up(
     database: Database, files: Path, target: Path, program: str, replace: bool = False
 ) -> Contents:
-    """Write the archive `target`; `files` is the folder of visitors' files.
+    """Write the archive `target`; `files` is the folder of visitors' files, if they are in one.
 
     Raises Stopped, StoreUnavailable and OSError; then there is no archive, and what had its name
     is as it was.
@@ -68,8 +68,10 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
                 found = _add_file(archive, files, chat_id, key)
                 taken, gone = taken + found, gone + (not found)
 
-            files_in(copy, add)
-            contents = Contents(made_at, **numbers, files=taken, gone=gone, program=program)
+            in_copy = files_in(copy, add)
+            contents = Contents(
+                made_at, **numbers, files=taken + in_copy, gone=gone, program=program
+            )
             contents.write(archive)
         file.flush()
         os.fsync(file.fileno())

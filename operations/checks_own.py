@@ -246,6 +246,8 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
         yield Finding("disk", level, key, values)
     if facts.settings.files.enabled and not facts.files_are_writable:
         yield Finding("disk", Level.ATTENTION, "files_closed", {"folder": facts.files_folder})
+    if facts.lacks_files:
+        yield Finding("disk", Level.ATTENTION, "files_lost", {"folder": facts.files_folder})
 
 
 def _of_space(disk: Disk) -> tuple[Level, str]:

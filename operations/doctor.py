@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bitrix import Bitrix
+from files import files_of
 from operations import (
     checks_events,
     checks_front,
@@ -178,6 +179,7 @@ class Doctor:
             disks=_disks(*(() if on_server else (path.parent,)), files),
             files_folder=str(files),
             files_are_writable=may_write(existing(files)),
+            lacks_files=isinstance(kept, Kept) and self._lacks_newest_file(),
             is_service=not self._only_reads,
             former_runs=isinstance(kept, StoreOlder) and self._worker_runs(0.0, None, now),
             log_bytes=0 if on_server else log_bytes(path),
@@ -224,6 +226,20 @@ class Doctor:
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
         )
+
+    def _lacks_newest_file(self) -> bool:
+        """Whether the newest of visitors' files is not where it should be."""
+        files = files_of(self._settings.storage, self._store)
+        try:
+            newest = self._store.contents.newest()
+            if newest is None:
+                return False
+            if found := files.open(*newest):
+                found.file.close()
+                return False
+            return self._store.contents.newest() == newest  # else it was deleted just now
+        except StoreUnavailable:  # whoever only looks may not read it
+            return False
 
     def _worker_runs(self, patience: float, up_at: float | None, now: float) -> bool:
         """Whether a process holds the worker's lock, or may be about to take it."""

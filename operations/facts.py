@@ -73,6 +73,7 @@ class Facts:
     disks: tuple[Disk, ...] = ()  # of the store and of visitors' files
     files_folder: str = ""
     files_are_writable: bool = True
+    lacks_files: bool = False  # the newest one is not found: its disk is not mounted here, say
     is_service: bool = False  # it is the service itself that looks
     former_runs: bool = False  # the service runs, and with the earlier release that the store is of
     on_server: bool = False  # the store is there, and no file of this host

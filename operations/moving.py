@@ -1,6 +1,7 @@
 """Moves a store into another database: all rows, proved to be there, or nothing.
 
-The service must not run. The former store stays as it is.
+The service must not run meanwhile. The former store stays as it is. Visitors' files are moved by
+themselves, also while it runs.
 """
 
 import sqlite3
@@ -9,9 +10,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from files import Files
 from operations.archive import Stopped
 from operations.restore import Place, nobody_works
-from storage import database_of, file_of, is_of_server
+from storage import Store, database_of, file_of, is_of_server
 from store.copies import sync_folder
 from store.log import address_of, patiently
 from store.moving import FileRows, Source, Target, finish_file, move_rows, new_file
@@ -53,6 +55,24 @@ def move(
             moved.append(Table(name, here.rows))
             tell(moved[-1])
     return moved
+
+
+def move_files(store: Store, files: Files) -> tuple[int, int]:
+    """Move visitors' files to where new ones are kept; how many were moved, and are nowhere.
+
+    Raises StoreUnavailable; each file is then where it was, or is moved.
+    """
+    moved, lost, last = 0, 0, ""
+    while named := store.contents.named_after(last):
+        for chat_id, key in named:
+            was_moved = files.bring(chat_id, key)
+            moved += was_moved is True
+            if store.messages.find_with_file(key) is None:  # it was deleted meanwhile
+                files.remove(chat_id, key)
+            else:
+                lost += was_moved is None
+        last = named[-1][1]
+    return moved, lost
 
 
 @contextmanager

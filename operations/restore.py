@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from operations.archive import FILE, STORE, Stopped, contents_of, copy_file, counted
+from operations.archive import FILE, STORE, Stopped, contents_of, copy_file, counted, files_in
 from store.copies import free_name, sync_folder
 from store.database import StoreMissing, StoreUnavailable
 from store.datagrams import is_heard
@@ -79,6 +79,7 @@ def restore(backup: Backup, place: Place, replace: bool) -> Restored:
         numbers = counted(new / STORE)
         if numbers["schema"] > len(MIGRATIONS):
             raise Stopped("store_newer", path=backup.path)
+        in_store = files_in(new / STORE, lambda _chat, _key: None)
         former = None
         if _has_content(place.store):
             if not replace:
@@ -88,7 +89,8 @@ def restore(backup: Backup, place: Place, replace: bool) -> Restored:
         _put_store(new / STORE, place.store)
         if kept is not None:
             _remove_others(kept, place.files)
-    return Restored(numbers["chats"], numbers["messages"], len(kept or ()), former)
+        files = len(kept or ()) + in_store
+    return Restored(numbers["chats"], numbers["messages"], files, former)
 
 
 @contextmanager
@@ -224,6 +226,8 @@ def _link_or_copy(source: str, target: str) -> str:
 
 
 def _put_files(kept: set[Path] | None, new: Path, files: Path) -> None:
+    """The folder is made, too: the restored store may name files that nobody has any more."""
+    files.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in kept or ():
         (files / path.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.move(new / path, files / path)  # the folder may be a disk of its own

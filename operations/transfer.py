@@ -6,9 +6,7 @@ that a file that was cut off is known for one. A line that cannot be taken in is
 
 import base64
 import binascii
-import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,11 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from delivery.reaction import RESTORED
+from files import Files
 from operations.archive import Stopped
 from operations.kept_files import open_kept
 from portal.inbox import html_below, text_html
 from storage import Store
-from store.copies import sync_folder
 from store.rows import files_of
 from store.schema import MIGRATIONS
 from store.transfer import CHAT_ID, INTO, KEY, Arrival, Record, Unfit, is_moment
@@ -32,7 +30,7 @@ LONGEST_LINE = 1 << 30  # bytes; a file of a visitor is a third longer on its li
 
 
 def export(store: Store, files: Path | None, program: str) -> Iterator[str]:
-    """The lines, without their ends. `files` is the folder of visitors' files; None: without those.
+    """The lines, without their ends. `files` is the folder of visitors' files; None: without any.
 
     `store` must not change meanwhile: it is a copy.
     """
@@ -45,7 +43,7 @@ def export(store: Store, files: Path | None, program: str) -> Iterator[str]:
         yield _line(kind, record)
     count = 0
     for record in store.transfer.messages():
-        contents = _contents(record, files) if files else {}
+        contents = _contents(record, store, files) if files else {}
         yield _line("message", record, **({"contents": contents} if contents else {}))
         count += 1
     yield _line("end", {"messages": count})
@@ -55,12 +53,13 @@ def _line(kind: str, value: object, **besides: object) -> str:
     return json.dumps({kind: value} | besides, ensure_ascii=False, separators=(",", ":"))
 
 
-def _contents(record: Record, files: Path) -> dict[str, str]:
+def _contents(record: Record, store: Store, files: Path) -> dict[str, str]:
     """The contents of a message's files by their keys, without those deleted meanwhile."""
     found = {}
     for file in files_of(record["files"]):
         if file.key:
-            source = open_kept(files, record["chat_id"], file.key)
+            kept = store.contents.open(record["chat_id"], file.key)
+            source = kept.file if kept else open_kept(files, record["chat_id"], file.key)
             if source is not None:
                 with source:
                     found[file.key] = base64.b64encode(source.read()).decode()
@@ -80,8 +79,7 @@ class Imported:
 class Import:
     """Takes the lines of one export in. Repeating it is harmless: what is here already stays."""
 
-    def __init__(self, files: Path) -> None:
-        self._files = files
+    def __init__(self) -> None:
         self._number = 0  # of the line
         self._exported_at = 0.0
         self._ended = False
@@ -103,9 +101,10 @@ class Import:
             return
         raise Stopped("no_export")
 
-    def read(self, store: Store, lines: Iterator[bytes]) -> Imported:
+    def read(self, store: Store, files: Files, lines: Iterator[bytes]) -> Imported:
         """Take in the lines after the first one. Raises StoreUnavailable and OSError."""
-        self._store = store
+        self._store, self._files = store, files
+        files.make_folder()  # also where the export has no files, but messages that name some
         for line in lines:
             self._number += 1
             if not line.strip():
@@ -174,9 +173,7 @@ class Import:
             if key in (self._store.chats.file_keys(chat_id) or ()):
                 self.result.files += 1
                 continue
-            (self._files / chat_id / key).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # others are in it
-                (self._files / chat_id).rmdir()
+            self._files.remove(chat_id, key)
 
     def _keep_files(self, record: Record, contents: Any) -> None:
         """Write a message's files before the message: it must never be there without them."""
@@ -192,27 +189,28 @@ class Import:
                 data = base64.b64decode(content, validate=True)
             except binascii.Error:
                 raise Unfit("record_value", column="contents") from None
-            if _write_file(self._files / str(chat_id), key, data):
+            if self._keep_file(str(chat_id), key, data):
                 self._written.append((str(chat_id), key))
+
+    def _keep_file(self, chat_id: str, key: str, data: bytes) -> bool:
+        """Keep a file that is not there yet; returns whether it was not."""
+        message = self._store.messages.find_with_file(key)
+        is_anothers = message is not None and message.chat_id != chat_id
+        if is_anothers or any(key == written for _, written in self._written):
+            return False
+        if found := self._files.open(chat_id, key):
+            found.file.close()
+            return False
+        arrival = self._files.arriving(len(data))
+        try:
+            arrival.write(data)
+            self._files.keep(arrival, chat_id, key)
+        finally:
+            self._files.discard(arrival)
+        return True
 
     def _leave(self, number: int, error: Unfit) -> None:
         self.result.problems.append((number, Wrong(f"commands.{error.key}", **error.values)))
-
-
-def _write_file(folder: Path, name: str, data: bytes) -> bool:
-    """Write a file that is not there yet, whole and on the disk; returns whether it was not."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path, unfinished = folder / name, folder / f"{name}.unfinished"
-    if path.exists():
-        return False
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(unfinished, path)
-    sync_folder(folder)
-    return True
 
 
 def _matches(pattern: Any, value: object) -> bool:

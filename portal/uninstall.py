@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from files import Files
+from files import files_of
 from portal.presence import Presence
 from rest.errors import BitrixError, OutcomeUnknown, Reach, TryLater
-from settings import ROOT, Settings
+from settings import Settings
 from storage import Store
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Uninstall:
 
     def _erase(self) -> None:
         """Remove all conversations for good, with their files."""
-        files = Files(ROOT / self._settings.storage.files)
+        files = files_of(self._settings.storage, self._store)
         while chat_ids := self._store.removal.living(ERASED_AT_ONCE):
             for chat_id in chat_ids:
                 self._store.chats.delete(chat_id, time.time(), files.remove_chat)

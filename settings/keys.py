@@ -32,6 +32,7 @@ from settings.rules import (
     Count,
     Duration,
     Endings,
+    FilesFolder,
     GivenUrl,
     LongSecret,
     OAuthServer,
@@ -152,7 +153,8 @@ class LogsSettings(Section):
 
 class StorageSettings(Section):
     url: StoreUrl = "sqlite:///chats/chats.db"
-    files: Text = Field(default="chats/files", min_length=1)
+    files: FilesFolder = Field(default="chats/files", min_length=1)
+    files_in: Literal["folder", "database"] = "folder"  # new ones; those of before stay
 
 
 class Settings(BaseSettings):

@@ -226,6 +226,13 @@ def checked_store_url(value: str) -> str:
     return value
 
 
+def _files_folder(value: str) -> str:
+    """The path of a folder; a place that is none would become the name of one."""
+    if value.strip().lower() == "database" or "://" in value:
+        raise Wrong("settings.files_folder")
+    return _seen(value)
+
+
 def _server_url(value: str) -> str:
     """The address of a PostgreSQL server, which may hold a password: no text may show it."""
     if importlib.util.find_spec("psycopg") is None:
@@ -360,6 +367,7 @@ ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]
 LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 CaFile = Annotated[str, AfterValidator(_ca_file)]
+FilesFolder = Annotated[str, AfterValidator(_files_folder)]
 StoreUrl = Annotated[str, AfterValidator(checked_store_url)]
 Colour = Annotated[str, AfterValidator(_accent)]
 ConnectorId = Annotated[str, AfterValidator(_connector_id)]

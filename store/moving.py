@@ -19,6 +19,7 @@ from store.log import begin_generation
 from store.schema import MIGRATIONS, statements
 
 PIECE = 500  # rows in memory at once
+LARGE = {"pieces": 8}  # the same of tables with large rows
 OF_THE_FILE = {"generations", "sqlite_sequence"}
 OWN_KEYS = "key not like 'sum.%'"  # of `meta`: the others are kept by the file itself
 
@@ -26,7 +27,7 @@ OWN_KEYS = "key not like 'sum.%'"  # of `meta`: the others are kept by the file 
 @dataclass(frozen=True)
 class Column:
     name: str
-    type: str  # "text", "integer" or "real"
+    type: str  # "text", "integer", "real" or "blob"
     is_needed: bool  # it may not be null
     has_default: bool
     is_key: bool
@@ -72,6 +73,11 @@ def select(table: str) -> str:
 
 Row = tuple[Any, ...]
 NUMBERED = {"deliveries": "id", "deletions": "number"}  # tables whose numbers the database gives
+
+
+def at_once(table: str) -> int:
+    """How many rows of a table are in memory at once."""
+    return LARGE.get(table, PIECE)
 
 
 class Source(Protocol):
@@ -134,7 +140,7 @@ class FileRows:
 
     def read(self, table: str) -> Iterator[Row]:
         cursor = self._db.execute(select(table))
-        while rows := cursor.fetchmany(PIECE):
+        while rows := cursor.fetchmany(at_once(table)):
             yield from (fit(row) for row in rows)
 
     def latest(self, table: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from store.moving import CONTENT, NUMBERED, PIECE, Row, columns_of, select
+from store.moving import CONTENT, NUMBERED, Row, at_once, columns_of, select
 from store.postgresql_link import Session
 
 
@@ -15,7 +15,7 @@ class ServerRows:
     def read(self, table: str) -> Iterator[Row]:
         """The server keeps the result, and gives it in pieces."""
         with self._session.cursor(f"all_{table}") as cursor:
-            cursor.itersize = PIECE
+            cursor.itersize = at_once(table)
             cursor.execute(select(table).encode())
             for row in cursor:
                 yield tuple(row.values())

@@ -130,7 +130,22 @@ insert into meta values ('revision', '0'), ('served', '0'),
 """
 # By version: in PostgreSQL's words what the entry of `schema.py` says in SQLite's. A column that is
 # added to `chats` needs `create or replace view living_chats as select * …`, too.
-OTHERWISE: dict[int, str] = {}
+OTHERWISE: dict[int, str] = {
+    23: """
+    create table kept_files (
+        key words primary key, chat_id words not null, size bigint not null default 0,
+        begun_at double precision not null, is_whole bigint not null default 0
+    );
+    create index kept_files_of_chat on kept_files (chat_id);
+    create table pieces (
+        key words not null references kept_files on delete cascade,
+        number bigint not null, content bytea not null,
+        primary key (key, number)
+    );
+    alter table pieces alter content set storage external;
+    create view clock as select extract(epoch from clock_timestamp())::double precision as now;
+    """,
+}
 
 OURS = "sitechat_schema"  # the table by which a store is known as ours
 # All that somebody has made in the schema where we would; what belongs to an extension is not it.

@@ -224,6 +224,21 @@ MIGRATIONS = [
     create index confirmations_by_due on deliveries (due)
         where kind = 'confirmation' and line is not null;
     """,
+    # Visitors' files that are kept here, and the time of the machine that has them
+    # (store/contents.py).
+    """
+    create table kept_files (
+        key text primary key, chat_id text not null, size integer not null default 0,
+        begun_at real not null, is_whole integer not null default 0
+    );
+    create index kept_files_of_chat on kept_files (chat_id);
+    create table pieces (
+        key text not null references kept_files on delete cascade,
+        number integer not null, content blob not null,
+        primary key (key, number)
+    );
+    create view clock as select (julianday('now') - 2440587.5) * 86400.0 as now;
+    """,
 ]
 
 

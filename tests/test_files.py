@@ -21,7 +21,6 @@ from test_round_trip import PICTURE
 
 from app import create_app
 from files import (
-    RESERVE_BYTES,
     Files,
     may_become_picture,
     media_type,
@@ -32,6 +31,7 @@ from files import (
 from settings import FilesSettings as Rules
 from settings import LimitsSettings, Settings, StorageSettings
 from store.database import StoreUnavailable
+from store.file_folder import RESERVE_BYTES
 
 PNG = base64.b64decode(PICTURE)
 MEGABYTE = 1 << 20
@@ -541,13 +541,13 @@ def test_what_a_crash_left_is_swept_after_a_day(tmp_path: Path) -> None:
     received = files.arriving()
     received.close()
     long_ago = (now - 2 * DAY, now - 2 * DAY)
-    for path in (files.path("chat1", keys[0]), files.path("chat1", keys[1]), received.name):
+    for path in (tmp_path / "chat1" / keys[0], tmp_path / "chat1" / keys[1], received.name):
         os.utime(path, long_ago)
 
-    anothers = files.path("of another store", kept_file(files, "of another store"))
+    anothers = tmp_path / "of another store" / kept_file(files, "of another store")
     os.utime(anothers, long_ago)
 
-    swept = files.sweep(lambda chat: {keys[0]} if chat == "chat1" else None, now - DAY)
+    swept = files.sweep(lambda chat: {keys[0]} if chat == "chat1" else None, DAY)
 
     assert swept == 2
     assert anothers.exists()
@@ -562,5 +562,5 @@ def test_a_chats_files_go_with_it(tmp_path: Path) -> None:
     files.remove_chat("chat1")
     files.remove_chat("never-there")
 
-    assert not files.path("chat1", key).exists()
-    assert files.path("chat2", other).exists()
+    assert not (tmp_path / "chat1" / key).exists()
+    assert (tmp_path / "chat2" / other).exists()

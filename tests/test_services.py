@@ -80,6 +80,22 @@ def test_files_without_a_message_are_swept_again_and_again(
     parts.store.close()
 
 
+def test_a_folder_in_which_no_file_can_be_kept_is_named_by_the_log_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = storage_in(tmp_path)
+    (tmp_path / "files").touch()
+    parts, stop = Services.of(Settings(storage=storage)), threading.Event()
+    job = threading.Thread(target=parts.sweep_files, args=(stop,))
+    job.start()
+    try:
+        wait_until(lambda: f"nothing can be written to {tmp_path}/files" in caplog.text, 10)
+    finally:
+        stop.set()
+        job.join()
+    parts.store.close()
+
+
 def test_a_deletion_that_a_full_disk_interrupted_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

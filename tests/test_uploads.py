@@ -19,10 +19,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from files import RESERVE_BYTES, SLACK_BYTES, Arrival, Files
+from files import Files
 from services import UPLOADS, Services
 from settings import FilesSettings, Settings, StorageSettings
 from store.database import DiskFull
+from store.file_folder import RESERVE_BYTES, SLACK_BYTES, Arrival
 from under_way import Place
 from web.uploads import MAX_PARTS
 

@@ -2,10 +2,12 @@
 
 import logging
 from dataclasses import replace
+from hashlib import blake2b
 from typing import cast
 
 from flask import abort, request, send_file
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from files import (
     HEAD_BYTES,
@@ -110,15 +112,24 @@ def visitors_file(key: str) -> ResponseReturnValue:
         abort(404)
     if connection := connection_of(request.environ):
         connection.connections.opens_file(connection)
-    try:
-        answer = send_file(
-            services().files.path(message.chat_id, key),
-            mimetype=file.media_type,
-            as_attachment=file.type != "image",
-            download_name=file.name,
-        )
-    except FileNotFoundError:
+    found = services().files.open(message.chat_id, key)
+    if found is None:
         abort(404)
+    answer = send_file(
+        found.file,
+        mimetype=file.media_type,
+        as_attachment=file.type != "image",
+        download_name=file.name,
+        conditional=False,  # what follows is asked of a path alone
+        etag=blake2b(key.encode(), digest_size=16).hexdigest(),  # what a key names never changes
+        last_modified=found.kept_at,
+    )
+    answer.content_length = found.size
+    try:
+        answer.make_conditional(request.environ, accept_ranges=True, complete_length=found.size)
+    except RequestedRangeNotSatisfiable:
+        found.file.close()
+        raise
     answer.headers["Cache-Control"] = "private, max-age=86400, no-transform"
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     # Pages of other origins may show the file: a saved conversation does.

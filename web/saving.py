@@ -6,7 +6,6 @@ nobody out; a browser says that the file did not come whole.
 """
 
 import html
-import os
 import re
 import time
 from base64 import b64encode
@@ -23,7 +22,8 @@ from markupsafe import Markup
 from bbcode import stored_html
 from portal.forms import Form, text_of
 from services import Services
-from store.records import File, Message
+from store.kept import KeptFile
+from store.records import Message
 from turns import Turns
 from under_way import Place
 from web.asking import Problem, known_address, language, services
@@ -153,14 +153,13 @@ class Conversation:
         if message.chat_id not in self._parts.store.conversations.parts(self._chat_id):
             return None
         self._bytes_left -= file.size or 0
-        if self._bytes_left < 0 or not self._parts.files.path(message.chat_id, file.key).exists():
+        if self._bytes_left < 0:
             return None
-        return self._data(message.chat_id, file)
+        found = self._parts.files.open(message.chat_id, file.key)
+        return self._data(found, file.media_type) if found else None
 
-    def _data(self, chat_id: str, file: File) -> Iterator[Markup]:
-        path = self._parts.files.path(chat_id, file.key)
-        with suppress(FileNotFoundError), path.open("rb") as picture:
-            yield stored_html(f"data:{file.media_type};base64,")
-            # A file that has no name any more was deleted.
-            while os.fstat(picture.fileno()).st_nlink and (piece := picture.read(PICTURE_PIECE)):
+    def _data(self, picture: KeptFile, media_type: str) -> Iterator[Markup]:
+        with suppress(OSError), picture.file as file:  # what is deleted meanwhile ends there
+            yield stored_html(f"data:{media_type};base64,")
+            while not picture.is_gone() and (piece := file.read(PICTURE_PIECE)):
                 yield stored_html(b64encode(piece).decode())

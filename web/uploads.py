@@ -3,9 +3,9 @@
 What can be known of an upload before its bytes, is checked before them: which field it is in, its
 name's ending (of a picture under another ending the first bytes decide), its length, the other
 fields that came before it, how many messages its visitor may still send, and the room on the disk.
-The bytes go to the disk where they will stay. Any other file is refused before anything is opened
-for it. Too many uploads at once end the one that `under_way.py` chooses, so that slow ones keep
-nobody out; its page tries again.
+The bytes go to the disk, where they stay unless the database keeps files. Any other file is refused
+before anything is opened for it. Too many uploads at once end the one that `under_way.py` chooses,
+so that slow ones keep nobody out; its page tries again.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,6 @@ from werkzeug.sansio.multipart import File as FilePart
 from files import HEAD_BYTES as HEAD
 from files import (
     PICTURES,
-    Arrival,
     ending,
     is_allowed,
     may_become_picture,
@@ -31,6 +30,7 @@ from files import (
 from portal import forms
 from portal.forms import Form
 from rates import TooOften
+from store.file_folder import Arrival
 from turns import Turns
 from under_way import WAIT_SECONDS, Place
 from web.asking import MAX_BODY_BYTES, Problem, known_address, services

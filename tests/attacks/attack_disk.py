@@ -31,7 +31,7 @@ from attack_parts import part
 from bystander import Bystander
 from stage import Stage
 
-from files import RESERVE_BYTES
+from store.file_folder import RESERVE_BYTES
 
 DISK_MB = 600
 UPLOADS = 26

@@ -22,9 +22,10 @@ from fake_portal import LINE, NOW, OTHER_LINE, FakePortal, chat_id, make_worker,
 from delivery.circuits import Scope
 from delivery.recovery import Recovery
 from delivery.worker import Worker
-from files import ARRIVING, Files
+from files import Files
 from live import Live
 from storage import Store
+from store.file_folder import ARRIVING
 
 MOST_STEPS = 10_000
 
@@ -189,7 +190,7 @@ def abandoned_files(store: Store, rows: int) -> Callable[[], object]:
     (folder / ARRIVING).mkdir()
     for number in range(rows // 5):
         (folder / ARRIVING / str(number)).touch()
-    return partial(Files(folder).sweep, store.chats.file_keys, time.time() + 60)
+    return partial(Files(folder).sweep, store.chats.file_keys, -60.0)
 
 
 def deletions(store: Store, rows: int) -> Callable[[], object]:

@@ -166,6 +166,7 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"disks": (Disk("/var", 900 << 20, 40 << 30),)}, ATTENTION, "disk", "disk_low"),
     ({"disks": (Disk("/var", 20 << 20, 40 << 30),)}, BROKEN, "disk", "disk_full"),
     ({"files_are_writable": False}, ATTENTION, "disk", "files_closed"),
+    ({"lacks_files": True}, ATTENTION, "disk", "files_lost"),
     # The installation.
     (of_kept(portal=None, active_lines=()), BROKEN, "install", "not_installed"),
     (of_kept(refused_registration=ReportedFault("imconnector.register", "ID_TAKEN")), BROKEN,
