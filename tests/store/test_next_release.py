@@ -10,21 +10,24 @@ from typing import Any
 import psycopg
 import pytest
 from postgres import Server
-from store_parts import CHAT, LINE, NOW, OTHER, RENDERER, answer, due, history, write
+from store_parts import CHAT, LINE, NOW, OTHER, PRICE, RENDERER, answer, due, history, sql, write
 
 from storage import Store
 from store import postgresql_schema
 from store.database import StoreNewer
+from store.moving import tables
 from store.postgresql_link import connect
 from store.postgresql_schema import FIRST, SCRIPT, SERVED_FROM, script_of
+from store.records import Named, Portal, Reached, ReportedFault
 from store.schema import MIGRATIONS
 
+PORTAL = Portal("0f" * 16, 1, "access", "refresh", NOW, "application", False, NOW)
 ROOM, AGAIN = "releases", "again"  # schemas that a test may spoil
-# What the next release may do, to tables that statements with all columns read and write.
-NEXT = """
-alter table messages add column mood text;
-alter table deliveries add column urgent bigint not null default 0;
-alter table chats add column colour text not null default '';
+# What the next release may do. Statements with all columns read and write each of these tables.
+NEXT = "".join(
+    f"alter table {table} add column newer text not null default 'newer';" for table in tables()
+)
+NEXT += """
 create table moods (
     message_id bigint primary key references messages on delete cascade, mood text not null
 );
@@ -44,6 +47,7 @@ def store(url: str, tmp_path: Path) -> Iterator[Store]:
     """A host of this release, at work."""
     with closing(Store(url, tmp_path, RENDERER)) as store:
         store.open()
+        store.portal.save(PORTAL)
         yield store
 
 
@@ -67,6 +71,7 @@ def work(store: Store, number: int = 0) -> None:
     store.messages.add_from_operators([answer(1000 + number, chat_id=OTHER)], NOW)
     assert store.conversations.latest(CHAT, None, 1)[0] == written
     assert store.chats.find(CHAT) is not None
+    assert store.portal.find() is not None
     assert store.chats.find_open(CHAT) is not None
     store.queue.due_confirmations(NOW, 10)
 
@@ -186,6 +191,40 @@ def test_a_host_goes_on_while_the_update_waits_for_a_long_reading(
 
     assert count > 3
     work(store, count)
+
+
+# -- what is in the tables
+
+
+def test_what_a_newer_release_stores_beside_what_we_know_is_passed_over(
+    store: Store, update: Callable[..., None]
+) -> None:
+    update()
+    store.messages.add_from_operators([answer(1)], NOW)
+    fault = ReportedFault("imconnector.send.messages", "ERROR")
+    store.notes.fault.set(fault)
+    store.notes.tried_sites.set({"https://shop.example": Named(1.0, 2.0, 3)})
+    store.notes.reached.set({"portal": Reached("https://chat.example", 1.0, 0)})
+    sql(store, """
+        update messages set files = replace(files, '{', '{"newer": 1, '), state = 'newer',
+            author = 'newer';
+        update meta set value = replace(value, '{"', '{"newer": 1, "') where key like 'note.fault';
+        update meta set value = replace(value, ', {}]', ', {}, "newer"]')
+            where key = 'note.tried_sites';
+        update meta set value = replace(value, '"at"', '"newer": 1, "at"')
+            where key = 'note.reached';
+        insert into meta values ('note.newer', '{"newer": 1}');
+        update deliveries set kind = 'newer';
+    """)  # fmt: skip
+
+    (message,) = store.conversations.latest(CHAT, None, 10)
+    assert message.files == (PRICE,)
+    assert store.notes.fault.get() == fault
+    assert store.notes.tried_sites.get() == {"https://shop.example": Named(1.0, 2.0, 3)}
+    assert store.notes.reached.get() == {"portal": Reached("https://chat.example", 1.0, 0)}
+    assert due(store, NOW) == store.queue.due_confirmations(NOW, 10) == []
+    assert [one.kind for one in store.counts.waiting()] == ["newer"]
+    work(store)
 
 
 # -- what a migration may do
