@@ -142,7 +142,10 @@ insert into meta values ('revision', '0'), ('served', '0'),
 """
 # By version: in PostgreSQL's words what the entry of `schema.py` says in SQLite's. A column that is
 # added to `chats` needs `create or replace view living_chats as select * …`, too.
-OTHERWISE: dict[int, str] = {}
+OTHERWISE: dict[int, str] = {
+    23: "create table releases"
+    " (digest words primary key, files words not null, kept_at double precision not null)",
+}
 
 OURS = "sitechat_schema"  # the table by which a store is known as ours
 VERSION = f"select version from {OURS}"  # noqa: S608

@@ -224,6 +224,8 @@ MIGRATIONS = [
     create index confirmations_by_due on deliveries (due)
         where kind = 'confirmation' and line is not null;
     """,
+    # The static files of all releases at work, for each other's pages (store/releases.py).
+    "create table releases (digest text primary key, files text not null, kept_at real not null)",
 ]
 
 

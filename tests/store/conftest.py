@@ -10,7 +10,17 @@ __all__ = ["folder", "postgres", "second", "store", "store_url"]
 # SQLite's file, its log, its copies, what other programs do with it.
 ON_BOTH = {
     *("blocks", "chats", "chats_deleted", "heirs", "limits", "messages", "messages_operators"),
-    *("notes", "overview", "places", "portal", "queue", "queue_outcomes", "refusals", "removal"),
+    *(
+        "kept_releases",
+        "notes",
+        "overview",
+        "places",
+        "portal",
+        "queue",
+        "queue_outcomes",
+        "refusals",
+        "removal",
+    ),
     *("retention", "contract"),
 }
 
