@@ -30,7 +30,7 @@ from web.page import index
 from web.problems import add_explanations
 from web.request_ids import RequestIds, tell_answer
 from web.sessions import BelowPrefix, Sessions, prepare
-from web.static_files import StaticFiles, release
+from web.static_files import Releases, StaticFiles
 from web.uploads import MAX_PARTS, FormRequest
 from web.visitor import hand_token
 
@@ -42,9 +42,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     services = Services.of(settings or load_settings())
     app = Flask(__name__, static_folder=None)
     app.extensions["sitechat"] = services
-    configure(app, services)
+    releases = Releases(services.store.releases)
+    configure(app, services, releases)
     tell_doubts(services.settings)
-    static = f"/static/{release().digest}/<path:filename>"
+    static = f"/static/{releases.own.digest}/<path:filename>"
     app.add_url_rule(static, "static", build_only=True)  # for the templates' url_for
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/ajax", view_func=ajax, methods=["GET", "POST"])
@@ -62,13 +63,14 @@ def create_app(settings: Settings | None = None) -> Flask:
         services.store.open()
         services.store.portal.secret_key()  # made now, so that commands that only read find one
         end_former_agreement(services.settings.bitrix24, services.store)
+        releases.keep_ours()  # before the first page names them
     except StoreUnavailable as error:
         # /install says how to mend the store, and every use tries again to open it.
         log.error("the store cannot be used: %s", error)
     return app
 
 
-def configure(app: Flask, services: Services) -> None:
+def configure(app: Flask, services: Services, releases: Releases) -> None:
     """Set up sessions, limits, and the WSGI layers between the server and Flask."""
     settings = services.settings
 
@@ -89,7 +91,7 @@ def configure(app: Flask, services: Services) -> None:
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
         SESSION_REFRESH_EACH_REQUEST=False,
     )
-    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, headers)
+    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, headers, releases)
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     wsgi = Bodies(BelowPrefix(wsgi, unquote(settings.prefix, "latin-1")))  # as servers give paths

@@ -66,7 +66,7 @@ REFUSAL_PATIENCE_SECONDS = 2.0
 # time for all its tabs.
 UPLOADS = 64, 20, 4
 SAVES = 50, 5, 2
-RENDERING_PAUSE_SECONDS = 60.0  # before another try, if the store could not be used
+RENDERING_PAUSE_SECONDS = 60.0  # between two looks for what an earlier renderer has made
 
 
 def pace(patience: float) -> Pace:
@@ -258,18 +258,21 @@ class Services:
                 self.store.database.settle()
 
     def render_again(self, stop: threading.Event) -> None:
-        """Render messages again whose HTML was made by an earlier renderer."""
+        """Render messages again whose HTML was made by an earlier renderer.
+
+        It looks again every minute: during an update processes of the release before write on.
+        """
         trouble = Lasting(log)
         while not stop.is_set():
             try:
                 count = render_outdated(self.store, stop)
+                trouble.over()
             except StoreUnavailable as error:
                 trouble.met(error)
-                stop.wait(RENDERING_PAUSE_SECONDS)
-                continue
+                count = 0
             if count:
                 log.info("%d messages rendered again", count)
-            return
+            stop.wait(RENDERING_PAUSE_SECONDS)
 
     def finish_deletions(self, stop: threading.Event) -> None:
         """Every minute finish the deletions that a crash or a full disk has interrupted."""

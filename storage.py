@@ -27,6 +27,7 @@ from store.people import PeopleTables
 from store.portal import PortalTables
 from store.queue import QueueTables
 from store.reading import ReadOnlySQLite
+from store.releases import ReleaseTables
 from store.removal import Removal
 from store.retention import RetentionTables
 from store.schema import MIGRATIONS
@@ -66,6 +67,7 @@ class Store:
         self.past = PastTables(self.database, renderer)
         self.people = PeopleTables(self.database)
         self.transfer = TransferTables(self.database, renderer)
+        self.releases = ReleaseTables(self.database)
         self.notes = Notes(self.database)
         self.contents = ContentTables(
             self.database, None if is_of_server(url) else self.database.folder

@@ -23,6 +23,7 @@ from rest.examination import Examination
 from settings import Settings
 from storage import Store
 from store.database import Lock, StoreUnavailable
+from store.records import known
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ class Watch:
         """What was last known of our own address; None of a new one."""
         kept = self._store.notes.examined.get() or {}
         is_of_here = self._url in kept.get("stamp", [])
-        return FrontReport(**kept["front"]) if is_of_here and kept.get("front") else None
+        return known(FrontReport, kept["front"]) if is_of_here and kept.get("front") else None
 
     def _ask(self, facts: Facts, front: FrontReport | None) -> bool:
         """Ask the portal, and keep what it said; without a `front` the last one stays.

@@ -207,9 +207,10 @@ class MessageTables(Group):
             return
         db.execute(
             "update messages set author = ?, name = coalesce(?, name), files = ?, files_html = ?,"
-            " attached = ?, asks_vote = ?, incomplete = 0, revision = ? where id = ?",
+            " attached = ?, asks_vote = ?, incomplete = 0, revision = ?, renderer = ? where id = ?",
             (message.author, message.name, stored_files(message.files), message.files_html,
-             message.attached, int(message.asks_vote), next_revision(db), stored["id"]),
+             message.attached, int(message.asks_vote), next_revision(db),
+             _earlier_of(self.renderer, stored), stored["id"]),
         )  # fmt: skip
         if not stored["edited"]:
             db.execute(
@@ -235,12 +236,11 @@ class MessageTables(Group):
         if queued_at > stored["edited"] and not stored["deleted"]:
             db.execute("update messages set edited = ? where id = ?", (edited, stored["id"]))
         if changes:
-            # `renderer` stays: if it is an earlier one, the files must still be rendered again.
             db.execute(
                 "update messages set text = ?, name = coalesce(?, name), html = ?, edited = ?,"
-                " revision = ? where id = ?",
+                " revision = ?, renderer = ? where id = ?",
                 (message.text, message.name, message.text_html, edited,
-                 next_revision(db), stored["id"]),
+                 next_revision(db), _earlier_of(self.renderer, stored), stored["id"]),
             )  # fmt: skip
         return bool(changes)
 
@@ -271,13 +271,22 @@ class MessageTables(Group):
 
     @transaction
     def save_rendered(self, db: Connection, html: dict[Message, tuple[str, str]]) -> None:
-        """Store new HTML of text and files, except of messages that have changed since."""
+        """Store new HTML, except of messages that have changed, or have newer HTML already."""
         for message, (text_html, files_html) in html.items():
             db.execute(
                 "update messages set html = ?, files_html = ?, renderer = ?"
-                " where id = ? and revision = ?",
-                (text_html, files_html, self.renderer, message.id, message.revision),
+                " where id = ? and revision = ? and renderer < ?",
+                (text_html, files_html, self.renderer, message.id, message.revision, self.renderer),
             )
+
+
+def _earlier_of(renderer: int, stored: Row) -> int:
+    """The renderer of a message one part of whose HTML is made anew, and the other part stays.
+
+    Each of both may be the earlier one: during an update two releases are at work at once. So a
+    part that is still an earlier one's is rendered again.
+    """
+    return min(renderer, int(stored["renderer"]))
 
 
 def _client_id(chat: Chat, client_id: str) -> dict[str, str | None]:

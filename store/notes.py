@@ -5,7 +5,8 @@ Each note has its own type. A note that was never set, or was cleared, is None.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
@@ -18,6 +19,7 @@ from store.records import (
     Reached,
     ReportedFault,
     RunsWith,
+    known,
 )
 
 T = TypeVar("T")
@@ -92,7 +94,7 @@ class Notes:
         # A digest of the refresh token that was sent away, until the answer is noted.
         self.renewal: Note[str] = Note(database, "renewal")
         self.new_address: Note[NewAddress] = Note(
-            database, NEW_ADDRESS, lambda value: NewAddress(**value), asdict
+            database, NEW_ADDRESS, partial(known, NewAddress), asdict
         )
         self.agreed_at: Note[float] = Note(database, "agreed_at")  # to any new address
         # Of the chat's settings, those that are set on the application's page, by `chat.key`.
@@ -100,18 +102,18 @@ class Notes:
         self.written_at: Note[float] = Note(database, "written_at")  # to see whether one can write
         # For the admin's page.
         self.fault: Note[ReportedFault] = Note(
-            database, "fault", lambda value: ReportedFault(**value), asdict
+            database, "fault", partial(known, ReportedFault), asdict
         )
         self.dead_lines: Note[dict[int, str]] = Note(
             database, "dead_lines", lambda value: {int(line): value[line] for line in value}
         )  # the error code by line
         self.registered: Note[str] = Note(database, "registered")  # a digest of the settings
         self.refused_registration: Note[ReportedFault] = Note(
-            database, "refused_registration", lambda value: ReportedFault(**value), asdict
+            database, "refused_registration", partial(known, ReportedFault), asdict
         )
         self.is_unfinished: Note[bool] = Note(database, "unfinished")
         self.recovery: Note[LastRecovery] = Note(
-            database, "recovery", lambda value: LastRecovery(**value), asdict
+            database, "recovery", partial(known, LastRecovery), asdict
         )
         # From when on messages may be missing here: this store was restored from a backup.
         self.lost_since: Note[float] = Note(database, "lost_since")
@@ -130,10 +132,10 @@ class Notes:
         self.renewed_with: Note[str] = Note(database, "renewed_with")
         self.renewed_at: Note[float] = Note(database, "renewed_at")  # when that was
         self.refused_renewal: Note[ReportedFault] = Note(
-            database, "refused_renewal", lambda value: ReportedFault(**value), asdict
+            database, "refused_renewal", partial(known, ReportedFault), asdict
         )
         self.kept_claim: Note[KeptClaim] = Note(
-            database, "kept_claim", lambda value: KeptClaim(**value), asdict
+            database, "kept_claim", partial(known, KeptClaim), asdict
         )
         # What the portal was told: where it posts events, ours and those of before a move; and by
         # line a digest of the chat's address and name.
@@ -156,12 +158,12 @@ class Notes:
         self.reached: Note[dict[str, Reached]] = Note(
             database,
             "reached",
-            lambda value: {who: Reached(**value[who]) for who in value},
+            lambda value: {who: known(Reached, value[who]) for who in value},
             lambda value: {who: asdict(value[who]) for who in value},
         )
         # For the doctor of the command line, who reads the files anew.
         self.runs_with: Note[RunsWith] = Note(
-            database, "runs_with", lambda value: RunsWith(**value), asdict
+            database, "runs_with", partial(known, RunsWith), asdict
         )
         # Of the job that watches (operations/watch.py).
         self.retry_at: Note[float] = Note(database, "retry")  # all is well: the worker tries again
@@ -169,11 +171,14 @@ class Notes:
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
 
 
+NAMED = len(fields(Named))  # a newer release may keep more of each
+
+
 def _of_names(database: Database, key: str) -> Note[dict[str, Named]]:
     return Note(
         database,
         key,
-        lambda value: {name: Named(*value[name]) for name in value},
+        lambda value: {name: Named(*value[name][:NAMED]) for name in value},
         lambda names: {name: astuple(names[name]) for name in names},
     )
 

@@ -4,7 +4,7 @@ import secrets
 
 from store.database import Connection, Group, transaction
 from store.notes import forget_new_address, forget_the_portals_build
-from store.records import Portal
+from store.records import Portal, known
 
 
 class PortalTables(Group):
@@ -29,8 +29,8 @@ class PortalTables(Group):
         row = self._database.row("select * from portal")
         if row is None:
             return None
-        values = {key: row[key] for key in row.keys() if key != "id"}  # noqa: SIM118
-        return Portal(**values | {"token_pending": bool(row["token_pending"])})
+        values = {key: row[key] for key in row.keys()}  # noqa: SIM118
+        return known(Portal, values | {"token_pending": bool(row["token_pending"])})
 
     @transaction
     def save(self, db: Connection, portal: Portal) -> None:

@@ -5,6 +5,7 @@ because one transaction at a time writes, as in SQLite. Has transactions, locks 
 table.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from store.database import (
     NobodysLock,
     OnlyReading,
     Row,
+    StoreNewer,
     StoreReadOnly,
     StoreUnavailable,
     Waiting,
@@ -38,12 +40,14 @@ from store.postgresql_link import (
 )
 from store.postgresql_locks import HELD, Locks, number_of
 from store.postgresql_rows import ServerRows
-from store.postgresql_schema import check_schema, migrate
+from store.postgresql_schema import VERSION, WRITE, Found, check_schema, found_in, migrate
 from store.postgresql_signals import Listening
+from store.schema import MIGRATIONS
 from store.together import Together
 
+log = logging.getLogger(__name__)
+
 LOOK_SECONDS = 0.2  # whoever only looks says at once that the server is away
-WRITE = "write"  # the lock that each write transaction holds
 
 
 class PostgreSQL:
@@ -57,6 +61,7 @@ class PostgreSQL:
         self._name = unquote(urlsplit(url).path.removeprefix("/"))
         self._schema = ""  # as the first session finds it
         self._had_store = False  # this process has used one
+        self._version = 0  # of its tables, as the latest session found them
         self._patience = Patience(LOOK_SECONDS if read_only else PATIENCE_SECONDS)
         self._pool = Pool(self._open_session, self._patience)
         self._locks = Locks(self._open_session)
@@ -82,10 +87,12 @@ class PostgreSQL:
         session = connect(self.url, self._read_only)
         try:
             if self._read_only:
-                check_schema(session, self.place)
+                found = check_schema(session, self.place)
             else:
-                migrate(session, self.place, self._had_store)
+                found = migrate(session, self.place, self._had_store)
                 self._had_store = True
+            session.version = found.version
+            self._tell(found)
             if not self._schema:
                 row = session.execute("select current_schema() as name").fetchone()
                 self._schema = str(row["name"]) if row else ""
@@ -93,6 +100,15 @@ class PostgreSQL:
             session.close()
             raise
         return session
+
+    def _tell(self, found: Found) -> None:
+        """Say once that hosts of a newer release are at work, or will be."""
+        if len(MIGRATIONS) < found.version != self._version:
+            log.warning(
+                "a newer release has brought the store to schema %d; this release, with %d, works"
+                " on it until it is updated, too", found.version, len(MIGRATIONS),
+            )  # fmt: skip
+        self._version = found.version
 
     # -- transactions
 
@@ -164,6 +180,9 @@ class PostgreSQL:
         with our_errors():
             session = self._open_session()
             try:
+                # This release does not know all tables and columns of a newer one.
+                if found_in(session).version > len(MIGRATIONS):
+                    raise StoreNewer(self.place)
                 session.unhurried()
                 yield session
             finally:
@@ -216,18 +235,26 @@ class ServerTransactions:
         while True:
             milliseconds = max(10, int(wait.seconds * 1000))
             try:
-                session.execute(
+                done = session.execute(
                     f"begin; set local lock_timeout = {milliseconds};"
-                    f" select pg_advisory_xact_lock({number}); set local lock_timeout = '5s'",
+                    f" select pg_advisory_xact_lock({number}); set local lock_timeout = '5s';"
+                    f" {VERSION}",
                     prepare=False,
                 )
-                return
             except errors.LockNotAvailable:
                 session.execute("rollback", prepare=False)
                 holder = self._holder(session, number)
                 if wait.is_over() or holder == before:
                     raise
                 before = holder  # whoever waits briefly waits on as long as others get on
+                continue
+            while done.nextset():
+                pass
+            found = done.fetchone()
+            if found is None or found["version"] != session.version:
+                # What this session has prepared gives the columns of before.
+                raise errors.FeatureNotSupported("a newer release has changed the tables")
+            return
 
     def _holder(self, session: Session, number: int) -> str | None:
         """The transaction that writes now."""

@@ -83,6 +83,7 @@ class Session(psycopg.Connection[dict[str, Any]]):
     """A connection that waits for no answer for ever."""
 
     patience: float | None = ANSWER_SECONDS
+    version = 0  # of the tables, when it was opened
 
     def wait(
         self, gen: Any, interval: float = 0.1, timeout: float | None = None

@@ -3,10 +3,21 @@
 The same tables and columns as in `schema.py`, whose later entries count here, too. What one of them
 says in a way that PostgreSQL does not take stands in OTHERWISE. Texts are compared byte by byte, as
 in SQLite, so no update of the system's alphabets can spoil an index.
+
+Hosts are updated one after another, so the release before works on the newer schema for a while.
+Therefore a migration after FIRST only adds: tables; columns that may be null or have a default;
+indexes that are not unique. What refers to a chat or a message goes with it (`on delete cascade`),
+because the release before does not know that it is there. What nobody uses any more is renamed,
+tightened or dropped when no release that uses it may still be at work: that release raises
+SERVED_FROM. `tests/store/test_next_release.py` compares the tables before and after each migration.
 """
 
 import logging
+import time
+from dataclasses import dataclass
 from typing import Any
+
+from psycopg import errors
 
 from store.database import StoreGone, StoreMissing, StoreNewer, StoreOlder
 from store.log import StoreDamaged
@@ -17,6 +28,7 @@ from store.schema import MIGRATIONS
 log = logging.getLogger(__name__)
 
 FIRST = 22  # the version of `schema.py` that SCRIPT has
+SERVED_FROM = FIRST  # the earliest version whose release works on this schema, too
 
 SCRIPT = """
 create domain words as text collate "C";
@@ -145,9 +157,12 @@ OTHERWISE: dict[int, str] = {
     alter table pieces alter content set storage external;
     create view clock as select extract(epoch from clock_timestamp())::double precision as now;
     """,
+    24: "create table releases"
+    " (digest words primary key, files words not null, kept_at double precision not null)",
 }
 
 OURS = "sitechat_schema"  # the table by which a store is known as ours
+VERSION = f"select version from {OURS}"  # noqa: S608
 # All that somebody has made in the schema where we would; what belongs to an extension is not it.
 FOUND = f"""select to_regclass('{OURS}') is not null as is_ours, exists (
     select 1 from pg_class c
@@ -155,6 +170,11 @@ FOUND = f"""select to_regclass('{OURS}') is not null as is_ours, exists (
     and not exists (select 1 from pg_depend d where d.objid = c.oid and d.deptype = 'e')
 ) as has_tables"""  # noqa: S608
 MIGRATE_SECONDS = 300  # as long as the schema of very many messages may take another host
+# A change of a table waits so long for those who use it, and all who come later wait behind it. So
+# it is tried again and again, and a host that is at work stands still for no longer than this.
+TABLE_SECONDS = 2.0
+PAUSE_SECONDS = 3.0  # in which those who waited behind it go on
+WRITE = "write"  # the lock that each write transaction holds
 
 
 class DatabaseForeign(StoreDamaged):
@@ -167,59 +187,96 @@ class DatabaseForeign(StoreDamaged):
         )
 
 
-def version_of(session: Session) -> int:
-    """The version of the schema; 0 where there is nothing at all. Raises DatabaseForeign."""
+@dataclass(frozen=True)
+class Found:
+    """The schema that a store has."""
+
+    version: int = 0  # 0 where there is nothing at all
+    served_from: int = 0  # the earliest version whose release works on it
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer release has changed it so that this one must leave it alone."""
+        return self.version > len(MIGRATIONS) and self.served_from > len(MIGRATIONS)
+
+
+def found_in(session: Session) -> Found:
+    """The schema of the store; raises DatabaseForeign."""
     # In one statement: another host may begin the store between two.
     row = session.execute(FOUND.encode(), prepare=False).fetchone()
     if row and row["is_ours"]:
-        found = session.execute(f"select version from {OURS}").fetchone()  # noqa: S608
-        return int(found["version"]) if found else 0
+        # All columns: earlier releases made no `served_from`.
+        one = session.execute(f"select * from {OURS}".encode(), prepare=False).fetchone()  # noqa: S608
+        return Found(int(one["version"]), int(one.get("served_from", FIRST))) if one else Found()
     if row and row["has_tables"]:
         raise DatabaseForeign
-    return 0
+    return Found()
 
 
-def check_schema(session: Session, name: str) -> None:
+def check_schema(session: Session, name: str) -> Found:
     """For whoever only reads: raises StoreMissing, StoreOlder or StoreNewer."""
-    version = version_of(session)
-    if version == 0:
+    found = found_in(session)
+    if found.version == 0:
         raise StoreMissing(f"there is no store in {name}")
-    if version > len(MIGRATIONS):
+    if found.is_newer:
         raise StoreNewer(name)
-    if version < len(MIGRATIONS):
+    if found.version < len(MIGRATIONS):
         raise StoreOlder(
             f"{name} was written by an earlier release: start the service once, it brings the"
             " tables up to date"
         )
+    return found
 
 
-def migrate(session: Session, name: str, had_store: bool) -> None:
-    """Bring the schema to the newest version, in one transaction.
+def migrate(session: Session, name: str, had_store: bool) -> Found:
+    """Bring the schema to the newest version, in one transaction; that of a newer release stays.
 
     `had_store`: this process has used a store there; it makes no other one by itself.
     """
-    if version_of(session) == len(MIGRATIONS):
-        return
-    with session.transaction():
-        schema = session.execute("select current_schema() as name").fetchone()
-        if schema is None or schema["name"] is None:
-            raise StoreMissing(f"the schema that storage.url names is not in {name}")
-        session.execute(f"set local lock_timeout = '{MIGRATE_SECONDS}s'", prepare=False)
-        session.patience = MIGRATE_SECONDS
-        session.execute("set local statement_timeout = 0", prepare=False)
-        lock: list[Any] = [number_of(schema["name"], "migrate")]
-        session.execute("select pg_advisory_xact_lock(%s)", lock)
-        version = version_of(session)  # another host may have done it meanwhile
-        if version > len(MIGRATIONS):
+    until = time.monotonic() + MIGRATE_SECONDS
+    while True:
+        found = found_in(session)
+        if found.is_newer:
             raise StoreNewer(name)
-        if version == 0 and had_store:
-            raise StoreGone(f"the tables of {name} are gone")
-        _apply(session, version)
-    session.patience = Session.patience
-    if version == 0:
-        log.info("a new store was begun: %s", name)
-    elif version < len(MIGRATIONS):
-        log.warning("the store was brought up to date, schema %d to %d", version, len(MIGRATIONS))
+        if found.version >= len(MIGRATIONS):
+            return found
+        former = None
+        try:
+            with session.transaction():
+                former = _migrate(session, name, had_store)
+        except errors.LockNotAvailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        finally:
+            session.patience = Session.patience
+        if former == 0:
+            log.info("a new store was begun: %s", name)
+        elif former is not None:
+            log.warning(
+                "the store was brought up to date, schema %d to %d", former, len(MIGRATIONS)
+            )
+
+
+def _migrate(session: Session, name: str, had_store: bool) -> int | None:
+    """The version of before; None if another host has done it meanwhile."""
+    schema = session.execute("select current_schema() as name").fetchone()
+    if schema is None or schema["name"] is None:
+        raise StoreMissing(f"the schema that storage.url names is not in {name}")
+    session.execute(f"set local lock_timeout = '{TABLE_SECONDS}s'", prepare=False)
+    session.patience = MIGRATE_SECONDS
+    session.execute("set local statement_timeout = 0", prepare=False)
+    # Nobody writes meanwhile, so no transaction sees the tables of before and of after.
+    for lock in ("migrate", WRITE):
+        number: list[Any] = [number_of(schema["name"], lock)]
+        session.execute("select pg_advisory_xact_lock(%s)", number)
+    version = found_in(session).version
+    if version >= len(MIGRATIONS):
+        return None
+    if version == 0 and had_store:
+        raise StoreGone(f"the tables of {name} are gone")
+    _apply(session, version)
+    return version
 
 
 def _apply(session: Session, version: int) -> None:
@@ -228,7 +285,18 @@ def _apply(session: Session, version: int) -> None:
         session.execute(f"create table {OURS} (version bigint not null)", prepare=False)
         session.execute(f"insert into {OURS} values (0)", prepare=False)  # noqa: S608
         version = FIRST
+    session.execute(
+        f"alter table {OURS} add column if not exists served_from bigint not null default {FIRST}",
+        prepare=False,
+    )
     for number in range(version + 1, len(MIGRATIONS) + 1):
-        script = OTHERWISE.get(number, MIGRATIONS[number - 1])
-        session.execute(script.encode(), prepare=False)
-    session.execute(f"update {OURS} set version = %s", [len(MIGRATIONS)])  # noqa: S608
+        session.execute(script_of(number).encode(), prepare=False)
+    session.execute(
+        f"update {OURS} set version = %s, served_from = %s",  # noqa: S608
+        [len(MIGRATIONS), SERVED_FROM],
+    )
+
+
+def script_of(version: int) -> str:
+    """What takes the schema to this version, in PostgreSQL's words."""
+    return OTHERWISE.get(version, MIGRATIONS[version - 1])

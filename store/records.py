@@ -1,7 +1,10 @@
 """What the store gives and takes: frozen records. All times are Unix seconds."""
 
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple, TypeVar
+
+R = TypeVar("R")
 
 Author = Literal["visitor", "operator", "system"]
 State = Literal["stored", "delivered", "refused"]  # a failed delivery makes its message "refused"
@@ -14,6 +17,12 @@ class TooMany(Exception):
     def __init__(self, seconds: int) -> None:
         super().__init__(f"again in {seconds} s")
         self.seconds = seconds
+
+
+def known(kind: type[R], stored: Mapping[str, Any]) -> R:
+    """A record of what is stored, without what only a newer release knows: it writes beside us."""
+    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: stored[name] for name in names if name in stored})
 
 
 @dataclass(frozen=True, slots=True)  # there may be very many at once

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from store.database import Connection, Row
-from store.records import Chat, File, Message
+from store.records import Chat, File, Message, known
 
 A_MILLISECOND = 1024  # so many numbers for each: more are never needed
 
@@ -52,7 +52,7 @@ def message_of(row: Row) -> Message:
 
 
 def files_of(stored: str) -> tuple[File, ...]:
-    return tuple(File(**values) for values in json.loads(stored))
+    return tuple(known(File, values) for values in json.loads(stored))
 
 
 def stored_files(files: tuple[File, ...]) -> str:

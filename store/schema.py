@@ -239,6 +239,8 @@ MIGRATIONS = [
     );
     create view clock as select (julianday('now') - 2440587.5) * 86400.0 as now;
     """,
+    # The static files of all releases at work, for each other's pages (store/releases.py).
+    "create table releases (digest text primary key, files text not null, kept_at real not null)",
 ]
 
 

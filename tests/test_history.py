@@ -3,8 +3,10 @@
 import gc
 import re
 import threading
+import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from apps import services_of, storage_in
 from flask import Flask
 from flask.testing import FlaskClient
+from stage import wait_until
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -383,15 +386,37 @@ def outdated(app: Flask) -> Services:
     return services
 
 
-def test_one_process_renders_again(app: Flask) -> None:
-    services = outdated(app)
-    with services.store.database.try_lock("rendering") as held:
-        assert held
-        services.render_again(threading.Event())
-        assert len(services.store.messages.to_render(10)) == 4
+@contextmanager
+def at_work(services: Services) -> Iterator[None]:
+    stop = threading.Event()
+    job = threading.Thread(target=services.render_again, args=(stop,))
+    job.start()
+    yield
+    wait_until(lambda: services.store.messages.to_render(10) == [])
+    stop.set()
+    job.join()
 
-    services.render_again(threading.Event())
-    assert services.store.messages.to_render(10) == []
+
+def test_one_process_renders_again(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.RENDERING_PAUSE_SECONDS", 0.01)
+    services = outdated(app)
+    other = services.store.database.try_lock("rendering")
+    assert other.__enter__()
+    with at_work(services):
+        time.sleep(0.1)
+        assert len(services.store.messages.to_render(10)) == 4
+        other.__exit__(None, None, None)
+
+
+def test_what_a_process_of_the_release_before_still_writes_is_rendered_again(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.RENDERING_PAUSE_SECONDS", 0.01)
+    services = outdated(app)
+    with at_work(services):
+        wait_until(lambda: services.store.messages.to_render(10) == [])
+        with services.store.database.write() as db:
+            db.execute("update messages set renderer = 1, html = 'old' where text = 'two'")
 
 
 def test_rendering_again_goes_on_when_the_store_is_back(
@@ -408,6 +433,7 @@ def test_rendering_again_goes_on_when_the_store_is_back(
 
     monkeypatch.setattr(services.store.messages, "save_rendered", save_rendered)
 
-    services.render_again(threading.Event())
+    with at_work(services):
+        pass
 
-    assert services.store.messages.to_render(10) == []
+    assert failures == []

@@ -3,7 +3,9 @@
 import gzip
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,7 +14,9 @@ from stage import ROOT, Stage
 
 from app import create_app
 from settings import ChatSettings, Settings, StorageSettings
-from web.static_files import made_small, release, with_imports
+from store.database import StoreUnavailable
+from store.releases import ReleaseTables
+from web.static_files import Release, made_small, release, with_imports
 
 SOURCES = ROOT / "static"
 SCRIPTS = sorted(path.name for path in SOURCES.glob("*.js"))
@@ -91,6 +95,81 @@ def test_a_page_of_before_an_update_is_given_the_files_of_today(client: FlaskCli
         assert body == release().contents["upload.js"]
     assert client.get("/static/0123456789ab/gone.js").status_code == 404
     assert client.get("/static/not-a-digest/upload.js").status_code == 404
+
+
+NEXT = Release({**release().contents, "upload.js": b"next()", "new.js": b"new()"}, "0123456789ab")
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], FlaskClient]:
+    """Starts another host with the same store, of the next release."""
+
+    def start() -> FlaskClient:
+        with monkeypatch.context() as patch:
+            patch.setattr("web.static_files.release", lambda: NEXT)
+            return client_of(tmp_path)
+
+    return start
+
+
+def test_hosts_of_two_releases_give_each_others_pages_their_own_files(
+    client: FlaskClient, next_release: Callable[[], FlaskClient]
+) -> None:
+    """A round-robin front sends what a page asks for to either of them."""
+    other = next_release()
+    for page, host, files in (
+        (other.get("/").text, client, NEXT.contents),
+        (client.get("/").text, other, release().contents),
+    ):
+        found = addresses(page)
+        assert found
+        directory = found[0].rpartition("/")[0]
+        for name in files:  # also those that a page asks for later
+            answer = host.get(f"{directory}/{name}", headers=GZIP)
+            assert answer.status_code == 200, name
+            assert answer.headers["Cache-Control"] == KEPT_FOR_GOOD
+            is_small = answer.headers.get("Content-Encoding") == "gzip"
+            assert (gzip.decompress(answer.data) if is_small else answer.data) == files[name]
+            etag = {"If-None-Match": answer.headers["ETag"]}
+            assert host.get(f"{directory}/{name}", headers=etag).status_code == 304
+        assert host.get(f"{directory}/gone.js").status_code == 404
+    assert "new.js" not in release().contents
+
+
+def test_a_flood_of_unknown_digests_asks_the_store_seldom_and_hides_no_release(
+    client: FlaskClient, next_release: Callable[[], FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    digests = ReleaseTables.digests
+
+    def counted(tables: ReleaseTables) -> set[str]:
+        looks.append(tables)
+        return digests(tables)
+
+    monkeypatch.setattr(ReleaseTables, "digests", counted)
+    next_release()
+    assert client.get(f"/static/{NEXT.digest}/new.js").data == b"new()"
+    for number in range(100):
+        assert client.get(f"/static/{number:012x}/upload.js").status_code == 203
+
+    assert len(looks) < 40
+    assert client.get(f"/static/{NEXT.digest}/upload.js").data == b"next()"
+
+
+def test_while_the_store_is_away_a_page_of_another_release_gets_the_files_of_this_one(
+    client: FlaskClient, next_release: Callable[[], FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseTables, "digests", fail)
+        other = next_release()
+        assert client.get(f"/static/{NEXT.digest}/upload.js").status_code == 203
+
+    assert client.get(f"/static/{NEXT.digest}/upload.js").status_code == 203  # nobody kept it yet
+    other.get(f"/static/{NEXT.digest}/upload.js")
+    assert client.get(f"/static/{NEXT.digest}/upload.js").data == b"next()"
 
 
 def test_the_digest_changes_with_any_file_and_with_nothing_else() -> None:

@@ -163,5 +163,8 @@ def refusals() -> list[dict[str, object]]:
 def reason_text(noted: str) -> str:
     """The text for a reason that `note_refusal` has noted."""
     place, key, values = json.loads(noted)
-    reason = text(language(), key, **values).rstrip(".")
+    try:
+        reason = text(language(), key, **values).rstrip(".")
+    except KeyError:  # a host of another release has noted it
+        reason = key
     return f"{place}: {reason}" if place else reason

@@ -8,6 +8,10 @@ serves in memory. whitenoise answers from there, at two kinds of addresses:
 - `/static/<name>` for those who cannot know the digest: sites that include `loader.js`. Browsers
   ask each time whether it has changed.
 
+During an update processes of two releases are at work, behind one address, and a page that stays
+open asks for what it needs later. So each process keeps the files of its release in the store, and
+answers with those of another release what is asked by the digest of that one.
+
 A proxy in front may let browsers keep all of it for a month (nginx: `expires 30d`, which replaces
 our Cache-Control). So no answer is given with 200 at an address that means another content, and a
 loader of a month ago works with the files of today.
@@ -19,6 +23,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +38,13 @@ from rcssmin import cssmin  # type: ignore[import-untyped]
 from rjsmin import jsmin  # type: ignore[import-untyped]
 from whitenoise import WhiteNoise  # type: ignore[import-untyped]
 from whitenoise.compress import Compressor  # type: ignore[import-untyped]
+from whitenoise.media_types import MediaTypes  # type: ignore[import-untyped]
 from whitenoise.responders import Response, StaticFile  # type: ignore[import-untyped]
+
+from rates import Rates
+from store.database import StoreUnavailable
+from store.records import TooMany
+from store.releases import ReleaseTables
 
 SOURCES = Path(__file__).parent.parent / "static"
 DIGEST_LENGTH = 12  # hex digits: 48 bits, enough to tell one release from another
@@ -41,6 +52,8 @@ PLACEHOLDER = b"DIGEST"  # stands in loader.js for the digest
 STYLE_PLACEHOLDER = b"LAUNCHER_CSS"  # stands there for launcher.css
 KEPT_FOR_GOOD = "public, max-age=31536000, immutable"  # a year, the longest that caches honour
 ASKED_FOR_ANEW = "no-cache"  # kept, but used only after we said that it has not changed
+LOOKS = 10, 2.0  # of a process for files of other releases: at once, and a second in the long run
+MEDIA_TYPES = MediaTypes()
 DIGEST_IN_PATH = re.compile(rf"/static/([0-9a-f]{{{DIGEST_LENGTH}}})/")
 CSS_IMPORT = re.compile(r'@import "([\w.]+)";')
 
@@ -124,56 +137,113 @@ class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
         return Response(HTTPStatus.OK, headers, file)
 
 
+def file_in_memory(name: str, content: bytes, cache_control: str) -> FileInMemory:
+    """The file with the headers of its kind."""
+    headers = Headers([])
+    media_type = MEDIA_TYPES.get_type(name)
+    params = {"charset": "utf-8"} if media_type.startswith("text/") else {}
+    headers.add_header("Content-Type", media_type, **params)
+    headers["Cache-Control"] = cache_control
+    headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    for key, value in FOR_OTHER_SITES.items():
+        headers[key] = value
+    headers["Accept-Ranges"] = "bytes"
+    return FileInMemory(name, content, headers)
+
+
 def size_as_stat(size: int) -> os.stat_result:
     """What whitenoise reads of a file: that it is a regular file, its size, no time of change."""
     return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, size, 0, 0, 0))
 
 
+class Releases:
+    """The files of the releases that serve the same store, as far as they are kept there."""
+
+    def __init__(self, tables: ReleaseTables) -> None:
+        self.own = release()
+        self._tables = tables
+        self._looks = Rates(*LOOKS)  # anybody can ask for what is not there
+        self._is_kept = False  # ours is
+        self._files: dict[str, dict[str, FileInMemory]] = {}  # by digest and name
+
+    def keep_ours(self) -> None:
+        """Keep the files of this release for others; tried again later if the store is away."""
+        if self._is_kept:
+            return
+        try:
+            self._looks.take("keep")
+            self._tables.keep(self.own.digest, self.own.contents, time.time())
+            self._is_kept = True
+        except (TooMany, StoreUnavailable):
+            return
+
+    def find(self, digest: str, name: str) -> FileInMemory | None:
+        """A file of another release; None where that is not known, or has no such file."""
+        if digest not in self._files:
+            try:
+                self._looks.take("find")
+                self._look()
+            except (TooMany, StoreUnavailable):
+                return None
+        return self._files.get(digest, {}).get(name)
+
+    def _look(self) -> None:
+        """Read what is new in the store. It holds few releases, whatever is asked for."""
+        kept = self._tables.digests() - {self.own.digest}
+        new = {digest: self._tables.find(digest) for digest in kept - self._files.keys()}
+        self._files = {digest: self._files[digest] for digest in kept & self._files.keys()}
+        for digest, contents in new.items():
+            self._files[digest] = {
+                name: file_in_memory(name, content, KEPT_FOR_GOOD)
+                for name, content in (contents or {}).items()
+            }
+
+
 class StaticFiles(WhiteNoise):  # type: ignore[misc]
     """Answers `/static/…` and leaves all else to the application behind it.
 
-    A page that was opened before an update still asks for modules by the former digest, and during
-    an update a new page may ask a process that is still the former one. Both get the files of this
-    process, which nobody may use under that address again without asking: a missing module would
-    break the page for certain, another one seldom does. The status is 203, because a proxy that
-    lets browsers keep static files for long does so with 200, 206 and 304. Browsers take every 2xx
-    for a success.
+    Whoever asks by the digest of another release gets the file of that release. Where the store
+    does not have it, or is away, it is the one of this process, which nobody may use under that
+    address again without asking: a missing module would break the page for certain, another one
+    seldom does. The status is 203 then, because a proxy that lets browsers keep static files for
+    long does so with 200, 206 and 304. Browsers take every 2xx for a success.
     """
 
-    def __init__(self, app: Application, headers: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        app: Application,
+        headers: Callable[[], Mapping[str, str]],
+        releases: Releases,
+    ) -> None:
         """What `headers` gives now goes with every answer, whatever its status."""
         super().__init__(app)
         self._headers = headers
-        self._digest = release().digest
-        for name, content in release().contents.items():
-            self._add(f"/static/{name}", name, content, ASKED_FOR_ANEW)
-            self._add(f"/static/{self._digest}/{name}", name, content, KEPT_FOR_GOOD)
-
-    def _add(self, url: str, name: str, content: bytes, cache_control: str) -> None:
-        headers = Headers([])
-        self.add_mime_headers(headers, name, url)
-        headers["Cache-Control"] = cache_control
-        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        for key, value in FOR_OTHER_SITES.items():
-            headers[key] = value
-        headers["Accept-Ranges"] = "bytes"
-        self.files[url] = FileInMemory(name, content, headers)
+        self._releases = releases
+        self._digest = releases.own.digest
+        for name, content in releases.own.contents.items():
+            self.files[f"/static/{name}"] = file_in_memory(name, content, ASKED_FOR_ANEW)
+            kept = file_in_memory(name, content, KEPT_FOR_GOOD)
+            self.files[f"/static/{self._digest}/{name}"] = kept
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         match = DIGEST_IN_PATH.match(path)
-        is_of_another = match is not None and match[1] != self._digest
-        if match and is_of_another:
-            path = path.replace(f"/{match[1]}/", "/", 1)
-            environ = whole(environ)
-        static_file = self.files.get(path)
+        static_file, is_another = self.files.get(path), False
+        if match and match[1] != self._digest:
+            name = path[match.end() :]
+            static_file = self._releases.find(match[1], name)
+            if static_file is None:
+                static_file, is_another = self.files.get(f"/static/{name}"), True
+                environ = whole(environ)
+        elif match:
+            self._releases.keep_ours()
         if static_file is None:
             return self.application(environ, start_response)  # type: ignore[no-any-return]
         if etag := environ.get("HTTP_IF_NONE_MATCH"):  # a proxy that compresses makes it weak
             environ["HTTP_IF_NONE_MATCH"] = etag.removeprefix("W/")
 
         def start(status: str, headers: list[tuple[str, str]]) -> Any:
-            if is_of_another and status.startswith("200"):
+            if is_another and status.startswith("200"):
                 status = "203 Non-Authoritative Information"
                 headers = [one for one in headers if one[0] != "ETag"]
             return start_response(status, [*headers, *self._headers().items()])

@@ -227,6 +227,33 @@ def test_messages_of_the_oldest_renderer_come_first(
         assert newer.conversations.latest(CHAT, None, 3)[0].html == "new"
 
 
+def test_a_release_beside_a_newer_one_leaves_its_html_and_says_what_is_left_to_do(
+    store: Store, store_url: str, tmp_path: Path
+) -> None:
+    """Until the last host is updated, both write; what the earlier one writes is done again."""
+    store.messages.add_from_operators([answer(1), answer(2, incomplete=True), answer(3)], NOW)
+    before = store.conversations.latest(CHAT, None, 10)
+    with closing(Store(store_url, tmp_path, RENDERER + 1)) as newer:
+        newer.messages.save_rendered(dict.fromkeys(before, ("new", "new file")))
+
+        store.messages.save_rendered(dict.fromkeys(before, ("old", "old file")))
+        assert store.messages.to_render(10) == newer.messages.to_render(10) == []
+        assert {one.text_html for one in store.conversations.latest(CHAT, None, 10)} == {"new"}
+
+        store.messages.edit(answer(1, "edited"), NOW, queued_at=5)
+        store.messages.edit(answer(2, "edited", incomplete=True), NOW, queued_at=5)
+        newer.messages.save_rendered(
+            dict.fromkeys(newer.messages.to_render(10), ("new", "new file"))
+        )
+        store.messages.add_from_operators([answer(2)], NOW)  # now its files are known, too
+        left = newer.messages.to_render(10)
+
+        assert store.messages.to_render(10) == []
+        assert [(one.im_message_id, one.files_html) for one in left] == [(2, "price.pdf")]
+        edited = store.conversations.latest(CHAT, None, 10)[0]
+        assert (edited.text, edited.text_html) == ("edited", "new")
+
+
 def test_an_edit_that_is_made_while_its_message_is_rendered_again_stays(
     store: Store, store_url: str, tmp_path: Path
 ) -> None:
