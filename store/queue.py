@@ -285,6 +285,11 @@ class QueueTables(Group):
         )
         return row is not None
 
+    def newest(self) -> int:
+        """The id of the delivery that was queued last, of those that wait; 0 if none does."""
+        row = self._database.row("select coalesce(max(id), 0) as id from deliveries")
+        return int(row["id"]) if row else 0
+
     def waiting(self, most: int = 1_000_000_000) -> int:
         """How many deliveries of either kind are in the queue, in any state; `most` at most."""
         row = self._database.row(
