@@ -224,6 +224,11 @@ MIGRATIONS = [
     create index confirmations_by_due on deliveries (due)
         where kind = 'confirmation' and line is not null;
     """,
+    # After a restore very much is due at the same time: PostgreSQL would put all of it in order.
+    """
+    drop index deliveries_by_due;
+    create index deliveries_by_due on deliveries (state, due, id) where place is not null;
+    """,
 ]
 
 
