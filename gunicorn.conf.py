@@ -67,6 +67,7 @@ jobs: list[threading.Thread] = []
 # How long the jobs may take to end; one may be in a call of a minute. Where another worker goes on,
 # it does so with what it finds in the store: the fewer calls were cut, the better.
 JOBS_SECONDS, REPLACED_SECONDS = 0.8, 50.0
+TELL_SECONDS = 1.0  # between two looks whether the log has sums to tell
 
 
 def on_starting(server: Any) -> None:
@@ -111,9 +112,8 @@ def post_worker_init(worker: Any) -> None:
 
 def watch(worker: Any) -> None:
     """End streams and jobs as soon as gunicorn stops the worker, which then has to end soon."""
-    while worker.alive:
+    while not worker.told.wait(TELL_SECONDS):
         log_lines.tell()
-        time.sleep(0.1)
     end_jobs(worker)
 
 

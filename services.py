@@ -135,7 +135,7 @@ class Services:
             administrators=Administrators(settings, store, bitrix, proof),
             sightings=Sightings(store),
             worker=worker,
-            live=Live(store),
+            live=Live(store, worker.hear_of_writes),
             files=files,
             page_settings=page_settings,
             doctor=doctor,

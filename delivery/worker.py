@@ -30,7 +30,10 @@ from turns import Turns
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.25  # how often an idle worker reads what other processes have queued
+POLL_SECONDS = 0.25  # how often a worker looks whether something that waits may go now
+# The same where nothing waits: it is woken when any process queues something, so this is for what
+# has to be done now and then, and for a hint that was lost.
+IDLE_SECONDS = 1.0
 # Between two times that it is woken: under a load of messages one look is for several of them.
 GATHER_SECONDS = 0.01
 RESTORED_SECONDS = 60.0  # with no worker up for so long, the store may be a backup of that age
@@ -59,6 +62,8 @@ class Worker:
         self._trouble = Lasting(log)
         self._wake = threading.Event()
         self._woken_at = 0.0  # on the monotonic clock
+        self._works = False  # it holds the lock
+        self._newest = 0  # the latest delivery for which it was woken
 
     # -- the loop
 
@@ -70,6 +75,7 @@ class Worker:
                     self._context.recorder.record_late()
                 with self._store.database.try_lock(SENDER) as held:
                     if held is not None:
+                        self._works = True
                         self._work(held, stop)
                     else:
                         self._signals.saw_worker(time.time())
@@ -79,6 +85,8 @@ class Worker:
                 self._trouble.met(error)
             except Exception:
                 log.exception("the worker failed and goes on")
+            finally:
+                self._works = False
             self._rest(LOCK_SECONDS)
 
     def _work(self, lock: Lock, stop: threading.Event) -> None:
@@ -94,8 +102,9 @@ class Worker:
                 log.info("this process delivers from now on", extra=facts(pid=os.getpid()))
                 turns = Turns()
                 while not stop.is_set() and lock.is_held():
+                    self._wake.clear()  # the step reads all that is there now
                     if not self.step(time.time()):
-                        self._rest(POLL_SECONDS)
+                        self._rest(self._pause(time.time()))
                     turns.give_way()
         finally:
             self._lock = None
@@ -144,8 +153,24 @@ class Worker:
         return former < ours
 
     def wake(self) -> None:
-        """Make an idle worker read the queue at once."""
+        """Make an idle worker of this process read the queue at once."""
         self._wake.set()
+
+    def hear_of_writes(self) -> None:
+        """Some process has written: wake the worker if this has queued anything new.
+
+        Raises StoreUnavailable.
+        """
+        if self._works and not self._wake.is_set():  # else it reads all that is there anyway
+            newest = self._store.queue.newest()
+            if newest > self._newest:
+                self._wake.set()
+            self._newest = newest
+
+    def _pause(self, now: float) -> float:
+        """How long to rest when nothing can be done now."""
+        may_change = self._store.queue.waiting(1) or not self._context.health.may_call(now)
+        return POLL_SECONDS if may_change else IDLE_SECONDS
 
     def _rest(self, seconds: float) -> None:
         if self._wake.wait(seconds):

@@ -5,16 +5,24 @@ restart. Messages are counted in the transaction that changes them, so those cou
 they stand in the table `meta`. What processes count of themselves comes every few seconds.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from store.database import Connection, Group, transaction
+from turns import Turns
 
 COUNT = (
     "insert into counts (name, value, at) values (?, ?, ?) on conflict (name) do update"
     " set value = counts.value + excluded.value, at = excluded.at"
 )
 COUNT_ONE = "update meta set value = cast(value as bigint) + 1 where key = ?"
+AT_ONCE = 2_000  # deliveries that are counted at once: 1 ms
+PIECE = (
+    "select kind, state, count(*) as n, min(message_id) as oldest, max(id) as last from"
+    " (select kind, state, message_id, id from deliveries where id > ? order by id limit ?)"
+    " as piece group by kind, state"
+)
 BETWEEN = "|"  # the parts of a name
 OPEN = f"open{BETWEEN}"  # what is open in one process, which forgets it at its end
 FRESH_SECONDS = 90.0  # a process that has not said for so long how much it has open, is gone
@@ -64,12 +72,27 @@ class CountTables(Group):
         return int(row["n"]) if row else 0
 
     def waiting(self) -> list[Waiting]:
-        rows = self._database.rows(
-            "select d.kind, d.state, d.n, m.sent_at from (select kind, state, count(*) as n,"
-            " min(message_id) as oldest from deliveries group by kind, state) d"
-            " join messages m on m.id = d.oldest order by d.kind, d.state"
-        )
-        return [Waiting(row["kind"], row["state"], row["n"], row["sent_at"]) for row in rows]
+        """What waits now, by kind and state. However much it is, others go on meanwhile."""
+        number: Counter[tuple[str, str]] = Counter()
+        oldest: dict[tuple[str, str], int] = {}  # ids of messages
+        read, last, turns = AT_ONCE, 0, Turns()
+        while read == AT_ONCE:
+            rows = self._database.rows(PIECE, last, AT_ONCE)
+            for row in rows:
+                key = row["kind"], row["state"]
+                number[key] += row["n"]
+                oldest[key] = min(row["oldest"], oldest.get(key, row["oldest"]))
+            read, last = (
+                sum(row["n"] for row in rows),
+                max((row["last"] for row in rows), default=0),
+            )
+            turns.give_way()
+        waiting = (self._waiting(*key, number[key], oldest[key]) for key in sorted(number))
+        return [one for one in waiting if one is not None]
+
+    def _waiting(self, kind: str, state: str, number: int, oldest: int) -> Waiting | None:
+        row = self._database.row("select sent_at from messages where id = ?", oldest)
+        return Waiting(kind, state, number, row["sent_at"]) if row else None  # it was deleted
 
 
 def count(db: Connection, *name: str) -> None:

@@ -20,6 +20,7 @@ HEAD = "place is not null and state = ?"
 HEADS = f"select chat_id, chat_line, place, id from deliveries where {HEAD}"  # noqa: S608
 CONFIRMATION = "kind = 'confirmation' and line is not null"
 NO_LINE = -1
+TOGETHER = 40  # deliveries, or a few more, whose messages are read with one question
 PIECE = 200  # deliveries in one transaction that goes through the whole queue
 
 
@@ -152,20 +153,24 @@ class QueueTables(Group):
         return self._database.rows(f"select * {due}", *values, now, FEW)
 
     def _runs(self, chats: list[str], run: int, state: DeliveryState) -> list[Delivery]:
-        found, turns = [], Turns()
+        found: list[Delivery] = []
+        rows, turns = [], Turns()
         for chat_id in chats:
             turns.give_way()
-            found += self._run_of(chat_id, run, state)
-        return found
+            rows += self._run_of(chat_id, run, state)
+            if len(rows) >= TOGETHER:
+                found += self._deliveries(rows)
+                rows = []
+        return found + self._deliveries(rows)
 
-    def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Delivery]:
+    def _run_of(self, chat_id: str, limit: int, state: DeliveryState) -> list[Row]:
         """A chat's oldest unfinished messages, up to the first one in another state."""
         rows = self._database.rows(
             f"{DELIVERY} where kind = 'message' and chat_id = ? order by id limit ?",
             chat_id, limit,
         )  # fmt: skip
         in_state = [row["state"] == state for row in rows]
-        return self._deliveries(rows[: (*in_state, False).index(False)])
+        return rows[: (*in_state, False).index(False)]
 
     def _deliveries(self, rows: list[Row]) -> list[Delivery]:
         messages = self._by_id("messages", {row["message_id"] for row in rows})
@@ -298,9 +303,15 @@ class QueueTables(Group):
         )
         return row is not None
 
+    def newest(self) -> int:
+        """The id of the delivery that was queued last, of those that wait; 0 if none does."""
+        row = self._database.row("select coalesce(max(id), 0) as id from deliveries")
+        return int(row["id"]) if row else 0
+
     def waiting(self, most: int = 1_000_000_000) -> int:
         """How many deliveries of either kind are in the queue, in any state; `most` at most."""
         row = self._database.row(
-            "select count(*) as n from (select 1 from deliveries limit ?) as counted", most
+            "select count(*) as n from (select 1 from deliveries order by id limit ?) as counted",
+            most,
         )
         return int(row["n"]) if row else 0

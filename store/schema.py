@@ -241,6 +241,11 @@ MIGRATIONS = [
     """,
     # The static files of all releases at work, for each other's pages (store/releases.py).
     "create table releases (digest text primary key, files text not null, kept_at real not null)",
+    # After a restore very much is due at the same time: PostgreSQL would put all of it in order.
+    """
+    drop index deliveries_by_due;
+    create index deliveries_by_due on deliveries (state, due, id) where place is not null;
+    """,
 ]
 
 

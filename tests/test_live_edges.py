@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stage import path_of, wait_until
 
-from live import Crowded, Live
+from live import BEAT_SECONDS, Crowded, Live, until_heartbeat
 from storage import Store
 from store.database import Hints, StoreUnavailable
 from store.datagrams import Datagrams
@@ -46,6 +46,7 @@ def live(store: Store) -> Live:
 @pytest.fixture
 def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("live.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("live.BEAT_SECONDS", 0.02)
 
 
 def write(store: Store, text: str, chat: str = CHAT) -> Message:
@@ -174,16 +175,34 @@ def test_a_stream_waits_twenty_seconds_between_two_heartbeats(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proxies end a stream that is silent for longer, often after 60 s."""
-    waited: list[float | None] = []
+    waited: list[float] = []
 
-    def wait(_: threading.Event, timeout: float | None = None) -> bool:
+    def wait(_: threading.Event, timeout: float) -> bool:
         waited.append(timeout)
         return False
 
     monkeypatch.setattr(threading.Event, "wait", wait)
     texts(live.follow(CHAT, 0), 2)
 
-    assert waited == [20.0]
+    assert 20.0 < waited[0] <= 20.0 + BEAT_SECONDS
+
+
+def test_heartbeats_of_one_moment_wake_the_process_once() -> None:
+    beats = {round(now + until_heartbeat(now), 6) for now in (100.01, 100.07, 100.15, 100.19)}
+
+    assert beats == {120.2}
+
+
+def test_whoever_wants_to_know_is_told_of_each_hint(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.LOOK_SECONDS", 60.0)
+    told: list[bool] = []
+    with running(Live(store, lambda: told.append(True)), store):
+        wait_until(lambda: is_told(store))  # it listens
+        before = len(told)
+        write(store, "one")
+        wait_until(lambda: len(told) > before, 5)
 
 
 def test_a_bell_that_rings_for_nothing_is_no_heartbeat(store: Store, live: Live) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
+from gevent.event import Event  # type: ignore[import-untyped]
 from gevent.pool import Pool  # type: ignore[import-untyped]
 from gevent.server import StreamServer  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
@@ -26,7 +27,8 @@ STREAMS = 10_000  # of them
 UNREAD_SECONDS = 60  # the longest that a client may leave an answer unread
 UNREAD_BYTES = 256 << 10  # of an answer that the system keeps for a client
 ACCEPTED_AT_ONCE = 10  # new connections before those that are there go on
-LOOK_SECONDS = 0.1  # between two looks whether the worker has to end
+NOTIFY_SECONDS = 1.0  # between two signs of life for gunicorn's master
+LOOK_SECONDS = 0.1  # at the end, between two looks whether requests are still under way
 # How long requests under way may still take: if the whole service ends, and if another worker is
 # there for new ones. Then a connection without a request stays open for its next one, so that this
 # is answered, for QUIET_SECONDS.
@@ -77,6 +79,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.serves = Readiness()  # the master makes it, before the fork
+        self.told = Event()  # that it has to end; only this needs no look again and again
 
     def init_process(self) -> None:
         signal.signal(signal.SIGTERM, self.handle_exit)  # until now it was the master's
@@ -95,9 +98,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_exit(self, *_: object) -> None:
         """The master says that it is enough; a worker that is only loading ends at once."""
-        self.alive = False
+        self._end()
         if not self.booted:
             sys.exit(0)
+
+    def handle_quit(self, *arguments: Any) -> None:
+        self._end()
+        super().handle_quit(*arguments)
+
+    def _end(self) -> None:
+        self.alive = False
+        self.told.set()
 
     def run(self) -> None:
         """Serve until the master says that it is enough, then end as `ending` wants it.
@@ -108,8 +119,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.serves.tell()
         while self.alive and not self.ending.is_near:  # a signal that comes early is lost
             self.notify()
-            gevent.sleep(LOOK_SECONDS)
-        self.alive, self.ends_since = False, time.monotonic()
+            self.told.wait(NOTIFY_SECONDS)
+        self.ends_since = time.monotonic()
+        self._end()
         for server in servers:
             server.close()
         self._finish([server.pool for server in servers])

@@ -28,6 +28,16 @@ class Rounds(threading.Event):
         self.looks += 1
         return time.perf_counter() > self._until
 
+    def end(self) -> None:
+        self._until = 0.0
+
+
+def is_at_rest(stop: Rounds) -> bool:
+    """Whether the loop has looked, and does not look for a while."""
+    looks = stop.looks
+    time.sleep(0.1)
+    return 0 < stop.looks == looks
+
 
 def test_whoever_is_not_the_worker_asks_for_the_lock_about_once_a_second(
     store: Store, worker: Worker, tmp_path: Path
@@ -43,12 +53,41 @@ def test_whoever_is_not_the_worker_asks_for_the_lock_about_once_a_second(
     assert stop.looks <= 6
 
 
-def test_an_idle_worker_looks_for_work_some_times_a_second(store: Store, worker: Worker) -> None:
-    stop = Rounds(2.4)
+def test_a_worker_looks_some_times_a_second_while_anything_waits_and_else_about_once(
+    store: Store, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.run(nothing := Rounds(2.4))
+    monkeypatch.setattr(store.queue, "waiting", lambda _: 1)  # which may not go now
+    worker.run(something := Rounds(1.2))
 
-    worker.run(stop)
+    assert 3 <= nothing.looks <= 6
+    assert 5 <= something.looks <= 9
 
-    assert 5 <= stop.looks <= 16
+
+def test_an_idle_worker_is_woken_by_what_another_process_queues_and_by_nothing_else(
+    store: Store, bitrix: FakePortal, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # here time passes as it does
+    monkeypatch.setattr("delivery.worker.IDLE_SECONDS", 60.0)
+    stop = Rounds(60)
+    thread = threading.Thread(target=worker.run, args=(stop,), daemon=True)
+    thread.start()
+    for text in ("one", "two"):
+        wait_until(lambda: is_at_rest(stop))
+        before, looks = len(bitrix.sent), stop.looks
+        store.notes.fault.clear()
+        worker.hear_of_writes()
+        time.sleep(0.05)
+        assert stop.looks == looks
+
+        write(store, text)
+        worker.hear_of_writes()
+        wait_until(lambda: len(bitrix.sent) > before, 5)  # noqa: B023
+
+    stop.end()
+    worker.wake()
+    thread.join(30)
+    assert bitrix.sent == [["one"], ["two"]]
 
 
 def test_under_a_load_of_messages_one_look_is_for_several(store: Store, worker: Worker) -> None:

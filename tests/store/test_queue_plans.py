@@ -9,6 +9,8 @@ from store_parts import NOW
 
 from storage import Store
 from store.connections import Connections
+from store.counts import AT_ONCE, Waiting
+from store.database import Row
 from store.queue import QueueTables
 
 MUCH = 8_000  # deliveries
@@ -33,10 +35,10 @@ def fill(store: Store, chats: int, lines: int, state: str, kind: str) -> None:
         )
         db.execute(
             "insert into deliveries (message_id, chat_id, kind, due, address, state, place,"
-            " chat_line, line) select m.id, m.chat_id, :kind, 0, 'one address', :state,"
-            " case when m.id <= :chats and :kind = 'message' then m.id end, m.id % :lines,"
-            " case when :kind = 'confirmation' then m.id % :lines end"
-            " from messages m order by m.id",
+            " chat_line, line) select m.id, m.chat_id, k.kind, 0, 'one address', k.state,"
+            " case when m.id <= :chats and k.kind = 'message' then m.id end, m.id % :lines,"
+            " case when k.kind = 'confirmation' then m.id % :lines end from messages m,"
+            " (select cast(:kind as text) as kind, cast(:state as text) as state) k order by m.id",
             {"kind": kind, "state": state, "chats": chats, "lines": lines},
         )
 
@@ -64,6 +66,8 @@ QUESTIONS: dict[str, Callable[[QueueTables], object]] = {
     "messages_in_doubt": lambda queue: queue.messages_in_doubt(NOW, 5),
     "is_in_doubt": lambda queue: queue.is_in_doubt(),
     "waiting": lambda queue: queue.waiting(1000),
+    "newest": lambda queue: queue.newest(),
+    "doubt_interrupted": lambda queue: queue.doubt_interrupted("DIED"),
 }
 LATER = NOW + 1
 SHAPES = {
@@ -126,3 +130,30 @@ def test_what_the_few_due_among_many_give_is_what_the_many_give(
     assert asked() == few
     assert [len(ids) for ids in few[:2]] == [20, 20]
     assert few[-2:] == [[], []]
+
+
+def test_what_waits_is_counted_in_pieces_of_which_none_is_much(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 90, 5, "queued", "message")
+    with store.database.write() as db:
+        db.execute("update deliveries set state = 'in doubt' where id % 8 = 0")
+        db.execute("update deliveries set kind = 'confirmation', place = null where id % 2 = 1")
+        db.execute("update messages set sent_at = id")
+    pieces: list[int] = []
+    rows = store.database.rows
+
+    def counting(sql: str, *values: object) -> list[Row]:
+        found = rows(sql, *values)
+        pieces.extend(row["n"] for row in found if "n" in row.keys())  # noqa: SIM118
+        return found
+
+    monkeypatch.setattr(store.database, "rows", counting)
+
+    assert store.counts.waiting() == [
+        Waiting("confirmation", "queued", MUCH // 2, 1),
+        Waiting("message", "in doubt", MUCH // 8, 8),
+        Waiting("message", "queued", MUCH * 3 // 8, 2),
+    ]
+    assert sum(pieces) == MUCH
+    assert max(pieces) <= AT_ONCE
