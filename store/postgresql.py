@@ -30,18 +30,17 @@ from store.fence import check_fences
 from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
 from store.postgresql_link import (
-    Dialect,
     Patience,
     Pool,
     Session,
     connect,
-    in_dialect,
     our_errors,
 )
 from store.postgresql_locks import HELD, Locks, number_of
 from store.postgresql_rows import ServerRows
 from store.postgresql_schema import VERSION, WRITE, Found, check_schema, found_in, migrate
 from store.postgresql_signals import Listening
+from store.postgresql_transaction import Transaction
 from store.schema import MIGRATIONS
 from store.together import Together
 
@@ -113,10 +112,8 @@ class PostgreSQL:
     # -- transactions
 
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
-        statement, given = in_dialect(sql), named or values
-
         def question(session: Session) -> list[Row]:
-            return session.execute(statement, given).fetchall()  # type: ignore[return-value]
+            return session.statements.ask(sql, named or values)  # type: ignore[return-value]
 
         with our_errors():
             return self._pool.ask(question)
@@ -222,11 +219,13 @@ class ServerTransactions:
         self._number_of = number_of
         self._channel = channel
         self._session: Session | None = None  # that of the present transaction
+        self._transaction: Transaction | None = None
 
-    def begin(self, wait: Waiting) -> Dialect:
+    def begin(self, wait: Waiting) -> Transaction:
         with our_errors():
             self._session, _ = self._pool.asked(lambda session: self._begin(session, wait))
-        return Dialect(self._session)
+        self._transaction = Transaction(self._session)
+        return self._transaction
 
     def _begin(self, session: Session, wait: Waiting) -> None:
         """Begin when it is our turn; nothing is written before, so it may be tried again."""
@@ -268,19 +267,19 @@ class ServerTransactions:
         If the server's answer is lost nobody knows whether it was committed: whoever asked hears
         that it was not, and asks again for the same.
         """
-        with self._ending() as session:
-            session.execute(f"notify {self._channel()}; commit", prepare=False)
+        self._end(f"notify {self._channel()}", "commit")
 
     def rollback(self) -> None:
-        with self._ending() as session:
-            session.execute("rollback", prepare=False)
+        self._end("rollback")
 
-    @contextmanager
-    def _ending(self) -> Iterator[Session]:
+    def _end(self, *statements: str) -> None:
         session, self._session = self._session, None
-        assert session is not None  # Together begins before it ends  # noqa: S101
+        transaction, self._transaction = self._transaction, None
+        # Together begins before it ends.
+        assert session is not None and transaction is not None  # noqa: S101, PT018
         try:
-            with our_errors():
-                yield session
+            for statement in statements:
+                transaction.execute(statement)
+            transaction.end()
         finally:
             self._pool.give_back(session)

@@ -9,22 +9,23 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, TypeVar
 
+import gevent  # type: ignore[import-untyped]
 import psycopg
-from psycopg import errors, waiting
+from psycopg import errors
 from psycopg.adapt import Buffer
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg.types.string import StrDumperUnknown
+from psycopg.waiting import Wait as Wanted
 
 from store.database import (
-    Cursor,
     DiskFull,
     ServerOld,
     StoreGone,
@@ -34,6 +35,7 @@ from store.database import (
 )
 from store.log import HURRY_SECONDS, PATIENCE_SECONDS
 from store.moving import without_nul
+from store.postgresql_statements import Statements
 from turns import has_greenlets
 
 OLDEST_SERVER = 140_000  # with `idle_session_timeout`, as the server writes its release
@@ -84,14 +86,54 @@ class Session(psycopg.Connection[dict[str, Any]]):
 
     patience: float | None = ANSWER_SECONDS
     version = 0  # of the tables, when it was opened
+    _readable: Any = None  # gevent's watcher of our socket, in the loop `_hub`
+    _hub: Any = None
+
+    @cached_property
+    def statements(self) -> Statements:
+        return Statements(self)
 
     def wait(
         self, gen: Any, interval: float = 0.1, timeout: float | None = None
     ) -> Any:  # the result of the generator
         timeout = self.patience if timeout is None else timeout
         if has_greenlets():  # also if the driver was imported before gevent took its place
-            return waiting.wait_poll(gen, self.pgconn.socket, interval, timeout)
+            return self._wait_among_greenlets(gen, timeout)
         return super().wait(gen, interval, timeout)
+
+    def _wait_among_greenlets(self, gen: Any, timeout: float | None) -> Any:
+        """Let others go on until the server answers, with one watcher for all statements.
+
+        The driver's own way makes one for each wait, which costs more than the rest of it.
+        """
+        silent = psycopg.OperationalError("the server does not answer")
+        try:
+            wanted = next(gen)
+            with gevent.Timeout(timeout, silent):
+                while True:
+                    self._wait_for(wanted)
+                    wanted = gen.send(wanted)
+        except StopIteration as end:
+            return end.value
+
+    def _wait_for(self, wanted: int) -> None:
+        hub = gevent.get_hub()
+        if wanted != Wanted.R:  # more to send than the system takes at once
+            watcher = hub.loop.io(self.pgconn.socket, int(wanted))
+            try:
+                hub.wait(watcher)
+            finally:
+                watcher.close()
+            return
+        if self._hub is not hub:
+            self._hub, self._readable = hub, hub.loop.io(self.pgconn.socket, int(Wanted.R))
+        hub.wait(self._readable)
+
+    def close(self) -> None:
+        watcher, self._readable, self._hub = self._readable, None, None
+        if watcher is not None:
+            watcher.close()
+        super().close()
 
     def unhurried(self) -> None:
         """From now on an answer may take as long as it does."""
@@ -135,38 +177,6 @@ def _check_release(session: Session) -> None:
             f"the server is PostgreSQL {release}, and {oldest} or newer is needed",
             f"PostgreSQL {release} < {oldest}",
         )
-
-
-# -- the dialect
-
-
-class Dialect:
-    """A session within a transaction, which takes the statements that are written for SQLite."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor:
-        with our_errors():
-            return self._session.execute(in_dialect(sql), values)
-
-
-_PLACES = re.compile(r"('(?:[^']|'')*')|(%)|(\?)|(?<![:\w]):([a-z_]+)")
-
-
-@lru_cache(2000)
-def in_dialect(sql: str) -> bytes:
-    """The statement with the driver's places: `?` is `%s` there, and `:name` is `%(name)s`."""
-
-    def place(found: re.Match[str]) -> str:
-        text, percent, unnamed, name = found.groups()
-        if text is not None:
-            return str(text).replace("%", "%%")
-        if percent:
-            return "%%"
-        return "%s" if unnamed else f"%({name})s"
-
-    return _PLACES.sub(place, sql).encode()
 
 
 # -- errors

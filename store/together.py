@@ -24,6 +24,7 @@ from turns import beside
 # A full batch takes 10 to 20 ms of the processor, and longer where others need it, too.
 BATCH_PARTS = 100
 BATCH_SECONDS = 0.05  # then nobody else begins a part
+BEGIN, RELEASE, UNDO = "savepoint part", "release part", "rollback to part"
 LOOK_SECONDS = 0.1  # between two looks whether one's patience is over
 
 C = TypeVar("C", bound=Connection)
@@ -153,9 +154,9 @@ class _Batch(Generic[C]):
     def part(self) -> Iterator[None]:
         """One caller's statements: all of them, or, after any exception, none."""
         try:
-            self.db.execute("savepoint part")
+            self.db.execute(BEGIN)
             yield
-            self.db.execute("release part")
+            self.db.execute(RELEASE)
         except BaseException as error:
             self._undo_part(error)
             raise
@@ -163,8 +164,8 @@ class _Batch(Generic[C]):
 
     def _undo_part(self, reason: BaseException) -> None:
         try:
-            self.db.execute("rollback to part")
-            self.db.execute("release part")
+            self.db.execute(UNDO)
+            self.db.execute(RELEASE)
         except Exception as error:
             # The database has ended the transaction itself, because the disk is full, say.
             if isinstance(reason, StoreUnavailable):

@@ -44,9 +44,9 @@ from store.database import (
 )
 from store.moving import Row, select, tables
 from store.postgresql import PostgreSQL
-from store.postgresql_link import in_dialect
 from store.postgresql_rows import ServerRows
 from store.postgresql_schema import OURS, DatabaseForeign
+from store.postgresql_statements import PREPARED, in_dialect
 from store.records import File, VisitorMessage
 from store.schema import MIGRATIONS
 
@@ -80,18 +80,56 @@ def own() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("ours", "theirs", "names"),
     [
-        ("select 1 where a = ? and b = ?", "select 1 where a = %s and b = %s"),
-        ("a = :name or b = :name2_", "a = %(name)s or b = %(name)s2_"),
-        ("like 'open|%' and a = ?", "like 'open|%%' and a = %s"),
-        ("'it''s a ? and a :name' = ?", "'it''s a ? and a :name' = %s"),
-        ("a % 2", "a %% 2"),
-        ("a::text = :a", "a::text = %(a)s"),
+        ("select 1 where a = ? and b = ?", "select 1 where a = $1 and b = $2", ()),
+        ("a = :name or b = :name2_", "a = $1 or b = $2", ("name", "name2_")),
+        ("a = :a or b = :b or c = :a", "a = $1 or b = $2 or c = $1", ("a", "b")),
+        ("like 'open|%' and a = ?", "like 'open|%' and a = $1", ()),
+        ("'it''s a ? and a :name' = ?", "'it''s a ? and a :name' = $1", ()),
+        ("a::text = :a", "a::text = $1", ("a",)),
     ],
 )
-def test_places_are_those_of_the_driver(ours: str, theirs: str) -> None:
-    assert in_dialect(ours).decode() == theirs
+def test_places_are_those_of_the_server(ours: str, theirs: str, names: tuple[str, ...]) -> None:
+    assert in_dialect(ours) == (theirs.encode(), names)
+
+
+@pytest.mark.parametrize("last", ["insert into lines values (2, 1, 1)", None])
+def test_a_part_is_undone_whenever_its_fault_is_known(room: Store, last: str | None) -> None:
+    def write(number: int) -> None:
+        with room.database.write() as db:
+            db.execute("insert into lines values (?, 1, 1)", (number,))
+            db.execute("insert into lines values (1, 1, 1)")
+            if last is None:
+                raise RuntimeError("nobody has asked for a result yet")
+            db.execute(last)
+
+    with pytest.raises((psycopg.IntegrityError, RuntimeError)):
+        write(1)
+    assert room.database.rows("select line from lines") == []
+    with suppress(RuntimeError):
+        write(3)
+    assert len(room.database.rows("select line from lines")) == (0 if last is None else 3)
+
+
+def test_results_may_be_asked_for_in_any_order(room: Store) -> None:
+    with room.database.write() as db:
+        first = db.execute("insert into lines values (1, 1, 1) returning line")
+        both = db.execute("insert into lines values (2, 1, 1), (3, 1, 1)")
+        all_lines = db.execute("select line from lines order by line")
+        assert [all_lines.fetchone(), both.rowcount] == [{"line": 1}, 2]
+        assert [first.fetchone(), first.fetchone(), first.rowcount] == [{"line": 1}, None, 1]
+        assert [row["line"] for row in all_lines.fetchall()] == [2, 3]
+
+
+def test_a_session_keeps_statements_that_it_is_asked_often(room: Store) -> None:
+    for number in range(1500):  # more than a session knows
+        columns = ", ".join(["value"] * (1 + number % 300))
+        room.database.rows(f"select {columns} from meta where key = ?", "revision")
+        room.database.rows("select 1 as one from meta where key = ?", "revision")
+    kept = room.database.rows("select statement from pg_prepared_statements")
+    assert "select 1 as one from meta where key = $1" in [row["statement"] for row in kept]
+    assert len(kept) <= PREPARED
 
 
 def test_both_databases_have_the_same_tables_and_columns(store: Store, room: Store) -> None:
@@ -323,7 +361,9 @@ GEVENT = """
 import gevent.monkey; gevent.monkey.patch_all()
 import sys, time, gevent
 from pathlib import Path
+from store.database import StoreUnavailable
 from store.postgresql import PostgreSQL
+from store.postgresql_link import Session
 database = PostgreSQL(sys.argv[1], Path())
 database.open()
 worst, last, stop = 0.0, time.monotonic(), False
@@ -347,6 +387,19 @@ stop = True
 took = time.monotonic() - began
 written = database.rows("select 1 from meta where value = 'x'")
 print(round(took, 1), round(worst, 3), len(written))
+large = "x" * 3_000_000  # more than the system takes at once
+with database.write() as db:
+    for name in ("large 1", "large 2"):
+        db.execute("insert into meta values (?, ?)", (name, large))
+found = database.rows("select value from meta where key like 'large%'")
+print([row["value"] == large for row in found])
+Session.patience = 0.3
+try:
+    with database.write() as db:
+        db.execute("select pg_sleep(1)").fetchone()
+except StoreUnavailable as error:
+    print(error.said)
+print(len(database.rows("select 1")))
 hints.close(); database.close()
 """
 
@@ -357,10 +410,12 @@ def test_greenlets_wait_side_by_side_and_hold_nobody(room: Store, url: str) -> N
     )
 
     assert done.returncode == 0, done.stderr
-    took, worst, written = done.stdout.split()
+    figures, large, silence, after = done.stdout.splitlines()
+    took, worst, written = figures.split()
     assert float(took) < 3, "eight statements of half a second each"
     assert float(worst) < 0.4
     assert int(written) == 20
+    assert (large, silence, after) == ("[True, True]", "the server does not answer", "1")
 
 
 # -- a server that goes and comes

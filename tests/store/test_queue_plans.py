@@ -58,6 +58,11 @@ def counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]
     yield steps
 
 
+def interrupted(queue: QueueTables) -> None:
+    with queue._database.write() as db:
+        queue.doubt_interrupted(db, "DIED", NOW)
+
+
 QUESTIONS: dict[str, Callable[[QueueTables], object]] = {
     "due_messages": lambda queue: queue.due_messages(NOW, 30, 1),
     "due_messages, some lines held": lambda queue: queue.due_messages(NOW, 30, 1, HELD),
@@ -67,7 +72,7 @@ QUESTIONS: dict[str, Callable[[QueueTables], object]] = {
     "is_in_doubt": lambda queue: queue.is_in_doubt(),
     "waiting": lambda queue: queue.waiting(1000),
     "newest": lambda queue: queue.newest(),
-    "doubt_interrupted": lambda queue: queue.doubt_interrupted("DIED"),
+    "doubt_interrupted": lambda queue: interrupted(queue),
 }
 LATER = NOW + 1
 SHAPES = {
