@@ -562,6 +562,7 @@ def fill(store: Store) -> None:
     store.counts.add({"streams": 0.1}, NOW)
     store.limits.add_refusals({"robot": 2}, NOW, 10, "others")
     store.logins.end({"one"}, NOW, 100.0)
+    store.releases.keep("digest", {"chat.js": b"chat"}, NOW)
     store.contents.keep(BytesIO(bytes(range(1, 256)) * 3_000), CHAT, KEY)
     file = File("a.pdf", "file", "https://chat.example/a", 765_000, KEY)
     store.messages.add_from_visitor(VisitorMessage(visitor(), "see", file=file), LIMITS, NOW)

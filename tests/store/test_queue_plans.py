@@ -72,7 +72,7 @@ QUESTIONS: dict[str, Callable[[QueueTables], object]] = {
     "is_in_doubt": lambda queue: queue.is_in_doubt(),
     "waiting": lambda queue: queue.waiting(1000),
     "newest": lambda queue: queue.newest(),
-    "doubt_interrupted": lambda queue: interrupted(queue),
+    "doubt_interrupted": interrupted,
 }
 LATER = NOW + 1
 SHAPES = {
