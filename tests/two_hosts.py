@@ -14,7 +14,6 @@ import argparse
 import itertools
 import os
 import random
-import signal
 import statistics
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import requests
 from host_pair import Host, Pair
 from postgres import Server
 from soak import SEND, Mixture, Talk, assert_equal, dialogs_at, mend
-from stage import Stage, wait_until
+from stage import Stage
 from starter import end_starters
 
 from bench.contestants import operators_answer
@@ -154,16 +153,8 @@ class Storm(Mixture):
         self.see(fault, self.outside)
 
     def kill_database(self, fault: Fault) -> None:
-        """Its first process, and with it all others; whoever watches over it starts it again."""
-        os.kill(self.server.pid, signal.SIGKILL)
-        wait_until(self._database_starts)
+        self.server.kill()
         self.see(fault, self.outside)
-
-    def _database_starts(self) -> bool:
-        with suppress(Exception):  # its former processes may not have ended yet
-            self.server.control("start")
-            return True
-        return False
 
 
 FAULTS: dict[str, Callable[[Storm, Fault], None]] = {
@@ -346,11 +337,13 @@ def main() -> int:
             Pair(Path(folder), server.new_database(), given.workers) as pair,
         ):
             pair.install()
-            good = not given.faults or weather(pair, server, given)
-            if given.live:
-                good = soon(pair, given.live) and good
-            if given.keep:
-                given.keep.write_text(pair.logged())
+            try:
+                good = not given.faults or weather(pair, server, given)
+                if given.live:
+                    good = soon(pair, given.live) and good
+            finally:
+                if given.keep:
+                    given.keep.write_text(pair.logged())
     finally:
         end_starters()
     print("passed" if good else f"FAILED, seed {given.seed}", flush=True)
