@@ -10,6 +10,7 @@ import way
 from delivery.clock import Clock
 from storage import Store
 from store.database import StoreUnavailable
+from store.fence import Superseded
 from store.records import Delivery, Outcome
 
 WAITING = 10_000  # deliveries of which is known why they wait; more are told again
@@ -52,6 +53,8 @@ class Recorder:
         now = self._clock.now()
         try:
             self._store.queue.record(outcomes, now)
+        except Superseded:
+            raise
         except StoreUnavailable:
             self._unrecorded.append(
                 ([outcome for outcome in outcomes if outcome.must_be_noted], now)
@@ -60,9 +63,16 @@ class Recorder:
         self._tell(outcomes, now)
 
     def record_late(self) -> None:
-        """Note what could not be noted before; raises StoreUnavailable."""
+        """Note what could not be noted before; raises StoreUnavailable.
+
+        Where another process has taken over, it looks itself for what has become of these.
+        """
         while self._unrecorded:
-            self._store.queue.record(*self._unrecorded[0])
+            try:
+                self._store.queue.record(*self._unrecorded[0])
+            except Superseded:
+                self._unrecorded.clear()
+                raise
             self._tell(*self._unrecorded.pop(0))
 
     def _tell(self, outcomes: list[Outcome], now: float) -> None:

@@ -9,6 +9,7 @@ from storage import Store
 from store.notes import Note, get_all
 
 HEAR_SECONDS = 1.0  # how often the notes are read
+LATELY_SECONDS = 30.0  # the longest that two looks at a worker, or two of its notes, are apart
 UP_SECONDS = 10.0  # how often we note that we are up: after a restart, events may be lost since
 
 
@@ -28,6 +29,7 @@ class Signals:
         self._up_at = 0.0
         self._noted_up: float | None = None
         self._known_up: float | None = None  # the last note of any worker, seen when it was new
+        self._seen_up: float | None = None  # and when we last looked, new or not
         self._see_at = 0.0
         self._last_heard: dict[Note[float], float | None] = {}
         self._heard_until = 0.0
@@ -61,20 +63,31 @@ class Signals:
         )
 
     def saw_worker(self, now: float) -> None:
-        """Another process works: remember its note, to know the store by it."""
+        """Another process works: remember its note, to know the store by it.
+
+        Another host may note it by a clock far from ours: then a new note is known by moving on.
+        """
         if 0 <= now - self._see_at < UP_SECONDS:
             return
-        up_at = self._store.notes.up_at.get()
-        self._see_at = now
-        if up_at is not None and abs(now - up_at) < 2 * UP_SECONDS:
+        up_at, before = self._store.notes.up_at.get(), self._seen_up
+        self._see_at, self._seen_up = now, up_at
+        if up_at is None:
+            return
+        if abs(now - up_at) < 2 * UP_SECONDS or (before is not None and up_at > before):
             self._known_up = up_at
 
-    def knows(self, up_at: float) -> bool:
+    def knows(self, up_at: float, now: float) -> bool:
         """Whether this is the last note that a worker has made while this process ran.
 
-        Else the store is a copy of an earlier time, or no worker was up since then.
+        Else the store is a copy of an earlier time, or no worker was up since then. The worker may
+        have noted again after we looked last; a copy has no later note than the one that we know.
         """
-        return up_at == self._known_up
+        if self._known_up is None:
+            return False
+        looked_lately = 0 <= now - self._see_at < LATELY_SECONDS
+        return up_at == self._known_up or (
+            looked_lately and 0 < up_at - self._known_up < LATELY_SECONDS
+        )
 
     def set_back(self, now: float) -> None:
         """The clock was set back to `now`."""

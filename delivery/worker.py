@@ -14,15 +14,18 @@ from bitrix import Bitrix
 from delivery.confirmations import Confirmations
 from delivery.context import Context
 from delivery.doubt import Doubt
+from delivery.holder import this_process
 from delivery.messages import Messages
 from delivery.reaction import RESTORED
 from delivery.signals import Signals
 from delivery.upkeep import OVERDUE_SECONDS, SetUp, Upkeep
 from logs import Lasting, facts
 from rest.errors import DIED
+from rest.lease import only_while
 from settings import Settings
 from storage import Store
-from store.database import Lock, StoreUnavailable
+from store.database import Connection, Lock, StoreUnavailable
+from store.fence import Fence, Superseded
 from turns import Turns
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ POLL_SECONDS = 0.25  # how often an idle worker reads what other processes have 
 GATHER_SECONDS = 0.01
 RESTORED_SECONDS = 60.0  # with no worker up for so long, the store may be a backup of that age
 LOCK_SECONDS = 1.0  # how often a process that does not hold the worker's lock tries to take it
+SENDER = "sender"  # the lock of the one process that delivers
+LOST = "this process delivers no more: it has lost the lock, and another one may have it"
 REPLACED = (
     "the store was replaced while the service ran, by one in which nothing is installed: the"
     " conversations and tokens are not in it. Stop the service, put the store back or restore a"
@@ -42,6 +47,8 @@ REPLACED = (
 class Worker:
     def __init__(self, settings: Settings, store: Store, bitrix: Bitrix, set_up: SetUp) -> None:
         self._store = store
+        self._fence = Fence(store.database, SENDER)
+        self._lock: Lock | None = None
         self._context = context = Context.of(settings, store, bitrix)
         self._signals = Signals(store)
         self._upkeep = Upkeep(context, set_up)
@@ -60,12 +67,15 @@ class Worker:
         """Deliver whatever waits until `stop`, whenever no other process does."""
         while not stop.is_set():
             try:
-                self._context.recorder.record_late()
-                with self._store.database.try_lock("sender") as held:
+                with self._fence.holds():
+                    self._context.recorder.record_late()
+                with self._store.database.try_lock(SENDER) as held:
                     if held is not None:
                         self._work(held, stop)
                     else:
                         self._signals.saw_worker(time.time())
+            except Superseded:
+                log.debug("another process has taken over")
             except StoreUnavailable as error:
                 self._trouble.met(error)
             except Exception:
@@ -73,25 +83,36 @@ class Worker:
             self._rest(LOCK_SECONDS)
 
     def _work(self, lock: Lock, stop: threading.Event) -> None:
-        """Step after step, as long as we hold the lock. Not every step waits for a call."""
-        self.begin(time.time())
-        self._trouble.over()
-        log.info("this process delivers from now on", extra=facts(pid=os.getpid()))
-        turns = Turns()
-        while not stop.is_set() and lock.is_held():
-            if not self.step(time.time()):
-                self._rest(POLL_SECONDS)
-            turns.give_way()
+        """Step after step, as long as we hold the lock. Not every step waits for a call.
+
+        Whoever has lost it, and does not know it yet, calls nobody and writes nothing.
+        """
+        self._lock = lock
+        try:
+            with only_while(lock.is_held_now), self._fence.holds():
+                self.begin(time.time())
+                self._trouble.over()
+                log.info("this process delivers from now on", extra=facts(pid=os.getpid()))
+                turns = Turns()
+                while not stop.is_set() and lock.is_held():
+                    if not self.step(time.time()):
+                        self._rest(POLL_SECONDS)
+                    turns.give_way()
+        finally:
+            self._lock = None
+            if not stop.is_set() and not lock.is_held_now():
+                log.warning(LOST, extra=facts(pid=os.getpid()))
 
     def begin(self, now: float, replaced: bool = False) -> None:
         """Take over from the worker before us: it may have died in a call, and events been lost.
 
         `replaced`: the store was replaced by another while we worked.
         """
+        replaced = self._take_over(now, replaced) or replaced
         up_at = min(now, self._store.notes.up_at.get() or now)
         is_backup = not self._store.epochs.current()
         # A store that was only locked for so long is the one that we know.
-        was_away = now - up_at > RESTORED_SECONDS and not self._signals.knows(up_at)
+        was_away = now - up_at > RESTORED_SECONDS and not self._signals.knows(up_at, now)
         if replaced or is_backup or was_away:
             self._store.epochs.begin(up_at, RESTORED)
             self._store.notes.lost_since.set(up_at)
@@ -103,8 +124,25 @@ class Worker:
         self._upkeep.begin(up_at, now)
         self._context.health.begin()
         self._context.lines.begin()
-        self._store.queue.doubt_interrupted(DIED)
         self._store.queue.make_due(now)
+
+    def _take_over(self, now: float, replaced: bool) -> bool:
+        """Take the work from the worker before us; whether this is another store than ours was.
+
+        From now on that worker writes nothing, and what it was sending is in doubt.
+        """
+        ours = self._fence.number
+
+        us, before = this_process(now), self._store.notes.sender.get()
+
+        def also(db: Connection) -> None:
+            self._store.queue.doubt_interrupted(db, DIED, now)
+            if before is not None and before.clock != us.clock:
+                self._store.queue.doubt_times(db, now)
+            self._store.notes.sender.put(db, us)
+
+        former = self._fence.take_over(self._lock, also, latest=ours if replaced else None)
+        return former < ours
 
     def wake(self) -> None:
         """Make an idle worker read the queue at once."""

@@ -14,6 +14,7 @@ from rest.own_address import NO_ANSWER
 from settings import found_doubts
 from store.database import (
     DiskFull,
+    ServerOld,
     StoreGone,
     StoreLocked,
     StoreMissing,
@@ -45,6 +46,7 @@ STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (StoreLocked, "store_locked"),
     (StoreReadOnly, "store_read_only"),
     (StoreNoFile, "store_no_file"),
+    (ServerOld, "server_old"),
     (StoreUnavailable, "store_unavailable"),
 ]
 # Of a store on a server these are said otherwise: no file and no folder of ours is in question.

@@ -48,6 +48,8 @@ CERTIFICATE_EXPIRED = "CERTIFICATE_EXPIRED"
 CERTIFICATE_NOT_YET_VALID = "CERTIFICATE_NOT_YET_VALID"
 CERTIFICATE_OF_ANOTHER_HOST = "CERTIFICATE_OF_ANOTHER_HOST"
 CERTIFICATE_REFUSED = "CERTIFICATE_REFUSED"  # for another reason, which the log names
+# Our own code: another process has our work, or may have it, so nothing was sent.
+LOCK_LOST = "LOCK_LOST"
 NO_SESSION = "NO_SESSION"  # our own code: a message was accepted and no session was named
 
 
@@ -186,6 +188,7 @@ MEANINGS: dict[str, Meaning] = {
     "HTTP_429": Meaning(TryLater, Reach.PORTAL, Cause.BUSY),
     OPERATION_LIMIT: Meaning(TryLater, Reach.METHOD, Cause.BUSY),
     NOT_CONNECTED: Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
+    LOCK_LOST: Meaning(TryLater, Reach.PORTAL, Cause.UNREACHABLE),
     CERTIFICATE_UNKNOWN: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
     CERTIFICATE_SELF_SIGNED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),
     CERTIFICATE_EXPIRED: Meaning(TryLater, Reach.PORTAL, Cause.CERTIFICATE),

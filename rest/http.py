@@ -34,6 +34,7 @@ from rest.errors import (
     CERTIFICATE_SELF_SIGNED,
     CERTIFICATE_UNKNOWN,
     CONNECTION_LOST,
+    LOCK_LOST,
     NO_REPLY,
     BitrixError,
     OutcomeUnknown,
@@ -42,6 +43,7 @@ from rest.errors import (
     error_of_page,
 )
 from rest.form_body import FORM_TYPE, form_body
+from rest.lease import may_send
 from tally import process as tally
 
 log = logging.getLogger(__name__)
@@ -119,6 +121,8 @@ class Http:
             response = self._adapter.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]
         except requests.RequestException as error:
             _no_answer(error, url, method, time.monotonic() - began < seconds)
+        except _TooLate:
+            raise TryLater(LOCK_LOST, method) from None
         except FOREIGN:  # their texts may hold tokens, as those of requests
             raise OutcomeUnknown(CONNECTION_LOST, method) from None
         with closing(response):
@@ -279,6 +283,10 @@ def _body(response: requests.Response, method: str) -> bytes:
     return b"".join(parts)
 
 
+class _TooLate(Exception):
+    """Nothing was sent, because the call may not be made any more."""
+
+
 # -- the limits, where the bytes come in: a silence alone would limit neither time nor size
 
 
@@ -328,11 +336,30 @@ class _Response(http.client.HTTPResponse):
         self._received.bytes_left = WIRE_BYTES
 
 
-class _Connection(urllib3.connection.HTTPConnection):
+class _LastMoment(urllib3.connection.HTTPConnection):
+    """Asks before each piece of a request goes out whether the call may still be made."""
+
+    _has_begun = False  # of this request something was sent
+
+    def putrequest(self, *args: Any, **values: Any) -> None:
+        self._has_begun = False
+        super().putrequest(*args, **values)
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        for start in range(0, len(data), PART_BYTES):
+            if not may_send():
+                raise ConnectionAbortedError if self._has_begun else _TooLate
+            self._has_begun = True
+            super().send(data[start : start + PART_BYTES])
+
+
+class _Connection(_LastMoment):
     response_class = _Response
 
 
-class _SecureConnection(urllib3.connection.HTTPSConnection):
+class _SecureConnection(_LastMoment, urllib3.connection.HTTPSConnection):
     response_class = _Response
 
 

@@ -68,6 +68,10 @@ class StoreNewer(StoreUnavailable):
         )
 
 
+class ServerOld(StoreUnavailable):
+    """The server with the store is of a release that lacks what we need."""
+
+
 class StoreNoFile(StoreUnavailable):
     """A folder, say, or a pipe has the name of one of the store's files."""
 
@@ -150,11 +154,28 @@ class Waiting(Protocol):
 
 
 class Lock(Protocol):
-    """A lock that this process holds across all processes."""
+    """A lock that this process holds across all processes of all hosts."""
 
     def is_held(self) -> bool:
-        """Whether we still hold it: an administrator may have removed the file behind the lock."""
+        """Whether we still hold it, as far as this process can tell without asking anybody.
+
+        An administrator may have removed the file behind the lock; a lease may be over.
+        """
         ...
+
+    def is_held_now(self) -> bool:
+        """Whether we still hold it, by asking whoever gave it."""
+        ...
+
+
+class NobodysLock:
+    """What a look at a lock gives when nobody holds it."""
+
+    def is_held(self) -> bool:
+        return False
+
+    def is_held_now(self) -> bool:
+        return False
 
 
 class Hints(Protocol):
@@ -231,11 +252,12 @@ class Database(Protocol):
     def try_lock(self, name: str) -> AbstractContextManager[Lock | None]:
         """Hold the lock `name` across all processes; None when another process has it now.
 
-        A process that dies loses the lock at once; a process that hangs keeps it.
+        A process that dies loses the lock at once. One that hangs, or no longer reaches a server,
+        loses a server's lock some seconds later, and keeps the lock of a file.
         """
         ...
 
-    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+    def lock(self, name: str, patience: float) -> AbstractContextManager[Lock]:
         """As `try_lock`, but waits for `patience` seconds at most, then raises LockHeld."""
         ...
 
@@ -247,13 +269,13 @@ class Database(Protocol):
 @contextmanager
 def patient_lock(
     try_lock: Callable[[str], AbstractContextManager[Lock | None]], name: str, patience: float
-) -> Iterator[None]:
+) -> Iterator[Lock]:
     """Hold a lock; raises LockHeld if somebody else holds it for `patience` seconds."""
     until = time.monotonic() + patience
     while True:
         with try_lock(name) as held:
             if held is not None:
-                yield
+                yield held
                 return
         if time.monotonic() > until:
             raise LockHeld(f"the lock {name} is held by another process")

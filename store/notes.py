@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
 from store.records import (
+    Holder,
     KeptClaim,
     LastRecovery,
     Named,
@@ -47,6 +48,10 @@ class Note(Group, Generic[T]):
 
     @transaction
     def set(self, db: Connection, value: T) -> None:
+        self.put(db, value)
+
+    def put(self, db: Connection, value: T) -> None:
+        """As `set`, in the caller's transaction."""
         db.execute(
             "insert into meta values (?, ?) on conflict (key) do update set value = excluded.value",
             (self.key, json.dumps(self._write(value))),
@@ -56,11 +61,7 @@ class Note(Group, Generic[T]):
     def change(self, db: Connection, change: Callable[[T | None], T]) -> None:
         """Set what `change` makes of the present value; nobody else sets it meanwhile."""
         row = db.execute("select value from meta where key = ?", (self.key,)).fetchone()
-        value = change(self.value_of(row["value"] if row else None))
-        db.execute(
-            "insert into meta values (?, ?) on conflict (key) do update set value = excluded.value",
-            (self.key, json.dumps(self._write(value))),
-        )
+        self.put(db, change(self.value_of(row["value"] if row else None)))
 
     @transaction
     def clear(self, db: Connection) -> None:
@@ -83,6 +84,9 @@ class Notes:
         self.connected_at: Note[float] = Note(database, "connected")
         self.events_lost_at: Note[float] = Note(database, "events_lost_at")
         # From one worker to the next.
+        self.sender: Note[Holder] = Note(
+            database, "sender", lambda value: Holder(**value), asdict
+        )  # who delivers, or did so last
         self.up_at: Note[float] = Note(database, "up_at")
         self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
         # A digest of the refresh token that was sent away, until the answer is noted.

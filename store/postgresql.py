@@ -16,6 +16,7 @@ from store.database import (
     Connection,
     Hints,
     Lock,
+    NobodysLock,
     OnlyReading,
     Row,
     StoreReadOnly,
@@ -23,6 +24,7 @@ from store.database import (
     Waiting,
     patient_lock,
 )
+from store.fence import check_fences
 from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
 from store.postgresql_link import (
@@ -34,9 +36,10 @@ from store.postgresql_link import (
     in_dialect,
     our_errors,
 )
+from store.postgresql_locks import HELD, Locks, number_of
 from store.postgresql_rows import ServerRows
 from store.postgresql_schema import check_schema, migrate
-from store.postgresql_signals import HELD, Listening, Locks, number_of
+from store.postgresql_signals import Listening
 from store.together import Together
 
 LOOK_SECONDS = 0.2  # whoever only looks says at once that the server is away
@@ -111,6 +114,7 @@ class PostgreSQL:
         if self._read_only:
             raise OnlyReading
         with self._together.write(self._patience.begin()) as db:
+            check_fences(self, db)
             yield db
 
     def channel(self) -> str:
@@ -178,9 +182,9 @@ class PostgreSQL:
             return
         with our_errors():  # a look alone: it is not taken from anybody
             found = self._pool.ask(lambda session: session.execute(HELD, [number]).fetchone())
-        yield None if found else _NobodysLock()
+        yield None if found else NobodysLock()
 
-    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+    def lock(self, name: str, patience: float) -> AbstractContextManager[Lock]:
         return patient_lock(self.try_lock, name, patience)
 
     def hints(self) -> Hints:
@@ -253,10 +257,3 @@ class ServerTransactions:
                 yield session
         finally:
             self._pool.give_back(session)
-
-
-class _NobodysLock:
-    """What a look at a lock gives when nobody holds it."""
-
-    def is_held(self) -> bool:
-        return False

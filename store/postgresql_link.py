@@ -26,6 +26,7 @@ from psycopg.types.string import StrDumperUnknown
 from store.database import (
     Cursor,
     DiskFull,
+    ServerOld,
     StoreGone,
     StoreLocked,
     StoreReadOnly,
@@ -35,6 +36,7 @@ from store.log import HURRY_SECONDS, PATIENCE_SECONDS
 from store.moving import without_nul
 from turns import has_greenlets
 
+OLDEST_SERVER = 140_000  # with `idle_session_timeout`, as the server writes its release
 ANSWER_SECONDS = 15.0  # to a statement; then the server is taken to hang, and the session is closed
 SESSIONS = 8  # of one process, without those of its locks and its hints
 TRY_AGAIN_SECONDS = 0.05  # between two tries to reach a server that is about to be back
@@ -56,7 +58,7 @@ SETTINGS = """select
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('lock_timeout', '5s', false),
     set_config('statement_timeout', '12s', false),
-    set_config('idle_in_transaction_session_timeout', '20s', false),
+    set_config('idle_in_transaction_session_timeout', '5s', false),
     set_config('tcp_keepalives_idle', '5', false),
     set_config('tcp_keepalives_interval', '2', false),
     set_config('tcp_keepalives_count', '3', false)"""
@@ -112,6 +114,7 @@ def connect(url: str, read_only: bool = False) -> Session:
     missing = {name: value for name, value in CONNECTING.items() if name not in given}
     session = Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
     try:
+        _check_release(session)
         session.adapters.register_dumper(str, _Text)
         session.execute(SETTINGS, prepare=False)
         if read_only:
@@ -120,6 +123,17 @@ def connect(url: str, read_only: bool = False) -> Session:
         session.close()
         raise
     return session
+
+
+def _check_release(session: Session) -> None:
+    """Raises ServerOld: an older server would let a host that hangs keep its locks for ever."""
+    found = session.info.server_version
+    if found < OLDEST_SERVER:
+        release, oldest = found // 10_000, OLDEST_SERVER // 10_000
+        raise ServerOld(
+            f"the server is PostgreSQL {release}, and {oldest} or newer is needed",
+            f"PostgreSQL {release} < {oldest}",
+        )
 
 
 # -- the dialect

@@ -11,7 +11,7 @@ from typing import Any
 from store.database import StoreGone, StoreMissing, StoreNewer, StoreOlder
 from store.log import StoreDamaged
 from store.postgresql_link import Session
-from store.postgresql_signals import number_of
+from store.postgresql_locks import number_of
 from store.schema import MIGRATIONS
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from store.log import (
 )
 
 FileState = tuple[int, int, int, int]
-LockFor = Callable[[str, float], AbstractContextManager[None]]
+LockFor = Callable[[str, float], AbstractContextManager[object]]
 
 
 class Proof:

@@ -224,13 +224,26 @@ class QueueTables(Group):
             note_served(db, places)
         return claimed
 
-    @transaction
-    def doubt_interrupted(self, db: Connection, error: str) -> None:
-        """Put in doubt what a process was sending when it died: the portal may have it."""
+    def doubt_interrupted(self, db: Connection, error: str, now: float) -> None:
+        """Put in doubt what a process was sending when it died or hung: the portal may have it.
+
+        In the caller's transaction. The call may have been under way until now: when it began,
+        that process has noted by the clock of its own host.
+        """
         db.execute(
-            "update deliveries set state = 'in doubt', error = ?"
+            "update deliveries set state = 'in doubt', error = ?, called_at = ?"
             " where state <> 'queued' and state = 'sending'",
-            (error,),
+            (error, now),
+        )
+
+    def doubt_times(self, db: Connection, now: float) -> None:
+        """Count anew what all messages in doubt have to wait for.
+
+        In the caller's transaction, because the times of their calls are of another host's clock.
+        """
+        db.execute(
+            "update deliveries set called_at = ? where state <> 'queued' and state = 'in doubt'",
+            (now,),
         )
 
     def make_due(self, now: float) -> None:

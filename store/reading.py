@@ -21,6 +21,7 @@ from store.database import (
     Hints,
     Lock,
     LockHeld,
+    NobodysLock,
     OnlyReading,
     Row,
     StoreGone,
@@ -45,13 +46,6 @@ ALONE = "immutable=1"  # nobody has it open: there is no log
 WRITERS_BYTE = 120  # of the log's index, which SQLite locks for whoever writes
 LOOK_SECONDS = 0.005  # between two looks at that lock
 HELD_SECONDS = 1.0  # a lock that is held for so long, and nothing is written
-
-
-class _NobodysLock:
-    """What a look at a lock gives when nobody holds it."""
-
-    def is_held(self) -> bool:
-        return False
 
 
 class ReadOnlySQLite:
@@ -229,7 +223,7 @@ class ReadOnlySQLite:
             how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             file = os.open(self.path.parent / f"{name}.lock", how)
         except OSError:
-            yield _NobodysLock()  # nobody has ever held it, or nobody but others may look
+            yield NobodysLock()  # nobody has ever held it, or nobody but others may look
             return
         with contextlib.closing(os.fdopen(file)):
             try:
@@ -238,14 +232,14 @@ class ReadOnlySQLite:
                 yield None
                 return
             fcntl.flock(file, fcntl.LOCK_UN)
-            yield _NobodysLock()
+            yield NobodysLock()
 
     @contextmanager
-    def lock(self, name: str, patience: float) -> Iterator[None]:
+    def lock(self, name: str, patience: float) -> Iterator[Lock]:
         with self.try_lock(name) as free:
             if free is None:
                 raise LockHeld(f"the lock {name} is held by another process")
-            yield
+            yield free
 
     def hints(self) -> Hints:
         raise OnlyReading

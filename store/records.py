@@ -296,6 +296,16 @@ class Reached:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """The process that delivers what waits."""
+
+    host: str
+    pid: int
+    clock: str  # the same in all processes whose times can be compared
+    since: float
+
+
+@dataclass(frozen=True)
 class RunsWith:
     """What a process of the service has read at its start; of the settings there are digests."""
 

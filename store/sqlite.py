@@ -17,6 +17,7 @@ from store.connections import Connections, Opened, unavailable
 from store.copies import write_copy
 from store.database import Hints, Lock, Row, StoreUnavailable, Waiting, patient_lock
 from store.datagrams import Datagrams
+from store.fence import check_fences
 from store.log import (
     PATIENCE_SECONDS,
     Patience,
@@ -44,6 +45,9 @@ class FileLock:
 
     def is_held(self) -> bool:
         return inode_of(self._path) == self._inode
+
+    def is_held_now(self) -> bool:
+        return self.is_held()
 
 
 class SQLite:
@@ -91,6 +95,7 @@ class SQLite:
             self._together.write(self._patience.begin()) as db,
             self._connections.errors_of(writer),
         ):
+            check_fences(self, db)
             yield db
 
     def write_fault(self) -> StoreUnavailable | None:
@@ -176,7 +181,7 @@ class SQLite:
         finally:
             os.close(file)
 
-    def lock(self, name: str, patience: float) -> AbstractContextManager[None]:
+    def lock(self, name: str, patience: float) -> AbstractContextManager[Lock]:
         return patient_lock(self.try_lock, name, patience)
 
     def hints(self) -> Hints:

@@ -29,6 +29,7 @@ from rest.examination import Line
 from rest.replies import TokenHome
 from store.database import (
     DiskFull,
+    ServerOld,
     StoreGone,
     StoreLocked,
     StoreMissing,
@@ -140,6 +141,8 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"kept": StoreDamaged("of another"), "on_server": True}, BROKEN, "store", "server_foreign"),
     ({"kept": StoreNewer("a name"), "on_server": True}, BROKEN, "store", "server_newer"),
     ({"kept": StoreOlder("old"), "on_server": True}, BROKEN, "store", "server_older"),
+    ({"kept": ServerOld("old", "PostgreSQL 13 < 14"), "on_server": True}, BROKEN, "store",
+     "server_old"),
     ({"kept": StoreGone("gone"), "on_server": True}, BROKEN, "store", "server_gone"),
     ({"kept": StoreMissing("none"), "on_server": True}, BROKEN, "store", "server_missing"),
     ({"kept": StoreUnavailable("away"), "on_server": True}, BROKEN, "store", "server_unavailable"),

@@ -167,6 +167,12 @@ def history(store: Store, chat: str = CHAT) -> list[str]:
     return [message.text for message in store.conversations.latest(chat, None, 1000)]
 
 
+def interrupt(store: Store, now: float = NOW) -> None:
+    """Whoever was sending has died, and the next process takes over."""
+    with store.database.write() as db:
+        store.queue.doubt_interrupted(db, "DIED", now)
+
+
 def due(store: Store, now: float = NOW, limit: int = 100, chat_limit: int = 100) -> list[Delivery]:
     """All that is due, whether it may be sent or has to be looked for."""
     return store.queue.due_messages(now, limit, chat_limit) + store.queue.messages_in_doubt(

@@ -13,6 +13,7 @@ from store_parts import (
     deliver,
     due,
     found,
+    interrupt,
     texts,
     write,
 )
@@ -108,7 +109,7 @@ def test_nothing_waits_for_a_time_that_a_clock_showed_by_mistake(store: Store) -
     doubtful, later = sorted(due(store), key=lambda delivery: delivery.message.text)
     store.queue.claim([doubtful], 7, NOW + 900)
     store.queue.record([Outcome(later, "queued", "NOT_CONNECTED", NOW + 900)], NOW)
-    store.queue.doubt_interrupted("DIED")
+    interrupt(store, NOW + 900)
 
     store.queue.make_due(NOW)
 
@@ -144,7 +145,7 @@ def test_messages_in_doubt_of_a_chat_come_together_and_apart_from_the_rest(store
         write(store, f"a{number}")
     store.queue.claim(due(store)[:2], 7, NOW)
     assert store.queue.messages_in_doubt(NOW, 100) == [], "their call is under way"
-    store.queue.doubt_interrupted("DIED")
+    interrupt(store)
 
     assert store.queue.due_messages(NOW, 100, 100) == []
     (first, second) = store.queue.messages_in_doubt(NOW, 100)
@@ -161,12 +162,12 @@ def test_no_message_behind_one_in_doubt_is_due(store: Store) -> None:
     (claimed,) = store.queue.claim([run[2]], LINE, NOW)
 
     assert texts(store.queue.due_messages(NOW, 1, 10)) == ["0", "1"], "its call is under way"
-    store.queue.doubt_interrupted("DIED")
+    interrupt(store)
     assert texts(store.queue.due_messages(NOW, 1, 10)) == ["0", "1"]
     assert store.queue.messages_in_doubt(NOW, 10) == [], "its chat waits for the first"
     store.queue.claim(run[:2], LINE, NOW)
     assert store.queue.messages_in_doubt(NOW, 10) == [], "the call of the first is under way"
-    store.queue.doubt_interrupted("DIED")
+    interrupt(store)
     assert texts(store.queue.messages_in_doubt(NOW, 10)) == ["0", "1", "2"]
     assert store.queue.due_messages(NOW, 1, 10) == []
     assert claimed.called_at == NOW
@@ -176,7 +177,7 @@ def test_at_most_ten_messages_in_doubt_of_a_chat_are_looked_for_together(store: 
     for number in range(15):
         write(store, f"{number}")
     store.queue.claim(store.queue.due_messages(NOW, 1, 20), LINE, NOW)
-    store.queue.doubt_interrupted("DIED")
+    interrupt(store)
 
     assert len(store.queue.messages_in_doubt(NOW, 5)) == 10
 
@@ -200,11 +201,11 @@ def test_the_next_process_knows_which_calls_were_under_way(store: Store, second:
     store.close()
 
     assert due(second, now=NOW + 2) == []
-    second.queue.doubt_interrupted("DIED")
+    interrupt(second, NOW + 2)
     (delivery,) = due(second, now=NOW + 2)
 
     assert (delivery.state, delivery.error) == ("in doubt", "DIED")
-    assert (delivery.called_at, delivery.attempts) == (NOW + 1, 0)
+    assert (delivery.called_at, delivery.attempts) == (NOW + 2, 0), "it may have lasted until now"
     assert (delivery.line, delivery.chat.line) == (7, 7)
 
 

@@ -1,0 +1,160 @@
+"""Locks on PostgreSQL: whoever hangs loses them in time, whoever lives keeps them; all know it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from postgres import Server
+from store_parts import RENDERER, SCHEMA
+
+from storage import Store
+from store.database import ServerOld
+
+LEASE, SPEAK, MARGIN = 1.0, 0.2, 0.2  # seconds; shorter than in use, so that nobody waits long
+
+# Another host: holds the lock, and says whether it still does whenever it is asked.
+HOLDER = f"""
+import sys
+ask = sys.stdin.readline
+if sys.argv[2] == "greenlets":
+    import gevent.monkey; gevent.monkey.patch_all()
+    import functools, gevent
+    ask = functools.partial(gevent.get_hub().threadpool.apply, sys.stdin.readline)
+import time
+from contextlib import closing
+from pathlib import Path
+import store.postgresql_locks as locks
+from storage import Store
+locks.LEASE_SECONDS, locks.SPEAK_SECONDS, locks.MARGIN_SECONDS = {LEASE}, {SPEAK}, {MARGIN}
+with closing(Store(sys.argv[1], Path(), {RENDERER})) as store:
+    with store.database.try_lock("sender") as lock:
+        print("held" if lock else "free", flush=True)
+        while lock and ask():
+            print(lock.is_held(), lock.is_held_now(), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.postgresql_locks.LEASE_SECONDS", LEASE)
+    monkeypatch.setattr("store.postgresql_locks.SPEAK_SECONDS", SPEAK)
+    monkeypatch.setattr("store.postgresql_locks.MARGIN_SECONDS", MARGIN)
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    postgres.empty(SCHEMA)
+    return postgres.url_of(SCHEMA)
+
+
+@pytest.fixture
+def ours(url: str, tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        store.open()
+        yield store
+
+
+class Holder:
+    """Another process, which holds a lock, and maybe more."""
+
+    def __init__(self, program: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def says(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def asked(self) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.says()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        os.kill(self.process.pid, signal.SIGSTOP)
+        yield
+        os.kill(self.process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def another(program: str, *arguments: str) -> Iterator[Holder]:
+    holder = Holder(program, *arguments)
+    try:
+        assert holder.says() == "held"
+        yield holder
+    finally:
+        holder.process.kill()
+        holder.process.communicate()
+
+
+def test_a_holder_that_hangs_is_taken_over_within_its_lease_and_learns_it(
+    ours: Store, url: str
+) -> None:
+    with another(HOLDER, url, "greenlets") as holder:
+        assert holder.asked() == "True True"
+        with holder.stopped():
+            began = time.monotonic()
+            with ours.database.try_lock("sender") as lock:
+                assert lock is None, "it may only be slow"
+            with ours.database.lock("sender", 5 * LEASE) as lock:
+                assert time.monotonic() - began < LEASE + 1
+                assert lock.is_held()
+        assert holder.asked() == "False False"
+
+
+@pytest.mark.parametrize("kind", ["greenlets", "threads"])
+def test_a_holder_that_lives_keeps_its_lock_for_longer_than_a_lease(
+    ours: Store, url: str, kind: str
+) -> None:
+    with another(HOLDER, url, kind) as holder:
+        time.sleep(1.5 * LEASE)
+        with ours.database.try_lock("sender") as lock:
+            assert lock is None
+        assert holder.asked() == "True True"
+
+
+def test_a_holder_whose_session_is_ended_learns_it_when_it_asks(
+    ours: Store, postgres: Server
+) -> None:
+    with ours.database.try_lock("sender") as lock:
+        assert lock is not None
+        postgres.ask(
+            "select pg_terminate_backend(pid) from pg_locks"
+            " where locktype = 'advisory' and objsubid = 1"
+        )
+        assert not lock.is_held_now()
+        assert not lock.is_held()
+    with ours.database.try_lock("sender") as lock:
+        assert lock is not None, "it can be taken again"
+
+
+def test_a_process_without_locks_speaks_no_more_and_takes_the_next_one_all_the_same(
+    ours: Store,
+) -> None:
+    with ours.database.try_lock("sender"):
+        pass
+    time.sleep(LEASE + 3 * SPEAK)  # the server has ended the session
+
+    with ours.database.try_lock("sender") as lock:
+        assert lock is not None
+        assert lock.is_held_now()
+
+
+def test_a_server_without_leases_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.postgresql_link.OLDEST_SERVER", 990_000)
+    for read_only in (False, True):
+        store = Store(url, tmp_path, RENDERER, read_only)
+        with closing(store), pytest.raises(ServerOld, match="99 or newer is needed"):
+            store.open()
