@@ -14,6 +14,7 @@ import argparse
 import itertools
 import os
 import random
+import socket
 import statistics
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,19 @@ class Storm(Mixture):
     """Visitors and operators, while one fault after the other comes; it ends with the last one."""
 
     def __init__(
-        self, pair: Pair, server: Server, faults: Iterable[Fault], stop_seconds: float, **given: Any
+        self,
+        pair: Pair,
+        server: Server,
+        faults: Iterable[Fault],
+        stop_seconds: float,
+        back_seconds: float = BACK_SECONDS,
+        **given: Any,
     ) -> None:
         super().__init__(pair, troubles=False, kill_pause=(0.0, 0.0), **given)
         self.pair = pair
         self.server = server
         self.stop_seconds = stop_seconds
+        self.back_seconds = back_seconds
         self.faults = list(faults)
         # Each asks its host alone; the last one asks nginx.
         self.probes = {host: Talk(pair, f"probe {host.folder.name}") for host in pair.hosts}
@@ -94,7 +102,7 @@ class Storm(Mixture):
 
     def _killer(self, dice: random.Random) -> None:
         for fault in self.faults:
-            if self._stop.wait(BACK_SECONDS):
+            if self._stop.wait(self.back_seconds):
                 return
             if PORTALS[fault.portal]:
                 self.stage.trouble(**PORTALS[fault.portal])
@@ -233,10 +241,11 @@ class Listener:
         self._came = threading.Condition()
         self.came_at = 0.0  # the last part, on the monotonic clock
         self._text = ""
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
-        with suppress(OSError, ValueError, AttributeError):
+        with suppress(OSError, HTTPException):
             while part := self._answer.read1(65_536).decode():
                 with self._came:
                     self._text, self.came_at = self._text[-10_000:] + part, time.monotonic()
@@ -247,6 +256,11 @@ class Listener:
             return self._came.wait_for(lambda: text in self._text, 10)
 
     def close(self) -> None:
+        """Hang up, also on whoever reads."""
+        if self._connection.sock is not None:
+            with suppress(OSError):
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
         self._connection.close()
 
 
