@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import front
@@ -76,7 +76,8 @@ class Host(PatientStage):
             yield
         finally:
             for one in pids:
-                os.kill(one, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # gunicorn has replaced a worker that hung
+                    os.kill(one, signal.SIGCONT)
 
 
 class Pair(PatientStage):
