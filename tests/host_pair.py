@@ -18,6 +18,8 @@ from stage import Visitor
 PREFIX = front.PREFIX
 SILENCE_SECONDS = 25.0  # of a host that nginx has asked; a live page hears something every 20 s
 LOGS = {"SITECHAT_LOGS__FORMAT": "json"}
+# Each second, as in other tests, such looks would take the few calls that the portal leaves us.
+RECOVERY = {"SITECHAT_RECOVERY__SECONDS": "15"}
 DELIVERS = "this process delivers from now on"
 # As `deploy/nginx.conf`, without a certificate and with two hosts. A request whose host has died
 # goes to the other one, which harms nothing: our messages and events may come twice.
@@ -96,7 +98,7 @@ class Pair(PatientStage):
         **settings: str,
     ) -> None:
         shared = {"SITECHAT_STORAGE__URL": url, "SITECHAT_SERVER__PROXIES": "1"}
-        settings = QUICK | LOGS | shared | settings
+        settings = QUICK | LOGS | RECOVERY | shared | settings
         super().__init__(folder, workers, **settings)
         self.hosts = [Host(folder / name, workers, **settings) for name in ("a", "b")]
         self.balancer = Balancer(
