@@ -20,6 +20,7 @@ from operations.target import check_target
 from operations.transfer import Import, export, lines_of
 from operations.tutorial import Folder, read_folder
 from operations.version import version
+from portal.exclusive import exclusively
 from storage import Store
 from store.copies import sync_folder
 from store.records import Portal
@@ -170,7 +171,7 @@ def _take_grant(desk: Desk, store: Store, found: Folder, now: float) -> bool:
     usable = grant and grant.portal and grant.refresh_token and settings.complete
     if not grant or not usable or grant.client_id != settings.client_id:
         return False
-    with store.database.lock("install", 60.0):
+    with exclusively(store, "install", 60.0):
         if store.portal.find() is not None:
             return False
         store.portal.save(

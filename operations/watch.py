@@ -19,10 +19,12 @@ from operations.findings import Finding, Level, as_plain, from_plain, worst
 from operations.front import FrontReport
 from operations.telling import Telling, is_over
 from operations.version import version
+from portal.exclusive import as_holder
 from rest.examination import Examination
 from settings import Settings
 from storage import Store
 from store.database import Lock, StoreUnavailable
+from store.fence import Superseded
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +138,11 @@ class Watch:
             try:
                 with self._store.database.try_lock("watch") as held:
                     if held is not None:
-                        self.remember()
-                        self._watch(held, stop)
+                        with as_holder(self._store, "watch", held):
+                            self.remember()
+                            self._watch(held, stop)
+            except Superseded:
+                log.debug("another process watches by now")
             except StoreUnavailable:
                 self._step_safely()  # no other process can watch now, either
             except Exception:

@@ -10,6 +10,7 @@ from addresses import both_forms
 from bitrix import Bitrix
 from logs import of_kind
 from portal.events import Placement
+from portal.exclusive import as_holder, exclusively
 from portal.install_error import InstallError, explained
 from portal.presence import EVENTS, Presence
 from portal.proof import Proof, same
@@ -27,6 +28,7 @@ from store.database import (
     StoreNoFile,
     StoreUnavailable,
 )
+from store.fence import Superseded
 from store.log import StoreDamaged
 from store.records import KeptClaim, Portal
 
@@ -96,7 +98,7 @@ class Connector:
             self._store.open()
             user_id = self._proved_administrator(claim)
             # One at a time: two installs at once would bind an event twice.
-            with self._store.database.lock("install", LOCK_SECONDS):
+            with exclusively(self._store, "install", LOCK_SECONDS):
                 former = self._keep(claim, user_id)
                 self._install_kept(former)
         except LockHeld:
@@ -153,6 +155,8 @@ class Connector:
         self._store.notes.replaced_at.clear()
 
     def _no_store(self, error: StoreUnavailable) -> InstallError:
+        if isinstance(error, Superseded):
+            return InstallError("busy", 503)
         log.error("the store cannot be used: %s", error, extra=of_kind("store"))
         if isinstance(error, DiskFull):
             return InstallError("disk_full", 503, folder=self._store.database.place)
@@ -188,7 +192,8 @@ class Connector:
                     or (stored.application_token if stored else ""),
                     token_pending=not claim.application_token,
                     installed_at=time.time(),
-                )
+                ),
+                keeps_pair=repeated is not None,
             )
             if repeated is None:
                 self._store.notes.kept_claim.set(KeptClaim(claim.digest(), time.time()))
@@ -249,8 +254,9 @@ class Connector:
             log.error("app.info: the installation is not finished, so the portal sends no events")
         with self._store.database.try_lock("install") as held:
             if held is not None:  # else an install does it now
-                self._presence.register_if_needed()
-                self._presence.bind_events()
+                with as_holder(self._store, "install", held):
+                    self._presence.register_if_needed()
+                    self._presence.bind_events()
         self._presence.look_after_lines()
         return finished and is_tried
 
@@ -264,7 +270,7 @@ class Connector:
         """
         try:
             with (
-                self._store.database.lock("install", LOCK_SECONDS),
+                exclusively(self._store, "install", LOCK_SECONDS),
                 explained(self._settings.bitrix24, self._store),
             ):
                 return Uninstall(self._settings, self._store, self._presence).run(erase, offline)

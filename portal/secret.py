@@ -42,6 +42,7 @@ class Secret:
         Raises InstallError for a wrong secret, and BitrixError if the new pair was lost. An OAuth
         server that cannot be asked now, or says anything else, fails no install.
         """
+        tried = self._store.portal.find()
         error = self._try()
         if error is None:
             return
@@ -49,11 +50,12 @@ class Secret:
             raise InstallError("wrong_secret", 503, code=error.code)
         if error.code == RENEWAL_LOST:
             raise error
-        if error.code == "INVALID_GRANT" and former is not None:
+        if error.code == "INVALID_GRANT" and former is not None and tried is not None:
             # An old form, posted again: its pair was used before, and the one that we had lives.
             self._store.portal.save_tokens(
-                former.access_token, former.refresh_token, former.expires_at
-            )
+                former.access_token, former.refresh_token, former.expires_at,
+                instead_of=tried.refresh_token,
+            )  # fmt: skip
             self._store.notes.refused_renewal.clear()
 
     def prove_if_changed(self) -> bool:

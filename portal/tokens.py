@@ -5,9 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rest.errors import RENEWAL_LOST
+from rest.lease import only_while
 from rest.replies import Grant
 from settings import Bitrix24Settings
 from storage import Store
+from store.fence import unfenced
 
 LOCK_SECONDS = 60.0  # longer than any renewal
 
@@ -26,13 +29,20 @@ class StoredTokens:
             return None
         return Grant(portal.access_token, portal.refresh_token, portal.expires_at)
 
-    def save(self, grant: Grant) -> None:
-        self._store.portal.save_tokens(grant.access_token, grant.refresh_token, grant.expires_at)
-        self._store.notes.renewal.clear()
-        if self._settings is not None:
+    def save(self, old: Grant, new: Grant) -> bool:
+        is_saved = self._store.portal.save_tokens(
+            new.access_token, new.refresh_token, new.expires_at, instead_of=old.refresh_token
+        )
+        self._end_renewal(old)
+        if is_saved and self._settings is not None:
             self._store.notes.renewed_with.set(client_digest(self._settings))
             self._store.notes.renewed_at.set(time.time())
             self._store.notes.refused_renewal.clear()
+        fault = self._store.notes.fault.get()
+        if is_saved and fault is not None and fault.code == RENEWAL_LOST:
+            # It was not lost, only late: another host may have tried the old pair meanwhile.
+            self._store.notes.mended_at.set(time.time())
+        return is_saved
 
     def begin_renewal(self, old: Grant) -> None:
         if not self.renewal_began(old):
@@ -41,12 +51,25 @@ class StoredTokens:
     def renewal_began(self, old: Grant) -> bool:
         return self._store.notes.renewal.get() == _digest(old)
 
-    def renewal_refused(self) -> None:
-        self._store.notes.renewal.clear()
+    def renewal_refused(self, old: Grant) -> None:
+        self._end_renewal(old)
+
+    def _end_renewal(self, old: Grant) -> None:
+        """Another host may have begun one with another pair by now: its note stays."""
+        if self.renewal_began(old):
+            self._store.notes.renewal.clear()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        with self._store.database.lock("tokens", LOCK_SECONDS):
+        """Within it a new pair is kept by whoever got it, even if another one delivers by now.
+
+        It is the only one that works. Whoever has lost this lock begins no renewal.
+        """
+        with (
+            self._store.database.lock("tokens", LOCK_SECONDS) as lock,
+            only_while(lock.is_held_now),
+            unfenced(),
+        ):
             yield
 
 

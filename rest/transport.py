@@ -55,11 +55,14 @@ class Tokens(Protocol):
         """
         ...
 
-    def save(self, grant: Grant) -> None:
-        """Store the new pair; the renewal has ended."""
+    def save(self, old: Grant, new: Grant) -> bool:
+        """Store the new pair in the place of the old one; the renewal has ended.
+
+        False where another pair stands there by now: whoever hung in a renewal keeps his own.
+        """
         ...
 
-    def renewal_refused(self) -> None:
+    def renewal_refused(self, old: Grant) -> None:
         """The renewal has ended without a new pair, and the old pair is as good as before."""
         ...
 
@@ -167,9 +170,14 @@ class Transport:
             if stored.access_token != old.access_token:
                 return stored
             grant = self._new_pair(stored)
-            self._tokens.save(grant)
-            log.info("access token renewed")
-            return grant
+            if self._tokens.save(stored, grant):
+                log.info("access token renewed")
+                return grant
+        later = self._tokens.load()
+        if later is None:
+            raise SetupFault("NOT_INSTALLED", OAUTH)
+        log.warning("another pair of tokens was stored while this one was renewed")
+        return later
 
     def _new_pair(self, old: Grant) -> Grant:
         """The pair that the OAuth server gives for the old one.
@@ -193,7 +201,7 @@ class Transport:
                     self._say_lost(old)
                     raise SetupFault(RENEWAL_LOST, OAUTH) from None
                 if not lost:
-                    self._tokens.renewal_refused()
+                    self._tokens.renewal_refused(old)
                 if isinstance(error, Refused):  # our set-up is refused, not the call
                     raise SetupFault(error.code, OAUTH, error.description) from None
                 raise

@@ -1,6 +1,7 @@
 """What the portal granted us: tokens, and the lines on which an operator connected us."""
 
 import secrets
+from dataclasses import replace
 
 from store.database import Connection, Group, transaction
 from store.notes import forget_new_address, forget_the_portals_build
@@ -33,11 +34,16 @@ class PortalTables(Group):
         return Portal(**values | {"token_pending": bool(row["token_pending"])})
 
     @transaction
-    def save(self, db: Connection, portal: Portal) -> None:
+    def save(self, db: Connection, portal: Portal, keeps_pair: bool = False) -> None:
         """Keep a proven install's grant in place of any earlier one.
 
         If it is another portal than before, the ids that the former one gave us are forgotten.
+        `keeps_pair`: the tokens are those that were read here; a renewal may have stored others.
         """
+        stored = db.execute("select * from portal").fetchone() if keeps_pair else None
+        if stored is not None:
+            pair = {name: stored[name] for name in ("access_token", "refresh_token", "expires_at")}
+            portal = replace(portal, **pair)
         former = db.execute("select value from meta where key = 'member_id'").fetchone()
         if former and portal.member_id and former["value"] != portal.member_id:
             _forget_portals_ids(db)
@@ -57,13 +63,24 @@ class PortalTables(Group):
 
     @transaction
     def save_tokens(
-        self, db: Connection, access_token: str, refresh_token: str, expires_at: float
-    ) -> None:
-        """Store a renewed pair, on the disk when this returns: the old pair may not work now."""
-        db.execute(
-            "update portal set access_token = ?, refresh_token = ?, expires_at = ?",
-            (access_token, refresh_token, expires_at),
+        self,
+        db: Connection,
+        access_token: str,
+        refresh_token: str,
+        expires_at: float,
+        *,
+        instead_of: str,
+    ) -> bool:
+        """Store a renewed pair, on the disk when this returns: the old pair may not work now.
+
+        `instead_of` is the refresh token that was renewed. False where another one stands there.
+        """
+        done = db.execute(
+            "update portal set access_token = ?, refresh_token = ?, expires_at = ?"
+            " where refresh_token = ?",
+            (access_token, refresh_token, expires_at, instead_of),
         )
+        return done.rowcount == 1
 
     @transaction
     def learn_application_token(self, db: Connection, token: str) -> None:

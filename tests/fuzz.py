@@ -223,8 +223,9 @@ class Keeper:
         seconds = self._dice.choice([3000, 3000, 3000, 30, -5])
         return Grant(f"access {self._dice.random()}", "refresh", time.time() + seconds)
 
-    def save(self, grant: Grant) -> None:
+    def save(self, old: Grant, grant: Grant) -> bool:
         check_values(grant)
+        return self._dice.random() < 0.9
 
     def begin_renewal(self, old: Grant) -> None:
         pass
@@ -232,7 +233,7 @@ class Keeper:
     def renewal_began(self, old: Grant) -> bool:
         return self._dice.random() < 0.5
 
-    def renewal_refused(self) -> None:
+    def renewal_refused(self, old: Grant) -> None:
         pass
 
     def lock(self) -> Any:

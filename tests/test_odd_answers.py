@@ -219,8 +219,8 @@ def test_a_renewal_is_noted_until_its_answer_is(store: Store) -> None:
     assert not tokens.renewal_began(new), "an install has brought another pair"
     assert "refresh" not in str(store.notes.renewal.get())
 
-    tokens.save(new)
+    tokens.save(old, new)
     assert not tokens.renewal_began(old)
     tokens.begin_renewal(new)
-    tokens.renewal_refused()
+    tokens.renewal_refused(new)
     assert not tokens.renewal_began(new)

@@ -177,10 +177,11 @@ class Keeper:
     def load(self) -> Grant | None:
         return self.grant
 
-    def save(self, grant: Grant) -> None:
+    def save(self, old: Grant, grant: Grant) -> bool:
         assert self._lock.locked(), "saved without the lock"
         self.order.append(f"saved {grant.access_token}")
         self.grant, self.sent = grant, ""
+        return True
 
     def begin_renewal(self, old: Grant) -> None:
         assert self._lock.locked(), "renewed without the lock"
@@ -189,7 +190,7 @@ class Keeper:
     def renewal_began(self, old: Grant) -> bool:
         return self.sent == old.refresh_token
 
-    def renewal_refused(self) -> None:
+    def renewal_refused(self, old: Grant) -> None:
         self.sent = ""
 
     @contextmanager

@@ -165,7 +165,7 @@ def test_a_store_that_cannot_be_used_is_named_with_its_folder(
         assert raised.value.values["said"] == " (File exists)"
     assert portal.asked == []
 
-    def full(_: Portal) -> None:
+    def full(_: Portal, **__: bool) -> None:
         raise StoreUnavailable("OSError: disk I/O error", "disk I/O error")
 
     monkeypatch.setattr(store.portal, "save", full)
@@ -284,9 +284,13 @@ def test_the_tokens_are_kept_as_a_pair_with_their_end(store: Store) -> None:
     assert keeper.load() is None
     store.portal.save(KNOWN)
 
-    keeper.save(Grant("second", "pair", NOW + 1))
+    first, second, third = keeper.load(), Grant("second", "pair", NOW + 1), Grant("3", "3", NOW)
+    assert first is not None
 
-    assert keeper.load() == Grant("second", "pair", NOW + 1)
+    assert keeper.save(first, second)
+    assert keeper.load() == second
+    assert not keeper.save(first, third), "whoever hung in a renewal, and is late"
+    assert keeper.load() == second
 
 
 def test_after_an_install_nobody_is_told_that_the_store_was_replaced(

@@ -62,10 +62,16 @@ def test_a_grant_is_kept_until_it_is_forgotten(store: Store, second: Store) -> N
     assert second.portal.find() is None
 
 
+def renew(store: Store) -> bool:
+    return store.portal.save_tokens(
+        "new-access", "new-refresh", NOW + MINUTE, instead_of=granted().refresh_token
+    )
+
+
 def test_renewed_tokens_replace_the_pair_and_nothing_else(store: Store) -> None:
     store.portal.save(granted())
 
-    store.portal.save_tokens("new-access", "new-refresh", NOW + MINUTE)
+    renew(store)
 
     assert store.portal.find() == granted(
         access_token="new-access", refresh_token="new-refresh", expires_at=NOW + MINUTE
@@ -73,7 +79,7 @@ def test_renewed_tokens_replace_the_pair_and_nothing_else(store: Store) -> None:
 
 
 def test_tokens_renewed_after_an_uninstall_install_nothing(store: Store) -> None:
-    store.portal.save_tokens("new-access", "new-refresh", NOW + MINUTE)
+    renew(store)
 
     assert store.portal.find() is None
 

@@ -1,22 +1,17 @@
 """Locks on PostgreSQL: whoever hangs loses them in time, whoever lives keeps them; all know it."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from holding import LEASE, SPEAK, another, shorten
 from postgres import Server
 from store_parts import RENDERER, SCHEMA
 
 from storage import Store
 from store.database import ServerOld
-
-LEASE, SPEAK, MARGIN = 1.0, 0.2, 0.2  # seconds; shorter than in use, so that nobody waits long
 
 # Another host: holds the lock, and says whether it still does whenever it is asked.
 HOLDER = f"""
@@ -29,9 +24,8 @@ if sys.argv[2] == "greenlets":
 import time
 from contextlib import closing
 from pathlib import Path
-import store.postgresql_locks as locks
 from storage import Store
-locks.LEASE_SECONDS, locks.SPEAK_SECONDS, locks.MARGIN_SECONDS = {LEASE}, {SPEAK}, {MARGIN}
+SHORT
 with closing(Store(sys.argv[1], Path(), {RENDERER})) as store:
     with store.database.try_lock("sender") as lock:
         print("held" if lock else "free", flush=True)
@@ -42,9 +36,7 @@ with closing(Store(sys.argv[1], Path(), {RENDERER})) as store:
 
 @pytest.fixture(autouse=True)
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.postgresql_locks.LEASE_SECONDS", LEASE)
-    monkeypatch.setattr("store.postgresql_locks.SPEAK_SECONDS", SPEAK)
-    monkeypatch.setattr("store.postgresql_locks.MARGIN_SECONDS", MARGIN)
+    shorten(monkeypatch)
 
 
 @pytest.fixture
@@ -60,55 +52,19 @@ def ours(url: str, tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-class Holder:
-    """Another process, which holds a lock, and maybe more."""
-
-    def __init__(self, program: str, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def says(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def asked(self) -> str:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.says()
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        os.kill(self.process.pid, signal.SIGSTOP)
-        yield
-        os.kill(self.process.pid, signal.SIGCONT)
-
-
-@contextmanager
-def another(program: str, *arguments: str) -> Iterator[Holder]:
-    holder = Holder(program, *arguments)
-    try:
-        assert holder.says() == "held"
-        yield holder
-    finally:
-        holder.process.kill()
-        holder.process.communicate()
-
-
 def test_a_holder_that_hangs_is_taken_over_within_its_lease_and_learns_it(
     ours: Store, url: str
 ) -> None:
     with another(HOLDER, url, "greenlets") as holder:
         assert holder.asked() == "True True"
-        with holder.stopped():
-            began = time.monotonic()
-            with ours.database.try_lock("sender") as lock:
-                assert lock is None, "it may only be slow"
-            with ours.database.lock("sender", 5 * LEASE) as lock:
-                assert time.monotonic() - began < LEASE + 1
-                assert lock.is_held()
+        holder.stop()
+        began = time.monotonic()
+        with ours.database.try_lock("sender") as none:
+            assert none is None, "it may only be slow"
+        with ours.database.lock("sender", 5 * LEASE) as lock:
+            assert time.monotonic() - began < LEASE + 1
+            assert lock.is_held()
+        holder.wake()
         assert holder.asked() == "False False"
 
 
