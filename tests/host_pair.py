@@ -35,11 +35,11 @@ s/proxy_read_timeout 120s/proxy_read_timeout {seconds:g}s/
 class Balancer(front.Nginx):
     """An nginx that gives each request to the next of its hosts."""
 
-    def __init__(self, folder: Path, hosts: list[str], silence_seconds: float) -> None:
+    def __init__(self, folder: Path, hosts: list[str]) -> None:
         servers = " ".join(
             f"server {host.removeprefix('http://')} max_fails=1 fail_timeout=5s;" for host in hosts
         )
-        script = SCRIPT.format(servers=servers, seconds=silence_seconds)
+        script = SCRIPT.format(servers=servers, seconds=SILENCE_SECONDS)
         super().__init__(folder, "sitechat", script)
         self.url = f"http://{self.host}:{self.https_port}{PREFIX}"
 
@@ -93,7 +93,6 @@ class Pair(PatientStage):
         folder: Path,
         url: str,
         workers: int = 2,
-        silence_seconds: float = SILENCE_SECONDS,
         constants: dict[str, float] | None = None,
         **settings: str,
     ) -> None:
@@ -101,9 +100,7 @@ class Pair(PatientStage):
         settings = QUICK | LOGS | RECOVERY | shared | settings
         super().__init__(folder, workers, **settings)
         self.hosts = [Host(folder / name, workers, **settings) for name in ("a", "b")]
-        self.balancer = Balancer(
-            folder / "front", [host.listens for host in self.hosts], silence_seconds
-        )
+        self.balancer = Balancer(folder / "front", [host.listens for host in self.hosts])
         self.chat = self.balancer.url
         for host in self.hosts:
             host.chat, host.portal, host.oauth = self.chat, self.portal, self.oauth

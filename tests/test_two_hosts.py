@@ -30,6 +30,7 @@ FAULTS = [
     "immediate restart of the database",
 ]
 TAKEN_OVER_SECONDS = 10.0
+CHATS = 3  # of one address in a minute
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,8 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("pair")
-    with Pair(folder, server.new_database(), 1, silence_seconds=3, constants=LEASE) as pair:
+    limits = {"SITECHAT_LIMITS__ADDRESS_CHATS_PER_MINUTE": f"{CHATS}"}
+    with Pair(folder, server.new_database(), 1, LEASE, **limits) as pair:
         pair.install()
         yield pair
 
@@ -90,6 +92,16 @@ def test_a_visitor_of_one_host_is_the_same_at_the_other(pair: Pair, here: Host) 
 
     assert "here" in visitor.history()
     assert visitor.send("there")["chat"] == chat
+
+
+def test_limits_are_counted_together(pair: Pair, here: Host) -> None:
+    codes = []
+    for host in [here, pair.other(here)] * CHATS:
+        visitor = pair.visitor_at(host)
+        visitor.http.headers["X-Forwarded-For"] = f"203.0.113.{pair.hosts.index(here)}"
+        codes.append(visitor.post(type="send_message", name="Anna", message="Hello").status_code)
+
+    assert codes == [200] * CHATS + [429] * CHATS
 
 
 def test_the_form_of_one_host_is_taken_by_the_other_and_its_settings_by_both(
