@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Python keeps what it has compiled: the tests start the application some two hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-prefix test-postgresql soak scale ceilings fuzz attacks bench mutants check serve format clean
+.PHONY: help install demo test test-prefix test-postgresql soak hosts scale ceilings fuzz attacks bench mutants check serve format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-prefix  the tests with a browser once more, behind nginx and below a path"
 	@echo "make test-postgresql  those of faults, crashes and live answers once more, on PostgreSQL"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
+	@echo "make hosts    two hosts on PostgreSQL behind nginx, killed, stopped and cut off: ARGS='--seed 1'"
 	@echo "make scale    a store of a million messages beside one of a thousand, measured"
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
@@ -58,6 +59,10 @@ test-postgresql: .venv/installed-dev
 
 soak: .venv/installed-dev
 	@$(BIN)/python tests/soak.py $(ARGS)
+
+# `bench` has the form of an operator's answer.
+hosts: .venv/installed-dev
+	@PYTHONPATH=. $(BIN)/python tests/two_hosts.py $(ARGS)
 
 scale: .venv/installed-dev
 	@$(BIN)/python tests/scale.py $(ARGS)

@@ -125,7 +125,7 @@ expect.set_options(timeout=30_000)
 
 collect_ignore = [] if find_node() else ["test_javascript.py"]
 if not find_nginx():
-    collect_ignore.append("test_proxies.py")
+    collect_ignore += ["test_proxies.py", "test_two_hosts.py"]
 
 
 def pytest_report_header() -> list[str]:

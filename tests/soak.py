@@ -199,7 +199,7 @@ class Talk:
         except requests.RequestException as error:
             return None, type(error).__name__
         problem = f"{answer.status_code} {answer.text}"
-        assert answer.status_code in (200, 429, 503), problem
+        assert answer.status_code in (200, *self.stage.retried), problem
         return answer, problem
 
     def answer(self) -> dict[str, Any]:
@@ -325,7 +325,7 @@ def assert_equal(stage: Stage, talks: list[Talk], seconds: float = 30) -> None:
     found = differences(stage, talks)
     assert not found, "\n".join(["it did not stay so", *found])
     assert stage.state()["spec_violations"] == []
-    log = stage.log.read_text(errors="replace")
+    log = stage.logged()
     assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
 
 

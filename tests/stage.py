@@ -106,6 +106,8 @@ class Stage:
     # Puts a proxy in front of the application, which then lies below a path; None: there is none.
     behind: "ClassVar[type[Front] | None]" = None
 
+    # A visitor's page asks again after these; a proxy has some of its own for a host that is away.
+    retried: ClassVar[tuple[int, ...]] = (429, 503)
     # Gives each stage a database of its own; None: its store is a file.
     new_store: "ClassVar[staticmethod[[], str] | None]" = None
 
@@ -221,6 +223,10 @@ class Stage:
         assert self.app is not None
         os.killpg(self.app.pid, signal.SIGKILL)
         self.app.wait()
+
+    def logged(self) -> str:
+        """All that the application has logged."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def press(self, button: str, **values: Any) -> dict[str, Any]:
         """Use the sandbox's control API: what an administrator or operator would do."""

@@ -49,6 +49,18 @@ def test_confirmations_go_ahead_of_messages_and_together(
     assert bitrix.confirmed == [[2, 3]]
 
 
+def test_operators_who_write_all_the_time_keep_no_message_waiting(
+    store: Store, bitrix: FakePortal, worker: Worker
+) -> None:
+    write(store, "hello")
+    for number in range(4):
+        answer(store, 10 + number)
+        worker.step(NOW)
+
+    assert len(bitrix.sent) == 1
+    assert bitrix.confirmed == [[2], [3, 4], [5]]
+
+
 def test_fifty_confirmations_share_a_call_and_no_more(
     store: Store, bitrix: FakePortal, worker: Worker
 ) -> None:

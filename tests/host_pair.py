@@ -1,0 +1,138 @@
+"""Two hosts of one service: each its own gunicorn and folder, one PostgreSQL, nginx before both.
+
+nginx sends each request to either, without sticky sessions.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import front
+from soak import QUICK, PatientStage
+from stage import Visitor
+
+PREFIX = front.PREFIX
+SILENCE_SECONDS = 25.0  # of a host that nginx has asked; a live page hears something every 20 s
+LOGS = {"SITECHAT_LOGS__FORMAT": "json"}
+# Each second, as in other tests, such looks would take the few calls that the portal leaves us.
+RECOVERY = {"SITECHAT_RECOVERY__SECONDS": "15"}
+DELIVERS = "this process delivers from now on"
+# As `deploy/nginx.conf`, without a certificate and with two hosts. A request whose host has died
+# goes to the other one, which harms nothing: our messages and events may come twice.
+SCRIPT = """1i upstream sitechat {{ {servers} }}
+s/443 ssl http2/443/
+/ssl_/d
+s/proxy_connect_timeout 10s/proxy_connect_timeout 2s/
+/proxy_connect_timeout/a proxy_next_upstream error timeout non_idempotent;
+s/proxy_read_timeout 120s/proxy_read_timeout {seconds:g}s/
+"""
+
+
+class Balancer(front.Nginx):
+    """An nginx that gives each request to the next of its hosts."""
+
+    def __init__(self, folder: Path, hosts: list[str]) -> None:
+        servers = " ".join(
+            f"server {host.removeprefix('http://')} max_fails=1 fail_timeout=5s;" for host in hosts
+        )
+        script = SCRIPT.format(servers=servers, seconds=SILENCE_SECONDS)
+        super().__init__(folder, "sitechat", script)
+        self.url = f"http://{self.host}:{self.https_port}{PREFIX}"
+
+
+class Host(PatientStage):
+    """The application on one host. Its portal and its public address are those of the pair."""
+
+    behind = None
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        super().start()
+
+    def end(self) -> None:
+        if self.app is not None and self.app.poll() is None:
+            self.kill()
+
+    @property
+    def direct(self) -> str:
+        """The chat's address without nginx."""
+        return f"{self.listens}{PREFIX}"
+
+    def delivering(self) -> list[tuple[str, int]]:
+        """When which of its processes began to deliver."""
+        lines = [json.loads(line) for line in self.logged().splitlines() if DELIVERS in line]
+        return [(line["time"], line["pid"]) for line in lines]
+
+    @contextmanager
+    def stopped(self, pid: int = 0) -> Iterator[None]:
+        """SIGSTOP for all processes, or for one of them; SIGCONT at the end."""
+        assert self.app is not None
+        pids = [pid] if pid else [self.app.pid, *children_of(self.app.pid)]
+        for one in pids:
+            os.kill(one, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in pids:
+                with suppress(ProcessLookupError):  # gunicorn has replaced a worker that hung
+                    os.kill(one, signal.SIGCONT)
+
+
+class Pair(PatientStage):
+    """Use as a context: two hosts that begin at once, maybe with a database that is empty."""
+
+    behind = None
+    retried = (429, 502, 503, 504)  # what a visitor's page answers by asking again
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        workers: int = 2,
+        constants: dict[str, float] | None = None,
+        **settings: str,
+    ) -> None:
+        shared = {"SITECHAT_STORAGE__URL": url, "SITECHAT_SERVER__PROXIES": "1"}
+        settings = QUICK | LOGS | RECOVERY | shared | settings
+        super().__init__(folder, workers, **settings)
+        self.hosts = [Host(folder / name, workers, **settings) for name in ("a", "b")]
+        self.balancer = Balancer(folder / "front", [host.listens for host in self.hosts])
+        self.chat = self.balancer.url
+        for host in self.hosts:
+            host.chat, host.portal, host.oauth = self.chat, self.portal, self.oauth
+            host.constants = constants or {}
+
+    def start(self) -> None:
+        self.balancer.__enter__()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(Host.start, self.hosts))
+
+    def __exit__(self, *_: object) -> None:
+        for host in self.hosts:
+            host.end()
+        self.balancer.__exit__()
+        super().__exit__()
+
+    def logged(self) -> str:
+        return "".join(host.logged() for host in self.hosts)
+
+    def sender(self) -> tuple[Host, int]:
+        """The host that began last to deliver, and its process."""
+        began = [(*one, host) for host in self.hosts for one in host.delivering()]
+        _, pid, host = max(began, key=lambda one: one[0])
+        return host, pid
+
+    def other(self, host: Host) -> Host:
+        return self.hosts[1 - self.hosts.index(host)]
+
+    def visitor_at(self, host: Host) -> Visitor:
+        """One whose requests go to this host alone."""
+        return Visitor(host.direct)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
