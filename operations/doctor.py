@@ -178,7 +178,7 @@ class Doctor:
             write_fault=self._write_fault() if isinstance(kept, Kept) else None,
             disks=_disks(*(() if on_server else (path.parent,)), files),
             files_folder=str(files),
-            files_are_writable=may_write(existing(files)),
+            files_are_writable=existing(files).is_dir() and may_write(existing(files)),
             lacks_files=isinstance(kept, Kept) and self._lacks_newest_file(),
             is_service=not self._only_reads,
             former_runs=isinstance(kept, StoreOlder) and self._worker_runs(0.0, None, now),

@@ -22,7 +22,7 @@ from turns import Turns
 log = logging.getLogger(__name__)
 
 PIECE_BYTES = 256 << 10  # of each piece but the last; those that are kept are as large
-REMOVED_TOGETHER = 8  # pieces in one transaction
+REMOVED_TOGETHER = 4  # pieces in one transaction: a file is overwritten where they were
 READ_BYTES = 64 << 10  # that a reader hands on at once, at least
 NAMED = "select f.key, m.chat_id from files f join messages m on m.id = f.message_id"
 NOT_HERE = "f.key not in (select key from kept_files where is_whole = 1)"

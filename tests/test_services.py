@@ -80,6 +80,28 @@ def test_files_without_a_message_are_swept_again_and_again(
     parts.store.close()
 
 
+def test_files_of_this_host_are_swept_soon_after_another_host_has_swept_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SWEEP_AGAIN_SECONDS", 0.05)
+    parts, stop = Services.of(Settings(storage=storage_in(tmp_path))), threading.Event()
+    arrival = parts.files.arriving()
+    arrival.close()
+    abandoned = Path(arrival.name)
+    os.utime(abandoned, (1.0, 1.0))
+    job = threading.Thread(target=parts.sweep_files, args=(stop,))
+    try:
+        with parts.store.database.try_lock("files"):
+            job.start()
+            stop.wait(0.3)
+            assert abandoned.exists()
+        wait_until(lambda: not abandoned.exists(), 10)
+    finally:
+        stop.set()
+        job.join()
+    parts.store.close()
+
+
 def test_a_folder_in_which_no_file_can_be_kept_is_named_by_the_log_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

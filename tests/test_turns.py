@@ -64,6 +64,7 @@ print(json.dumps([found, "".join(log)]))
 """
 # A chat of many messages and files becomes a part of another one, and is deleted with it.
 MANY = """
+from io import BytesIO
 from bbcode import RENDERER
 from files import Files
 from storage import Store
@@ -86,6 +87,8 @@ with store.database.write() as db:
 for number in range(count):
     (root / "files" / "one" / f"{number}").touch()
 print(json.dumps({
+    "large": held(store.contents.keep, BytesIO(bytes(20 << 20)), "two", "key"),
+    "large one removed": held(store.contents.remove, "two", "key"),
     "sweep": held(files.sweep, lambda chat: set(), 0.0),
     "part": held(store.chats.make_part, "one", "two"),
     "deletion": held(store.chats.delete, "two", 0.0),
