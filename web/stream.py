@@ -59,17 +59,19 @@ def last_revision(chat_id: str) -> int | None:
     """The revision after which the page wants changes, by its `Last-Event-ID`; None without one.
 
     The revision counts in the store's present epoch only, and only up to the latest one: the store
-    may be another one, or a backup. Then the page gets the chat's last messages once more.
+    may be another one, or a backup. Then the page gets the chat's last messages once more; so does
+    one with an id of a form that a newer release gives.
     """
     last_id = request.headers.get("Last-Event-ID", "")
-    match = LAST_ID.fullmatch(last_id)
-    if match is None:
+    if not last_id:
         return None
     store = services().store
-    revision = int(match["revision"])
-    is_ours = match["epoch"] in (None, store.epochs.current())  # None: a page of before the update
-    if is_ours and revision <= store.messages.revision():
-        return revision
+    if match := LAST_ID.fullmatch(last_id):
+        revision = int(match["revision"])
+        # None: a page of before the update
+        is_ours = match["epoch"] in (None, store.epochs.current())
+        if is_ours and revision <= store.messages.revision():
+            return revision
     return store.conversations.before_latest(chat_id, HISTORY)
 
 
