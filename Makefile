@@ -28,15 +28,23 @@ help:
 
 install: .venv/installed
 
+# The pip that a Python brings may be years old; a newer one chooses among releases in half the time.
+define MAKE_VENV
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+-@$(PIP) --no-compile --upgrade pip
+endef
+
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(MAKE_VENV)
 	$(PIP) --editable .
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(PIP) --editable '.[dev]'
-	@touch $@
+# All at once, and of the packages only what the tests use is compiled, when they do.
+.venv/installed-dev: pyproject.toml constraints.txt
+	$(MAKE_VENV)
+	$(PIP) --no-compile --editable '.[dev]'
+	@touch .venv/installed $@
 
 demo: .venv/installed
 	@$(BIN)/python -m sandbox.demo $(ARGS)
