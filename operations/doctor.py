@@ -223,6 +223,7 @@ class Doctor:
             visited_addresses=notes.visited_addresses.get() or {},
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
+            clock_ahead=store.database.clock_ahead(),
         )
 
     def _worker_runs(self, patience: float, up_at: float | None, now: float) -> bool:
