@@ -19,7 +19,14 @@ from files import Files, files_of
 from operations.archive import Stopped
 from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store, database_of, is_of_server, local_file
-from store.database import Database, StoreMissing, StoreNewer, StoreOlder, StoreUnavailable
+from store.database import (
+    Database,
+    ServerUnusable,
+    StoreMissing,
+    StoreNewer,
+    StoreOlder,
+    StoreUnavailable,
+)
 from store.datagrams import is_heard
 from store.reading import ReadOnlySQLite, schema_of
 from store.schema import MIGRATIONS
@@ -102,6 +109,12 @@ class Desk:
 
     def told(self, wrong: Wrong) -> str:
         return wrong.told(self.language)
+
+    def why_unusable(self, error: ServerUnusable) -> str:
+        """What the doctor says of it."""
+        said = f" ({error.said})" if error.said else ""
+        key = f"doctor.server_{error.reason}"
+        return text(self.language, key, folder=self.store_name, said=said)
 
     def check_source(self, path: Path) -> None:
         """Failed where there is no file of this name to read."""
@@ -266,6 +279,8 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
             desk.fail("store_newer", path=desk.store_name)
         except StoreOlder:
             desk.fail("store_older", path=desk.store_name)
+        except ServerUnusable as error:
+            raise Failed(desk.why_unusable(error), "store") from None
         except StoreUnavailable as error:
             desk.fail("store", why=error)
         except BrokenPipeError:

@@ -14,7 +14,7 @@ from rest.own_address import NO_ANSWER
 from settings import found_doubts
 from store.database import (
     DiskFull,
-    ServerOld,
+    ServerUnusable,
     StoreGone,
     StoreLocked,
     StoreMissing,
@@ -29,6 +29,7 @@ from store.log import StoreDamaged, StoreForeign, StoreMixed
 LOW_BYTES, LEAST_BYTES = 500 << 20, 50 << 20  # free space on the disk
 NO_ROOM_BYTES = 1 << 20  # with less a store that cannot be written lacks nothing but room
 LOW_SHARE, LOW_SHARE_BYTES = 0.05, 1 << 30  # 5 % is much of a large disk
+CLOCK_SECONDS = 5.0  # more than a statement and its answer take
 LOG_BYTES = 64 << 20  # of changes that are not in the store's one file yet: usually 8 MB at most
 STARTING_SECONDS = 60.0  # within which a service that starts anew takes over its work
 MOST_SITES = 5  # that are named
@@ -46,7 +47,6 @@ STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
     (StoreLocked, "store_locked"),
     (StoreReadOnly, "store_read_only"),
     (StoreNoFile, "store_no_file"),
-    (ServerOld, "server_old"),
     (StoreUnavailable, "store_unavailable"),
 ]
 # Of a store on a server these are said otherwise: no file and no folder of ours is in question.
@@ -178,6 +178,10 @@ def check_store(facts: Facts) -> Iterator[Finding]:
     """Whether the store can be read and written, and whether its one file has all."""
     kept = facts.kept
     yield _of_store(facts)
+    if isinstance(kept, Kept) and abs(kept.clock_ahead) > CLOCK_SECONDS:
+        key = "server_clock_behind" if kept.clock_ahead > 0 else "server_clock_ahead"
+        values: dict[str, Value] = {"folder": facts.place, "seconds": round(abs(kept.clock_ahead))}
+        yield Finding("store", Level.ATTENTION, key, values)
     if isinstance(kept, Kept) and facts.log_bytes:
         megabytes = max(1, facts.log_bytes >> 20)
         if not kept.worker_runs and not _service_answers(facts):
@@ -193,6 +197,8 @@ def _of_store(facts: Facts) -> Finding:
         if key == "store_older" and facts.former_runs:
             return Finding("store", Level.ATTENTION, "store_older_runs", values)
         key = OF_SERVERS.get(key, key) if facts.on_server else key
+        if isinstance(facts.store_fault, ServerUnusable):
+            key = f"server_{facts.store_fault.reason}"
         said = facts.store_fault.said  # in whatever language: a quotation
         return Finding("store", Level.BROKEN, key, values | {"said": f" ({said})" if said else ""})
     if _refuses(facts):

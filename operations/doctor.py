@@ -226,6 +226,7 @@ class Doctor:
             visited_addresses=notes.visited_addresses.get() or {},
             seen_addresses=notes.seen_addresses.get() or {},
             turned_away=tuple(store.limits.refusals()),
+            clock_ahead=store.database.clock_ahead(),
         )
 
     def _lacks_newest_file(self) -> bool:

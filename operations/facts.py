@@ -52,6 +52,7 @@ class Kept:
     visited_addresses: dict[str, Named] = field(default_factory=dict)
     seen_addresses: dict[str, str] = field(default_factory=dict)
     turned_away: tuple[Refusals, ...] = ()
+    clock_ahead: float = 0.0  # seconds, of this host's clock, compared with the store's server
 
 
 @dataclass(frozen=True)

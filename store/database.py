@@ -68,12 +68,19 @@ class StoreNewer(StoreUnavailable):
         )
 
 
-class ServerOld(StoreUnavailable):
-    """The server with the store is of a release that lacks what we need."""
-
-
 class StoreNoFile(StoreUnavailable):
     """A folder, say, or a pipe has the name of one of the store's files."""
+
+
+class ServerUnusable(StoreUnavailable):
+    """The server of the store cannot be used until it or `storage.url` is changed.
+
+    `reason` is a key of `store.postgresql_faults.REASONS`.
+    """
+
+    def __init__(self, reason: str, text: str, said: str = "") -> None:
+        super().__init__(text, said)
+        self.reason = reason
 
 
 class OnlyReading(StoreUnavailable):
@@ -229,6 +236,10 @@ class Database(Protocol):
 
         For whoever only reads: a service finds out by writing.
         """
+        ...
+
+    def clock_ahead(self) -> float:
+        """Seconds that this host's clock is ahead of that of the database."""
         ...
 
     def back_up(self, target: Path) -> None:

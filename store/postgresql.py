@@ -6,6 +6,7 @@ table.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -150,12 +151,22 @@ class PostgreSQL:
     def write_fault(self) -> StoreUnavailable | None:
         """What would keep a service from writing, as far as that can be seen; None if nothing."""
         row = self.row(
-            "select pg_is_in_recovery() as standby,"
+            "select pg_is_in_recovery() as standby, (select reset_val from pg_settings"
+            " where name = 'default_transaction_read_only') as read_only,"
             " has_table_privilege('messages', 'insert, update, delete') as may_write"
         )
-        if row is not None and (row["standby"] or not row["may_write"]):
+        if row is None:
+            return None
+        if row["standby"] or not row["may_write"]:
             return StoreReadOnly("the database may only be read")
+        if row["read_only"] == "on":  # providers set it where a disk is nearly full
+            return StoreReadOnly("the database may only be read", "default_transaction_read_only")
         return None
+
+    def clock_ahead(self) -> float:
+        began = time.time()
+        row = self.row("select extract(epoch from clock_timestamp())::float8 as now")
+        return (began + time.time()) / 2 - row["now"] if row else 0.0
 
     def back_up(self, target: Path) -> None:
         with self._at_length() as session:

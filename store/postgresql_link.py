@@ -27,7 +27,6 @@ from psycopg.waiting import Wait as Wanted
 
 from store.database import (
     DiskFull,
-    ServerOld,
     StoreGone,
     StoreLocked,
     StoreReadOnly,
@@ -35,10 +34,10 @@ from store.database import (
 )
 from store.log import HURRY_SECONDS, PATIENCE_SECONDS
 from store.moving import without_nul
+from store.postgresql_faults import PASSING, check_server, reason_of, unusable
 from store.postgresql_statements import Statements
 from turns import has_greenlets
 
-OLDEST_SERVER = 140_000  # with `idle_session_timeout`, as the server writes its release
 ANSWER_SECONDS = 15.0  # to a statement; then the server is taken to hang, and the session is closed
 SESSIONS = 8  # of one process, without those of its locks and its hints
 TRY_AGAIN_SECONDS = 0.05  # between two tries to reach a server that is about to be back
@@ -69,13 +68,13 @@ AT_LENGTH = "set statement_timeout = 0; set idle_in_transaction_session_timeout 
 
 KINDS: dict[str, type[StoreUnavailable]] = {
     "25006": StoreReadOnly,  # a standby, or a database that may only be read
-    "42501": StoreReadOnly,  # no right to write
     "53100": DiskFull,
     "55P03": StoreLocked,
     "57014": StoreLocked,  # the statement took too long
 }
 # These come from our own mistakes, as SQLite's: nobody can wait for their end.
 OUR_FAULTS = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError)
+NO_PRIMARY = re.compile("session is read-only|server is in hot standby mode")
 WILL_BE_BACK = re.compile("starting up|shutting down|recovery|too many|remaining connection")
 
 T = TypeVar("T")
@@ -153,11 +152,15 @@ def connect(url: str, read_only: bool = False) -> Session:
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:  # its text may hold the address
-        raise StoreUnavailable("storage.url has a part that PostgreSQL does not know") from None
+        raise unusable("address") from None
     missing = {name: value for name, value in CONNECTING.items() if name not in given}
-    session = Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
+
+    def opened() -> Session:
+        return Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
+
+    session = opened()
     try:
-        _check_release(session)
+        check_server(session, opened)
         session.adapters.register_dumper(str, _Text)
         session.execute(SETTINGS, prepare=False)
         if read_only:
@@ -166,17 +169,6 @@ def connect(url: str, read_only: bool = False) -> Session:
         session.close()
         raise
     return session
-
-
-def _check_release(session: Session) -> None:
-    """Raises ServerOld: an older server would let a host that hangs keep its locks for ever."""
-    found = session.info.server_version
-    if found < OLDEST_SERVER:
-        release, oldest = found // 10_000, OLDEST_SERVER // 10_000
-        raise ServerOld(
-            f"the server is PostgreSQL {release}, and {oldest} or newer is needed",
-            f"PostgreSQL {release} < {oldest}",
-        )
 
 
 # -- errors
@@ -193,6 +185,11 @@ def said_by(error: psycopg.Error) -> str:
 def unavailable(error: psycopg.Error) -> StoreUnavailable:
     """The error as our own, with its reason."""
     said = said_by(error)
+    reason = reason_of(error)
+    if reason is not None:
+        return unusable(reason, said)
+    if NO_PRIMARY.search(said):  # of the hosts in the address, and only a primary is wanted
+        return StoreReadOnly(said, said)
     kind = KINDS.get(error.sqlstate or "", StoreUnavailable)
     return kind(f"{type(error).__name__}: {said}", said)
 
@@ -204,7 +201,10 @@ def is_lost(error: psycopg.Error) -> bool:
         return True
     if state:
         return state.startswith(("08", "57P", "53300"))
-    said = str(error)  # else nobody answers, or the session ended
+    # Else nobody answers, the session ended, or the server says why it does not begin one.
+    reason, said = reason_of(error), str(error)
+    if reason is not None:
+        return reason in PASSING
     return "FATAL" not in said or WILL_BE_BACK.search(said) is not None
 
 
@@ -214,6 +214,8 @@ def our_errors() -> Iterator[None]:
         yield
     except errors.UndefinedTable:
         raise StoreGone("the tables of the store are gone") from None
+    except errors.InsufficientPrivilege as error:
+        raise unavailable(error) from None
     except OUR_FAULTS:
         raise
     except psycopg.Error as error:

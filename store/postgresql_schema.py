@@ -19,8 +19,16 @@ from typing import Any
 
 from psycopg import errors
 
-from store.database import StoreGone, StoreMissing, StoreNewer, StoreOlder
+from store.database import (
+    StoreGone,
+    StoreMissing,
+    StoreNewer,
+    StoreOlder,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from store.log import StoreDamaged
+from store.postgresql_faults import unusable
 from store.postgresql_link import Session
 from store.postgresql_locks import number_of
 from store.schema import MIGRATIONS
@@ -217,7 +225,7 @@ def check_schema(session: Session, name: str) -> Found:
     """For whoever only reads: raises StoreMissing, StoreOlder or StoreNewer."""
     found = found_in(session)
     if found.version == 0:
-        raise StoreMissing(f"there is no store in {name}")
+        raise _why_missing(session, name)
     if found.is_newer:
         raise StoreNewer(name)
     if found.version < len(MIGRATIONS):
@@ -226,6 +234,23 @@ def check_schema(session: Session, name: str) -> Found:
             " tables up to date"
         )
     return found
+
+
+# Whether a service could begin a store where there is none.
+MAY_BEGIN = """select current_schema() as schema, pg_is_in_recovery() as standby,
+    has_schema_privilege(current_schema(), 'create') as may_create"""
+
+
+def _why_missing(session: Session, name: str) -> StoreUnavailable:
+    """Why there is no store: a service that would only have to be started is another case."""
+    row = session.execute(MAY_BEGIN, prepare=False).fetchone()
+    if row is None or row["schema"] is None:
+        return StoreMissing(f"the schema that storage.url names is not in {name}")
+    if row["standby"]:
+        return StoreReadOnly("the server is a standby", "standby")
+    if not row["may_create"]:
+        return unusable("rights", f"create in {row['schema']}")
+    return StoreMissing(f"there is no store in {name}")
 
 
 def migrate(session: Session, name: str, had_store: bool) -> Found:

@@ -69,6 +69,9 @@ class ReadOnlySQLite:
     def open(self) -> None:
         self.rows("select 1")
 
+    def clock_ahead(self) -> float:
+        return 0.0  # the file has none of its own
+
     def write_fault(self) -> StoreUnavailable | None:
         """What would keep a service from writing, as far as that can be seen; None if nothing.
 

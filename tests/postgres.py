@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from stage import free_port
+
 from store.moving import tables
 
 MEMORY = Path("/dev/shm")
@@ -37,6 +39,10 @@ class Server:
         self._server.ensure_pgdata_inited()
         with (self._server.pgdata / "postgresql.conf").open("a") as conf:
             conf.write(SMALL if durable else SMALL + IN_MEMORY)
+            # What the wheel tells it at the first start, for those after a stop.
+            conf.write(
+                f"listen_addresses = ''\nunix_socket_directories = '{self._server.pgdata}'\n"
+            )
         self._server.start()
         self.url: str = self._server.get_uri()
 
@@ -76,6 +82,18 @@ class Server:
         options = ["-w", "-D", str(self._server.pgdata), "-l", str(self._server.log)]
         pgexec("pg_ctl", [*options, *command], bin_path=self._server.bin_path,
                user=self._server.system_user)  # fmt: skip
+
+    def listen(self, access: str) -> str:
+        """Be reached by TCP, as `access` says in the words of pg_hba.conf; host and port."""
+        port = free_port()
+        data = self._server.pgdata
+        (data / "pg_hba.conf").write_text(f"local all postgres trust\n{access}\n")
+        with (data / "postgresql.conf").open("a") as conf:
+            conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\n")
+        self.control("-m", "fast", "stop")
+        self.control("start")  # without what the wheel has told it
+        self.url += f"&port={port}"
+        return f"127.0.0.1:{port}"
 
     @property
     def pid(self) -> int:

@@ -1,10 +1,11 @@
 """Everything goes wrong for as long as you like, and at the end nobody may miss anything.
 
-    python tests/soak.py --minutes 10 --seed 1 --workers 2
+    python tests/soak.py --minutes 10 --seed 1 --workers 2 --store postgresql
 
 Visitors write, operators answer, edit and delete, the portal's troubles come and go and the
-application is killed. Then all is mended, and what visitors sent, what the portal holds, what
-operators sent and what visitors see must be equal, in order, once; exit code 1 where it is not.
+application is killed, and with `--store postgresql` its database server, too. Then all is mended,
+and what visitors sent, what the portal holds, what operators sent and what visitors see must be
+equal, in order, once; exit code 1 where it is not.
 The seed decides what each thread does, not how the threads interleave. The tests of faults and
 crashes are made of the same parts. At the end, fuzz.py throws generated nonsense at client, engine
 and doors for some minutes.
@@ -20,7 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from postgres import Server
 from stage import SELDOM_SECONDS, Stage, wait_until
 from starter import Process
 
@@ -351,6 +353,7 @@ class Mixture:
         visitors: int = 5,
         troubles: bool = True,
         kill_pause: tuple[float, float] | None = None,  # seconds between two kills
+        server: Server | None = None,  # that of the store, which is ended as often
         report: Callable[[str], None] = print,
     ) -> None:
         self.stage = stage
@@ -358,7 +361,8 @@ class Mixture:
         self.kill_pause = kill_pause
         self.troubles = troubles
         self.report = report
-        self.kills = 0
+        self.server = server
+        self.kills = self.restarts = 0
         self.talks = [Talk(stage, f"v{number}") for number in range(visitors)]
         self._stop = threading.Event()
         self._events_pass = threading.Lock()  # held while an event may not be lost, or may be
@@ -375,6 +379,8 @@ class Mixture:
             parts.append(self._portal)
         if self.kill_pause is not None:
             parts.append(self._killer)
+            if self.server is not None:
+                parts.append(partial(self._ender, self.server))
         with ThreadPoolExecutor(len(parts)) as pool:
             futures = [
                 pool.submit(self._guarded, part, random.Random(f"{self.seed}/{number}"))
@@ -445,12 +451,28 @@ class Mixture:
                 time.sleep(dice.choice((0.0, 0.3)))
                 self.stage.start()
 
+    def _ender(self, server: Server, dice: random.Random) -> None:
+        assert self.kill_pause is not None
+        while not self._stop.wait(dice.uniform(*self.kill_pause)):
+            with self._events_pass:
+                server.control("-m", dice.choice(("immediate", "fast")), "stop")
+                time.sleep(dice.choice((0.0, 0.3, 3.0)))
+                server.control("start")
+                self.restarts += 1
+                wait_until(self._is_well, 60, "a service that takes messages")
+
+    def _is_well(self) -> bool:
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.stage.listens}/healthz", timeout=10).status_code == 200
+        return False  # it is killed just now
+
     def told(self) -> str:
         written = sum(len(talk.written) for talk in self.talks)
         counts = self.stage.counts()
         return (
             f"{written} messages accepted, {counts['messages']} at the portal,"
             f" {counts['calls']} calls, {counts['refused']} refused, {self.kills} kills"
+            + (f", {self.restarts} restarts of the database server" if self.server else "")
         )
 
 
@@ -459,13 +481,19 @@ class Mixture:
 
 def main() -> int:
     given = _arguments()
-    print(f"seed {given.seed}, {given.workers} workers, {given.minutes} minutes", flush=True)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        quick_stage(Path(folder), given.workers) as stage,
-    ):
+    print(
+        f"seed {given.seed}, {given.workers} workers, {given.minutes} minutes, {given.store}",
+        flush=True,
+    )
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
+        server, settings = None, {}
+        if given.store == "postgresql":
+            server = ends.enter_context(closing(Server(durable=True)))
+            settings["SITECHAT_STORAGE__URL"] = server.new_database()
+        stage = ends.enter_context(quick_stage(folder, given.workers, **settings))
         try:
-            _soak(stage, given)
+            _soak(stage, given, server)
         except AssertionError as error:
             print(f"FAILED, seed {given.seed}: {error}")
             if given.keep:
@@ -478,10 +506,10 @@ def main() -> int:
     return subprocess.run([*fuzz, "--minutes", str(given.fuzz_minutes)], check=False).returncode
 
 
-def _soak(stage: Stage, given: argparse.Namespace) -> None:
+def _soak(stage: Stage, given: argparse.Namespace, server: Server | None) -> None:
     stage.install()
     pause = (given.kill_seconds / 2, given.kill_seconds * 1.5) if given.kill_seconds else None
-    mixture = Mixture(stage, given.seed, given.visitors, kill_pause=pause)
+    mixture = Mixture(stage, given.seed, given.visitors, kill_pause=pause, server=server)
     began = time.monotonic()
     stop = threading.Event()
 
@@ -509,6 +537,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--visitors", type=int, default=6)
     parser.add_argument("--kill-seconds", type=float, default=20, help="mean pause; 0: no kills")
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--fuzz-minutes", type=float, default=2, help="0: no fuzz at the end")
     parser.add_argument(
         "--keep", type=Path, help="where to keep the application's log of a failure"

@@ -133,12 +133,13 @@ def test_the_doctor_finds_the_store_on_its_server(stage: Stage) -> None:
 def test_a_server_that_is_away_is_named_and_its_password_is_not(stage: Stage) -> None:
     nowhere = f"postgresql://anna:{PASSWORD}@127.0.0.1:1/chat"
 
-    for command in (["doctor"], ["backup", stage.folder / "no.zip"]):
+    for command in (["doctor"], ["backup", stage.folder / "no.zip", "--lang", "ru"]):
         said = sitechat(stage, *command, SITECHAT_STORAGE__URL=nowhere)
 
         assert said.returncode > 0
         told = said.stdout + said.stderr
-        assert "PostgreSQL chat" in told or "refused" in told, told
+        assert "PostgreSQL chat" in told, told
+        assert ("nobody answers at" if command == ["doctor"] else "никто не отвечает") in told
         assert "Traceback" not in told
         assert PASSWORD not in told
         assert "anna" not in told

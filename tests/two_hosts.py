@@ -76,7 +76,7 @@ class Storm(Mixture):
     ) -> None:
         super().__init__(pair, troubles=False, kill_pause=(0.0, 0.0), **given)
         self.pair = pair
-        self.server = server
+        self.database = server
         self.stop_seconds = stop_seconds
         self.back_seconds = back_seconds
         self.faults = list(faults)
@@ -157,11 +157,11 @@ class Storm(Mixture):
         self.probes[host].write()
 
     def restart_database(self, fault: Fault) -> None:
-        self.server.control("-m", "immediate", "restart")
+        self.database.control("-m", "immediate", "restart")
         self.see(fault, self.outside)
 
     def kill_database(self, fault: Fault) -> None:
-        self.server.kill()
+        self.database.kill()
         self.see(fault, self.outside)
 
 

@@ -29,7 +29,6 @@ from rest.examination import Line
 from rest.replies import TokenHome
 from store.database import (
     DiskFull,
-    ServerOld,
     StoreGone,
     StoreLocked,
     StoreMissing,
@@ -41,6 +40,7 @@ from store.database import (
 )
 from store.log import StoreDamaged, StoreForeign, StoreMixed
 from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
+from store.postgresql_faults import REASONS, unusable
 from store.records import Holder, LastRecovery, Named, Reached, Refusals, ReportedFault
 
 GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
@@ -141,11 +141,15 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"kept": StoreDamaged("of another"), "on_server": True}, BROKEN, "store", "server_foreign"),
     ({"kept": StoreNewer("a name"), "on_server": True}, BROKEN, "store", "server_newer"),
     ({"kept": StoreOlder("old"), "on_server": True}, BROKEN, "store", "server_older"),
-    ({"kept": ServerOld("old", "PostgreSQL 13 < 14"), "on_server": True}, BROKEN, "store",
-     "server_old"),
     ({"kept": StoreGone("gone"), "on_server": True}, BROKEN, "store", "server_gone"),
     ({"kept": StoreMissing("none"), "on_server": True}, BROKEN, "store", "server_missing"),
     ({"kept": StoreUnavailable("away"), "on_server": True}, BROKEN, "store", "server_unavailable"),
+    *(
+        ({"kept": unusable(reason, "…"), "on_server": True}, BROKEN, "store", f"server_{reason}")
+        for reason in REASONS
+    ),
+    (of_kept(clock_ahead=-9.0), ATTENTION, "store", "server_clock_ahead"),
+    (of_kept(clock_ahead=70.0), ATTENTION, "store", "server_clock_behind"),
     ({"write_fault": StoreLocked("held"), "on_server": True}, BROKEN, "store", "server_locked"),
     ({"write_fault": StoreReadOnly("standby"), "on_server": True}, BROKEN, "store",
      "server_read_only"),

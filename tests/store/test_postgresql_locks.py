@@ -11,7 +11,7 @@ from postgres import Server
 from store_parts import RENDERER, SCHEMA
 
 from storage import Store
-from store.database import ServerOld
+from store.database import ServerUnusable
 
 # Another host: holds the lock, and says whether it still does whenever it is asked.
 HOLDER = f"""
@@ -109,8 +109,8 @@ def test_a_process_without_locks_speaks_no_more_and_takes_the_next_one_all_the_s
 def test_a_server_without_leases_is_refused(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.postgresql_link.OLDEST_SERVER", 990_000)
+    monkeypatch.setattr("store.postgresql_faults.OLDEST", 99)
     for read_only in (False, True):
         store = Store(url, tmp_path, RENDERER, read_only)
-        with closing(store), pytest.raises(ServerOld, match="99 or newer is needed"):
+        with closing(store), pytest.raises(ServerUnusable, match="PostgreSQL"):
             store.open()
