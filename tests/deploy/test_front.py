@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socketserver
 import sqlite3
 import subprocess
 import threading
@@ -184,6 +185,9 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -243,6 +247,42 @@ def test_what_nginx_conf_names_is_all_that_a_server_of_ones_own_needs(tmp_path: 
 
     assert ended.returncode == 0, ended.stderr
     assert "access_log" in location[0]  # whose format has no queries
+
+
+@pytest.fixture
+def dying() -> Iterator[str]:
+    """A host that dies with each request: it has read it, and ends the connection."""
+
+    class Dying(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+
+    with socketserver.ThreadingTCPServer((HOST, 0), Dying) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"{HOST}:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_with_the_lines_for_two_hosts_no_request_is_lost_with_one_of_them(
+    echo: str, dying: str, is_up: bool, tmp_path: Path
+) -> None:
+    """A message that is under way to a host that dies, or is down, goes to the other one."""
+    if find_nginx() is None:
+        pytest.skip("nginx is not on this machine")
+    guide = (DEPLOY.parent / "docs" / "deployment.md").read_text("utf-8")
+    lines = re.search(r"```nginx\n(upstream .*?\n})\n# in `location`\n(.*?)\n```", guide, re.DOTALL)
+    assert lines
+    first = dying if is_up else f"{HOST}:{free_port()}"
+    hosts = lines[1].replace("10.0.0.11:8080", first).replace("10.0.0.12:8080", echo[7:])
+    own = {line.split()[0]: line for line in lines[2].splitlines()}
+    script = f"1i {' '.join(hosts.split())}\n/proxy_pass/c {' '.join(own.values())}\n"
+    script += "".join(f"/ {name} /d\n" for name in own if name != "proxy_pass")
+
+    with front.Nginx(tmp_path / "proxy", "unused", script) as proxy:
+        for _ in range(4):
+            answer = requests.post(f"{proxy.url}/ajax", timeout=30, verify=proxy.authority)
+            assert (answer.status_code, answer.text) == (200, f"{PREFIX}/ajax")
 
 
 @pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])
