@@ -1,6 +1,5 @@
 """How gunicorn serves the application: `gunicorn` in the project's root is enough."""
 
-import gc
 import os
 import sys
 import threading
@@ -14,6 +13,7 @@ from operations.listening import why_not
 from operations.start import fault, take
 from settings import SettingsError
 from texts import language_of_system
+from web.collecting import look_shortly
 from web.ending import watch_over
 from web.worker import Log, Worker, raise_descriptor_limit
 
@@ -100,9 +100,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the jobs of this process; only one of all processes delivers at a time."""
     for name in worker.wsgi.jinja_env.list_templates():  # the first visitor need not wait for it
         worker.wsgi.jinja_env.get_template(name)
-    # All that is loaded by now stays: to look through it again takes the collector 20 ms a time.
-    gc.collect()
-    gc.freeze()
+    look_shortly()
     services = worker.wsgi.extensions["sitechat"]
     services.live.most_streams = limits.streams
     jobs.append(threading.Thread(target=services.work, args=(stop,), name="delivery", daemon=True))
