@@ -14,7 +14,10 @@ COUNT = (
     "insert into counts (name, value, at) values (?, ?, ?) on conflict (name) do update"
     " set value = counts.value + excluded.value, at = excluded.at"
 )
-COUNT_ONE = "update meta set value = cast(value as bigint) + 1 where key = ?"
+COUNT_ONE = (
+    "insert into meta values (?, '1') on conflict (key) do update"
+    " set value = cast(meta.value as bigint) + 1"
+)
 BETWEEN = "|"  # the parts of a name
 OPEN = f"open{BETWEEN}"  # what is open in one process, which forgets it at its end
 FRESH_SECONDS = 90.0  # a process that has not said for so long how much it has open, is gone
@@ -77,6 +80,4 @@ def count(db: Connection, *name: str) -> None:
 
     It changes the row of the revision, too, so a count beside it costs no further page of the log.
     """
-    key = f"count.{BETWEEN.join(name)}"
-    if not db.execute(COUNT_ONE, (key,)).rowcount:
-        db.execute("insert into meta values (?, '1')", (key,))
+    db.execute(COUNT_ONE, (f"count.{BETWEEN.join(name)}",))
