@@ -16,7 +16,10 @@ COUNT = (
     "insert into counts (name, value, at) values (?, ?, ?) on conflict (name) do update"
     " set value = counts.value + excluded.value, at = excluded.at"
 )
-COUNT_ONE = "update meta set value = cast(value as bigint) + 1 where key = ?"
+COUNT_ONE = (
+    "insert into meta values (?, '1') on conflict (key) do update"
+    " set value = cast(meta.value as bigint) + 1"
+)
 AT_ONCE = 2_000  # deliveries that are counted at once: 1 ms
 PIECE = (
     "select kind, state, count(*) as n, min(message_id) as oldest, max(id) as last from"
@@ -100,6 +103,4 @@ def count(db: Connection, *name: str) -> None:
 
     It changes the row of the revision, too, so a count beside it costs no further page of the log.
     """
-    key = f"count.{BETWEEN.join(name)}"
-    if not db.execute(COUNT_ONE, (key,)).rowcount:
-        db.execute("insert into meta values (?, '1')", (key,))
+    db.execute(COUNT_ONE, (f"count.{BETWEEN.join(name)}",))

@@ -94,11 +94,12 @@ def count_message(
     most = {chat_id: limits.visitor_per_minute, limits.address: limits.address_per_minute}
     if begins_chat and limits.chats_per_minute is not None:
         most[f"chats {limits.address}"] = limits.chats_per_minute
-    count_hits(db, most, now)
+    waiting = None
     if limits.waiting is not None:
-        waiting = db.execute(WAITING, (limits.address, limits.waiting)).fetchone()["n"]
-        if waiting >= limits.waiting:
-            raise TooMany(FULL_SECONDS)
+        waiting = db.execute(WAITING, (limits.address, limits.waiting))
+    count_hits(db, most, now)
+    if waiting and limits.waiting is not None and waiting.fetchone()["n"] >= limits.waiting:
+        raise TooMany(FULL_SECONDS)
 
 
 def count_hits(db: Connection, per_minute: Mapping[str, int], now: float) -> None:

@@ -9,11 +9,13 @@ from store.database import Connection, Row
 from store.records import Chat, File, Message, known
 
 A_MILLISECOND = 1024  # so many numbers for each: more are never needed
+DELETION = "select 1 from deletions where id = ?"
+LATEST_ID = "select coalesce(max(id), 0) as id from messages"
 
 
 def was_deleted(db: Connection, chat_id: str) -> bool:
     """Whether the chat was deleted by its visitor; nothing is written to it any more."""
-    found = db.execute("select 1 from deletions where id = ?", (chat_id,)).fetchone()
+    found = db.execute(DELETION, (chat_id,)).fetchone()
     return found is not None
 
 
@@ -60,14 +62,18 @@ def stored_files(files: tuple[File, ...]) -> str:
 
 
 def next_message_id(db: Connection, now: float) -> int:
-    """The id of a new message: a higher one than all others, and one that never was another's.
+    """The id of a new message: a higher one than all others, and one that never was another's."""
+    return message_id_after(db.execute(LATEST_ID).fetchone()["id"], now)
+
+
+def message_id_after(latest: int, now: float) -> int:
+    """As `next_message_id`, where `latest` is the highest id.
 
     The portal knows our messages by their ids. A store that was restored from a backup has
     forgotten which ids it gave since, so the time is in each, and a random part. Scripts can keep
     it in a double.
     """
-    latest = db.execute("select coalesce(max(id), 0) as id from messages").fetchone()["id"]
-    return max(int(latest) + 1, _of_time(now) + secrets.randbelow(A_MILLISECOND))
+    return max(latest + 1, _of_time(now) + secrets.randbelow(A_MILLISECOND))
 
 
 def next_revision(db: Connection) -> int:
