@@ -29,6 +29,7 @@ from store.queue import QueueTables
 from store.reading import ReadOnlySQLite
 from store.releases import ReleaseTables
 from store.removal import Removal
+from store.rendering import RenderingTables
 from store.retention import RetentionTables
 from store.schema import MIGRATIONS
 from store.sqlite import SQLite
@@ -68,6 +69,7 @@ class Store:
         self.people = PeopleTables(self.database)
         self.transfer = TransferTables(self.database, renderer)
         self.releases = ReleaseTables(self.database)
+        self.rendering = RenderingTables(self.database, renderer)
         self.notes = Notes(self.database)
         self.contents = ContentTables(
             self.database, None if is_of_server(url) else self.database.folder

@@ -66,12 +66,12 @@ def render_outdated(store: Store, stop: threading.Event) -> int:
     One process does it for all, in small pieces with rests. What is left goes on at the next call.
     """
     count = 0
-    if not store.messages.to_render(1):
+    if not store.rendering.to_render(1):
         return count
     with store.database.try_lock("rendering") as lock:
-        while lock and not stop.is_set() and (messages := store.messages.to_render(READ_AT_ONCE)):
+        while lock and not stop.is_set() and (messages := store.rendering.to_render(READ_AT_ONCE)):
             for rendered in _rendered_again(messages, stop):
-                store.messages.save_rendered(rendered)
+                store.rendering.save_rendered(rendered)
                 count += len(rendered)
     return count
 

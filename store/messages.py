@@ -278,26 +278,6 @@ class MessageTables(Group):
         delete_message(db, stored["id"])
         return True
 
-    # -- markup
-
-    def to_render(self, limit: int) -> list[Message]:
-        """Up to `limit` messages whose HTML was made by an earlier renderer."""
-        rows = self._database.rows(
-            "select * from messages where renderer < ? order by renderer, id limit ?",
-            self.renderer, limit,
-        )  # fmt: skip
-        return [message_of(row) for row in rows]
-
-    @transaction
-    def save_rendered(self, db: Connection, html: dict[Message, tuple[str, str]]) -> None:
-        """Store new HTML, except of messages that have changed, or have newer HTML already."""
-        for message, (text_html, files_html) in html.items():
-            db.execute(
-                "update messages set html = ?, files_html = ?, renderer = ?"
-                " where id = ? and revision = ? and renderer < ?",
-                (text_html, files_html, self.renderer, message.id, message.revision, self.renderer),
-            )
-
 
 def _earlier_of(renderer: int, stored: Row) -> int:
     """The renderer of a message one part of whose HTML is made anew, and the other part stays.

@@ -392,7 +392,7 @@ def at_work(services: Services) -> Iterator[None]:
     job = threading.Thread(target=services.render_again, args=(stop,))
     job.start()
     yield
-    wait_until(lambda: services.store.messages.to_render(10) == [])
+    wait_until(lambda: services.store.rendering.to_render(10) == [])
     stop.set()
     job.join()
 
@@ -404,7 +404,7 @@ def test_one_process_renders_again(app: Flask, monkeypatch: pytest.MonkeyPatch) 
     assert other.__enter__()
     with at_work(services):
         time.sleep(0.1)
-        assert len(services.store.messages.to_render(10)) == 4
+        assert len(services.store.rendering.to_render(10)) == 4
         other.__exit__(None, None, None)
 
 
@@ -414,7 +414,7 @@ def test_what_a_process_of_the_release_before_still_writes_is_rendered_again(
     monkeypatch.setattr("services.RENDERING_PAUSE_SECONDS", 0.01)
     services = outdated(app)
     with at_work(services):
-        wait_until(lambda: services.store.messages.to_render(10) == [])
+        wait_until(lambda: services.store.rendering.to_render(10) == [])
         with services.store.database.write() as db:
             db.execute("update messages set renderer = 1, html = 'old' where text = 'two'")
 
@@ -424,14 +424,14 @@ def test_rendering_again_goes_on_when_the_store_is_back(
 ) -> None:
     monkeypatch.setattr("services.RENDERING_PAUSE_SECONDS", 0.01)
     services = outdated(app)
-    save, failures = services.store.messages.save_rendered, [StoreUnavailable("the disk is full")]
+    save, failures = services.store.rendering.save_rendered, [StoreUnavailable("the disk is full")]
 
     def save_rendered(rendered: object) -> None:
         if failures:
             raise failures.pop()
         save(rendered)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(services.store.messages, "save_rendered", save_rendered)
+    monkeypatch.setattr(services.store.rendering, "save_rendered", save_rendered)
 
     with at_work(services):
         pass

@@ -100,7 +100,7 @@ def sql(store: Store, statement: str, *values: object) -> None:
 
 def render_again(store: Store, chat: str) -> None:
     store.messages.renderer += 1
-    store.messages.save_rendered({last(store, chat): ("<p>new HTML</p>", "")})
+    store.rendering.save_rendered({last(store, chat): ("<p>new HTML</p>", "")})
 
 
 def edit(store: Store, chat: str) -> None:

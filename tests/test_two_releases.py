@@ -67,7 +67,7 @@ def test_the_html_of_a_newer_renderer_is_shown_as_it_is(app: Flask, client: Flas
 
     shown = client.post("/ajax", data={"type": "chat_history"}).text
     assert [text in shown for text in ("first", "<p>newer</p>", "second")] == [True, True, False]
-    assert services_of(app).store.messages.to_render(10) == []
+    assert services_of(app).store.rendering.to_render(10) == []
 
 
 def test_a_visitor_of_a_newer_release_is_known(app: Flask, client: FlaskClient) -> None:

@@ -194,14 +194,14 @@ def test_messages_of_an_earlier_renderer_are_found_and_rendered_anew(
     store: Store, store_url: str, tmp_path: Path
 ) -> None:
     written = write(store)
-    assert store.messages.to_render(10) == []
+    assert store.rendering.to_render(10) == []
 
     with closing(Store(store_url, tmp_path, RENDERER + 1)) as newer:
-        (old,) = newer.messages.to_render(10)
+        (old,) = newer.rendering.to_render(10)
         assert old == written
-        newer.messages.save_rendered({old: ("<p>new</p>", "file")})
+        newer.rendering.save_rendered({old: ("<p>new</p>", "file")})
 
-        assert newer.messages.to_render(10) == []
+        assert newer.rendering.to_render(10) == []
         (rendered,) = newer.conversations.latest(CHAT, None, 50)
 
     assert rendered == replace(written, text_html="<p>new</p>", files_html="file")
@@ -217,12 +217,12 @@ def test_messages_of_the_oldest_renderer_come_first(
         db.execute("update messages set renderer = 5 where text = '2'")
 
     with closing(Store(store_url, tmp_path, 5)) as newer:
-        assert [message.text for message in newer.messages.to_render(10)] == ["0", "1"]
-        (oldest,) = newer.messages.to_render(1)
+        assert [message.text for message in newer.rendering.to_render(10)] == ["0", "1"]
+        (oldest,) = newer.rendering.to_render(1)
         assert oldest.text == "0"
         before = newer.messages.revision()
-        newer.messages.save_rendered({oldest: ("new", "")})
-        assert [message.text for message in newer.messages.to_render(10)] == ["1"]
+        newer.rendering.save_rendered({oldest: ("new", "")})
+        assert [message.text for message in newer.rendering.to_render(10)] == ["1"]
         assert newer.messages.revision() == before, "no page need hear of it"
         assert newer.conversations.latest(CHAT, None, 3)[0].html == "new"
 
@@ -234,21 +234,21 @@ def test_a_release_beside_a_newer_one_leaves_its_html_and_says_what_is_left_to_d
     store.messages.add_from_operators([answer(1), answer(2, incomplete=True), answer(3)], NOW)
     before = store.conversations.latest(CHAT, None, 10)
     with closing(Store(store_url, tmp_path, RENDERER + 1)) as newer:
-        newer.messages.save_rendered(dict.fromkeys(before, ("new", "new file")))
+        newer.rendering.save_rendered(dict.fromkeys(before, ("new", "new file")))
 
-        store.messages.save_rendered(dict.fromkeys(before, ("old", "old file")))
-        assert store.messages.to_render(10) == newer.messages.to_render(10) == []
+        store.rendering.save_rendered(dict.fromkeys(before, ("old", "old file")))
+        assert store.rendering.to_render(10) == newer.rendering.to_render(10) == []
         assert {one.text_html for one in store.conversations.latest(CHAT, None, 10)} == {"new"}
 
         store.messages.edit(answer(1, "edited"), NOW, queued_at=5)
         store.messages.edit(answer(2, "edited", incomplete=True), NOW, queued_at=5)
-        newer.messages.save_rendered(
-            dict.fromkeys(newer.messages.to_render(10), ("new", "new file"))
+        newer.rendering.save_rendered(
+            dict.fromkeys(newer.rendering.to_render(10), ("new", "new file"))
         )
         store.messages.add_from_operators([answer(2)], NOW)  # now its files are known, too
-        left = newer.messages.to_render(10)
+        left = newer.rendering.to_render(10)
 
-        assert store.messages.to_render(10) == []
+        assert store.rendering.to_render(10) == []
         assert [(one.im_message_id, one.files_html) for one in left] == [(2, "price.pdf")]
         edited = store.conversations.latest(CHAT, None, 10)[0]
         assert (edited.text, edited.text_html) == ("edited", "new")
@@ -259,11 +259,11 @@ def test_an_edit_that_is_made_while_its_message_is_rendered_again_stays(
 ) -> None:
     store.messages.add_from_operators([answer(10, "original"), answer(11, "other")], NOW)
     with closing(Store(store_url, tmp_path, 5)) as newer:
-        read = newer.messages.to_render(10)
+        read = newer.rendering.to_render(10)
         store.messages.edit(answer(10, "edited"), NOW, 100)
 
-        newer.messages.save_rendered(dict.fromkeys(read, ("new", "file")))
+        newer.rendering.save_rendered(dict.fromkeys(read, ("new", "file")))
 
-        assert [message.text for message in newer.messages.to_render(10)] == ["edited"]
+        assert [message.text for message in newer.rendering.to_render(10)] == ["edited"]
         html = [message.html for message in newer.conversations.latest(CHAT, None, 10)]
     assert html == ["<p>edited</p><br>price.pdf", "new<br>file"]
