@@ -49,6 +49,7 @@ class Worker:
         self._store = store
         self._fence = Fence(store.database, SENDER)
         self._lock: Lock | None = None
+        self._was_replaced = False  # the store, and that is not noted yet
         self._context = context = Context.of(settings, store, bitrix)
         self._signals = Signals(store)
         self._upkeep = Upkeep(context, set_up)
@@ -108,7 +109,7 @@ class Worker:
 
         `replaced`: the store was replaced by another while we worked.
         """
-        replaced = self._take_over(now, replaced) or replaced
+        replaced = self._was_replaced = self._take_over(now, replaced)
         up_at = min(now, self._store.notes.up_at.get() or now)
         is_backup = not self._store.epochs.current()
         # A store that was only locked for so long is the one that we know.
@@ -125,11 +126,13 @@ class Worker:
         self._context.health.begin()
         self._context.lines.begin()
         self._store.queue.make_due(now)
+        self._was_replaced = False
 
     def _take_over(self, now: float, replaced: bool) -> bool:
         """Take the work from the worker before us; whether this is another store than ours was.
 
-        From now on that worker writes nothing, and what it was sending is in doubt.
+        From now on that worker writes nothing, and what it was sending is in doubt. A lower number
+        than ours is that of an earlier time.
         """
         ours = self._fence.number
 
@@ -142,7 +145,7 @@ class Worker:
             self._store.notes.sender.put(db, us)
 
         former = self._fence.take_over(self._lock, also, latest=ours if replaced else None)
-        return former < ours
+        return replaced or former < ours or self._was_replaced
 
     def wake(self) -> None:
         """Make an idle worker read the queue at once."""

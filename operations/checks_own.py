@@ -258,11 +258,15 @@ def _of_space(disk: Disk) -> tuple[Level, str]:
 
 
 def check_service(facts: Facts) -> Iterator[Finding]:
-    """Whether somebody sends what the visitors write."""
+    """Whether somebody sends what the visitors write, and who of all hosts."""
     if not isinstance(facts.kept, Kept):
         return
+    values: dict[str, Value]
     if facts.kept.worker_runs:
         yield Finding("service", Level.GOOD, "service_good")
+        if facts.on_server and (sender := facts.kept.sender):
+            values = {"host": sender.host, "pid": sender.pid, "since": Moment(sender.since)}
+            yield Finding("service", Level.GOOD, "service_sender", values)
     elif (facts.store_fault or _refuses(facts)) and _service_answers(facts):
         return  # it runs; only what sends waits for the store, of which there is a finding
     elif facts.kept.worker_up_at is None:

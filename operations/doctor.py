@@ -194,6 +194,7 @@ class Doctor:
             portal_address=portal_address(self._settings.bitrix24, store),
             worker_runs=self._worker_runs(patience, up_at, now),
             worker_up_at=up_at,
+            sender=notes.sender.get(),
             active_lines=tuple(store.portal.active_lines()),
             known_lines=tuple(store.portal.known_lines()),
             deliveries=store.queue.waiting(checks_messages.COUNTED),

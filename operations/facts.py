@@ -12,7 +12,7 @@ from rest.replies import TokenHome
 from settings import ChatSettings, Settings
 from store.database import StoreUnavailable
 from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
-from store.records import LastRecovery, Named, Portal, Reached, Refusals, ReportedFault
+from store.records import Holder, LastRecovery, Named, Portal, Reached, Refusals, ReportedFault
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Kept:
     portal_address: str
     worker_runs: bool
     worker_up_at: float | None
+    sender: Holder | None = None  # the process that delivers, or did so last
     active_lines: tuple[int, ...] = ()  # the one that new visitors get first
     known_lines: tuple[int, ...] = ()  # connected now or once
     deliveries: int = 0  # messages and confirmations that wait

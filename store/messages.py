@@ -10,7 +10,7 @@ from dataclasses import replace
 from store.counts import count
 from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_message
-from store.places import enqueue
+from store.places import AT_ONCE, enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import (
     delete_message,
@@ -140,7 +140,7 @@ class MessageTables(Group):
             db.execute("insert into files values (?, ?)", (file.key, row["id"]))
         count(db, "taken", "visitor")
         is_new = known is None or known["portal_chat_id"] is None
-        enqueue(db, row["id"], chat.id, limits.address, is_new, now)
+        enqueue(db, row["id"], chat.id, limits.address, is_new)
         return message_of(row)
 
     # -- operators' messages
@@ -191,7 +191,7 @@ class MessageTables(Group):
             db.execute(
                 "insert into deliveries (message_id, chat_id, kind, line, due)"
                 " values (?, ?, 'confirmation', ?, ?)",
-                (row["id"], message.chat_id, message.line, now),
+                (row["id"], message.chat_id, message.line, AT_ONCE),
             )
         return row
 

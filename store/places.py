@@ -9,17 +9,16 @@ next one of its sender, counted from the place that is served now; the lowest pl
 from store.database import Connection
 
 FORGOTTEN_AT_ONCE = 200  # senders, which takes 1 ms
+AT_ONCE = 0.0  # when a delivery is due that was not tried yet, by the clock of whichever host
 PLACES_LATER = 20  # of a message that was not taken; as many of each sender go before it
 
 
-def enqueue(
-    db: Connection, message_id: int, chat_id: str, address: str, is_new: bool, now: float
-) -> None:
+def enqueue(db: Connection, message_id: int, chat_id: str, address: str, is_new: bool) -> None:
     """Queue a visitor's message for delivery; `is_new`: the portal does not know its chat yet."""
     db.execute(
         "insert into deliveries (message_id, chat_id, kind, due, address, of_new_chat)"
         " values (?, ?, 'message', ?, ?, ?)",
-        (message_id, chat_id, now, address, int(is_new)),
+        (message_id, chat_id, AT_ONCE, address, int(is_new)),
     )
     renew_head(db, chat_id)
 

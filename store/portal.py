@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from store.database import Connection, Group, transaction
 from store.notes import forget_new_address, forget_the_portals_build
+from store.places import AT_ONCE
 from store.records import Portal
 
 
@@ -106,7 +107,9 @@ class PortalTables(Group):
             " do update set active = 1, connected_at = excluded.connected_at",
             (line, now),
         )
-        db.execute("update deliveries set due = ? where due > ? and state = 'queued'", (now, now))
+        db.execute(
+            "update deliveries set due = ? where due > ? and state = 'queued'", (AT_ONCE, now)
+        )
 
     @transaction
     def disconnect_line(self, db: Connection, line: int) -> None:

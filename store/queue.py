@@ -282,7 +282,7 @@ class QueueTables(Group):
         if row is None or row["state"] != "refused":
             return message_of(row) if row else None
         count_message(db, row["chat_id"], limits, now)
-        enqueue(db, message_id, row["chat_id"], limits.address, is_new=False, now=now)
+        enqueue(db, message_id, row["chat_id"], limits.address, is_new=False)
         row = db.execute(
             "update messages set state = 'stored', error = null, revision = ? where id = ?"
             " returning *",

@@ -63,11 +63,9 @@ EQUIVALENT = {
     ): "a time that is now becomes now",
     (
         "store/portal.py",
-        'db.execute("update deliveries set due = ? where due > ?'
-        " and state = 'queued'\", (now, now))",
-        'db.execute("update deliveries set due = ? where due >= ?'
-        " and state = 'queued'\", (now, now))",
-    ): "a time that is now becomes now",
+        "\"update deliveries set due = ? where due > ? and state = 'queued'\", (AT_ONCE, now)",
+        "\"update deliveries set due = ? where due >= ? and state = 'queued'\", (AT_ONCE, now)",
+    ): "what is due now is due at once",
     (
         "store/datagrams.py",
         "path.unlink(missing_ok=True)",

@@ -102,6 +102,12 @@ class Numbers(Collector):
             oldest.add_metric(labels, max(0.0, now - waiting.since))
         yield number
         yield oldest
+        if (sender := store.notes.sender.get()) is not None:
+            process = family(
+                "sender", "1 for the process that delivers, or last did", ["host", "pid"]
+            )
+            process.add_metric([sender.host, str(sender.pid)], 1)
+            yield process
         yield gauge("lines", "Connected open lines", len(store.portal.active_lines()))
         yield gauge("open_pages", "Pages that are told of news at once", store.counts.open(now))
 

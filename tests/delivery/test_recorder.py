@@ -48,8 +48,8 @@ def test_what_the_store_could_not_note_is_noted_once_it_can(
     store: Store, bitrix: FakePortal, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The portal has taken the message: another worker must not take it for lost."""
+    worker.step(NOW - 1)  # nothing is there yet
     write(store, "hello")
-    worker.step(NOW - 1)  # nothing is due yet
 
     fail_once(store, worker, monkeypatch)
 
@@ -62,8 +62,8 @@ def test_a_pause_that_the_store_could_not_note_is_not_noted_over_anothers_call(
 ) -> None:
     """Another worker has begun meanwhile: should it die, the message must stay in doubt."""
     bitrix.says["send"] = [TryLater("NOT_CONNECTED", SEND)]
+    worker.step(NOW - 1)  # nothing is there yet
     write(store, "hello")
-    worker.step(NOW - 1)  # nothing is due yet
 
     fail_once(store, worker, monkeypatch)
 

@@ -7,13 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fake_portal import NOW, SEND, FakePortal, make_worker, write
+from fake_portal import LINE, NOW, SEND, FakePortal, make_worker, run, write
 from stage import path_of, wait_until
 
 from delivery.worker import GATHER_SECONDS, POLL_SECONDS, Worker
-from rest.errors import TryLater
+from rest.errors import CONNECTION_LOST, TryLater
 from storage import Store
 from store.database import StoreLocked
+from store.records import Holder, Outcome
 
 
 class Rounds(threading.Event):
@@ -148,3 +149,104 @@ def test_a_worker_whose_lock_file_is_gone_leaves_the_work_to_the_next(
     wait_until(lambda: len(bitrix.sent) == 2)
     stop.set()
     thread.join(30)
+
+
+@pytest.mark.parametrize("apart", [-300, 300])
+def test_hosts_whose_clocks_are_minutes_apart_take_over_from_each_other(
+    store: Store, bitrix: FakePortal, caplog: pytest.LogCaptureFixture, apart: float
+) -> None:
+    """A message whose call was under way is left alone for as long as a call may take."""
+    caplog.set_level(logging.INFO, "delivery.worker")
+    seconds = {"timeout_seconds": 15, "settle_seconds": 5}
+    theirs, ours = (make_worker(store, bitrix, **seconds) for _ in range(2))
+    theirs.begin(NOW + apart)
+    write(store, "first")
+    for second in (0, 10, 20):
+        run(theirs, NOW + apart + second)
+        ours._signals.saw_worker(NOW + second + 5)
+    run(theirs, NOW + apart + 31)  # its last note is newer than our last look
+    store.notes.sender.set(Holder("host-1", 1, "another clock", NOW))
+    write(store, "under way")
+    write(store, "unknown", chat=2)
+    under_way, unknown = store.queue.due_messages(NOW + 1000, 10)
+    store.queue.claim([under_way, unknown], LINE, NOW + apart + 32)
+    lost = Outcome(unknown, "in doubt", CONNECTION_LOST, NOW + apart + 33)
+    store.queue.record([lost], NOW + apart + 33)
+    epoch, before = store.epochs.current(), len(bitrix.sent)
+
+    ours.begin(NOW + 43)
+    for second in range(43, 58):
+        run(ours, NOW + second)
+    assert len(bitrix.sent) == before, "the portal may still work on them"
+    for second in range(58, 120):
+        run(ours, NOW + second)
+
+    assert sorted(text for texts in bitrix.sent[before:] for text in texts) == [
+        "under way", "unknown"
+    ]  # fmt: skip
+    assert store.epochs.current() == epoch
+    assert "restored" not in caplog.text
+
+
+def test_what_could_not_be_noted_is_left_to_whoever_has_taken_over(
+    store: Store, bitrix: FakePortal, worker: Worker, tmp_path: Path
+) -> None:
+    """They have looked for it meanwhile, and may have sent it."""
+    with closing(Store("sqlite:///chats.db", tmp_path, 1)) as other:
+        worker.begin(NOW)
+        write(store, "hello")
+        (delivery,) = store.queue.claim(store.queue.due_messages(NOW, 1), LINE, NOW)
+        worker._context.recorder._unrecorded.append(([Outcome(delivery, "delivered")], NOW))
+        make_worker(other, bitrix).begin(NOW)
+
+        stop = threading.Event()
+        thread = threading.Thread(target=worker.run, args=(stop,))
+        with other.database.try_lock("sender"):
+            thread.start()
+            wait_until(lambda: not worker._context.recorder._unrecorded)
+            stop.set()
+            thread.join()
+
+        (row,) = store.database.rows("select state, error from deliveries")
+        assert (row["state"], row["error"]) == ("in doubt", "DIED")
+
+
+def test_a_worker_that_was_taken_over_says_so_once_and_works_no_more(
+    store: Store,
+    bitrix: FakePortal,
+    worker: Worker,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()  # here time passes as it does
+    caplog.set_level(logging.INFO, "delivery.worker")
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    wait_until(lambda: "from now on" in caplog.text)
+    with closing(Store("sqlite:///chats.db", tmp_path, 1)) as other:
+        (path_of(store).parent / "sender.lock").unlink()
+        with other.database.try_lock("sender"):
+            make_worker(other, bitrix).begin(time.time())
+            time.sleep(4 * POLL_SECONDS)
+            stop.set()
+            thread.join()
+
+    assert caplog.text.count("delivers no more") == 1
+
+
+def test_an_older_store_in_the_place_of_ours_is_known_by_its_number(
+    store: Store, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "delivery.worker")
+    worker.begin(NOW)
+    worker.begin(NOW)
+    epoch = store.epochs.current()
+    with store.database.write() as db:
+        db.execute("update meta set value = '1' where key = 'fence.sender'")
+
+    worker.begin(NOW)
+
+    assert "may have been restored" in caplog.text
+    assert store.epochs.current() != epoch

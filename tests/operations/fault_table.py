@@ -41,7 +41,7 @@ from store.database import (
 )
 from store.log import StoreDamaged, StoreForeign, StoreMixed
 from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
-from store.records import LastRecovery, Named, Reached, Refusals, ReportedFault
+from store.records import Holder, LastRecovery, Named, Reached, Refusals, ReportedFault
 
 GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
 SEND = "imconnector.send.messages"
@@ -316,6 +316,8 @@ HARMLESS: list[tuple[dict[str, Any], str]] = [
     (with_settings(chat={}), "sites_none"),
     (of_kept(waiting=Waiting(1, NOW - 5)), "waiting_now"),
     (of_kept(last=LastMessages(), last_event_at=None), "traffic_none"),
+    (of_kept(sender=Holder("host-2", 17, "a clock", NOW - 60)) | {"on_server": True},
+     "service_sender"),
     (of_kept(refused=RefusedMessages(2, NOW - 3 * DAY, "")), "refused_over"),
     (of_kept(turned_away=(
         Refusals(json.dumps(["/handler", "reasons.token", {}]), 4, NOW - 60),)), "turned_away"),

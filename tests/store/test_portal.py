@@ -209,6 +209,6 @@ def test_what_waits_is_due_when_a_line_is_connected_and_what_is_in_doubt_is_not(
     store.portal.connect_line(LINE, NOW + 10)
 
     assert texts(store.queue.due_messages(NOW + 10, 10)) == ["waits"]
-    assert store.queue.due_messages(NOW + 9, 10) == []
+    assert texts(store.queue.due_messages(NOW - 300, 10)) == ["waits"], "by another host's clock"
     assert store.queue.messages_in_doubt(NOW + 899, 10) == []
     assert texts(store.queue.messages_in_doubt(NOW + 900, 10)) == ["in doubt"]

@@ -51,9 +51,20 @@ def test_the_chat_that_waits_longest_comes_first_and_its_messages_together(store
 
 def test_nothing_is_due_before_its_time(store: Store) -> None:
     write(store)
+    store.queue.record([Outcome(due(store)[0], "queued", "NO_LINE", NOW + MINUTE)], NOW)
 
-    assert due(store, now=NOW - 1) == []
-    assert len(due(store, now=NOW)) == 1
+    assert due(store, now=NOW + MINUTE - 1) == []
+    assert len(due(store, now=NOW + MINUTE)) == 1
+
+
+def test_what_is_new_is_due_at_once_however_slow_the_clock_of_the_host_that_delivers(
+    store: Store,
+) -> None:
+    write(store)
+    store.messages.add_from_operators([answer()], NOW)
+
+    assert len(due(store, now=NOW - 300)) == 1
+    assert len(store.queue.due_confirmations(NOW - 300, 10)) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,7 +134,10 @@ def test_confirmations_are_due_oldest_first_and_not_before_their_time(store: Sto
     store.messages.add_from_operators([answer(1, "1"), answer(2, "2"), answer(3, "3")], NOW)
 
     assert texts(store.queue.due_confirmations(NOW, 2)) == ["1", "2"]
-    assert store.queue.due_confirmations(NOW - 1, 2) == []
+    first, *others = store.queue.due_confirmations(NOW, 10)
+    later = [Outcome(one, "queued", "NO_REPLY", NOW + MINUTE) for one in others]
+    store.queue.record(later, NOW)
+    assert store.queue.due_confirmations(NOW + MINUTE - 1, 10) == [first]
 
 
 def test_confirmations_and_messages_do_not_wait_for_each_other(store: Store) -> None:
