@@ -51,8 +51,13 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Iterator[tuple
                 yield first, second
             finally:
                 second.__exit__()
+            with closing(Store(common["SITECHAT_STORAGE__URL"], ROOT, RENDERER)) as store:
+                keys = [row["key"] for row in store.database.rows("select key from files")]
             for host in (first, second):
-                assert "Traceback" not in host.log.read_text()
+                log = host.log.read_text()
+                assert "Traceback" not in log
+                assert keys
+                assert not [key for key in keys if key in log]
 
 
 def at(host: Stage, link: str) -> str:
