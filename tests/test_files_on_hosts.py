@@ -2,10 +2,10 @@
 
 import base64
 import html
-import json
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,10 +16,10 @@ import requests
 from postgres import Server
 from stage import Stage, Visitor, wait_until
 from test_files import PNG, address, upload
-from test_on_postgresql import sitechat
 
 from bbcode import RENDERER
-from settings import ROOT
+from services import Services
+from settings import ROOT, Settings, StorageSettings
 from storage import Store
 
 MEGABYTE = 1 << 20
@@ -33,26 +33,38 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Iterator[tuple[Stage, Stage]]:
+def server() -> Iterator[Server]:
+    with closing(Server(durable=True)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hosts(
+    tmp_path_factory: pytest.TempPathFactory, server: Server, kind: str
+) -> Iterator[tuple[Stage, Stage]]:
     """Two hosts with a database, each with a disk of its own."""
     one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
-    with closing(Server(durable=True)) as server:
-        common = {"SITECHAT_STORAGE__URL": server.new_database()}
-        if kind == FOLDER:
-            common["SITECHAT_STORAGE__FILES"] = str(tmp_path_factory.mktemp("shared"))
-        else:
-            common["SITECHAT_STORAGE__FILES_IN"] = "database"
-        with Stage(one, 1, **common) as first:
-            first.install()
-            second = Stage(other, 1, **common, SITECHAT_PUBLIC_URL=first.chat)
-            second.portal, second.oauth = first.portal, first.oauth
-            try:
-                second.start()
-                yield first, second
-            finally:
-                second.__exit__()
-            for host in (first, second):
-                assert "Traceback" not in host.log.read_text()
+    common = {"SITECHAT_STORAGE__URL": server.new_database()}
+    if kind == FOLDER:
+        common["SITECHAT_STORAGE__FILES"] = str(tmp_path_factory.mktemp("shared"))
+    else:
+        common["SITECHAT_STORAGE__FILES_IN"] = "database"
+    with Stage(one, 1, **common) as first:
+        first.install()
+        second = Stage(other, 1, **common, SITECHAT_PUBLIC_URL=first.chat)
+        second.portal, second.oauth = first.portal, first.oauth
+        try:
+            second.start()
+            yield first, second
+        finally:
+            second.__exit__()
+        with closing(Store(common["SITECHAT_STORAGE__URL"], ROOT, RENDERER)) as store:
+            keys = [row["key"] for row in store.database.rows("select key from files")]
+        for host in (first, second):
+            log = host.log.read_text()
+            assert "Traceback" not in log
+            assert keys
+            assert not [key for key in keys if key in log]
 
 
 def at(host: Stage, link: str) -> str:
@@ -188,12 +200,52 @@ def test_what_a_host_that_died_was_receiving_is_not_there(
         left.unlink()
 
 
+def test_a_database_that_is_restarted_loses_no_file_and_keeps_no_half(
+    hosts: tuple[Stage, Stage], server: Server
+) -> None:
+    stop, answers = threading.Event(), list[requests.Response]()
+    visitors = [host.visitor() for host in hosts]
+
+    def send(visitor: Visitor) -> None:
+        while not stop.is_set():
+            answers.append(upload(visitor, "a.png", PICTURE))
+
+    threads = [threading.Thread(target=send, args=(visitor,)) for visitor in visitors]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        before = len(answers)
+        wait_until(lambda before=before: len(answers) > before + 1)  # type: ignore[misc]
+        server.control("-m", "immediate", "restart")
+    wait_until(lambda: answers[-1].status_code == 200)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    kept = [answer.json()["chat"] for answer in answers if answer.status_code == 200]
+    found = [
+        link
+        for visitor in visitors
+        for link in {*re.findall(r'href="([^"]+type=file[^"]+)"', visitor.history(limit=50))}
+    ]
+    assert len(found) >= min(len(kept), 50)
+    for link in found:
+        assert requests.get(html.unescape(link), timeout=30).content == PICTURE
+
+
 def test_the_doctor_misses_files_that_are_on_another_hosts_disk(
     hosts: tuple[Stage, Stage], kind: str, tmp_path: Path
 ) -> None:
     upload(hosts[0].visitor(), "a.png", PICTURE)
 
-    said = sitechat(hosts[1], "doctor", "--json", SITECHAT_STORAGE__FILES=str(tmp_path))
+    storage = StorageSettings(
+        url=hosts[1].settings["SITECHAT_STORAGE__URL"],
+        files=str(tmp_path),
+        files_in="folder" if kind == FOLDER else "database",
+    )
+    parts = Services.of(Settings(storage=storage))
+    found = {finding.key for finding in parts.doctor.local()}
+    parts.store.close()
 
-    found = {one["key"] for one in json.loads(said.stdout)["findings"]}
     assert ("files_lost" in found) is (kind == FOLDER)

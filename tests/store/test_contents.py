@@ -345,6 +345,8 @@ def test_other_writers_go_on_while_a_file_is_kept(
 
     class Slow(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
+            assert size is not None
+            assert 0 < size <= PIECE_BYTES, "all of it would be in memory"
             write(second)
             return super().read(size)
 
