@@ -22,6 +22,8 @@ PIECE = 500  # rows in memory at once
 LARGE = {"pieces": 8}  # the same of tables with large rows
 OF_THE_FILE = {"generations", "sqlite_sequence"}
 OWN_KEYS = "key not like 'sum.%'"  # of `meta`: the others are kept by the file itself
+# What a store has that nobody has used yet: it is replaced when the store is filled.
+OF_A_NEW_STORE = {"meta": f"delete from meta where {OWN_KEYS}", "releases": "delete from releases"}  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ class FileRows:
         return self._db.execute(CONTENT).fetchone() is None
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
-        if table == "meta":
-            self._db.execute(f"delete from meta where {OWN_KEYS}")  # noqa: S608
+        if table in OF_A_NEW_STORE:
+            self._db.execute(OF_A_NEW_STORE[table])
         places = ", ".join("?" * len(tables()[table]))
         self._db.executemany(f"insert into {table} values ({places})", rows)  # noqa: S608
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from store.moving import CONTENT, NUMBERED, Row, at_once, columns_of, select
+from store.moving import CONTENT, NUMBERED, OF_A_NEW_STORE, Row, at_once, columns_of, select
 from store.postgresql_link import Session
 
 
@@ -30,8 +30,8 @@ class ServerRows:
         return self._session.execute(CONTENT).fetchone() is None
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
-        if table == "meta":
-            self._session.execute("delete from meta")
+        if table in OF_A_NEW_STORE:
+            self._session.execute(OF_A_NEW_STORE[table].encode())
         names = ", ".join(columns_of(table))
         into = f"copy {table} ({names}) from stdin".encode()
         with self._session.cursor() as cursor, cursor.copy(into) as copy:

@@ -7,9 +7,10 @@ in SQLite, so no update of the system's alphabets can spoil an index.
 Hosts are updated one after another, so the release before works on the newer schema for a while.
 Therefore a migration after FIRST only adds: tables; columns that may be null or have a default;
 indexes that are not unique. What refers to a chat or a message goes with it (`on delete cascade`),
-because the release before does not know that it is there. What nobody uses any more is renamed,
-tightened or dropped when no release that uses it may still be at work: that release raises
-SERVED_FROM. `tests/store/test_next_release.py` compares the tables before and after each migration.
+because the release before does not know that it is there. Rows are not changed: all hosts would
+wait for that. What nobody uses any more is renamed, tightened or dropped when no release that uses
+it may still be at work: that release raises SERVED_FROM. `tests/store/test_next_release.py`
+compares the tables before and after each migration.
 """
 
 import logging

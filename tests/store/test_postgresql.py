@@ -585,6 +585,8 @@ def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> Non
         fill(store)
         before = everything(store)
         assert [table for table, rows in before.items() if not rows] == ["portal"]
+    with closing(Store(url, tmp_path, RENDERER)) as new:  # a service has begun there already
+        new.releases.keep("1" * 12, {"a.js": b"a"}, NOW)
     move(URL, url, tmp_path, files, told.append)
     with closing(Store(url, tmp_path, RENDERER)) as moved:
         after = everything(moved)
