@@ -52,9 +52,10 @@ demo: .venv/installed
 serve: .venv/installed
 	@$(BIN)/gunicorn
 
+# The processes wait about as long as they work: four keep two cores busy.
 test: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-prefix: .venv/installed-dev
 	@$(BIN)/python tests/install_browser.py

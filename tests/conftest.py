@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import front
 import pytest
@@ -31,6 +33,7 @@ from playwright.sync_api import (
 )
 from stage import Stage
 from starter import end_starters
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # One seed for all processes of a run; the tests that use it name it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # all parts are here
@@ -54,6 +57,7 @@ if BEHIND_NGINX:
     trusted = tempfile.TemporaryDirectory()
     front.trust_authority(Path(trusted.name))
 PLAYWRIGHT = "playwright"  # the fixture that all of those tests have
+ENGINES = "tests/engines/"
 OWN_PROXY = {"test_proxies", "test_front"}  # which need no second one
 
 
@@ -70,12 +74,19 @@ def pytest_sessionfinish() -> None:
     end_starters()
 
 
-# These take longest; begun last, one of them would keep the whole run waiting.
-FIRST = [
-    *("xss", "backlog", "faults", "crash", "customers", "page", "visitor", "flows", "round_trip"),
-    *("live", "security", "bbcode", "xss_repeated", "tabs", "loader", "files_browser", "history"),
-    *("axe", "install", "retries", "xss_watch", "browser", "panel", "focus"),
+# These take longest; begun last, one of them would keep the whole run waiting. Those that wait more
+# than they work are begun in turn with the others: neither finds the processor idle or overrun.
+WAIT = [
+    *("backlog", "doctor", "faults", "crash", "live", "command_flows", "loader", "round_trip"),
+    *("security", "root", "browser", "install", "proxies", "application", "front", "contacts"),
+    *("ending", "retries"),
 ]
+WORK = [
+    *("xss", "page", "customers", "flows", "focus", "hosts", "files_browser", "tabs", "visitor"),
+    *("bbcode", "xss_repeated", "axe", "command_line", "on_postgresql", "older_browsers"),
+    *("application_page", "together_file", "history"),
+]
+FIRST = [name for pair in zip(WAIT, WORK, strict=True) for name in pair]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -90,6 +101,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     places = {f"test_{name}": place for place, name in enumerate(FIRST)}
     # pytest has put all tests of one browser together; each module's belong together, too.
     items.sort(key=lambda item: (places.get(item.path.stem, len(FIRST)), item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return ByFileAndEngine(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class ByFileAndEngine(LoadFileScheduling):  # type: ignore[misc]
+    """Gives a file to one process, and all that runs in Firefox: its start costs six seconds."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        engine = re.search(r"\[(chromium|firefox|webkit)\b", nodeid)
+        if engine and (engine[1] == "firefox" or file.startswith(ENGINES)):
+            return f"{ENGINES if file.startswith(ENGINES) else 'tests/'} {engine[1]}"
+        return file
 
 
 def goes_through(item: pytest.Item) -> bool:

@@ -17,14 +17,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each flow runs in each engine that the machine has."""
     if "running" in metafunc.fixturenames:
         names = ["chromium", *["firefox"] * bool(find_firefox()), *["webkit"] * bool(find_webkit())]
-        metafunc.parametrize("running", names, indirect=True, scope="module")
+        metafunc.parametrize("running", names, indirect=True, scope="session")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(
     request: pytest.FixtureRequest, playwright: Playwright, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
-    """One browser for all tests of a module: to start it takes longer than to use it."""
+    """One browser for all tests of a process: to start it takes longer than to use it."""
     engine: Engine
     if request.param == "chromium":
         engine = Chromium(playwright)
