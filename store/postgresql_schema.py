@@ -90,7 +90,7 @@ create table deliveries (
     place bigint, set_back bigint not null default 0, chat_line bigint not null default 0
 );
 create index deliveries_of_chat on deliveries (chat_id, id);
-create index deliveries_by_due on deliveries (state, due) where place is not null;
+create index deliveries_by_due on deliveries (state, due, id) where place is not null;
 create index deliveries_of_address on deliveries (address) where kind = 'message';
 create index deliveries_by_place on deliveries (state, chat_line, place, id, due)
     where place is not null;

@@ -33,9 +33,9 @@ def fill(store: Store, chats: int, lines: int, state: str, kind: str) -> None:
         )
         db.execute(
             "insert into deliveries (message_id, chat_id, kind, due, address, state, place,"
-            " chat_line, line) select m.id, m.chat_id, :kind, 0, 'one address', :state,"
-            " case when m.id <= :chats and :kind = 'message' then m.id end, m.id % :lines,"
-            " case when :kind = 'confirmation' then m.id % :lines end"
+            " chat_line, line) select m.id, m.chat_id, cast(:kind as text), 0, 'one address',"
+            " :state, case when m.id <= :chats and cast(:kind as text) = 'message' then m.id end,"
+            " m.id % :lines, case when cast(:kind as text) = 'confirmation' then m.id % :lines end"
             " from messages m order by m.id",
             {"kind": kind, "state": state, "chats": chats, "lines": lines},
         )
@@ -70,7 +70,7 @@ SHAPES = {
     "all due": "due = 0",
     "none due": f"due = {LATER}",
     "the newest due": f"due = case when id > {MUCH - 9} then 0 else {LATER} end",
-    "every other due": f"due = case when id / 4 % 2 then {LATER} else 0 end",
+    "every other due": f"due = case when id / 4 % 2 = 1 then {LATER} else 0 end",
 }
 
 
