@@ -37,6 +37,8 @@ class ServerRows:
         with self._session.cursor() as cursor, cursor.copy(into) as copy:
             for row in rows:
                 copy.write_row(row)
+        # Else the server knows nothing of so many rows until it looks by itself, minutes later.
+        self._session.execute(f"analyze {table}".encode(), prepare=False)
 
     def go_on_after(self, table: str, number: int) -> None:
         name = f"{table}_{NUMBERED[table]}_seq"

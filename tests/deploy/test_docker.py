@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ import yaml
 from front import DEPLOY, Caddy
 from install_browser import find_caddy
 from stage import ROOT, Stage, wait_until
+
+from storage import is_of_server
+from store.postgresql_faults import OLDEST
 
 HOME = "/opt/sitechat"
 NOBODY = 65_534
@@ -35,6 +39,7 @@ AS_NOBODY = [
 TEXT = (DEPLOY / "Dockerfile").read_text("utf-8")
 STEPS = re.findall(r"^([A-Z]+) (.+)$", TEXT, re.MULTILINE)
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+ON_SERVER: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.postgresql.yaml").read_text("utf-8"))
 
 
 def may_be_nobody() -> bool:
@@ -110,6 +115,28 @@ def test_the_two_files_agree() -> None:
         for one in service["volumes"]
         if not one.startswith(".")
     }
+
+
+def test_the_image_can_use_a_database_and_the_second_file_has_one() -> None:
+    chat, db = ON_SERVER["services"]["chat"], ON_SERVER["services"]["db"]
+    (install,) = [step for step in steps("RUN") if step.startswith("pip install")]
+    assert "'.[postgresql]'" in install
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert "postgresql" in tomllib.load(file)["project"]["optional-dependencies"]
+    # Variables as `docker compose` puts them in.
+    text = re.sub(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}", "s3cret", json.dumps(ON_SERVER))
+    url = json.loads(text)["services"]["chat"]["environment"]["SITECHAT_STORAGE__URL"]
+    environment = json.loads(text)["services"]["db"]["environment"]
+    assert url == (
+        f"postgresql://{environment['POSTGRES_USER']}:{environment['POSTGRES_PASSWORD']}@db"
+        f"/{environment['POSTGRES_DB']}"
+    )
+    assert is_of_server(url)
+    assert chat["depends_on"] == {"db": {"condition": "service_healthy"}}
+    assert "ports" not in db, "nobody outside can reach it"
+    assert int(db["image"].removeprefix("postgres:")) >= OLDEST
+    assert {one.split(":")[0] for one in db["volumes"]} == {*ON_SERVER["volumes"]}
+    assert not {*COMPOSE["services"]} & {"db"}
 
 
 @pytest.mark.skipif(not may_be_nobody(), reason="only root may, with setpriv")

@@ -79,7 +79,7 @@ SHAPES = {
     "all due": "due = 0",
     "none due": f"due = {LATER}",
     "the newest due": f"due = case when id > {MUCH - 9} then 0 else {LATER} end",
-    "every other due": f"due = case when id / 4 % 2 then {LATER} else 0 end",
+    "every other due": f"due = case when id / 4 % 2 = 1 then {LATER} else 0 end",
 }
 
 
