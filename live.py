@@ -24,6 +24,9 @@ HEARTBEAT_SECONDS = 20.0
 # heartbeat. Of 10,000 streams they take 4 ms.
 BEAT_SECONDS = 0.2
 LOOK_SECONDS = 1.0  # between two reads of the store, if no hint arrives
+# And if hints do: the first one is followed at once, and one read is for all that come so soon
+# after it. Else a server would be asked by each process for each write.
+GATHER_SECONDS = 0.01
 STREAMS_A_CHAT = 10  # in one process; one more ends the oldest
 STREAMS = 10_000  # in one process, unless the server sets less
 
@@ -151,9 +154,11 @@ class Live:
         """Until `stop`, set the bells of chats that any process changed; then end all streams."""
         with contextlib.closing(self._store.database.hints()) as hints:
             self._hints = hints
-            trouble = Lasting(log)
+            trouble, looked_at = Lasting(log), 0.0  # on the monotonic clock
             while not stop.is_set():
                 hints.wait(LOOK_SECONDS)
+                time.sleep(max(0.0, looked_at + GATHER_SECONDS - time.monotonic()))
+                looked_at = time.monotonic()
                 try:
                     self._on_hint()
                     self._look()

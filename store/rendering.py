@@ -11,13 +11,13 @@ from store.rows import message_of
 class RenderingTables(Group):
     def __init__(self, database: Database, renderer: int) -> None:
         super().__init__(database)
-        self._renderer = renderer
+        self.renderer = renderer
 
     def to_render(self, limit: int) -> list[Message]:
         """Up to `limit` messages whose HTML was made by an earlier renderer."""
         rows = self._database.rows(
             "select * from messages where renderer < ? order by renderer, id limit ?",
-            self._renderer, limit,
+            self.renderer, limit,
         )  # fmt: skip
         return [message_of(row) for row in rows]
 
@@ -31,9 +31,9 @@ class RenderingTables(Group):
                 (
                     text_html,
                     files_html,
-                    self._renderer,
+                    self.renderer,
                     message.id,
                     message.revision,
-                    self._renderer,
+                    self.renderer,
                 ),
             )

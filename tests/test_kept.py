@@ -99,7 +99,7 @@ def sql(store: Store, statement: str, *values: object) -> None:
 
 
 def render_again(store: Store, chat: str) -> None:
-    store.messages.renderer += 1
+    store.rendering.renderer += 1
     store.rendering.save_rendered({last(store, chat): ("<p>new HTML</p>", "")})
 
 

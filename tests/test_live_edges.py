@@ -16,6 +16,7 @@ from live import BEAT_SECONDS, Crowded, Live, until_heartbeat
 from storage import Store
 from store.database import Hints, StoreUnavailable
 from store.datagrams import Datagrams
+from store.messages import MessageTables
 from store.records import Chat, Limits, Message, VisitorMessage
 
 NOW = 1_790_000_000.0
@@ -203,6 +204,34 @@ def test_whoever_wants_to_know_is_told_of_each_hint(
         before = len(told)
         write(store, "one")
         wait_until(lambda: len(told) > before, 5)
+
+
+def test_writes_that_come_soon_after_one_another_are_read_together(
+    store: Store, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("live.GATHER_SECONDS", 0.5)
+    read: list[int] = []
+    changed_after = MessageTables.chats_changed_after
+
+    def reading(tables: MessageTables, revision: int) -> tuple[int, set[str]]:
+        read.append(revision)
+        return changed_after(tables, revision)
+
+    monkeypatch.setattr(MessageTables, "chats_changed_after", reading)
+    with running(live, store):
+        reader = Reader(live)
+        wait_until(lambda: is_told(store))  # it listens
+        time.sleep(0.6)
+        began = time.monotonic()
+        write(store, "first")
+        wait_until(lambda: "first" in reader.texts)
+        assert time.monotonic() - began < 0.4, "the first one waits for no others"
+        before = len(read)
+        for number in range(20):
+            write(store, str(number))
+        wait_until(lambda: "19" in reader.texts)
+        assert len(read) - before <= 2 + (time.monotonic() - began) / 0.5
 
 
 def test_a_bell_that_rings_for_nothing_is_no_heartbeat(store: Store, live: Live) -> None:

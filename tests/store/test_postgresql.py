@@ -132,6 +132,40 @@ def test_a_session_keeps_statements_that_it_is_asked_often(room: Store) -> None:
     assert len(kept) <= PREPARED
 
 
+def test_no_request_reads_a_table_that_the_server_does_not_know_yet(room: Store) -> None:
+    """Nothing has been counted there: the server takes a large table for a small one."""
+    with room.database.write() as db:
+        chats = "insert into chats (id, created_at, active_at)"
+        db.execute(f"{chats} select 'chat' || n, 0, 0 from generate_series(1, 5000) as n")
+        db.execute(
+            "insert into messages (id, revision, position, chat_id, author, text, html, renderer,"
+            " sent_at, state, client_id) select n, n, n, 'chat' || (n % 5000 + 1), 'visitor', '',"
+            " '', 0, 0, 'stored', 'c' || n from generate_series(1, 20000) as n"
+        )
+
+    def reads() -> int:
+        room.database.rows("select pg_stat_force_next_flush()")
+        (row,) = room.database.rows(
+            "select coalesce(sum(seq_scan), 0) as n from pg_stat_user_tables"
+            " where schemaname = ? and relname in ('messages', 'chats')",
+            ROOM,
+        )
+        return int(row["n"])
+
+    assert len(room.messages.chats_changed_after(19_500)[1]) == 500, "in several reads"
+    before = reads()
+    for number in range(8):  # the server plans a statement anew until it knows it
+        _, changed = room.messages.chats_changed_after(19_990)
+        assert changed - {CHAT} == {f"chat{n % 5000 + 1}" for n in range(19_991, 20_001)}
+        write(room, client_id=str(number))
+        write(room, client_id=str(number))
+        room.messages.find_sent(visitor(), str(number))
+        room.conversations.latest(CHAT, None, 50)
+        room.conversations.changed_after(CHAT, 19_990, 1)
+        room.chats.find_writer(CHAT)
+    assert reads() == before
+
+
 def test_both_databases_have_the_same_tables_and_columns(store: Store, room: Store) -> None:
     found = sql(
         room,
