@@ -13,7 +13,7 @@ from portal.connector import EVENTS, Connector
 from portal.events import Placement
 from portal.install_error import InstallError
 from portal.tokens import StoredTokens
-from rest.errors import OAUTH, RENEWAL_LOST, Refused
+from rest.errors import LOCK_LOST, OAUTH, RENEWAL_LOST, Refused, TryLater
 from rest.replies import Grant
 from storage import Store
 from store.database import StoreUnavailable
@@ -352,3 +352,12 @@ def test_a_renewal_that_is_only_late_ends_the_fault_that_others_have_seen(store:
 
     assert tokens.load() == Grant("new", "pair", NOW + 9)
     assert store.notes.mended_at.get() is not None, "the worker tries again at once"
+
+
+def test_an_install_that_may_not_call_any_more_is_told_to_wait(
+    store: Store, portal: FakePortal, connector: Connector
+) -> None:
+    portal.errors["bind_event"] = TryLater(LOCK_LOST, "event.bind")
+
+    with fault("busy", 503):
+        connector.install(CLAIM)
