@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from addresses import readable
 from operations.facts import Facts, Kept
 from operations.findings import Finding, Level, Moment, Phrase, Value
-from rest.errors import CONNECTION_LOST, DIED, MEANINGS, STRANGE_ANSWER, Cause
+from rest.errors import CONNECTION_LOST, DIED, LOCK_LOST, MEANINGS, STRANGE_ANSWER, Cause
 
 SHORT_SECONDS, LONG_SECONDS = 60.0, 300.0  # a message that waits for so long
 DAY_SECONDS = 86_400.0
@@ -49,7 +49,7 @@ def check_waiting(facts: Facts) -> Iterator[Finding]:
 def _why_it_waits(kept: Kept) -> Phrase:
     """What the last call with one of these messages came to, and what helps."""
     code = kept.waiting.error if kept.waiting else ""
-    if not code:
+    if code in ("", LOCK_LOST):  # it was our own: the next try says why
         return Phrase("doctor.why_unknown")
     meaning = MEANINGS.get(code)
     if meaning and meaning.cause is Cause.BUSY:

@@ -19,12 +19,11 @@ from operations.findings import Finding, Level, as_plain, from_plain, worst
 from operations.front import FrontReport
 from operations.telling import Telling, is_over
 from operations.version import version
-from portal.exclusive import as_holder
 from rest.examination import Examination
 from settings import Settings
 from storage import Store
 from store.database import Lock, StoreUnavailable
-from store.fence import Superseded
+from store.fence import Fence, Superseded
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +58,7 @@ class Watch:
         self._asked_at = self._largest_at = 0.0  # by this process
         self._looks: dict[bool, threading.Thread] = {}  # under way, by whether they try the front
         self._looks_lock = threading.Lock()
+        self._fence = Fence(store.database, "watch")
         self._known: list[Finding] = []
         self._known_until = 0.0
 
@@ -138,7 +138,8 @@ class Watch:
             try:
                 with self._store.database.try_lock("watch") as held:
                     if held is not None:
-                        with as_holder(self._store, "watch", held):
+                        self._fence.take_over(held)
+                        with self._fence.holds():
                             self.remember()
                             self._watch(held, stop)
             except Superseded:

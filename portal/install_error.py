@@ -13,6 +13,7 @@ from rest.errors import (
     CERTIFICATE_OF_ANOTHER_HOST,
     CERTIFICATE_SELF_SIGNED,
     CERTIFICATE_UNKNOWN,
+    LOCK_LOST,
     NO_REPLY,
     BitrixError,
     Cause,
@@ -59,6 +60,8 @@ class InstallError(Exception):
 
 def explanation(code: str, cause: Cause) -> tuple[str, int]:
     """The text that says what to do about an error, and the HTTP status of its page."""
+    if code == LOCK_LOST:
+        return "busy", 503
     key, status = EXPLAINED.get(cause, ("refused", 502))
     if cause is Cause.UNREACHABLE and not answered_nothing(code):
         key = "server_slow" if code == NO_REPLY else "server_error"

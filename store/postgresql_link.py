@@ -51,14 +51,15 @@ CONNECTING = {
     "application_name": "sitechat",
 }
 # Of a session, whatever the server's own settings are. A transaction is durable when it is
-# committed, and the server ends one whose program hangs: it would keep all others from writing.
+# committed. The server ends one whose program hangs, before the others, whom it keeps from writing,
+# give up waiting for it (`lock_timeout`).
 SETTINGS = """select
     set_config('synchronous_commit', case current_setting('synchronous_commit')
         when 'remote_apply' then 'remote_apply' else 'on' end, false),
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('lock_timeout', '5s', false),
     set_config('statement_timeout', '12s', false),
-    set_config('idle_in_transaction_session_timeout', '5s', false),
+    set_config('idle_in_transaction_session_timeout', '3s', false),
     set_config('tcp_keepalives_idle', '5', false),
     set_config('tcp_keepalives_interval', '2', false),
     set_config('tcp_keepalives_count', '3', false)"""

@@ -18,7 +18,7 @@ import psycopg
 from store.database import Lock, StoreUnavailable
 from store.postgresql_link import Session, our_errors
 
-LEASE_SECONDS = 10.0
+LEASE_SECONDS = 9.0  # within one more second another host takes the lock
 SPEAK_SECONDS = 1.0  # between two times that a holder speaks; some answers may be lost or late
 MARGIN_SECONDS = 1.0  # by which the holder stops before the server lets another one begin
 

@@ -123,6 +123,25 @@ def test_another_processs_new_pair_is_taken_instead_of_renewing(
     assert portal.heard[-1].form["auth"] == "new-access-token"
 
 
+def test_a_pair_that_was_stored_during_a_renewal_is_used_and_kept(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our process hung in the renewal; another one has renewed, or somebody has installed anew."""
+    later = Grant("later-access-token", "later-refresh-token", time.time() + 3600)
+
+    def is_late(old: Grant, new: Grant) -> bool:
+        keeper.grant = later
+        return False
+
+    monkeypatch.setattr(keeper, "save", is_late)
+    keeper.grant = Grant(OLD.access_token, OLD.refresh_token, 0.0)
+
+    bitrix.activate(CONNECTOR, 7, True)
+
+    assert [request.form["auth"] for request in portal.heard] == ["later-access-token"]
+    assert keeper.grant == later
+
+
 @pytest.mark.parametrize(
     ("seconds_left", "renewed"), [(-3600, True), (0, True), (30, True), (120, False)]
 )

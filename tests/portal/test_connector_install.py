@@ -13,10 +13,11 @@ from portal.connector import EVENTS, Connector
 from portal.events import Placement
 from portal.install_error import InstallError
 from portal.tokens import StoredTokens
-from rest.errors import Refused
+from rest.errors import LOCK_LOST, OAUTH, RENEWAL_LOST, Refused, TryLater
 from rest.replies import Grant
 from storage import Store
 from store.database import StoreUnavailable
+from store.fence import Fence
 from store.records import Portal, ReportedFault
 
 
@@ -301,3 +302,62 @@ def test_after_an_install_nobody_is_told_that_the_store_was_replaced(
     connector.install(CLAIM)
 
     assert store.notes.replaced_at.get() is None
+
+
+def test_an_install_that_hung_while_another_one_went_on_writes_nothing(
+    store: Store, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> None:
+        Fence(store.database, "install").take_over()
+
+    monkeypatch.setattr(connector._presence, "register", hang)
+
+    with fault("busy", 503):
+        connector.install(CLAIM)
+
+    assert store.notes.registered.get() is None
+    assert (store.portal.find() or KNOWN).access_token == "new-access", "it was kept before"
+
+
+def test_a_repeated_install_keeps_the_pair_that_a_renewal_has_stored_meanwhile(
+    store: Store, connector: Connector
+) -> None:
+    connector.install(CLAIM)
+    known = store.portal.find()
+    assert known is not None
+    later = Grant("renewed", "renewed-refresh", NOW + 9)
+    assert StoredTokens(store).save(
+        Grant(known.access_token, known.refresh_token, known.expires_at), later
+    )
+
+    store.portal.save(replace(known, user_id=6), keeps_pair=True)
+
+    assert StoredTokens(store).load() == later
+    assert (store.portal.find() or known).user_id == 6
+
+
+def test_a_renewal_that_is_only_late_ends_the_fault_that_others_have_seen(store: Store) -> None:
+    """A host that hung has the new pair; meanwhile another one has tried the old one in vain."""
+    store.portal.save(KNOWN)
+    tokens = StoredTokens(store)
+    old = tokens.load()
+    assert old is not None
+    tokens.begin_renewal(old)
+    store.notes.fault.set(ReportedFault(OAUTH, RENEWAL_LOST))
+    stopped = Fence(store.database, "sender")
+    Fence(store.database, "sender").take_over()
+
+    with stopped.holds(), tokens.lock():
+        assert tokens.save(old, Grant("new", "pair", NOW + 9)), "it is the only one that works"
+
+    assert tokens.load() == Grant("new", "pair", NOW + 9)
+    assert store.notes.mended_at.get() is not None, "the worker tries again at once"
+
+
+def test_an_install_that_may_not_call_any_more_is_told_to_wait(
+    store: Store, portal: FakePortal, connector: Connector
+) -> None:
+    portal.errors["bind_event"] = TryLater(LOCK_LOST, "event.bind")
+
+    with fault("busy", 503):
+        connector.install(CLAIM)

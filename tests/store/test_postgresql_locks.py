@@ -1,5 +1,7 @@
 """Locks on PostgreSQL: whoever hangs loses them in time, whoever lives keeps them; all know it."""
 
+import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,10 +10,11 @@ from pathlib import Path
 import pytest
 from holding import LEASE, SPEAK, another, shorten
 from postgres import Server
-from store_parts import RENDERER, SCHEMA
+from store_parts import RENDERER, SCHEMA, history, write
 
 from storage import Store
-from store.database import ServerOld
+from store.database import ServerOld, StoreUnavailable
+from store.postgresql_link import SETTINGS
 
 # Another host: holds the lock, and says whether it still does whenever it is asked.
 HOLDER = f"""
@@ -104,6 +107,39 @@ def test_a_process_without_locks_speaks_no_more_and_takes_the_next_one_all_the_s
     with ours.database.try_lock("sender") as lock:
         assert lock is not None
         assert lock.is_held_now()
+
+
+def test_whoever_hangs_within_a_transaction_is_only_a_pause_for_the_others(
+    ours: Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for it for longer than the server does."""
+    limits = dict(re.findall(r"'(\w+)', '(\d+)s'", SETTINGS))
+    assert int(limits["idle_in_transaction_session_timeout"]) < int(limits["lock_timeout"])
+    monkeypatch.setattr("store.postgresql_link.SETTINGS", SETTINGS.replace("'3s'", "'300ms'"))
+    ended: list[Exception] = []
+
+    def hang() -> None:
+        try:
+            with other.database.write() as db:
+                db.execute("insert into meta values ('late', 'x')")
+                begun.set()
+                go_on.wait(10)
+        except StoreUnavailable as error:
+            ended.append(error)
+
+    begun, go_on = threading.Event(), threading.Event()
+    with closing(Store(url, tmp_path, RENDERER)) as other:
+        other.open()
+        thread = threading.Thread(target=hang)
+        thread.start()
+        assert begun.wait(10)
+        write(ours, "meanwhile")
+        go_on.set()
+        thread.join()
+
+    assert len(ended) == 1
+    assert history(ours) == ["meanwhile"]
+    assert ours.database.row("select 1 from meta where key = 'late'") is None
 
 
 def test_a_server_without_leases_is_refused(
