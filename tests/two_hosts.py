@@ -171,15 +171,6 @@ class Storm(Mixture):
             time.sleep(max(0.0, until - time.monotonic()))
         self.probes[host].write()
 
-    @contextmanager
-    def _hanging(self, host: Host, pid: int = 0, seconds: float = float("inf")) -> Iterator[None]:
-        """A host or one of its processes hangs, wakes up, and has to be of use again."""
-        with host.stopped(pid):
-            until = time.monotonic() + min(self.stop_seconds, seconds)
-            yield
-            time.sleep(max(0.0, until - time.monotonic()))
-        self.probes[host].write()
-
     def _see_the_other(self, fault: Fault, host: Host) -> None:
         self.see(fault, self.probes[self.pair.other(host)])
 
