@@ -96,6 +96,7 @@ class Pair(PatientStage):
         constants: dict[str, float] | None = None,
         **settings: str,
     ) -> None:
+        self.url = url
         shared = {"SITECHAT_STORAGE__URL": url, "SITECHAT_SERVER__PROXIES": "1"}
         settings = QUICK | LOGS | RECOVERY | shared | settings
         super().__init__(folder, workers, **settings)

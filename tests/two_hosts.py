@@ -28,20 +28,35 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import requests
 from host_pair import Host, Pair
 from postgres import Server
 from soak import SEND, Mixture, Talk, assert_equal, dialogs_at, mend
-from stage import Stage
+from stage import Stage, wait_until
 from starter import end_starters
 
 from bench.contestants import operators_answer
 
 LOOK_SECONDS = 0.03  # between two looks whether a message has come
+CLAIM_STOP_SECONDS = 14.0  # the driver gives up a commit whose answer it reads after 15
 TAKE_OVER_SECONDS = 120.0  # then it is said that nobody has taken over
 MOST_SECONDS = 24 * 3600.0
 BACK_SECONDS = 2.0  # after a fault, with all of it well
 SOON_MS = 150.0  # the p95 of an answer that the other host has taken
+# Lets the server take a second to commit that a message is being sent.
+SLOW_CLAIMS = """
+create function slowly() returns trigger language plpgsql as
+    $$ begin perform pg_sleep(1); return null; end $$;
+create constraint trigger slow_claims after update on deliveries deferrable initially deferred
+    for each row when (old.state = 'queued' and new.state = 'sending' and new.kind = 'message')
+    execute function slowly()"""
+AS_BEFORE = "drop trigger slow_claims on deliveries; drop function slowly"
+CLAIMED = "select id from deliveries where kind = 'message' and state = 'sending'"
+UNFINISHED = "select 1 from deliveries where id = any(%s)"
+A_CLAIM_WAITS = (
+    "select 1 from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+)
 PORTALS: dict[str, dict[str, Any]] = {
     "well": {},
     "slow": {"slow_seconds": 1.5, "slow_method": SEND},
@@ -135,7 +150,7 @@ class Storm(Mixture):
 
     def _kill(self, fault: Fault, host: Host) -> None:
         host.kill()
-        self.see(fault, self.probes[self.pair.other(host)])
+        self._see_the_other(fault, host)
         host.start()
 
     def stop_sender(self, fault: Fault) -> None:
@@ -149,11 +164,35 @@ class Storm(Mixture):
         self._stop_host(fault, host, pid)
 
     def _stop_host(self, fault: Fault, host: Host, pid: int = 0) -> None:
-        """Hang for longer than the other one needs, wake up, and be of use again."""
+        """A host or one of its processes hangs, wakes up, and has to be of use again."""
         with host.stopped(pid):
             until = time.monotonic() + self.stop_seconds
-            self.see(fault, self.probes[self.pair.other(host)])
+            self._see_the_other(fault, host)
             time.sleep(max(0.0, until - time.monotonic()))
+        self.probes[host].write()
+
+    def _see_the_other(self, fault: Fault, host: Host) -> None:
+        self.see(fault, self.probes[self.pair.other(host)])
+
+    def stop_before_call(self, fault: Fault) -> None:
+        """Hang when it is noted that a message is sent, and before a byte of the call goes out.
+
+        Whoever wakes up when the other host has sent it, and does not look around, sends it again.
+        """
+        with psycopg.connect(self.pair.url, autocommit=True) as session:
+            session.execute(SLOW_CLAIMS)
+            wait_until(lambda: session.execute(A_CLAIM_WAITS).fetchone(), why="a message claimed")
+            host, _ = self.pair.sender()
+            until = time.monotonic() + CLAIM_STOP_SECONDS
+            with host.stopped():
+                session.execute(AS_BEFORE)
+                claimed = [row[0] for row in session.execute(CLAIMED)]
+                self._see_the_other(fault, host)
+                with suppress(AssertionError):
+                    wait_until(
+                        lambda: not session.execute(UNFINISHED, [claimed]).fetchall(),
+                        until - time.monotonic(),
+                    )
         self.probes[host].write()
 
     def restart_database(self, fault: Fault) -> None:
@@ -171,6 +210,7 @@ FAULTS: dict[str, Callable[[Storm, Fault], None]] = {
     "SIGSTOP of the host that delivers": Storm.stop_sender,
     "SIGSTOP of the other host": Storm.stop_other,
     "SIGSTOP of the worker that delivers": Storm.stop_sending_worker,
+    "SIGSTOP between the claim and the call": Storm.stop_before_call,
     "immediate restart of the database": Storm.restart_database,
     "kill -9 of the database": Storm.kill_database,
 }
