@@ -71,11 +71,14 @@ def processor_seconds(roots: list[int]) -> float:
 
 
 def memory_kb(roots: list[int]) -> int:
-    """Resident memory of processes and of all that came from them."""
+    """Memory of processes and of all that came from them; what several share counts once.
+
+    The sessions of a database share most of theirs.
+    """
     total = 0
     for path in family(roots):
         with suppress(OSError):
-            for line in (path / "status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
+            for line in (path / "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
                     total += int(line.split()[1])
     return total

@@ -8,7 +8,7 @@ that the event of a message and the event of its edit may come in any order.
 from dataclasses import replace
 
 from store.counts import count
-from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
+from store.database import Connection, Cursor, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_message
 from store.places import AT_ONCE, enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
@@ -144,20 +144,8 @@ class MessageTables(Group):
         count_message(db, chat.id, limits, now, begins_chat=known is None)
         _touch_visitors_chat(db, chat, known, now)
         count(db, "taken", "visitor")
-        files = (message.file,) if message.file else ()
         new_id = message_id_after(latest.fetchone()["id"], now)
-        stored = db.execute(
-            "insert into messages (id, revision, position, chat_id, author, name, text, html,"
-            " renderer, sent_at, state, client_id, files, files_html)"
-            " values (:id, :revision, :revision, :chat, 'visitor', :name, :text, :html,"
-            " :renderer, :now, 'stored', :client, :files, :files_html) returning *",
-            {"id": new_id, "revision": next_revision(db), "chat": chat.id,
-             "name": chat.name, "text": message.text, "html": message.text_html,
-             "renderer": self.renderer, "now": now, "client": message.client_id,
-             "files": stored_files(files), "files_html": message.file_html},
-        )  # fmt: skip
-        for file in files:
-            db.execute("insert into files values (?, ?)", (file.key, new_id))
+        stored = _insert(db, message, new_id, self.renderer, now)
         is_new = known is None or known["portal_chat_id"] is None
         enqueue(db, new_id, chat.id, limits.address, is_new)
         return message_of(stored.fetchone())
@@ -286,6 +274,26 @@ def _earlier_of(renderer: int, stored: Row) -> int:
     part that is still an earlier one's is rendered again.
     """
     return min(renderer, int(stored["renderer"]))
+
+
+def _insert(
+    db: Connection, message: VisitorMessage, new_id: int, renderer: int, now: float
+) -> Cursor:
+    """Store a visitor's message with its file; the result is its row."""
+    files = (message.file,) if message.file else ()
+    stored = db.execute(
+        "insert into messages (id, revision, position, chat_id, author, name, text, html,"
+        " renderer, sent_at, state, client_id, files, files_html)"
+        " values (:id, :revision, :revision, :chat, 'visitor', :name, :text, :html,"
+        " :renderer, :now, 'stored', :client, :files, :files_html) returning *",
+        {"id": new_id, "revision": next_revision(db), "chat": message.chat.id,
+         "name": message.chat.name, "text": message.text, "html": message.text_html,
+         "renderer": renderer, "now": now, "client": message.client_id,
+         "files": stored_files(files), "files_html": message.file_html},
+    )  # fmt: skip
+    for file in files:
+        db.execute("insert into files values (?, ?)", (file.key, new_id))
+    return stored
 
 
 def _client_id(chat: Chat, client_id: str) -> dict[str, str | None]:
