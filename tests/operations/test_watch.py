@@ -30,6 +30,7 @@ from rest.examination import Examination, Line
 from rest.replies import TokenHome
 from settings import Settings
 from storage import Store
+from store.fence import Fence
 from store.records import ReportedFault
 
 PORTAL = "http://localhost:9"
@@ -442,6 +443,27 @@ def test_a_store_that_another_program_holds_is_told_once_and_when_it_is_over(
     assert kept is not None
     assert kept["causes"] == {}
     assert "store.store_locked" in kept["noted"]
+
+
+def test_a_watch_that_hung_while_another_one_took_over_writes_nothing_and_goes_on(
+    store: Store, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+    stop, steps = threading.Event(), list[float]()
+
+    def hang(now: float) -> None:
+        steps.append(now)
+        if len(steps) == 1:
+            Fence(store.database, "watch").take_over()
+            store.notes.watch.set({"told": "late"})
+        else:
+            stop.set()
+
+    monkeypatch.setattr(watch, "step", hang)
+    watch.run(stop)
+
+    assert store.notes.watch.get() is None
+    assert len(steps) == 2
 
 
 def test_one_process_at_a_time_watches_until_it_is_stopped(
