@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import starter
 from postgres import Server
 from stage import Stage, wait_until
 
@@ -47,11 +48,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, url: str) -> Iterator[Stage]
 
 
 def sitechat(stage: Stage, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from commands import main; main()", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=stage.environment() | env, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    return starter.sitechat(*arguments, environment=stage.environment() | env)
 
 
 def test_messages_go_both_ways(stage: Stage) -> None:
@@ -192,7 +189,16 @@ def test_a_store_is_moved_by_one_command(stage: Stage, server: Server, tmp_path:
 def test_without_the_driver_it_is_said_what_to_install(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['psycopg'] = None\n")
 
-    said = sitechat(stage, "doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    without = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}  # which a fork would be too late for
+    said = subprocess.run(
+        [sys.executable, "-c", "from commands import main; main()", "doctor"],
+        cwd=ROOT,
+        env=stage.environment() | without,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert "pip install -e '.[postgresql]'" in said.stdout + said.stderr
     assert PASSWORD not in said.stdout + said.stderr
