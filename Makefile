@@ -67,7 +67,7 @@ test-postgresql: .venv/installed-dev
 		tests/test_live_edges.py tests/test_faults.py tests/test_crash.py tests/test_round_trip.py tests/test_backlog.py \
 		tests/test_retries.py tests/test_events.py tests/test_deletions.py tests/test_files.py tests/test_floods.py \
 		tests/test_sessions.py tests/test_uploads.py tests/test_shared_visitors.py tests/test_slow_clients.py \
-		tests/test_last_event_id.py tests/test_lifecycle.py tests/test_outgoing.py tests/commands/test_transfer.py \
+		tests/test_last_event_id.py tests/test_outgoing.py tests/commands/test_transfer.py \
 		tests/commands/test_tutorial.py tests/commands/test_visitors.py tests/commands/test_endings.py
 
 soak: .venv/installed-dev

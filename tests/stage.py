@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import requests
 from starter import Process, starter
 
-from storage import Store
+from storage import Store, is_of_server
 from store.sqlite import SQLite
 
 if TYPE_CHECKING:
@@ -306,6 +306,14 @@ def note_of(stage: Stage, key: str) -> str:
 
     To look at the page instead costs calls, of which the portal allows so many a second.
     """
+    url = stage.environment()["SITECHAT_STORAGE__URL"]
+    if is_of_server(url):
+        import psycopg
+
+        with psycopg.connect(url) as session:
+            found = session.execute("select value from meta where key = %s", (f"note.{key}",))
+            value = found.fetchone()
+            return str(value[0]) if value else ""
     with contextlib.closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db:
         row = db.execute("select value from meta where key = ?", (f"note.{key}",)).fetchone()
     return str(row[0]) if row else ""
