@@ -29,7 +29,7 @@ FAULTS = [
     "SIGSTOP between the claim and the call",
     "immediate restart of the database",
 ]
-TAKEN_OVER_SECONDS = 10.0
+TAKEN_OVER_SECONDS = 30.0  # on a busy machine; whoever is not taken over would never be
 CHATS = 3  # of one address in a minute
 
 

@@ -44,14 +44,14 @@ TAKE_OVER_SECONDS = 120.0  # then it is said that nobody has taken over
 MOST_SECONDS = 24 * 3600.0
 BACK_SECONDS = 2.0  # after a fault, with all of it well
 SOON_MS = 150.0  # the p95 of an answer that the other host has taken
-# Lets the server take a second to commit that a message is being sent.
-SLOW_CLAIMS = """
-create function slowly() returns trigger language plpgsql as
-    $$ begin perform pg_sleep(1); return null; end $$;
+# A trigger lets the server take so many seconds to commit that a message is being sent. To take it
+# away would lock the table, so the function is changed instead.
+SLOWLY = """create or replace function slowly() returns trigger language plpgsql as
+    $$ begin perform pg_sleep({seconds}); return null; end $$"""
+SLOW_CLAIMS = """drop trigger if exists slow_claims on deliveries;
 create constraint trigger slow_claims after update on deliveries deferrable initially deferred
     for each row when (old.state = 'queued' and new.state = 'sending' and new.kind = 'message')
     execute function slowly()"""
-AS_BEFORE = "drop trigger slow_claims on deliveries; drop function slowly"
 CLAIMED = "select id from deliveries where kind = 'message' and state = 'sending'"
 UNFINISHED = "select 1 from deliveries where id = any(%s)"
 A_CLAIM_WAITS = (
@@ -129,9 +129,9 @@ class Storm(Mixture):
             self.report(f"{fault.told()}   {self.told()}")
         self._stop.set()
 
-    def see(self, fault: Fault, talk: Talk) -> None:
-        """Write, and note when the portal has it; called at once after the fault."""
-        began = time.monotonic()
+    def see(self, fault: Fault, talk: Talk, began: float = 0.0) -> None:
+        """Write, and note when the portal has it; the fault was now, or has `began` before."""
+        began = began or time.monotonic()
         with suppress(AssertionError):
             text = talk.write()
             while time.monotonic() - began < TAKE_OVER_SECONDS:
@@ -153,6 +153,15 @@ class Storm(Mixture):
         self._see_the_other(fault, host)
         host.start()
 
+    def end_sender(self, fault: Fault) -> None:
+        """As an administrator ends it, for an update say."""
+        host, _ = self.pair.sender()
+        assert host.app is not None
+        host.app.terminate()
+        self._see_the_other(fault, host)
+        host.app.wait()
+        host.start()
+
     def stop_sender(self, fault: Fault) -> None:
         self._stop_host(fault, self.pair.sender()[0])
 
@@ -171,8 +180,8 @@ class Storm(Mixture):
             time.sleep(max(0.0, until - time.monotonic()))
         self.probes[host].write()
 
-    def _see_the_other(self, fault: Fault, host: Host) -> None:
-        self.see(fault, self.probes[self.pair.other(host)])
+    def _see_the_other(self, fault: Fault, host: Host, began: float = 0.0) -> None:
+        self.see(fault, self.probes[self.pair.other(host)], began)
 
     def stop_before_call(self, fault: Fault) -> None:
         """Hang when it is noted that a message is sent, and before a byte of the call goes out.
@@ -180,18 +189,20 @@ class Storm(Mixture):
         Whoever wakes up when the other host has sent it, and does not look around, sends it again.
         """
         with psycopg.connect(self.pair.url, autocommit=True) as session:
+            session.execute(SLOWLY.format(seconds=1))
             session.execute(SLOW_CLAIMS)
             wait_until(lambda: session.execute(A_CLAIM_WAITS).fetchone(), why="a message claimed")
             host, _ = self.pair.sender()
-            until = time.monotonic() + CLAIM_STOP_SECONDS
+            began = time.monotonic()
             with host.stopped():
-                session.execute(AS_BEFORE)
+                session.execute(SLOWLY.format(seconds=0))
+                wait_until(lambda: not session.execute(A_CLAIM_WAITS).fetchone())
                 claimed = [row[0] for row in session.execute(CLAIMED)]
-                self._see_the_other(fault, host)
+                self._see_the_other(fault, host, began)
                 with suppress(AssertionError):
                     wait_until(
                         lambda: not session.execute(UNFINISHED, [claimed]).fetchall(),
-                        until - time.monotonic(),
+                        began + CLAIM_STOP_SECONDS - time.monotonic(),
                     )
         self.probes[host].write()
 
@@ -207,6 +218,7 @@ class Storm(Mixture):
 FAULTS: dict[str, Callable[[Storm, Fault], None]] = {
     "kill -9 of the host that delivers": Storm.kill_sender,
     "kill -9 of the other host": Storm.kill_other,
+    "SIGTERM of the host that delivers": Storm.end_sender,
     "SIGSTOP of the host that delivers": Storm.stop_sender,
     "SIGSTOP of the other host": Storm.stop_other,
     "SIGSTOP of the worker that delivers": Storm.stop_sending_worker,
