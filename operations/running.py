@@ -7,6 +7,7 @@ the store's secret key, and no value.
 
 import hmac
 import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from operations.findings import Finding, Level, Value, worst, worst_first
 from operations.version import version
 from settings import ROOT, Settings, SettingsError, known_keys, load_settings
 from settings.layers import CONFIG, value_of
-from storage import Store
+from storage import Store, is_of_server
 from store.database import StoreUnavailable
+from store.notes import Note
 from store.records import RunsWith
 
 ENVIRONMENT = "environment"  # the source of a key that no file changes
@@ -42,6 +44,11 @@ def _digest(value: object, key: str, secret_key: str) -> str:
     return made.hexdigest()[:DIGEST_LETTERS]
 
 
+def _note(settings: Settings, store: Store) -> Note[RunsWith]:
+    """That of this host: those that share a store have files of their own."""
+    return store.notes.runs_with(socket.gethostname() if is_of_server(settings.storage.url) else "")
+
+
 @dataclass(frozen=True)
 class Difference:
     """How the service differs from what would run if it began now."""
@@ -54,7 +61,7 @@ class Difference:
 def difference(settings: Settings, store: Store) -> Difference | None:
     """None where the service has noted nothing, or the store cannot be read."""
     try:
-        theirs = store.notes.runs_with.get()
+        theirs = _note(settings, store).get()
         ours = runs_with(settings, store.portal.secret_key()) if theirs else None
     except StoreUnavailable:
         return None
@@ -75,7 +82,7 @@ def difference(settings: Settings, store: Store) -> Difference | None:
 def note_once(settings: Settings, store: Store) -> bool:
     """Note what this process runs with; False where the store cannot be used."""
     try:
-        store.notes.runs_with.set(runs_with(settings, store.portal.secret_key()))
+        _note(settings, store).set(runs_with(settings, store.portal.secret_key()))
     except StoreUnavailable:
         return False
     return True

@@ -86,9 +86,8 @@ class Notes:
         self.connected_at: Note[float] = Note(database, "connected")
         self.events_lost_at: Note[float] = Note(database, "events_lost_at")
         # From one worker to the next.
-        self.sender: Note[Holder] = Note(
-            database, "sender", lambda value: Holder(**value), asdict
-        )  # who delivers, or did so last
+        # Who delivers, or did so last.
+        self.sender: Note[Holder] = Note(database, "sender", partial(known, Holder), asdict)
         self.up_at: Note[float] = Note(database, "up_at")
         self.names_sessions: Note[bool] = Note(database, NAMES_SESSIONS)
         # A digest of the refresh token that was sent away, until the answer is noted.
@@ -161,14 +160,18 @@ class Notes:
             lambda value: {who: known(Reached, value[who]) for who in value},
             lambda value: {who: asdict(value[who]) for who in value},
         )
-        # For the doctor of the command line, who reads the files anew.
-        self.runs_with: Note[RunsWith] = Note(
-            database, "runs_with", partial(known, RunsWith), asdict
+        # For the doctor of the command line, who reads the files anew: of each host.
+        self._runs_with = partial(
+            Note[RunsWith], database, read=partial(known, RunsWith), write=asdict
         )
         # Of the job that watches (operations/watch.py).
         self.retry_at: Note[float] = Note(database, "retry")  # all is well: the worker tries again
         self.examined: Note[dict[str, Any]] = Note(database, "examined")  # what the portal said
         self.watch: Note[dict[str, Any]] = Note(database, "watch")  # what was told, and when
+
+    def runs_with(self, host: str = "") -> Note[RunsWith]:
+        """What the service of a host runs with; "" is the only host of a store in a file."""
+        return self._runs_with(f"runs_with.{host}" if host else "runs_with")
 
 
 NAMED = len(fields(Named))  # a newer release may keep more of each

@@ -153,7 +153,7 @@ def test_another_file_that_the_environment_names_is_no_fault(
 
 def test_another_release_may_have_other_keys_and_is_said_alone(store: Store, file: Path) -> None:
     change(file, "https://chat.example", "https://new.example")
-    store.notes.runs_with.set(RunsWith("0.9.0", str(file), {"gone": "1"}, []))
+    store.notes.runs_with().set(RunsWith("0.9.0", str(file), {"gone": "1"}, []))
 
     found = found_now(store)
 
@@ -163,7 +163,7 @@ def test_another_release_may_have_other_keys_and_is_said_alone(store: Store, fil
 
 
 def test_a_store_of_an_earlier_release_knows_nothing(store: Store) -> None:
-    store.notes.runs_with.clear()
+    store.notes.runs_with().clear()
 
     assert difference(load_settings(), store) is None
     assert found_now(store) == [RUNS]
@@ -183,8 +183,28 @@ def test_the_digests_of_two_stores_differ(store: Store, tmp_path: Path) -> None:
     other = Store(f"sqlite:///{tmp_path}/other.db", ROOT, RENDERER)
     other.open()
     note_once(load_settings(), other)
-    notes = store.notes.runs_with.get(), other.notes.runs_with.get()
+    notes = store.notes.runs_with().get(), other.notes.runs_with().get()
 
     assert notes[0]
     assert notes[1]
     assert not set(notes[0].keys.values()) & set(notes[1].keys.values())
+
+
+def test_of_hosts_that_share_a_store_each_is_compared_with_its_own_files(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITECHAT_STORAGE__URL", "postgresql://db.example/chat")
+    texts = {"one": FILE, "two": FILE.replace("https://chat.example", "https://new.example")}
+
+    def on(host: str) -> None:
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+        file.write_text(texts[host])
+
+    for host in texts:
+        on(host)
+        assert note_once(load_settings(), store)
+    for host in texts:
+        on(host)
+        assert difference(load_settings(), store) == Difference()
+    file.write_text(texts["one"])
+    assert difference(load_settings(), store) == Difference(unread=("public_url",))
