@@ -28,13 +28,13 @@ import os
 import secrets
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
+
+from store.boot import boot_id
 
 MARKED_BYTES = 8 << 20  # a smaller file is read in less than 0.1 s
 TICK_SECONDS = 0.02  # two changes within one tick of the system's clock have the same time
 LATE_SECONDS = 0.3  # the longest wait for the mark of a move that is just being made
-RUN_OF_SYSTEM = Path("/proc/sys/kernel/random/boot_id")
 LOG_HEAD, PAGE_HEAD = 32, 24  # bytes: of SQLite's log, and of each page in it
 
 State = list[int]
@@ -109,7 +109,7 @@ def set_mark(path: Path, log: Path, page: int, is_whole: bool) -> None:
     one. `is_whole`: the file has all that was in the log until now. Without a mark, also where the
     disk is full, the next start reads the file.
     """
-    state, run = state_of(path), _run_of_system()
+    state, run = state_of(path), boot_id()
     if state is None or not run:
         return
     time.sleep(TICK_SECONDS)
@@ -130,7 +130,7 @@ def _mark(path: Path) -> Mark | None:
     if state is None:
         return None
     mark = _read(path)
-    return mark if mark and mark.file == state and mark.run == _run_of_system() else None
+    return mark if mark and mark.file == state and mark.run == boot_id() else None
 
 
 def _read(path: Path) -> Mark | None:
@@ -148,15 +148,6 @@ def _write(path: Path, text: str) -> None:
         with os.fdopen(file, "w") as opened:
             opened.write(text)
         new.replace(path)
-
-
-@cache
-def _run_of_system() -> str:
-    """The same until the machine is started again; "" on a system that does not say it."""
-    try:
-        return RUN_OF_SYSTEM.read_text().strip()
-    except OSError:
-        return ""
 
 
 def _is_there(log: Path) -> bool:

@@ -2,9 +2,9 @@
 
 import pytest
 from copy_parts import folder
-from store_parts import postgres, second, store, store_url
+from store_parts import postgres, room, second, store, store_url, url
 
-__all__ = ["folder", "postgres", "second", "store", "store_url"]
+__all__ = ["folder", "postgres", "room", "second", "store", "store_url", "url"]
 
 # What is asked here of a store holds on both databases. The other modules are about one of them:
 # SQLite's file, its log, its copies, what other programs do with it.

@@ -42,6 +42,7 @@ URL = "sqlite:///chats/chats.db"
 PRICE = File("price.pdf", "file", "https://portal.example/price.pdf", 10)
 
 
+ROOM = "room"  # a schema that a test may spoil
 SCHEMA = "chat"
 FAILURES = (sqlite3.Error, psycopg.Error)  # of a statement that a trigger stops
 
@@ -77,6 +78,20 @@ def store(store_url: str, tmp_path: Path) -> Iterator[Store]:
 def second(store_url: str, tmp_path: Path) -> Iterator[Store]:
     """Another store on the same tables, as another process would have it."""
     with closing(Store(store_url, tmp_path, RENDERER)) as store:
+        yield store
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    """The address of a schema in which there is nothing at all."""
+    postgres.ask(f"drop schema if exists {ROOM} cascade; create schema {ROOM}")
+    return postgres.url_of(ROOM)
+
+
+@pytest.fixture
+def room(url: str, tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        store.open()
         yield store
 
 

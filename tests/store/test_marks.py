@@ -245,7 +245,7 @@ def test_a_copy_of_the_whole_folder_is_read_as_a_whole(filled: Path, readings: l
 def test_after_a_start_of_the_machine_the_file_is_read_again(
     filled: Path, readings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.marks._run_of_system", lambda: "another")
+    monkeypatch.setattr("store.marks.boot_id", lambda: "another")
 
     assert texts(filled) == ROWS
     assert len(readings) == 1

@@ -22,7 +22,7 @@ from store.records import Named, Portal, Reached, ReportedFault
 from store.schema import MIGRATIONS
 
 PORTAL = Portal("0f" * 16, 1, "access", "refresh", NOW, "application", False, NOW)
-ROOM, AGAIN = "releases", "again"  # schemas that a test may spoil
+AGAIN = "again"  # another schema that a test may spoil
 # What the next release may do. Statements with all columns read and write each of these tables.
 NEXT = "".join(
     f"alter table {table} add column newer text not null default 'newer';" for table in tables()
@@ -34,12 +34,6 @@ create table moods (
 create index moods_by_mood on moods (mood);
 create or replace view living_chats as select * from chats where owner is distinct from '';
 """
-
-
-@pytest.fixture
-def url(postgres: Server) -> str:
-    postgres.ask(f"drop schema if exists {ROOM} cascade; create schema {ROOM}")
-    return postgres.url_of(ROOM)
 
 
 @pytest.fixture

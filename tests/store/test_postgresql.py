@@ -1,14 +1,10 @@
 """PostgreSQL: what is its own. What both databases do is asked in the modules beside this one."""
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from io import BytesIO
 from pathlib import Path
 
 import psycopg
@@ -16,22 +12,14 @@ import pytest
 from postgres import Server
 from store_parts import (
     CHAT,
-    LIMITS,
-    LINE,
-    NOW,
-    OTHER,
     RENDERER,
-    THIRD,
-    URL,
-    answer,
+    ROOM,
     history,
     sql,
     visitor,
     write,
 )
 
-from operations.archive import Stopped
-from operations.moving import Table, move
 from storage import Store
 from store.database import (
     OnlyReading,
@@ -39,41 +27,14 @@ from store.database import (
     StoreLocked,
     StoreMissing,
     StoreOlder,
-    StoreReadOnly,
-    StoreUnavailable,
 )
-from store.moving import Row, select, tables
+from store.moving import tables
 from store.postgresql import PostgreSQL
-from store.postgresql_rows import ServerRows
 from store.postgresql_schema import OURS, DatabaseForeign
 from store.postgresql_statements import PREPARED, in_dialect
-from store.records import File, VisitorMessage
 from store.schema import MIGRATIONS
 
-KEY = "0123456789abcdef" * 3
-ROOM = "room"  # a schema that a test may spoil
 TYPES = {"text": "text", "integer": "bigint", "real": "double precision", "blob": "bytea"}
-
-
-@pytest.fixture
-def url(postgres: Server) -> str:
-    """The address of a schema in which there is nothing at all."""
-    postgres.ask(f"drop schema if exists {ROOM} cascade; create schema {ROOM}")
-    return postgres.url_of(ROOM)
-
-
-@pytest.fixture
-def room(url: str, tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(url, tmp_path, RENDERER)) as store:
-        store.open()
-        yield store
-
-
-@pytest.fixture
-def own() -> Iterator[Server]:
-    """A server that a test may stop."""
-    with closing(Server(durable=True)) as server:
-        yield server
 
 
 # -- the dialect and the schema
@@ -450,240 +411,3 @@ def test_greenlets_wait_side_by_side_and_hold_nobody(room: Store, url: str) -> N
     assert float(worst) < 0.4
     assert int(written) == 20
     assert (large, silence, after) == ("[True, True]", "the server does not answer", "1")
-
-
-# -- a server that goes and comes
-
-
-def test_a_restart_under_load_loses_nothing_that_was_kept(own: Server, tmp_path: Path) -> None:
-    kept, refused, stop = list[str](), 0, threading.Event()
-    with closing(Store(own.url, tmp_path, RENDERER)) as store:
-        store.open()
-
-        def writing(number: int) -> None:
-            nonlocal refused
-            count = 0
-            while not stop.is_set():
-                text = f"{number}.{count}"
-                try:
-                    write(store, text, client_id=text)
-                except StoreUnavailable:
-                    refused += 1
-                    continue  # the browser repeats it
-                kept.append(text)
-                count += 1
-
-        threads = [threading.Thread(target=writing, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        with closing(store.database.hints()) as hints:
-            for _ in range(2):
-                time.sleep(0.3)
-                own.control("-m", "immediate", "restart")
-            before, until = len(kept), time.monotonic() + 10
-            while len(kept) < before + 8 and time.monotonic() < until:
-                hints.wait(0.05)
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-        found = history(store)
-        assert {*kept} <= {*found}
-        assert len(found) == len({*found}), "what was sent twice is stored once"
-        assert len(kept) >= before + 8, "it goes on by itself"
-
-
-def test_a_lock_is_lost_with_the_server_and_its_holder_learns_it(
-    own: Server, tmp_path: Path
-) -> None:
-    with closing(Store(own.url, tmp_path, RENDERER)) as store:
-        with store.database.try_lock("sender") as lock:
-            assert lock is not None
-            own.control("-m", "immediate", "restart")
-            time.sleep(1.1)
-            assert not lock.is_held()
-        with store.database.try_lock("sender") as lock:
-            assert lock is not None
-            assert lock.is_held()
-
-
-def test_a_server_that_is_not_there_is_said_without_its_address(tmp_path: Path) -> None:
-    url = "postgresql://anna:s3cret@127.0.0.1:1/chat"
-    with closing(Store(url, tmp_path, RENDERER)) as store:
-        store.hurry()
-        with pytest.raises(StoreUnavailable) as caught:
-            write(store)
-        with pytest.raises(StoreUnavailable) as read:
-            store.open()
-
-    for error in (caught.value, read.value):
-        told = f"{error} {error.said}"
-        assert "refused" in told
-        assert not any(part in told for part in ("anna", "s3cret", "127.0.0.1", url))
-    assert "s3cret" not in store.database.place
-
-
-def test_a_server_that_hangs_holds_nobody_for_ever(
-    own: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("store.postgresql_link.Session.patience", 0.5)
-    with closing(Store(own.url, tmp_path, RENDERER)) as store:
-        write(store)
-        store.hurry()
-        children = [own.pid, *own.children()]
-        for process in children:
-            os.kill(process, signal.SIGSTOP)
-        try:
-            began = time.monotonic()
-            with pytest.raises(StoreUnavailable):
-                store.conversations.latest(CHAT, None, 1)
-            assert time.monotonic() - began < 10
-        finally:
-            for process in children:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with suppress(StoreUnavailable):
-                assert history(store) == ["Hello"]
-                return
-    pytest.fail("the store did not come back")
-
-
-def test_a_standby_is_told_from_a_server_that_is_down(
-    room: Store, url: str, tmp_path: Path
-) -> None:
-    address = f"{url}%20-cdefault_transaction_read_only%3Don"
-
-    with closing(Store(address, tmp_path, RENDERER)) as store, pytest.raises(StoreReadOnly):
-        write(store)
-
-
-# -- copies
-
-
-def test_a_backup_is_a_store_in_a_file_with_all_rows(room: Store, tmp_path: Path) -> None:
-    write(room, "Hello")
-    room.messages.add_from_operators([answer()], NOW)
-    target = tmp_path / "chats" / "copy.db"
-    target.parent.mkdir()
-
-    room.database.back_up(target)
-
-    with closing(Store("sqlite:///chats/copy.db", tmp_path, RENDERER)) as copy:
-        copy.open()
-        assert history(copy) == history(room) == ["Hello", "Good morning"]
-        assert copy.epochs.current() == "", "whoever works with it knows that it is a copy"
-        assert write(copy, "next").id > 0
-
-
-# -- moving
-
-
-def fill(store: Store) -> None:
-    """A row in every table that `sitechat migrate` moves, but for those that a move leaves."""
-    write(store, "Hello \N{GRINNING FACE}", client_id="uuid")
-    write(store, "a\0b", OTHER)
-    store.messages.add_from_operators([answer()], NOW)
-    store.dialogs.note_dialog(CHAT, LINE, 5120, 7, 8, NOW)
-    store.portal.secret_key()
-    store.portal.connect_line(LINE, NOW)
-    store.notes.up_at.set(NOW)
-    store.chats.delete(THIRD, NOW)
-    write(store, "gone", THIRD)
-    store.chats.delete(THIRD, NOW)
-    store.blocks.block(OTHER, NOW)
-    store.counts.add({"streams": 0.1}, NOW)
-    store.limits.add_refusals({"robot": 2}, NOW, 10, "others")
-    store.logins.end({"one"}, NOW, 100.0)
-    store.releases.keep("digest", {"chat.js": b"chat"}, NOW)
-    store.contents.keep(BytesIO(bytes(range(1, 256)) * 3_000), CHAT, KEY)
-    file = File("a.pdf", "file", "https://chat.example/a", 765_000, KEY)
-    store.messages.add_from_visitor(VisitorMessage(visitor(), "see", file=file), LIMITS, NOW)
-
-
-def everything(store: Store) -> dict[str, list[str]]:
-    """All rows; in `meta` without what belongs to a file."""
-    return {
-        table: sorted(
-            repr([*row]) for row in sql(store, select(table)) if not str(row[0]).startswith("sum.")
-        )
-        for table in tables()
-    }
-
-
-def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> None:
-    files, told = tmp_path / "files", list[Table]()
-    with closing(Store(URL, tmp_path, RENDERER)) as store:
-        store.open()
-        fill(store)
-        before = everything(store)
-        assert [table for table, rows in before.items() if not rows] == ["portal"]
-    with closing(Store(url, tmp_path, RENDERER)) as new:  # a service has begun there already
-        new.releases.keep("1" * 12, {"a.js": b"a"}, NOW)
-    move(URL, url, tmp_path, files, told.append)
-    with psycopg.connect(url) as session:
-        known = "select reltuples > 0 from pg_class where oid = 'messages'::regclass"
-        assert session.execute(known).fetchone() == (True,), "the server plans without a guess"
-    with closing(Store(url, tmp_path, RENDERER)) as moved:
-        after = everything(moved)
-        assert after == {
-            table: [row.replace("\\x00", "\ufffd") for row in rows]
-            for table, rows in before.items()
-        }
-        assert [(one.name, one.rows) for one in told] == [
-            (table, len(rows)) for table, rows in after.items()
-        ]
-        assert write(moved, "next").revision > 0
-        write(moved, "gone", THIRD[:-1])
-        assert moved.chats.delete(THIRD[:-1], NOW), "its number is a new one"
-        after = everything(moved)
-
-    back = "sqlite:///back/chats.db"
-    move(url, back, tmp_path, files, told.append)
-    with closing(Store(back, tmp_path, RENDERER)) as store:
-        assert everything(store) == after
-        assert write(store, "and on").revision > 0
-        assert store.epochs.current(), "it is no copy but the store itself"
-
-
-def test_a_store_moves_only_into_an_empty_one_while_nobody_works(url: str, tmp_path: Path) -> None:
-    def refusal(source: str, target: str) -> str:
-        with pytest.raises(Stopped) as caught:
-            move(source, target, tmp_path, tmp_path / "files", lambda _: None)
-        return caught.value.why.key.removeprefix("commands.")
-
-    with closing(Store(URL, tmp_path, RENDERER)) as store:
-        write(store)
-        assert refusal(URL, "sqlite:///other.db") == "move_kinds"
-        with store.database.try_lock("sender"):
-            assert refusal(URL, url) == "service_runs"
-        with closing(Store(url, tmp_path, RENDERER)) as target:
-            write(target, "there")
-            assert refusal(URL, url) == "move_not_empty"
-            assert refusal(url, URL) == "move_not_empty"
-            with target.database.try_lock("sender"):
-                assert refusal(url, "sqlite:///other.db") == "service_runs"
-            assert history(target) == ["there"]
-        assert history(store) == ["Hello"]
-
-
-def test_a_move_that_would_lose_a_row_keeps_nothing(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with closing(Store(URL, tmp_path, RENDERER)) as store:
-        write(store, "1")
-        write(store, "2")
-
-        whole = ServerRows.fill
-
-        def lossy(self: ServerRows, table: str, rows: Iterable[Row]) -> None:
-            whole(self, table, list(rows)[:1] if table == "messages" else rows)
-
-        monkeypatch.setattr(ServerRows, "fill", lossy)
-        with pytest.raises(Stopped, match="messages"):
-            move(URL, url, tmp_path, tmp_path / "files", lambda _: None)
-
-    with closing(Store(url, tmp_path, RENDERER)) as target:
-        target.open()
-        assert everything(target)["chats"] == []
