@@ -21,7 +21,8 @@ def no_time_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def small_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our messages have the ids 1, 2, ..., as an earlier release gave them: tests can name them."""
-    monkeypatch.setattr("store.messages.next_message_id", lambda *_: None)
+    for module in ("messages", "rows"):
+        monkeypatch.setattr(f"store.{module}.message_id_after", lambda latest, _: latest + 1)
 
 
 @pytest.fixture
