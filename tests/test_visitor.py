@@ -464,7 +464,9 @@ def test_the_heart_beats_at_once_and_then_every_20_seconds(tmp_path: Path) -> No
         assert next(stream) is None
         assert live.bell.waits == []
         assert [next(stream), next(stream)] == [None, None]
-        assert live.bell.waits == [20, 20]
+        # Up to 0.2 s more: those of many streams go together.
+        assert len(live.bell.waits) == 2
+        assert all(20 <= wait <= 20.2 for wait in live.bell.waits)
         stream.close()
 
     silence = re.search(r"SILENCE_SECONDS = (\d+)", (ROOT / "static/stream.js").read_text())

@@ -1,5 +1,6 @@
 """`sitechat doctor` on a store from its first start on: held, missing, replaced."""
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -138,6 +139,10 @@ def waiting(stage: Stage) -> list[str | None]:
         return [row[0] for row in db.execute("select error from deliveries where kind = 'message'")]
 
 
+# As an install says it, and as the doctor does.
+WARNS = re.compile("[Dd]o not install (it|the application) anew")
+
+
 def replace_store(stage: Stage, new: Path) -> Path:
     """Put another file in the store's place, with nothing beside it; where the former one is."""
     away = stage.folder / "away"
@@ -154,11 +159,13 @@ def put_back(stage: Stage, away: Path) -> None:
     for file in away.iterdir():
         file.rename(file_of(stage).parent / file.name)
     away.rmdir()
+    # The service, which sleeps where nothing happens, has to use it again.
+    wait_until(lambda: not WARNS.search(page_of(stage, "x")), 20, "its use")
 
 
-def page_of(stage: Stage) -> str:
+def page_of(stage: Stage, token: str = "token") -> str:
     """What whoever opens the application is told, while nobody can be proved to be anybody."""
-    form = {"AUTH_ID": "token", "REFRESH_ID": "refresh", "member_id": "m", "PLACEMENT": "DEFAULT"}
+    form = {"AUTH_ID": token, "REFRESH_ID": "refresh", "member_id": "m", "PLACEMENT": "DEFAULT"}
     return requests.post(f"{stage.chat}/handler?LANG=en", data=form, timeout=30).text
 
 
@@ -170,14 +177,14 @@ def test_another_file_in_the_place_of_the_store(fresh_stage: Stage, doctor: Doct
         db.execute("create table a (b)")
     away = replace_store(stage, new)
     doctor.says(stage, Level.BROKEN, "store_foreign", "chats.db")
-    assert "Do not install it anew" in page_of(stage)
+    assert WARNS.search(page_of(stage))
     put_back(stage, away)
     wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
 
     new.touch()
     away = replace_store(stage, new)
     doctor.says(stage, Level.BROKEN, "store_gone", "sitechat restore")
-    assert "Do not install it anew" in page_of(stage)
+    assert WARNS.search(page_of(stage))
     put_back(stage, away)
     wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
 
@@ -192,6 +199,7 @@ def test_another_file_in_the_place_of_the_store(fresh_stage: Stage, doctor: Doct
     with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
         (version,) = db.execute("pragma user_version").fetchone()
         db.execute(f"pragma user_version = {version - 1}")
+    wait_until(lambda: told(doctor(stage), "store_older_runs"), 10, "the worker has its lock")
     doctor.says(stage, Level.ATTENTION, "store_older_runs", "systemctl restart sitechat")
     stage.kill()
     wait_until(lambda: told(doctor(stage), "store_older"), 10)
