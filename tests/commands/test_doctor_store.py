@@ -194,12 +194,13 @@ def test_another_file_in_the_place_of_the_store(fresh_stage: Stage, doctor: Doct
     wait_until(lambda: told(doctor(stage), "store_replaced"), 20, "the worker sees it")
     assert not told(doctor(stage), "not_installed")
     put_back(stage, away)
+    # The worker was in the other store, and takes over in this one.
+    wait_until(lambda: stage.log.read_text().count("this process delivers") == 2, 20, "its work")
     wait_until(lambda: worst(doctor(stage)) is Level.GOOD, 20, "it goes on")
 
     with closing(sqlite3.connect(file_of(stage), timeout=10)) as db:
         (version,) = db.execute("pragma user_version").fetchone()
         db.execute(f"pragma user_version = {version - 1}")
-    wait_until(lambda: told(doctor(stage), "store_older_runs"), 10, "the worker has its lock")
     doctor.says(stage, Level.ATTENTION, "store_older_runs", "systemctl restart sitechat")
     stage.kill()
     wait_until(lambda: told(doctor(stage), "store_older"), 10)
