@@ -197,3 +197,17 @@ def test_a_store_on_a_server_is_backed_up_and_moved_with_its_files(
     for path in paths:
         with closing(Store(f"sqlite:///{path}", ROOT, RENDERER)) as store:
             assert kept(store) == CONTENT
+
+
+def test_a_restore_into_a_new_file_leaves_the_files_of_another_store(site: Site) -> None:
+    """So the way goes for a store on a server, which may be in use all the time."""
+    fill(site)
+    site.run("backup", archive := site.folder / "backup.zip")
+    with site.store() as store:
+        keep_file(site, store, key=SECOND)
+    site.patch.setenv("SITECHAT_STORAGE__URL", f"sqlite:///{site.chats}/restored.db")
+
+    done = CliRunner().invoke(commands, ["restore", str(archive)])
+
+    assert done.exit_code == 0, done.output
+    assert files_in_folder(site) == sorted([KEY, SECOND])
