@@ -113,6 +113,11 @@ class ContentTables(Group):
         """Whether the store names a file that is not here."""
         return bool(self._database.rows(f"{NAMED} where {NOT_HERE} limit 1"))
 
+    def is_named(self, key: str) -> bool:
+        """Whether a message that is not deleted has this file."""
+        living = "m.chat_id in (select id from living_chats)"
+        return bool(self._database.rows(f"{NAMED} where f.key = ? and {living}", key))
+
     def newest(self) -> tuple[str, str] | None:
         """Chat and key of the newest file that the store names, wherever it is."""
         row = self._database.row(f"{NAMED} order by f.message_id desc limit 1")
