@@ -15,6 +15,7 @@ from operations.archive import Stopped
 from operations.restore import Place, nobody_works
 from storage import Store, database_of, file_of, is_of_server
 from store.copies import sync_folder
+from store.database import Lock, StoreUnavailable
 from store.log import address_of, patiently
 from store.moving import FileRows, Source, Target, finish_file, move_rows, new_file
 from store.reading import ReadOnlySQLite
@@ -60,11 +61,20 @@ def move(
 def move_files(store: Store, files: Files) -> tuple[int, int]:
     """Move visitors' files to where new ones are kept; how many were moved, and are nowhere.
 
-    Raises StoreUnavailable; each file is then where it was, or is moved.
+    Raises Stopped and StoreUnavailable; each file is then where it was, or is moved.
     """
+    with store.database.try_lock("move-files") as held:
+        if held is None:  # two in opposite directions would remove what the other one has moved
+            raise Stopped("move_files_runs")
+        return _move_files(store, files, held)
+
+
+def _move_files(store: Store, files: Files, held: Lock) -> tuple[int, int]:
     moved, lost, last = 0, 0, ""
     while named := store.contents.named_after(last):
         for chat_id, key in named:
+            if not held.is_held():
+                raise StoreUnavailable("another process may move files now")
             was_moved = files.bring(chat_id, key)
             moved += was_moved is True
             if store.messages.find_with_file(key) is None:  # it was deleted meanwhile
