@@ -16,6 +16,7 @@ from bbcode import RENDERER
 from cli.ending import FAILED
 from cli.parts import Desk, PathGiven, command
 from operations.archive import Stopped
+from operations.backup import copy_store
 from operations.kept_files import FilesToCopy
 from operations.target import check_target
 from operations.transfer import Import, export, lines_of
@@ -43,7 +44,7 @@ def export_command(desk: Desk, file: Path, no_files: bool) -> None:
         check_target(file.absolute(), desk.store_path, desk.files_path)
     with desk.reading() as store, tempfile.TemporaryDirectory(prefix="sitechat-") as made_in:
         copy = Path(made_in) / "chats.db"
-        store.database.back_up(copy)
+        copy_store(store.database, copy)
         moment = Store(f"sqlite:///{copy}", Path("/"), RENDERER, read_only=True)
         files = FilesToCopy(desk.files_path, store.contents, Path(made_in))
         count = 0

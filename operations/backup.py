@@ -14,7 +14,7 @@ from operations.archive import STORE, Contents, Stopped, copy_file, counted, fil
 from operations.kept_files import FilesToCopy
 from store.contents import ContentTables
 from store.copies import sync_folder
-from store.database import Database, StoreUnavailable, is_disk_full
+from store.database import Database, DiskFull, StoreUnavailable, is_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def back_up(
         raise Stopped("no_folder", path=target.parent)
     with tempfile.TemporaryDirectory(prefix=".sitechat-", dir=target.parent) as made_in:
         copy, archive = Path(made_in) / STORE, Path(made_in) / "archive"
-        _copy_store(database, copy)
+        copy_store(database, copy)
         kept = ContentTables(database, None) if keeps_files(copy) else None
         contents = _write(archive, copy, FilesToCopy(files, kept, Path(made_in)), program)
         copy.unlink()
@@ -49,11 +49,12 @@ def back_up(
     return contents
 
 
-def _copy_store(database: Database, copy: Path) -> None:
+def copy_store(database: Database, copy: Path) -> None:
+    """Copy the store into a new file, in a folder that was made for it."""
     try:
         database.back_up(copy)
-    except StoreUnavailable:
-        if is_disk_full(copy.parent):  # SQLite does not always say so
+    except StoreUnavailable as error:
+        if isinstance(error, DiskFull) or is_disk_full(copy.parent):  # SQLite does not always say
             raise Stopped("disk_full", path=copy.parent.parent) from None
         raise
 
