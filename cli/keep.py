@@ -35,6 +35,7 @@ def backup_command(desk: Desk, file: Path, replace: bool) -> None:
         megabytes=f"{target.stat().st_size / (1 << 20):.1f}",
     )  # fmt: skip
     desk.answer(file=target, **vars(made))
+    desk.end_with_gone(made.gone)
 
 
 @click.command("migrate")

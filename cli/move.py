@@ -16,6 +16,8 @@ from bbcode import RENDERER
 from cli.ending import FAILED
 from cli.parts import Desk, PathGiven, command
 from operations.archive import Stopped
+from operations.backup import copy_store
+from operations.kept_files import FilesToCopy
 from operations.target import check_target
 from operations.transfer import Import, export, lines_of
 from operations.tutorial import Folder, read_folder
@@ -38,21 +40,22 @@ def export_command(desk: Desk, file: Path, no_files: bool) -> None:
 
     Keep it secret: it has the texts, the key of the visitors' cookies, and the portal's tokens.
     """
-    files = None if no_files else desk.files_path
     if str(file) != "-":
         check_target(file.absolute(), desk.store_path, desk.files_path)
     with desk.reading() as store, tempfile.TemporaryDirectory(prefix="sitechat-") as made_in:
         copy = Path(made_in) / "chats.db"
-        store.database.back_up(copy)
+        copy_store(store.database, copy)
         moment = Store(f"sqlite:///{copy}", Path("/"), RENDERER, read_only=True)
+        files = FilesToCopy(desk.files_path, store.contents, Path(made_in))
         count = 0
         with _output(file) as output:
-            for line in export(moment, files, version()):
+            for line in export(moment, None if no_files else files, version()):
                 output.write(line.encode() + b"\n")
                 count += line.startswith('{"message"')
     if str(file) != "-":
         desk.say("exported", path=file.absolute(), messages=count)
-        desk.answer(file=file.absolute(), messages=count)
+        desk.answer(file=file.absolute(), messages=count, gone=files.gone)
+    desk.end_with_gone(files.gone)
 
 
 @contextmanager

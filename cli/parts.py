@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 import click
 
 from bbcode import RENDERER
-from cli.ending import Failed
+from cli.ending import FAILED, Failed
 from cli.owner import Untrusted, check_place, owner_of
 from files import Files, files_of
 from operations.archive import Stopped
@@ -122,6 +123,12 @@ class Desk:
             self.fail("is_folder", path=path)
         if not path.exists():
             self.fail("no_file", path=path)
+
+    def end_with_gone(self, files: int) -> None:
+        """End as partly done where so many of visitors' files are missing in a copy."""
+        if files:
+            self.warn("files_gone", files=files, path=self.files_path)
+            sys.exit(FAILED)
 
     def fail(self, key: str, **values: object) -> NoReturn:
         raise Failed(text(self.language, f"commands.{key}", **values), key)

@@ -42,7 +42,7 @@ class Contents:
     chats: int
     messages: int
     files: int
-    gone: int  # files that were deleted while the backup was made
+    gone: int  # files that messages name, and that are nowhere
     program: str  # the version that made it
     format: int = FORMAT
 
@@ -96,6 +96,16 @@ def counted(store: Path) -> dict[str, int]:
         raise Stopped("copy_damaged") from None
 
 
+def keeps_files(store: Path) -> bool:
+    """Whether a copy of the store is of a release that can keep visitors' files in it."""
+    with closing(sqlite3.connect(address_of(store, "immutable=1"), uri=True)) as db:
+        return "kept_files" in _tables(db)
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("select name from sqlite_master")}
+
+
 def files_in(store: Path, note: Callable[[str, str], None]) -> int:
     """Name each visitor's file that a copy of the store names and has not: its chat and its key.
 
@@ -104,7 +114,7 @@ def files_in(store: Path, note: Callable[[str, str], None]) -> int:
     named = "select m.chat_id, f.key from files f join messages m on m.id = f.message_id"
     whole = "f.key in (select key from kept_files where is_whole = 1)"
     with closing(sqlite3.connect(address_of(store, "immutable=1"), uri=True)) as db:
-        tables = {name for (name,) in db.execute("select name from sqlite_master")}
+        tables = _tables(db)
         if "files" not in tables:  # a very early release had none
             return 0
         if "kept_files" not in tables:

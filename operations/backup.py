@@ -10,10 +10,11 @@ import time
 import zipfile
 from pathlib import Path
 
-from operations.archive import STORE, Contents, Stopped, copy_file, counted, files_in
-from operations.kept_files import open_kept
+from operations.archive import STORE, Contents, Stopped, copy_file, counted, files_in, keeps_files
+from operations.kept_files import FilesToCopy
+from store.contents import ContentTables
 from store.copies import sync_folder
-from store.database import Database, StoreUnavailable, is_disk_full
+from store.database import Database, DiskFull, StoreUnavailable, is_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ def back_up(
 ) -> Contents:
     """Write the archive `target`; `files` is the folder of visitors' files, if they are in one.
 
+    What is moved between it and the database meanwhile is found wherever it is.
+
     Raises Stopped, StoreUnavailable and OSError; then there is no archive, and what had its name
     is as it was.
     """
@@ -37,25 +40,27 @@ def back_up(
         raise Stopped("no_folder", path=target.parent)
     with tempfile.TemporaryDirectory(prefix=".sitechat-", dir=target.parent) as made_in:
         copy, archive = Path(made_in) / STORE, Path(made_in) / "archive"
-        _copy_store(database, copy)
-        contents = _write(archive, copy, files, program)
+        copy_store(database, copy)
+        kept = ContentTables(database, None) if keeps_files(copy) else None
+        contents = _write(archive, copy, FilesToCopy(files, kept, Path(made_in)), program)
         copy.unlink()
         _give_name(archive, target, replace)
     sync_folder(target.parent)
     return contents
 
 
-def _copy_store(database: Database, copy: Path) -> None:
+def copy_store(database: Database, copy: Path) -> None:
+    """Copy the store into a new file, in a folder that was made for it."""
     try:
         database.back_up(copy)
-    except StoreUnavailable:
-        if is_disk_full(copy.parent):  # SQLite does not always say so
+    except StoreUnavailable as error:
+        if isinstance(error, DiskFull) or is_disk_full(copy.parent):  # SQLite does not always say
             raise Stopped("disk_full", path=copy.parent.parent) from None
         raise
 
 
-def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
-    gone = taken = 0
+def _write(path: Path, copy: Path, files: FilesToCopy, program: str) -> Contents:
+    taken = 0
     made_at = time.time()
     numbers = counted(copy)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -64,13 +69,12 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
             archive.write(copy, STORE)
 
             def add(chat_id: str, key: str) -> None:
-                nonlocal gone, taken
-                found = _add_file(archive, files, chat_id, key)
-                taken, gone = taken + found, gone + (not found)
+                nonlocal taken
+                taken += _add_file(archive, files, chat_id, key)
 
             in_copy = files_in(copy, add)
             contents = Contents(
-                made_at, **numbers, files=taken + in_copy, gone=gone, program=program
+                made_at, **numbers, files=taken + in_copy, gone=files.gone, program=program
             )
             contents.write(archive)
         file.flush()
@@ -78,12 +82,9 @@ def _write(path: Path, copy: Path, files: Path, program: str) -> Contents:
     return contents
 
 
-def _add_file(archive: zipfile.ZipFile, files: Path, chat_id: str, key: str) -> bool:
-    """Add a visitor's file as it is: pictures and films are small already. False if it is gone.
-
-    Its message may have been deleted since the store was copied.
-    """
-    source = open_kept(files, chat_id, key)
+def _add_file(archive: zipfile.ZipFile, files: FilesToCopy, chat_id: str, key: str) -> bool:
+    """Add a visitor's file as it is: pictures and films are small already. False if it is gone."""
+    source = files.open(chat_id, key)
     if source is None:
         return False
     info = zipfile.ZipInfo(f"files/{chat_id}/{key}", ZIP_TIME)

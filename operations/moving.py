@@ -6,7 +6,7 @@ themselves, also while it runs.
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from operations.archive import Stopped
 from operations.restore import Place, nobody_works
 from storage import Store, database_of, file_of, is_of_server
 from store.copies import sync_folder
+from store.database import DiskFull, Lock, StoreUnavailable
 from store.log import address_of, patiently
-from store.moving import FileRows, Source, Target, finish_file, move_rows, new_file
+from store.moving import FileRows, Source, Target, file_errors, move_rows, new_file, remove_file
 from store.reading import ReadOnlySQLite
 from store.schema import MIGRATIONS
 
@@ -60,11 +61,20 @@ def move(
 def move_files(store: Store, files: Files) -> tuple[int, int]:
     """Move visitors' files to where new ones are kept; how many were moved, and are nowhere.
 
-    Raises StoreUnavailable; each file is then where it was, or is moved.
+    Raises Stopped and StoreUnavailable; each file is then where it was, or is moved.
     """
+    with store.database.try_lock("move-files") as held:
+        if held is None:  # two in opposite directions would remove what the other one has moved
+            raise Stopped("move_files_runs")
+        return _move_files(store, files, held)
+
+
+def _move_files(store: Store, files: Files, held: Lock) -> tuple[int, int]:
     moved, lost, last = 0, 0, ""
     while named := store.contents.named_after(last):
         for chat_id, key in named:
+            if not held.is_held():
+                raise StoreUnavailable("another process may move files now")
             was_moved = files.bring(chat_id, key)
             moved += was_moved is True
             if store.messages.find_with_file(key) is None:  # it was deleted meanwhile
@@ -83,6 +93,7 @@ def _in_file(path: Path, files: Path) -> Iterator[Source]:
     address = address_of(path, "mode=rw")
     with (
         nobody_works(Place(path, files)),
+        file_errors(path),
         closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db,
     ):
         patiently(lambda: db.execute("begin immediate"))
@@ -96,16 +107,14 @@ def _into_file(path: Path) -> Iterator[Target]:
         raise Stopped("move_not_empty")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")
-    with suppress(FileNotFoundError):  # of a move that was killed
-        unfinished.unlink()
+    remove_file(unfinished)  # of a move that was killed
     try:
-        with closing(new_file(unfinished)) as db:
+        with new_file(unfinished) as db:
             yield FileRows(db)
-            finish_file(db)
-        unfinished.rename(path)
-        sync_folder(path.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    except DiskFull:
+        raise Stopped("disk_full", path=path.parent) from None
+    unfinished.rename(path)
+    sync_folder(path.parent)
 
 
 @contextmanager

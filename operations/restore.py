@@ -87,7 +87,7 @@ def restore(backup: Backup, place: Place, replace: bool) -> Restored:
             former = _keep_former(place, with_files=kept is not None)
         _put_files(kept, new_files, place.files)
         _put_store(new / STORE, place.store)
-        if kept is not None:
+        if kept is not None and former is not None:
             _remove_others(kept, place.files)
         files = len(kept or ()) + in_store
     return Restored(numbers["chats"], numbers["messages"], files, former)
@@ -243,7 +243,10 @@ def _put_store(new: Path, store: Path) -> None:
 
 
 def _remove_others(kept: set[Path], files: Path) -> None:
-    """Remove the former store's files from among the restored ones; they are kept beside it."""
+    """Remove the former store's files from among the restored ones; they are kept beside it.
+
+    Where no former store was kept they are left: a store on a server may name them, say.
+    """
     if not files.is_dir():
         return
     for path in files.glob("*/*"):

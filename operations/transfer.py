@@ -10,13 +10,12 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from delivery.reaction import RESTORED
 from files import Files
 from operations.archive import Stopped
-from operations.kept_files import open_kept
+from operations.kept_files import FilesToCopy
 from portal.inbox import html_below, text_html
 from storage import Store
 from store.rows import files_of
@@ -29,8 +28,8 @@ TOGETHER = 100  # lines in one transaction
 LONGEST_LINE = 1 << 30  # bytes; a file of a visitor is a third longer on its line
 
 
-def export(store: Store, files: Path | None, program: str) -> Iterator[str]:
-    """The lines, without their ends. `files` is the folder of visitors' files; None: without any.
+def export(store: Store, files: FilesToCopy | None, program: str) -> Iterator[str]:
+    """The lines, without their ends. `files` are those that `store` has not; None: without any.
 
     `store` must not change meanwhile: it is a copy.
     """
@@ -53,13 +52,13 @@ def _line(kind: str, value: object, **besides: object) -> str:
     return json.dumps({kind: value} | besides, ensure_ascii=False, separators=(",", ":"))
 
 
-def _contents(record: Record, store: Store, files: Path) -> dict[str, str]:
-    """The contents of a message's files by their keys, without those deleted meanwhile."""
+def _contents(record: Record, store: Store, files: FilesToCopy) -> dict[str, str]:
+    """The contents of a message's files by their keys, without those that are gone."""
     found = {}
     for file in files_of(record["files"]):
         if file.key:
             kept = store.contents.open(record["chat_id"], file.key)
-            source = kept.file if kept else open_kept(files, record["chat_id"], file.key)
+            source = kept.file if kept else files.open(record["chat_id"], file.key)
             if source is not None:
                 with source:
                     found[file.key] = base64.b64encode(source.read()).decode()

@@ -26,6 +26,9 @@ REMOVED_TOGETHER = 4  # pieces in one transaction: a file is overwritten where t
 READ_BYTES = 64 << 10  # that a reader hands on at once, at least
 NAMED = "select f.key, m.chat_id from files f join messages m on m.id = f.message_id"
 NOT_HERE = "f.key not in (select key from kept_files where is_whole = 1)"
+OURS = "select 1 from kept_files where key = ? and begun_at = ?"
+TAKEN = "a file was removed, or begun anew, while it was written"
+LEAST_SECONDS = 0.001  # between two moments that differ, however coarse the clock is
 NAMES = 500  # of files, in one read
 
 
@@ -45,45 +48,66 @@ class ContentTables(Group):
     # -- keeping
 
     def keep(self, file: Received, chat_id: str, key: str) -> None:
-        """Keep a file; it is there as a whole when this returns, and else not at all."""
+        """Keep a file; it is there as a whole when this returns, and else not at all.
+
+        What another process has finished under this key stays, whatever happens here.
+        """
         turns, size = Turns(), 0
         file.seek(0)
-        self.remove(chat_id, key)  # a part of it, which a move that was broken off has left
-        self._begin(chat_id, key)
+        begun, is_empty = self._begin(chat_id, key)
         try:
+            while not is_empty:  # a move that was broken off has left a part
+                is_empty = self._remove_pieces(key, begun)
+                turns.give_way()
             while piece := file.read(PIECE_BYTES):
                 if self._disk is not None:
                     check_room(self._disk, len(piece))
-                self._add(key, size // PIECE_BYTES, piece)
+                self._add(key, begun, size // PIECE_BYTES, piece)
                 size += len(piece)
                 turns.give_way()
-            self._finish(key, size)
+            self._finish(key, begun, size)
         except BaseException:
             with suppress(StoreUnavailable):  # else it is swept
-                self.remove(chat_id, key)
+                while self._remove_some(key, begun):
+                    turns.give_way()
             raise
 
     @transaction
-    def _begin(self, db: Connection, chat_id: str, key: str) -> None:
-        if not db.execute(
-            "insert into kept_files (key, chat_id, begun_at) select ?, ?, now from clock"
-            " where not exists (select 1 from kept_files where key = ?)",
-            (key, chat_id, key),
-        ).rowcount:
+    def _begin(self, db: Connection, chat_id: str, key: str) -> tuple[float, bool]:
+        """Begin a file, or take over one that is not whole; its moment, and whether it is empty.
+
+        Whoever had begun it before finds another moment there, and writes no more.
+        """
+        now = float(db.execute("select now from clock").fetchone()["now"])
+        former = db.execute("select * from kept_files where key = ?", (key,)).fetchone()
+        if former is None:
+            new = "insert into kept_files (key, chat_id, begun_at) values (?, ?, ?)"
+            db.execute(new, (key, chat_id, now))
+            return now, True
+        if former["is_whole"] or former["chat_id"] != chat_id:
             raise StoreUnavailable("another file has this key")
+        now = max(now, float(former["begun_at"]) + LEAST_SECONDS)
+        db.execute("update kept_files set begun_at = ? where key = ?", (now, key))
+        return now, False
 
     @transaction
-    def _add(self, db: Connection, key: str, number: int, piece: bytes) -> None:
-        if not db.execute("select 1 from kept_files where key = ?", (key,)).fetchone():
-            raise StoreUnavailable("a file was removed while it was written")
+    def _add(self, db: Connection, key: str, begun: float, number: int, piece: bytes) -> None:
+        if not db.execute(OURS, (key, begun)).fetchone():
+            raise StoreUnavailable(TAKEN)
         db.execute("insert into pieces values (?, ?, ?)", (key, number, piece))
 
     @transaction
-    def _finish(self, db: Connection, key: str, size: int) -> None:
-        if not db.execute(
-            "update kept_files set size = ?, is_whole = 1 where key = ?", (size, key)
-        ).rowcount:
-            raise StoreUnavailable("a file was removed while it was written")
+    def _finish(self, db: Connection, key: str, begun: float, size: int) -> None:
+        whole = "update kept_files set size = ?, is_whole = 1 where key = ? and begun_at = ?"
+        if not db.execute(whole, (size, key, begun)).rowcount:
+            raise StoreUnavailable(TAKEN)
+
+    @transaction
+    def _remove_pieces(self, db: Connection, key: str, begun: float) -> bool:
+        """Remove some pieces of a file that we have begun; whether no more are there."""
+        if not db.execute(OURS, (key, begun)).fetchone():
+            raise StoreUnavailable(TAKEN)
+        return _removed_all(db, key)
 
     # -- reading
 
@@ -113,6 +137,11 @@ class ContentTables(Group):
         """Whether the store names a file that is not here."""
         return bool(self._database.rows(f"{NAMED} where {NOT_HERE} limit 1"))
 
+    def is_named(self, key: str) -> bool:
+        """Whether a message that is not deleted has this file."""
+        living = "m.chat_id in (select id from living_chats)"
+        return bool(self._database.rows(f"{NAMED} where f.key = ? and {living}", key))
+
     def newest(self) -> tuple[str, str] | None:
         """Chat and key of the newest file that the store names, wherever it is."""
         row = self._database.row(f"{NAMED} order by f.message_id desc limit 1")
@@ -126,10 +155,11 @@ class ContentTables(Group):
     # -- removing
 
     def remove(self, chat_id: str, key: str) -> None:
-        has_it = "select 1 from kept_files where key = ? and chat_id = ?"
         turns = Turns()
-        while self._database.row(has_it, key, chat_id):
-            self._remove_some(key)
+        while row := self._database.row(
+            "select begun_at from kept_files where key = ? and chat_id = ?", key, chat_id
+        ):
+            self._remove_some(key, row["begun_at"])
             turns.give_way()
 
     def remove_chat(self, chat_id: str) -> None:
@@ -137,17 +167,18 @@ class ContentTables(Group):
             self.remove(chat_id, row["key"])
 
     @transaction
-    def _remove_some(self, db: Connection, key: str) -> None:
-        """Remove some pieces, and the file with the last of them; nobody finds it any more."""
-        removed = db.execute(
-            "delete from pieces where key = ? and number in"
-            " (select number from pieces where key = ? order by number limit ?)",
-            (key, key, REMOVED_TOGETHER),
-        ).rowcount
-        if removed < REMOVED_TOGETHER:
+    def _remove_some(self, db: Connection, key: str, begun: float) -> bool:
+        """Remove some pieces, and the file with the last of them; whether there is more of it.
+
+        Nobody finds it any more. One that was begun at another moment is another one.
+        """
+        if not db.execute(OURS, (key, begun)).fetchone():
+            return False
+        if _removed_all(db, key):
             db.execute("delete from kept_files where key = ?", (key,))
-        else:
-            db.execute("update kept_files set is_whole = 0 where key = ?", (key,))
+            return False
+        db.execute("update kept_files set is_whole = 0 where key = ?", (key,))
+        return True
 
     def sweep(self, _: Callable[[str], set[str] | None], seconds: float) -> int:
         """Remove files that are older and belong to no message; returns how many.
@@ -163,6 +194,16 @@ class ContentTables(Group):
         for row in rows:
             self.remove(row["chat_id"], row["key"])
         return len(rows)
+
+
+def _removed_all(db: Connection, key: str) -> bool:
+    """Remove some pieces of a file; whether no more are there."""
+    removed = db.execute(
+        "delete from pieces where key = ? and number in"
+        " (select number from pieces where key = ? order by number limit ?)",
+        (key, key, REMOVED_TOGETHER),
+    ).rowcount
+    return removed < REMOVED_TOGETHER
 
 
 class _Pieces(io.RawIOBase):

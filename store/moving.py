@@ -10,11 +10,12 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from store.connections import unavailable
 from store.log import begin_generation
 from store.schema import MIGRATIONS, statements
 
@@ -173,26 +174,46 @@ def without_nul(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
-def new_file(path: Path) -> sqlite3.Connection:
-    """A new file with the schema and nothing else, in a transaction that `finish_file` ends."""
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Tell SQLite's errors in the use of a file as our own."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.DatabaseError as error:
+        raise unavailable(error, path) from error
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[sqlite3.Connection]:
+    """A new file with the schema and nothing else, to be filled; it belongs to no log then.
+
+    After an error nothing of it is there. Raises StoreUnavailable and OSError.
+    """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("begin")
-    make_schema(db)
-    return db
+    try:
+        # The error is told before the file is closed, which may make room on a full disk again.
+        with closing(sqlite3.connect(path, isolation_level=None)) as db, file_errors(path):
+            db.execute("begin")
+            make_schema(db)
+            yield db
+            begin_generation(db)
+            db.execute("update generations set previous = ''")
+            db.execute("commit")
+    except BaseException:
+        remove_file(path)
+        raise
 
 
-def finish_file(db: sqlite3.Connection) -> None:
-    """Let the file belong to no log."""
-    begin_generation(db)
-    db.execute("update generations set previous = ''")
-    db.execute("commit")
-    db.close()
+def remove_file(path: Path) -> None:
+    """Remove what `new_file` has made, with the journal that SQLite may leave beside it."""
+    for one in (path, path.with_name(f"{path.name}-journal")):
+        one.unlink(missing_ok=True)
 
 
 def write_copy_of(source: Source, target: Path) -> None:
     """Write all rows into the new file `target`, as a copy, which has no epoch."""
-    with closing(new_file(target)) as db:
+    with new_file(target) as db:
         deque(move_rows(source, FileRows(db)), maxlen=0)
         db.execute("update meta set value = '' where key = 'epoch'")
-        finish_file(db)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from command_parts import CHAT, CONTENT, KEY, OTHER, Site, everything, fill, keep_file, write
 
+from operations.archive import counted
 from store.datagrams import Datagrams
 from store.schema import MIGRATIONS
 
@@ -148,14 +149,37 @@ def test_a_backup_that_fails_leaves_nothing(site: Site, monkeypatch: pytest.Monk
     assert sorted(path.name for path in site.folder.iterdir()) == ["backup.zip", "chats"]
 
 
-def test_a_file_that_was_deleted_meanwhile_costs_only_itself(site: Site) -> None:
+@pytest.mark.parametrize("command", ["backup", "export"])
+def test_a_file_that_is_gone_costs_only_itself_and_is_told(site: Site, command: str) -> None:
     fill(site)
     (site.files / CHAT / KEY).unlink()
 
+    done = site.run(command, site.folder / "1", "--json")
+    told = site.run(command, site.folder / "2", language="ru_RU.UTF-8")
+
+    assert (done.code, done.json["gone"], done.json["messages"]) == (1, 1, 5)
+    assert told.code == 1
+    assert str(site.folder / "2") in told.output
+    assert "Нет файлов: 1" in told.error
+    assert str(site.files) in told.error
+
+
+def test_a_file_whose_chat_is_deleted_meanwhile_is_not_missed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(site)
+
+    def delete(copy: Path) -> dict[str, int]:
+        with site.store() as store:
+            store.chats.delete(CHAT, 1.0)
+        shutil.rmtree(site.files)
+        return counted(copy)
+
+    monkeypatch.setattr("operations.backup.counted", delete)
     done = site.run("backup", site.folder / "b.zip", "--json")
 
-    assert done.code == 0
-    assert (done.json["files"], done.json["gone"], done.json["messages"]) == (0, 1, 5)
+    assert (done.code, done.error) == (0, "")
+    assert (done.json["files"], done.json["gone"], done.json["messages"]) == (0, 0, 5)
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/b.zip", "chats", ""])

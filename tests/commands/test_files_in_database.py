@@ -2,18 +2,23 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from command_parts import CHAT, CONTENT, KEY, LIMITS, OTHER, Site, chat, fill, keep_file, write
 from postgres import Server
 
+import operations.transfer
 from bbcode import RENDERER
 from commands import commands
+from files import Files
+from operations import archive
+from operations.moving import move_files
 from settings import ROOT
 from storage import Store
 from store.records import File, VisitorMessage
@@ -197,3 +202,43 @@ def test_a_store_on_a_server_is_backed_up_and_moved_with_its_files(
     for path in paths:
         with closing(Store(f"sqlite:///{path}", ROOT, RENDERER)) as store:
             assert kept(store) == CONTENT
+
+
+def test_a_restore_into_a_new_file_leaves_the_files_of_another_store(site: Site) -> None:
+    """So the way goes for a store on a server, which may be in use all the time."""
+    fill(site)
+    site.run("backup", archive := site.folder / "backup.zip")
+    with site.store() as store:
+        keep_file(site, store, key=SECOND)
+    site.patch.setenv("SITECHAT_STORAGE__URL", f"sqlite:///{site.chats}/restored.db")
+
+    done = CliRunner().invoke(commands, ["restore", str(archive)])
+
+    assert done.exit_code == 0, done.output
+    assert files_in_folder(site) == sorted([KEY, SECOND])
+
+
+@pytest.mark.parametrize("command", ["backup", "export"])
+def test_a_file_that_is_moved_meanwhile_is_in_the_copy(
+    site: Site, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are copied first, and the files then."""
+    fill(site)
+    copy, other = site.folder / "copy", site.elsewhere()
+
+    def moving(function: Callable[..., Any]) -> Callable[..., Any]:
+        def moved(*arguments: object) -> Any:
+            with site.store() as store:
+                assert move_files(store, Files(site.files, store.contents, True)) == (1, 0)
+            return function(*arguments)
+
+        return moved
+
+    monkeypatch.setattr("operations.backup.counted", moving(archive.counted))
+    monkeypatch.setattr("cli.move.export", moving(operations.transfer.export))
+    done = site.run(command, copy, "--json")
+    there = other.run("restore" if command == "backup" else "import", copy, "--json")
+
+    assert (done.code, done.error, done.json["gone"]) == (0, "", 0)
+    assert there.json["files"] == 1
+    assert (other.files / CHAT / KEY).read_bytes() == CONTENT

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from store_parts import CHAT, LIMITS, NOW, OTHER, sql, visitor, write
 
 from files import Files
+from operations.archive import Stopped
 from operations.moving import move_files
 from operations.retention import purge
 from storage import Store
@@ -354,3 +356,50 @@ def test_other_writers_go_on_while_a_file_is_kept(
         store.contents.keep(slow, CHAT, KEY)
 
     assert content(files, KEY) == LARGE
+
+
+class Broken(BytesIO):
+    """A file that cannot be read to its end; something happens before."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__(LARGE)
+        self._meanwhile = meanwhile
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            self._meanwhile()
+            raise OSError("the disk is broken")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("in_database", [True])
+def test_of_two_that_keep_one_file_none_removes_what_the_other_one_has_kept(
+    files: Files, store: Store, second: Store, in_database: bool
+) -> None:
+    def overtake() -> None:
+        second.contents.keep(BytesIO(LARGE), CHAT, KEY)
+
+    class Slow(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() == PIECE_BYTES:
+                overtake()
+            return super().read(size)
+
+    for slow in (Broken(overtake), Slow(LARGE)):
+        files.remove(CHAT, KEY)
+        with pytest.raises((StoreUnavailable, OSError)) as caught:
+            store.contents.keep(slow, CHAT, KEY)
+        assert KEY not in str(caught.value)
+        assert content(files, KEY) == LARGE
+
+    with pytest.raises(StoreUnavailable, match="another file"):
+        store.contents.keep(BytesIO(b"late"), CHAT, KEY)
+    assert content(files, KEY) == LARGE
+
+
+def test_one_process_at_a_time_moves_files(files: Files, store: Store, second: Store) -> None:
+    with second.database.try_lock("move-files"), pytest.raises(Stopped) as caught:
+        move_files(store, files)
+
+    assert caught.value.why.key == "commands.move_files_runs"
+    assert move_files(store, files) == (0, 0)

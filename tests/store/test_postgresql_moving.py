@@ -1,5 +1,6 @@
 """Copies of a store on PostgreSQL, and its way from one database to the other."""
 
+import resource
 from collections.abc import Iterable
 from contextlib import closing
 from io import BytesIO
@@ -26,6 +27,7 @@ from store_parts import (
 from operations.archive import Stopped
 from operations.moving import Table, move
 from storage import Store
+from store.database import DiskFull
 from store.moving import Row, select, tables
 from store.postgresql_rows import ServerRows
 from store.records import File, VisitorMessage
@@ -158,3 +160,25 @@ def test_a_move_that_would_lose_a_row_keeps_nothing(
     with closing(Store(url, tmp_path, RENDERER)) as target:
         target.open()
         assert everything(target)["chats"] == []
+
+
+# SQLite keeps 2 MB in memory.
+@pytest.mark.parametrize("size", [10, 3 << 20], ids=["at the end", "on the way"])
+def test_a_full_disk_is_told_and_nothing_is_left(url: str, tmp_path: Path, size: int) -> None:
+    """The limit of a file's size is the nearest thing to a full disk that a test can have."""
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        write(store)
+        store.contents.keep(BytesIO(bytes(size)), CHAT, KEY)
+        folder, before = tmp_path / "full", resource.getrlimit(resource.RLIMIT_FSIZE)
+        folder.mkdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+        try:
+            with pytest.raises(Stopped) as caught:
+                move(url, f"sqlite:///{folder}/x.db", tmp_path, tmp_path, lambda _: None)
+            with pytest.raises(DiskFull):
+                store.database.back_up(folder / "copy.db")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert caught.value.why.key == "commands.disk_full"
+    assert list(folder.iterdir()) == []
