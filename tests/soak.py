@@ -304,7 +304,7 @@ def differences(stage: Stage, talks: list[Talk]) -> list[str]:
         problem for talk in talks for problem in talk.differences(dialogs.get(talk.chat_id, []))
     ]
     strangers = set(dialogs) - {talk.chat_id for talk in talks}
-    return found + [f"a chat nobody began: {one}" for one in strangers]
+    return found + [f"a chat nobody began: {one} {dialogs[one]}"[:1000] for one in strangers]
 
 
 def mend(stage: Stage) -> None:
