@@ -1,23 +1,27 @@
 """Moves a store into another database: all rows, proved to be there, or nothing.
 
-The service must not run meanwhile. The former store stays as it is. Visitors' files are moved by
-themselves, also while it runs.
+The service must not run meanwhile. The former store stays as it is, but for a note that it was
+moved. Visitors' files are moved by themselves, also while it runs.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bbcode import RENDERER
 from files import Files
 from operations.archive import Stopped
 from operations.restore import Place, nobody_works
 from storage import Store, database_of, file_of, is_of_server
 from store.copies import sync_folder
+from store.database import StoreUnavailable
 from store.log import address_of, patiently
 from store.moving import FileRows, Source, Target, finish_file, move_rows, new_file
 from store.reading import ReadOnlySQLite
+from store.records import Moved
 from store.schema import MIGRATIONS
 
 
@@ -54,7 +58,16 @@ def move(
                 raise Stopped("move_differs", table=name)
             moved.append(Table(name, here.rows))
             tell(moved[-1])
+    _note_move(source, target, root)
     return moved
+
+
+def _note_move(source: str, target: str, root: Path) -> None:
+    """Let the doctor know a service that goes on with the former store."""
+    to = database_of(target, root).place if is_of_server(target) else str(file_of(target, root))
+    with suppress(StoreUnavailable), closing(Store(source, root, RENDERER)) as store:
+        store.open()
+        store.notes.moved.set(Moved(to, time.time()))
 
 
 def move_files(store: Store, files: Files) -> tuple[int, int]:
