@@ -10,7 +10,7 @@ import click
 from cli.ending import FAILED, Failed
 from cli.parts import Desk, command
 from operations.listening import address_of, why_not
-from operations.retention import copies_beside
+from operations.retention import all_copies
 from portal.install_error import InstallError
 from services import Services
 from settings import ROOT
@@ -120,4 +120,4 @@ def _of_conversations(desk: Desk, erase: bool) -> list[str]:
 
 
 def _copies(desk: Desk) -> list[Path]:
-    return copies_beside(desk.store_path.parent)
+    return all_copies(desk.settings, desk.store_path.parent)

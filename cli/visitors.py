@@ -7,7 +7,7 @@ import click
 
 from cli.parts import Desk, command
 from cli.people import chats_with_email
-from operations.retention import copies_beside, is_old, purge
+from operations.retention import all_copies, copies_beside, is_old, purge
 from storage import Store
 
 CHAT = re.compile(r"chat[0-9a-f]{64}")
@@ -43,7 +43,7 @@ def forget_command(desk: Desk, who: str) -> None:
         ended = []
         for chat_id in chats_of(desk, store, who):
             ended += store.chats.delete(chat_id, time.time(), desk.files_of(store).remove_chat)
-        copies = copies_beside(store.database.folder)
+        copies = all_copies(desk.settings, store.database.folder)
     desk.say("forgotten", chats=len(set(ended)))
     desk.say("forgotten_elsewhere")
     for copy in copies:
@@ -109,7 +109,12 @@ def purge_command(desk: Desk, days: int | None, dry_run: bool) -> None:
     else:
         with desk.writing() as store:
             removed, folder = purge(store, desk.files_of(store), before), store.database.folder
-    copies = [copy for copy in copies_beside(folder) if not dry_run or not is_old(copy, before)]
+    going = copies_beside(folder) if dry_run else []
+    copies = [
+        copy
+        for copy in all_copies(desk.settings, folder)
+        if copy not in going or not is_old(copy, before)
+    ]
     desk.say("would_purge" if dry_run else "purged", days=days, **vars(removed))
     for copy in copies:
         desk.say("purge_copy", path=copy)

@@ -192,6 +192,9 @@ def check_store(facts: Facts) -> Iterator[Finding]:
 
 def _of_store(facts: Facts) -> Finding:
     values: dict[str, Value] = {"folder": facts.place}
+    if facts.left_behind:
+        left = {"path": facts.left_behind, "url": f"sqlite:///{facts.left_behind}"}
+        return Finding("store", Level.BROKEN, "store_left_behind", values | left)
     if facts.store_fault is not None:
         key = next(key for kind, key in STORE_FAULTS if isinstance(facts.store_fault, kind))
         if key == "store_older" and facts.former_runs:
@@ -206,6 +209,16 @@ def _of_store(facts: Facts) -> Finding:
         return Finding("store", Level.BROKEN, key, values)
     if _was_replaced(facts):
         return Finding("store", Level.BROKEN, "store_replaced", values)
+    return _of_good_store(facts)
+
+
+def _of_good_store(facts: Facts) -> Finding:
+    kept, values = facts.kept, {"folder": facts.place}
+    if isinstance(kept, Kept) and kept.moved and (kept.mended_at or 0.0) < kept.moved.at:
+        at = Moment(kept.moved.at)
+        return Finding(
+            "store", Level.ATTENTION, "store_moved", {**values, "to": kept.moved.to, "at": at}
+        )
     return Finding("store", Level.GOOD, "store_good", values)
 
 

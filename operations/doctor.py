@@ -24,6 +24,7 @@ from operations import (
 )
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, each_once, worst_first
+from operations.former_store import left_behind
 from operations.roots import without_consequences
 from portal.place import portal_address
 from portal.tokens import client_digest
@@ -31,7 +32,7 @@ from rest.errors import BitrixError
 from rest.examination import Examination
 from settings import ROOT, ChatSettings, Settings
 from storage import Store, is_of_server, local_file
-from store.database import StoreOlder, StoreUnavailable, may_write
+from store.database import StoreMissing, StoreOlder, StoreUnavailable, may_write
 from store.log import log_bytes
 from store.overview import Unannounced
 
@@ -175,6 +176,9 @@ class Doctor:
             kept=kept,
             place=self._store.database.place if on_server else str(path.parent),
             on_server=on_server,
+            left_behind=left_behind(settings, self._store.database.place)
+            if on_server and _is_new(kept)
+            else "",
             write_fault=self._write_fault() if isinstance(kept, Kept) else None,
             disks=_disks(*(() if on_server else (path.parent,)), files),
             files_folder=str(files),
@@ -219,6 +223,7 @@ class Doctor:
             is_registered=notes.registered.get() is not None,
             refused_registration=notes.refused_registration.get(),
             is_unfinished=bool(notes.is_unfinished.get()),
+            moved=notes.moved.get(),
             replaced_at=notes.replaced_at.get(),
             mended_at=notes.mended_at.get(),
             recovery=notes.recovery.get(),
@@ -269,6 +274,11 @@ def _or_error(ask: Callable[[], T]) -> T | BitrixError | None:
         return error
     except StoreUnavailable:
         return None
+
+
+def _is_new(kept: Kept | StoreUnavailable) -> bool:
+    """Whether a store was never used, but by visitors since it was begun."""
+    return kept.portal is None if isinstance(kept, Kept) else isinstance(kept, StoreMissing)
 
 
 def store_path(settings: Settings) -> Path:

@@ -12,7 +12,16 @@ from rest.replies import TokenHome
 from settings import ChatSettings, Settings
 from store.database import StoreUnavailable
 from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
-from store.records import Holder, LastRecovery, Named, Portal, Reached, Refusals, ReportedFault
+from store.records import (
+    Holder,
+    LastRecovery,
+    Moved,
+    Named,
+    Portal,
+    Reached,
+    Refusals,
+    ReportedFault,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Kept:
     is_registered: bool = True
     refused_registration: ReportedFault | None = None
     is_unfinished: bool = False
+    moved: Moved | None = None  # all that this store had is in another one
     replaced_at: float | None = None  # when this store took the place of another in use
     mended_at: float | None = None  # an administrator has installed anew, or connected a line
     recovery: LastRecovery | None = None
@@ -79,6 +89,7 @@ class Facts:
     is_service: bool = False  # it is the service itself that looks
     former_runs: bool = False  # the service runs, and with the earlier release that the store is of
     on_server: bool = False  # the store is there, and no file of this host
+    left_behind: str = ""  # a file with conversations that were not moved to this new store
     log_bytes: int = 0  # of what is written and not yet in the store's one file
     portal: Examination | BitrixError | None = None
     oauth: TokenHome | BitrixError | None = None

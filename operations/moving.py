@@ -1,15 +1,17 @@
 """Moves a store into another database: all rows, proved to be there, or nothing.
 
-The service must not run meanwhile. The former store stays as it is. Visitors' files are moved by
-themselves, also while it runs.
+The service must not run meanwhile. The former store stays as it is, but for a note that it was
+moved. Visitors' files are moved by themselves, also while it runs.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bbcode import RENDERER
 from files import Files
 from operations.archive import Stopped
 from operations.restore import Place, nobody_works
@@ -19,6 +21,7 @@ from store.database import DiskFull, Lock, StoreUnavailable
 from store.log import address_of, patiently
 from store.moving import FileRows, Source, Target, file_errors, move_rows, new_file, remove_file
 from store.reading import ReadOnlySQLite
+from store.records import Moved
 from store.schema import MIGRATIONS
 
 
@@ -55,7 +58,16 @@ def move(
                 raise Stopped("move_differs", table=name)
             moved.append(Table(name, here.rows))
             tell(moved[-1])
+    _note_move(source, target, root)
     return moved
+
+
+def _note_move(source: str, target: str, root: Path) -> None:
+    """Let the doctor know a service that goes on with the former store."""
+    to = database_of(target, root).place if is_of_server(target) else str(file_of(target, root))
+    with suppress(StoreUnavailable), closing(Store(source, root, RENDERER)) as store:
+        store.open()
+        store.notes.moved.set(Moved(to, time.time()))
 
 
 def move_files(store: Store, files: Files) -> tuple[int, int]:

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 from files import Files
+from operations.former_store import former_stores
+from settings import Settings
 from storage import Store
 from store.database import StoreUnavailable
 from store.retention import Removed
@@ -66,6 +68,11 @@ def purge(
 def copies_beside(folder: Path) -> list[Path]:
     """Copies of the store of before an update or a restore."""
     return sorted(path for pattern in COPIES for path in folder.glob(pattern))
+
+
+def all_copies(settings: Settings, folder: Path) -> list[Path]:
+    """Those, and the files from which the store was moved to a server: nothing removes them."""
+    return [*copies_beside(folder), *(one.path for one in former_stores(settings))]
 
 
 def is_old(copy: Path, before: float) -> bool:

@@ -47,6 +47,7 @@ EXPLAINS: dict[str, set[str]] = {
     "address.address_here": _WRONG_ADDRESS,
     "address.address_here_seen": _WRONG_ADDRESS,
     "store.store_full": {"disk.disk_full", "disk.disk_none"},
+    "store.store_left_behind": {"install.not_installed"},
     "store.store_replaced": {"install.not_installed"},
 }
 

@@ -30,6 +30,7 @@ CODE = re.compile(r"\[(?=\s*/?\s*(?:\*|[a-zA-Z_]\w*\s*[\]=\s]))|<(?=\s*[a-zA-Z/!
 PLAIN_BRACKETS = {"[": "(", "<": "‹"}
 # Findings that are good and yet say nothing of what was looked for: nobody could be asked.
 NOT_LOOKED = {"not_asked", "front_untried", "secret_untried", "token_expired"}
+WRONG_STORES = {"store_left_behind", "store_moved"}
 # What the portal alone knows of a line or of the installation: it must answer to say that it is
 # over, though the checks of these names find something without it.
 PORTAL_KNOWS = {
@@ -59,6 +60,12 @@ class Telling:
         kept = self._store.notes.watch.get() or {}
         self._causes = kept.get("causes", {})
         self._noted = kept.get("noted", {})
+
+    def warn(self, found: list[Finding]) -> None:
+        """Say at once, at each start, that this may be the wrong store: every minute counts."""
+        for finding in found:
+            if finding.key in WRONG_STORES:
+                log.warning("%s: %s", cause_of(finding), words(finding, DEFAULT, utc))
 
     def lasting(self) -> set[str]:
         """The checks of what is not over yet, as far as anybody knows."""

@@ -142,6 +142,7 @@ class Watch:
                         self._fence.take_over(held)
                         with self._fence.holds():
                             self.remember()
+                            self._telling.warn(self._doctor.local())
                             self._watch(held, stop)
             except Superseded:
                 log.debug("another process watches by now")

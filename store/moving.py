@@ -23,6 +23,7 @@ PIECE = 500  # rows in memory at once
 LARGE = {"pieces": 8}  # the same of tables with large rows
 OF_THE_FILE = {"generations", "sqlite_sequence"}
 OWN_KEYS = "key not like 'sum.%'"  # of `meta`: the others are kept by the file itself
+MOVED = "moved"  # the note that a store was moved away: it stays with that store
 # What a store has that nobody has used yet: it is replaced when the store is filled.
 OF_A_NEW_STORE = {"meta": f"delete from meta where {OWN_KEYS}", "releases": "delete from releases"}  # noqa: S608
 
@@ -70,7 +71,7 @@ def columns_of(table: str) -> dict[str, Column]:
 
 def select(table: str) -> str:
     names = ", ".join(columns_of(table))
-    where = f" where {OWN_KEYS}" if table == "meta" else ""
+    where = f" where {OWN_KEYS} and key <> 'note.{MOVED}'" if table == "meta" else ""
     return f"select {names} from {table}{where}"  # noqa: S608
 
 

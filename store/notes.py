@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
+from store.moving import MOVED
 from store.records import (
     Holder,
     KeptClaim,
     LastRecovery,
+    Moved,
     Named,
     NewAddress,
     Reached,
@@ -118,6 +120,8 @@ class Notes:
         self.lost_since: Note[float] = Note(database, "lost_since")
         # When the service found this store in the place of its own, with nothing installed in it.
         self.replaced_at: Note[float] = Note(database, "replaced_at")
+        # `sitechat migrate` has moved all of it; the store that it is in lacks this note.
+        self.moved: Note[Moved] = Note(database, MOVED, partial(known, Moved), asdict)
         # A purge removed what was sent before; the portal's history must not bring it back.
         self.purged_until: Note[float] = Note(database, "purged_until")
         # When chats of Bitrix24's own example were taken over: their visitors have its cookie.

@@ -5,8 +5,8 @@ Knows no tables.
 """
 
 import os
+import queue
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -287,13 +287,18 @@ class Pool:
         self._open = opened
         self._patience = patience
         self._idle: deque[Session] = deque()
-        self._places = threading.BoundedSemaphore(SESSIONS)
+        # A semaphore loses a place whenever a greenlet is killed while it has the semaphore's lock.
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(SESSIONS):
+            self._places.put(None)
         self._process = os.getpid()
 
     def take(self) -> Session:
         """A session, and a place for it. `give_back` ends this; raises StoreLocked."""
-        if not self._places.acquire(timeout=PATIENCE_SECONDS):
-            raise StoreLocked("too many statements at once")
+        try:
+            self._places.get(timeout=PATIENCE_SECONDS)
+        except queue.Empty:
+            raise StoreLocked("too many statements at once") from None
         if self._process != os.getpid():  # those of the process that has forked are not ours
             self._idle, self._process = deque(), os.getpid()
         try:
@@ -301,7 +306,7 @@ class Pool:
                 return self._idle.pop()
             return self._open()
         except BaseException:
-            self._places.release()
+            self._places.put(None)
             raise
 
     def give_back(self, session: Session) -> None:
@@ -312,7 +317,7 @@ class Pool:
             else:
                 self._idle.append(session)
         finally:
-            self._places.release()
+            self._places.put(None)
 
     def forget(self) -> None:
         """Close all that nobody uses: one of them was lost, and so the others may be."""

@@ -315,6 +315,14 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """All that a store had is in another one since."""
+
+    to: str  # as a sentence calls it, without secrets
+    at: float
+
+
+@dataclass(frozen=True)
 class RunsWith:
     """What a process of the service has read at its start; of the settings there are digests."""
 

@@ -41,7 +41,7 @@ from store.database import (
 from store.log import StoreDamaged, StoreForeign, StoreMixed
 from store.overview import LastMessages, RefusedMessages, Unannounced, Waiting
 from store.postgresql_faults import REASONS, unusable
-from store.records import Holder, LastRecovery, Named, Reached, Refusals, ReportedFault
+from store.records import Holder, LastRecovery, Moved, Named, Reached, Refusals, ReportedFault
 
 GOOD, ATTENTION, BROKEN = Level.GOOD, Level.ATTENTION, Level.BROKEN
 SEND = "imconnector.send.messages"
@@ -161,6 +161,13 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (front(fault="NO_ANSWER", status=503) | {"disks": (FULL,)}, BROKEN, "store", "store_full"),
     (of_kept(portal=None, active_lines=(), replaced_at=NOW - 60), BROKEN, "store",
      "store_replaced"),
+    ({"left_behind": str(DB), "on_server": True}, BROKEN, "store", "store_left_behind"),
+    ({"left_behind": str(DB), "on_server": True} | of_kept(portal=None, active_lines=()), BROKEN,
+     "store", "store_left_behind"),
+    ({"left_behind": str(DB), "on_server": True, "kept": StoreMissing("none")}, BROKEN, "store",
+     "store_left_behind"),
+    (of_kept(moved=Moved("PostgreSQL chat", NOW - 60), mended_at=NOW - 90), ATTENTION, "store",
+     "store_moved"),
     ({"disks": (FULL,), "front": None}, BROKEN, "disk", "disk_none"),
     ({"log_bytes": 100 << 20}, ATTENTION, "store", "log_long"),
     (of_kept(worker_runs=False) | {"log_bytes": 1000, "front": None}, BROKEN, "service",
@@ -320,6 +327,7 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
 HARMLESS: list[tuple[dict[str, Any], str]] = [
     (with_settings(chat={}), "sites_none"),
     (of_kept(waiting=Waiting(1, NOW - 5)), "waiting_now"),
+    (of_kept(moved=Moved("PostgreSQL chat", NOW - 60), mended_at=NOW - 9), "store_good"),
     (of_kept(last=LastMessages(), last_event_at=None), "traffic_none"),
     (of_kept(sender=Holder("host-2", 17, "a clock", NOW - 60)) | {"on_server": True},
      "service_sender"),

@@ -531,6 +531,17 @@ def test_the_sites_of_most_visitors_are_named_first_in_the_form_that_cannot_dece
     assert ": https://xn--80avem4d.xn--p1ai (https://лампы.рф), https" in told(finding)[0]
 
 
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_how_a_password_is_written_in_an_address_is_said(language: str) -> None:
+    texts = all_texts(language)
+    for said in (
+        texts["settings"]["store_server"],
+        texts["doctor"]["server_address"],
+        texts["doctor"]["server_login"],
+    ):
+        assert all(code in said for code in ("%25", "%20", "%23", "%40", "%2F", "%3A")), said
+
+
 def test_no_finding_has_a_secret() -> None:
     for finding in every([*FAULTS, *HARMLESS]):
         shown = " ".join([*told(finding), json.dumps(as_plain(finding))])

@@ -31,7 +31,7 @@ from rest.replies import TokenHome
 from settings import Settings
 from storage import Store
 from store.fence import Fence
-from store.records import ReportedFault
+from store.records import Moved, ReportedFault
 
 PORTAL = "http://localhost:9"
 URL = "http://localhost:9/chat"  # where nobody answers
@@ -98,6 +98,23 @@ def watch_of(store: Store, portal: FakePortal, folder: Path, wanted: bool = True
 @pytest.fixture
 def watch(store: Store, portal: FakePortal, tmp_path: Path) -> Watch:
     return watch_of(store, portal, tmp_path)
+
+
+def test_a_start_on_a_store_that_was_moved_away_is_said_at_once(
+    store: Store, watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+    store.notes.moved.set(Moved("PostgreSQL chat", time.time()))
+    stop = threading.Event()
+    job = threading.Thread(target=watch.run, args=(stop,))
+    job.start()
+    wait_until(lambda: told(caplog))
+    stop.set()
+    job.join()
+
+    [(level, said)] = told(caplog)
+    assert level == "WARNING"
+    assert "PostgreSQL chat" in said
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ from store.database import (
 )
 from store.moving import tables
 from store.postgresql import PostgreSQL
+from store.postgresql_link import SESSIONS
 from store.postgresql_schema import OURS, DatabaseForeign
 from store.postgresql_statements import PREPARED, in_dialect
 from store.schema import MIGRATIONS
@@ -411,3 +412,36 @@ def test_greenlets_wait_side_by_side_and_hold_nobody(room: Store, url: str) -> N
     assert float(worst) < 0.4
     assert int(written) == 20
     assert (large, silence, after) == ("[True, True]", "the server does not answer", "1")
+
+
+KILLED = """
+import gevent.monkey; gevent.monkey.patch_all()
+import random, gevent
+from store import postgresql_link as link
+class Session:
+    closed = False
+    class pgconn: transaction_status = link.IDLE
+    def close(self): self.closed = True
+pool = link.Pool(Session, link.Patience())
+def ask():
+    pool.ask(lambda session: gevent.sleep(random.random() * 0.005))
+for seconds in (0.5, 0.05):
+    asking = [gevent.spawn(ask) for _ in range(1500)]
+    for one in asking:
+        gevent.spawn_later(random.random() * seconds, one.kill, block=False)
+    gevent.joinall(asking)
+link.PATIENCE_SECONDS, free = 0.1, 0
+try:
+    while pool.take():
+        free += 1
+except link.StoreLocked:
+    print(free)
+"""
+
+
+def test_a_request_that_is_killed_while_it_waits_leaves_its_place_to_others() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.stdout == f"{SESSIONS}\n", done.stderr

@@ -95,6 +95,8 @@ LET_IN = f"{USER}:{SECRET}@PLACE/{DATABASE}"
         (f"{LET_IN}?sslmode=requre", "address"),
         (f"{LET_IN}?sslmde=require", "address"),
         (f"{LET_IN}?options=-cno_such%3D1", "address"),
+        (f"{USER}:{SECRET}%zz@PLACE/{DATABASE}", "address"),
+        (f"{USER}:{SECRET} a@PLACE/{DATABASE}", "address"),
     ],
 )
 def test_what_is_wrong_with_a_server_is_told(

@@ -30,7 +30,7 @@ from storage import Store
 from store.database import DiskFull
 from store.moving import Row, select, tables
 from store.postgresql_rows import ServerRows
-from store.records import File, VisitorMessage
+from store.records import File, Moved, VisitorMessage
 
 KEY = "0123456789abcdef" * 3
 
@@ -62,6 +62,7 @@ def fill(store: Store) -> None:
     store.portal.secret_key()
     store.portal.connect_line(LINE, NOW)
     store.notes.up_at.set(NOW)
+    store.notes.moved.set(Moved("an earlier one, from which somebody went back", NOW))
     store.chats.delete(THIRD, NOW)
     write(store, "gone", THIRD)
     store.chats.delete(THIRD, NOW)
@@ -110,6 +111,7 @@ def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> Non
         assert write(moved, "next").revision > 0
         write(moved, "gone", THIRD[:-1])
         assert moved.chats.delete(THIRD[:-1], NOW), "its number is a new one"
+        assert moved.notes.moved.get() is None
         after = everything(moved)
 
     back = "sqlite:///back/chats.db"
@@ -118,6 +120,12 @@ def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> Non
         assert everything(store) == after
         assert write(store, "and on").revision > 0
         assert store.epochs.current(), "it is no copy but the store itself"
+        assert store.notes.moved.get() is None
+    for former, to in ((URL, "PostgreSQL"), (url, str(tmp_path / "back"))):
+        with closing(Store(former, tmp_path, RENDERER)) as store:
+            noted = store.notes.moved.get()
+            assert noted is not None
+            assert noted.to.startswith(to)
 
 
 def test_a_store_moves_only_into_an_empty_one_while_nobody_works(url: str, tmp_path: Path) -> None:
