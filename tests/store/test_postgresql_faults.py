@@ -131,6 +131,34 @@ def test_a_database_that_may_only_be_read_is_told(own: Server, place: str, tmp_p
         own.ask(f"alter database {DATABASE} reset default_transaction_read_only")
 
 
+def test_who_could_only_read_writes_again_when_the_database_allows_it(
+    own: Server, place: str, tmp_path: Path
+) -> None:
+    """What a session may do is of its opening: those of the time of the fault are not kept."""
+    url = f"postgresql://{LET_IN.replace('PLACE', place)}"
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        store.open()
+        own.ask(f"alter database {DATABASE} set default_transaction_read_only = on")
+        try:
+            own.ask(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s",
+                DATABASE,
+            )
+            sessions = [store.database._pool.take() for _ in range(3)]  # type: ignore[attr-defined]
+            for session in sessions:
+                store.database._pool.give_back(session)  # type: ignore[attr-defined]
+            with pytest.raises(StoreReadOnly):
+                store.notes.up_at.set(1.0)
+            assert store.notes.up_at.get() != 1.0  # in a session that is kept for the next one
+        finally:
+            own.ask(f"alter database {DATABASE} reset default_transaction_read_only")
+
+        with suppress(StoreReadOnly):  # the first one may still find a session of before
+            store.notes.up_at.set(2.0)
+        store.notes.up_at.set(3.0)
+        assert store.notes.up_at.get() == 3.0
+
+
 def test_a_standby_is_told_also_where_there_is_no_store_yet(tmp_path: Path) -> None:
     with closing(Server()) as own:
         own.ask(f"create database {DATABASE}")
