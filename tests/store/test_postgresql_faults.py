@@ -287,6 +287,77 @@ def test_a_pooler_that_shares_sessions_is_told_and_no_other(tmp_path: Path, shar
                     store.open()
 
 
+class Network:
+    """Carries what clients and server say; `drop` loses it on all connections that stand then."""
+
+    def __init__(self, place: str) -> None:
+        host, _, port = place.partition(":")
+        self._to = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._dropped: set[socket.socket] = set()
+        self.place = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                ends = self._listener.accept()[0], socket.create_connection(self._to)
+                self._ends += ends
+                for pair in (ends, ends[::-1]):
+                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while said := source.recv(1 << 16):
+                if source not in self._dropped:
+                    to.sendall(said)
+            if source not in self._dropped:
+                to.shutdown(socket.SHUT_RDWR)
+
+    def drop(self) -> None:
+        self._dropped.update(self._ends)
+
+    def close(self) -> None:
+        for end in (self._listener, *self._ends):
+            end.close()
+
+
+def test_hints_come_again_after_the_network_has_dropped_the_connection_silently(
+    own: Server, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.postgresql_signals.ASK_SECONDS", 0.3)
+    monkeypatch.setattr("store.postgresql_signals.ANSWER_SECONDS", 0.3)
+    urls = [f"postgresql://{LET_IN.replace('PLACE', place)}?sslmode=disable"]
+    with closing(Network(place)) as network:
+        urls.append(f"postgresql://{LET_IN.replace('PLACE', network.place)}?sslmode=disable")
+        writer, reader = (Store(url, tmp_path, RENDERER) for url in urls)
+        with closing(writer), closing(reader), closing(reader.database.hints()) as hints:
+
+            def comes_at_once(number: int) -> bool:
+                timer = threading.Timer(0.1, writer.notes.up_at.set, [float(number)])
+                began = time.monotonic()
+                timer.start()
+                hints.wait(2)
+                timer.join()
+                return time.monotonic() - began < 1.5
+
+            writer.open()
+            hints.wait(0.01)
+            session = hints._session  # type: ignore[attr-defined]
+            began = time.monotonic()
+            hints.wait(1)
+            assert time.monotonic() - began >= 1, "the answer is no hint"
+            assert comes_at_once(1)
+            assert hints._session is session, "one that answers is kept"  # type: ignore[attr-defined]
+
+            network.drop()
+            for _ in range(20):
+                hints.wait(0.1)  # so often the caller may do something else
+
+            assert comes_at_once(2)
+
+
 # -- words
 
 
