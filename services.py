@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -212,12 +213,16 @@ class Services:
             with contextlib.suppress(StoreUnavailable):  # the other jobs say so
                 self.add_tally()
                 if open_now != noted or (open_now and now - noted_at > OPEN_SECONDS):
-                    self.store.counts.note_open(str(os.getpid()), open_now, time.time())
+                    self._note_open(open_now)
                     noted, noted_at = open_now, now
         with contextlib.suppress(StoreUnavailable):
             self.add_tally()
             if noted:
-                self.store.counts.note_open(str(os.getpid()), 0, time.time())
+                self._note_open(0)
+
+    def _note_open(self, number: int) -> None:
+        # In containers the workers of all hosts may have the same ids.
+        self.store.counts.note_open(socket.gethostname(), os.getpid(), number)
 
     def work(self, stop: threading.Event) -> None:
         """Run all background jobs, each in a thread; returns soon after `stop` is set."""

@@ -56,21 +56,26 @@ class CountTables(Group):
             db.execute(COUNT, (name, number, now))
 
     @transaction
-    def note_open(self, db: Connection, process: str, number: int, now: float) -> None:
-        """How many pages a process has open now; what processes have left that died is removed."""
-        name = OPEN + process
+    def note_open(self, db: Connection, host: str, pid: int, number: int) -> None:
+        """How many pages a process has open now; what processes have left that died is removed.
+
+        The time is that of the database's machine, as hosts may have clocks that differ.
+        """
+        name = f"{OPEN}{host}{BETWEEN}{pid}"
         db.execute(
-            "delete from counts where name = ? or (name like 'open|%' and at < ?)",
-            (name, now - FRESH_SECONDS),
+            "delete from counts where name = ?"
+            " or (name like 'open|%' and at < (select now from clock) - ?)",
+            (name, FRESH_SECONDS),
         )
         if number:
-            db.execute(COUNT, (name, number, now))
+            db.execute("insert into counts select ?, ?, now from clock", (name, number))
 
-    def open(self, now: float) -> int:
+    def open(self) -> int:
         """How many pages all processes have open."""
         row = self._database.row(
-            "select coalesce(sum(value), 0) as n from counts where name like 'open|%' and at > ?",
-            now - FRESH_SECONDS,
+            "select coalesce(sum(value), 0) as n from counts"
+            " where name like 'open|%' and at > (select now from clock) - ?",
+            FRESH_SECONDS,
         )
         return int(row["n"]) if row else 0
 

@@ -86,6 +86,7 @@ class Session(psycopg.Connection[dict[str, Any]]):
 
     patience: float | None = ANSWER_SECONDS
     version = 0  # of the tables, when it was opened
+    only_reads = False  # it was refused a write, which may be a default from when it was opened
     _readable: Any = None  # gevent's watcher of our socket, in the loop `_hub`
     _hub: Any = None
 
@@ -312,7 +313,9 @@ class Pool:
     def give_back(self, session: Session) -> None:
         """A session that was closed, or is in the middle of something, is not kept."""
         try:
-            if session.closed or session.pgconn.transaction_status != IDLE:
+            if session.only_reads:  # so do others that were opened at that time
+                self.forget()
+            if session.only_reads or session.closed or session.pgconn.transaction_status != IDLE:
                 session.close()
             else:
                 self._idle.append(session)

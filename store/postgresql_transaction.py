@@ -7,6 +7,8 @@ of a part. So most parts wait three times, and not once for each statement. Know
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from psycopg import errors
+
 from store.postgresql_link import Session, our_errors
 from store.postgresql_statements import Result, Statement, arriving
 from store.together import RELEASE, UNDO
@@ -43,6 +45,8 @@ class Transaction:
         with our_errors():
             for one in self._arrive():
                 if one.error is not None:
+                    if isinstance(one.error, errors.ReadOnlySqlTransaction):
+                        self._session.only_reads = True
                     raise one.error
 
     def end(self) -> None:

@@ -57,6 +57,30 @@ import {folder}/ours.caddy
 """
 
 
+def lines_for_two_hosts() -> tuple[str, str]:
+    """What docs/deployment.md has two hosts behind nginx need: outside, and in `location`."""
+    guide = (stage.ROOT / "docs" / "deployment.md").read_text("utf-8")
+    lines = re.search(r"```nginx\n(upstream .*?\n})\n# in `location`\n(.*?)\n```", guide, re.DOTALL)
+    assert lines
+    return lines[1], lines[2]
+
+
+def script_for_two_hosts(first: str, second: str) -> str:
+    """sed's, which puts these lines in place of those of the same names.
+
+    Each host as it stands in `server`, maybe with parameters.
+    """
+    outside, inside = lines_for_two_hosts()
+    outside = outside.replace("10.0.0.11:8080", first).replace("10.0.0.12:8080", second)
+    names = re.findall(r"^proxy_\w+", inside, re.MULTILINE)
+    return "\n".join([
+        f"1i {' '.join(outside.split())}",
+        f"/proxy_pass/c {' '.join(inside.split())}",
+        *(f"/ {name} /d" for name in names if name != "proxy_pass"),
+        "",
+    ])  # fmt: skip
+
+
 class Front:
     """Use as a context: a proxy with HTTPS in front of the application at `upstream`.
 

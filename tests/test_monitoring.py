@@ -19,11 +19,9 @@ from operations.findings import Finding, Level
 from operations.pulse import Pulse
 from services import Services
 from settings import OperationsSettings, Settings
-from store.counts import FRESH_SECONDS
 from store.database import DiskFull, StoreUnavailable
 from tally import Tally
 
-NOW = 1_800_000_000.0
 TOKEN = "t" * 32
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -278,12 +276,16 @@ def messages_in(found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if "messages" in name}
 
 
-def test_what_a_process_had_open_is_forgotten_with_it(app: Flask) -> None:
-    counts = services_of(app).store.counts
-    counts.note_open("11", 3, NOW)
-    counts.note_open("12", 4, NOW + 50)
-    assert counts.open(NOW + 60) == 7
-    assert counts.open(NOW + FRESH_SECONDS + 1) == 4, "it has died"
-    counts.note_open("12", 0, NOW + 61)
-    assert counts.open(NOW + 61) == 3
-    assert counts.all() == {}
+def test_what_hosts_have_open_is_counted_for_each_whatever_its_clock_shows(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = services_of(app)
+    for host, number, ahead in (("a", 400, 0), ("b", 3, 3600), ("c", 1, -3600)):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        now = time.time() + ahead
+        with monkeypatch.context() as clock:
+            clock.setattr("time.time", lambda now=now: now)
+            services._note_open(number)  # all by the same id, as the workers of containers
+            metrics = services.store.counts.open()
+
+    assert (metrics, services.store.counts.open()) == (404, 404)

@@ -109,7 +109,7 @@ class Numbers(Collector):
             process.add_metric([sender.host, str(sender.pid)], 1)
             yield process
         yield gauge("lines", "Connected open lines", len(store.portal.active_lines()))
-        yield gauge("open_pages", "Pages that are told of news at once", store.counts.open(now))
+        yield gauge("open_pages", "Pages that are told of news at once", store.counts.open())
 
     def _add(self) -> None:
         """What this process has counted; if the store does not take it now, it is added later."""

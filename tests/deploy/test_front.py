@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import socketserver
 import sqlite3
 import subprocess
@@ -19,6 +20,8 @@ import requests
 from front import DEPLOY, DOMAIN, PREFIX, Front
 from install_browser import find_caddy, find_nginx
 from stage import HOST, Stage, Visitor, free_port, wait_until
+
+from live import HEARTBEAT_SECONDS
 
 FRONTS = {"nginx": (front.Nginx, find_nginx()), "Caddy": (front.Caddy, find_caddy())}
 SOON_SECONDS = 3.0  # for an answer to arrive at a page that is open
@@ -270,19 +273,40 @@ def test_with_the_lines_for_two_hosts_no_request_is_lost_with_one_of_them(
     """A message that is under way to a host that dies, or is down, goes to the other one."""
     if find_nginx() is None:
         pytest.skip("nginx is not on this machine")
-    guide = (DEPLOY.parent / "docs" / "deployment.md").read_text("utf-8")
-    lines = re.search(r"```nginx\n(upstream .*?\n})\n# in `location`\n(.*?)\n```", guide, re.DOTALL)
-    assert lines
     first = dying if is_up else f"{HOST}:{free_port()}"
-    hosts = lines[1].replace("10.0.0.11:8080", first).replace("10.0.0.12:8080", echo[7:])
-    own = {line.split()[0]: line for line in lines[2].splitlines()}
-    script = f"1i {' '.join(hosts.split())}\n/proxy_pass/c {' '.join(own.values())}\n"
-    script += "".join(f"/ {name} /d\n" for name in own if name != "proxy_pass")
+    script = front.script_for_two_hosts(first, echo[7:])
 
     with front.Nginx(tmp_path / "proxy", "unused", script) as proxy:
         for _ in range(4):
             answer = requests.post(f"{proxy.url}/ajax", timeout=30, verify=proxy.authority)
             assert (answer.status_code, answer.text) == (200, f"{PREFIX}/ajax")
+
+
+def test_with_the_lines_for_two_hosts_one_that_hangs_is_given_up_soon(
+    echo: str, tmp_path: Path
+) -> None:
+    """Only an install is waited for; here a second stands for the seconds of the guide."""
+    if find_nginx() is None:
+        pytest.skip("nginx is not on this machine")
+    silence = re.search(
+        r"^proxy_read_timeout (\d+)s;", front.lines_for_two_hosts()[1], re.MULTILINE
+    )
+    assert silence
+    assert HEARTBEAT_SECONDS + 1 < int(silence[1]) <= 30
+
+    with socket.create_server((HOST, 0)) as hanging:  # it takes connections, and says nothing
+        script = front.script_for_two_hosts(f"{HOST}:{hanging.getsockname()[1]}", echo[7:])
+        script = script.replace(f"proxy_read_timeout {silence[1]}s", "proxy_read_timeout 1s")
+        with front.Nginx(tmp_path / "proxy", "unused", script) as proxy:
+
+            def ask(path: str, patience: float) -> str:
+                url = f"{proxy.url}{path}"
+                return requests.post(url, timeout=patience, verify=proxy.authority).text
+
+            with pytest.raises(requests.ReadTimeout):  # one of them asks the host that hangs
+                _ = [ask("/install", 2) for _ in range(2)]
+            for _ in range(4):
+                assert ask("/ajax", 10) == f"{PREFIX}/ajax"
 
 
 @pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])

@@ -6,6 +6,7 @@ import pytest
 from store_parts import CHAT, LINE, NOW, OTHER, THIRD, answer, deliver, due, sql, write
 
 from storage import Store
+from store.counts import FRESH_SECONDS
 from store.overview import Unannounced, Waiting
 from store.records import Delivery, Outcome
 
@@ -112,3 +113,17 @@ def test_refusals_in_a_row_are_those_since_the_last_message_that_was_taken(store
     refused = store.overview.refused(NOW - 1)
     assert refused is not None
     assert (refused.count, refused.in_a_row) == (4, 1)
+
+
+def test_what_a_process_had_open_is_forgotten_with_it(store: Store) -> None:
+    counts = store.counts
+    counts.note_open("a", 11, 3)
+    counts.note_open("a", 12, 4)
+    counts.note_open("b", 11, 5)
+    assert counts.open() == 12
+    sql(store, f"update counts set at = at - {FRESH_SECONDS + 1} where name like '%a|11'")
+    assert counts.open() == 9, "it has died"
+    counts.note_open("a", 12, 0)
+    assert counts.open() == 5
+    assert counts.all() == {}
+    assert len(sql(store, "select name from counts")) == 1

@@ -133,6 +133,34 @@ def test_a_database_that_may_only_be_read_is_told(own: Server, place: str, tmp_p
         own.ask(f"alter database {DATABASE} reset default_transaction_read_only")
 
 
+def test_who_could_only_read_writes_again_when_the_database_allows_it(
+    own: Server, place: str, tmp_path: Path
+) -> None:
+    """What a session may do is of its opening: those of the time of the fault are not kept."""
+    url = f"postgresql://{LET_IN.replace('PLACE', place)}"
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        store.open()
+        own.ask(f"alter database {DATABASE} set default_transaction_read_only = on")
+        try:
+            own.ask(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s",
+                DATABASE,
+            )
+            sessions = [store.database._pool.take() for _ in range(3)]  # type: ignore[attr-defined]
+            for session in sessions:
+                store.database._pool.give_back(session)  # type: ignore[attr-defined]
+            with pytest.raises(StoreReadOnly):
+                store.notes.up_at.set(1.0)
+            assert store.notes.up_at.get() != 1.0  # in a session that is kept for the next one
+        finally:
+            own.ask(f"alter database {DATABASE} reset default_transaction_read_only")
+
+        with suppress(StoreReadOnly):  # the first one may still find a session of before
+            store.notes.up_at.set(2.0)
+        store.notes.up_at.set(3.0)
+        assert store.notes.up_at.get() == 3.0
+
+
 def test_a_standby_is_told_also_where_there_is_no_store_yet(tmp_path: Path) -> None:
     with closing(Server()) as own:
         own.ask(f"create database {DATABASE}")
@@ -259,6 +287,77 @@ def test_a_pooler_that_shares_sessions_is_told_and_no_other(tmp_path: Path, shar
             else:
                 with closing(Store(url, tmp_path, RENDERER)) as store:
                     store.open()
+
+
+class Network:
+    """Carries what clients and server say; `drop` loses it on all connections that stand then."""
+
+    def __init__(self, place: str) -> None:
+        host, _, port = place.partition(":")
+        self._to = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._dropped: set[socket.socket] = set()
+        self.place = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                ends = self._listener.accept()[0], socket.create_connection(self._to)
+                self._ends += ends
+                for pair in (ends, ends[::-1]):
+                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while said := source.recv(1 << 16):
+                if source not in self._dropped:
+                    to.sendall(said)
+            if source not in self._dropped:
+                to.shutdown(socket.SHUT_RDWR)
+
+    def drop(self) -> None:
+        self._dropped.update(self._ends)
+
+    def close(self) -> None:
+        for end in (self._listener, *self._ends):
+            end.close()
+
+
+def test_hints_come_again_after_the_network_has_dropped_the_connection_silently(
+    own: Server, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.postgresql_signals.ASK_SECONDS", 0.3)
+    monkeypatch.setattr("store.postgresql_signals.ANSWER_SECONDS", 0.3)
+    urls = [f"postgresql://{LET_IN.replace('PLACE', place)}?sslmode=disable"]
+    with closing(Network(place)) as network:
+        urls.append(f"postgresql://{LET_IN.replace('PLACE', network.place)}?sslmode=disable")
+        writer, reader = (Store(url, tmp_path, RENDERER) for url in urls)
+        with closing(writer), closing(reader), closing(reader.database.hints()) as hints:
+
+            def comes_at_once(number: int) -> bool:
+                timer = threading.Timer(0.1, writer.notes.up_at.set, [float(number)])
+                began = time.monotonic()
+                timer.start()
+                hints.wait(2)
+                timer.join()
+                return time.monotonic() - began < 1.5
+
+            writer.open()
+            hints.wait(0.01)
+            session = hints._session  # type: ignore[attr-defined]
+            began = time.monotonic()
+            hints.wait(1)
+            assert time.monotonic() - began >= 1, "the answer is no hint"
+            assert comes_at_once(1)
+            assert hints._session is session, "one that answers is kept"  # type: ignore[attr-defined]
+
+            network.drop()
+            for _ in range(20):
+                hints.wait(0.1)  # so often the caller may do something else
+
+            assert comes_at_once(2)
 
 
 # -- words

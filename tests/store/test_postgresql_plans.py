@@ -91,7 +91,7 @@ def of_a_visitor(store: Store) -> None:
 OF_AN_ADMINISTRATOR: dict[str, Callable[[Store], object]] = {
     "counts.waiting": lambda store: store.counts.waiting(),
     "counts.all": lambda store: store.counts.all(),
-    "counts.open": lambda store: store.counts.open(NOW),
+    "counts.open": lambda store: store.counts.open(),
     "overview.waiting": lambda store: store.overview.waiting(1000),
     "overview.waiting_lines": lambda store: store.overview.waiting_lines(),
     "overview.refused": lambda store: store.overview.refused(NOW - 60),
