@@ -141,9 +141,9 @@ class Worker:
         """Take the work from the worker before us; whether this is another store than ours was.
 
         From now on that worker writes nothing, and what it was sending is in doubt. A lower number
-        than ours is that of an earlier time.
+        than we know of is that of an earlier time.
         """
-        ours = self._fence.number
+        ours, known = self._fence.number, self._fence.known
 
         us, before = this_process(now), self._store.notes.sender.get()
 
@@ -154,7 +154,7 @@ class Worker:
             self._store.notes.sender.put(db, us)
 
         former = self._fence.take_over(self._lock, also, latest=ours if replaced else None)
-        return replaced or former < ours or self._was_replaced
+        return replaced or former < known or self._was_replaced
 
     def wake(self) -> None:
         """Make an idle worker of this process read the queue at once."""
@@ -163,9 +163,11 @@ class Worker:
     def hear_of_writes(self) -> None:
         """Some process has written: wake the worker if this has queued anything new.
 
-        Raises StoreUnavailable.
+        Where another process works, see how far it is. Raises StoreUnavailable.
         """
-        if self._works and not self._wake.is_set():  # else it reads all that is there anyway
+        if not self._works:
+            self._fence.look()
+        elif not self._wake.is_set():  # else it reads all that is there anyway
             newest = self._store.queue.newest()
             if newest > self._newest:
                 self._wake.set()

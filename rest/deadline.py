@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _until: ContextVar[float] = ContextVar("until", default=math.inf)
+_late: ContextVar[bool] = ContextVar("late", default=False)
 
 
 @contextmanager
@@ -26,3 +27,20 @@ def within(seconds: float) -> Iterator[None]:
 def left(seconds: float) -> float:
     """How long a call may take that would else have so many seconds; 0 or less: no time is left."""
     return min(seconds, _until.get() - time.monotonic())
+
+
+@contextmanager
+def late_answers_count() -> Iterator[None]:
+    """An answer that is there already counts when the time of a call of this thread is over.
+
+    A process that stood still finds both at once: the answer, and that it has waited too long.
+    """
+    before = _late.set(True)
+    try:
+        yield
+    finally:
+        _late.reset(before)
+
+
+def counts_late() -> bool:
+    return _late.get()

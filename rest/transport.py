@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from rest.deadline import late_answers_count
 from rest.errors import (
     OAUTH,
     OAUTH_APP_INFO,
@@ -208,17 +209,15 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     def _ask_for_pair(self, old: Grant) -> Grant:
-        answer = self._http.post(
-            f"{self._settings.oauth_server}/oauth/token/",
-            {
-                "grant_type": "refresh_token",
-                "client_id": self._settings.client_id,
-                "client_secret": self._settings.client_secret.get_secret_value(),
-                "refresh_token": old.refresh_token,
-            },
-            OAUTH,
-            OAUTH_SECONDS,
-        )
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": self._settings.client_id,
+            "client_secret": self._settings.client_secret.get_secret_value(),
+            "refresh_token": old.refresh_token,
+        }
+        url = f"{self._settings.oauth_server}/oauth/token/"
+        with late_answers_count():
+            answer = self._http.post(url, form, OAUTH, OAUTH_SECONDS)
         grant = grant_from(answer)
         if grant is None:
             raise OutcomeUnknown(STRANGE_ANSWER, OAUTH)

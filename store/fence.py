@@ -4,6 +4,10 @@ Each holder takes a number, which is higher than those of all before. While it w
 write transactions looks first whether that number still stands in the store. Transactions come one
 after the other on all hosts, so nothing of a former holder is written after the first transaction
 of the next one.
+
+Each of its transactions also raises the number. So a lower one than a process has seen before is
+that of an earlier state of the store: of a copy that lacks the last moments, say, to which a server
+has failed over. Nobody else's writes hide that, as they would with the revision of the messages.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +15,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from store.database import Connection, Database, Lock, StoreUnavailable
+
+NUMBER = "select value from meta where key = ?"
+STEP = "update meta set value = ? where key = ? and value = ?"
 
 _fences: ContextVar[tuple["Fence", ...]] = ContextVar("fences", default=())
 
@@ -25,7 +32,18 @@ class Fence:
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._key = f"fence.{name}"
-        self.number = 0  # the latest that we took
+        self.number = 0  # the latest that we took, and raised since
+        self._seen = 0  # the latest of any holder
+
+    @property
+    def known(self) -> int:
+        """The highest number that this process knows of: the store had it once."""
+        return max(self.number, self._seen)
+
+    def look(self) -> None:
+        """See how far the present holder is."""
+        row = self._database.row(NUMBER, self._key)
+        self._seen = max(self._seen, int(row["value"]) if row else 0)
 
     def take_over(
         self,
@@ -39,6 +57,7 @@ class Fence:
         """
         with unfenced(), self._database.write() as db:
             former = self._found(db)
+            number = max(former, self.known) + 1
             if latest is not None and former > latest:
                 raise Superseded("another process has taken over")
             if lock is not None and not lock.is_held():
@@ -46,10 +65,10 @@ class Fence:
             db.execute(
                 "insert into meta values (?, ?) on conflict (key) do update"
                 " set value = excluded.value",
-                (self._key, str(max(former, self.number) + 1)),
+                (self._key, str(number)),
             )
             also(db)
-        self.number = max(former, self.number) + 1
+        self.number = number
         return former
 
     @contextmanager
@@ -61,12 +80,20 @@ class Fence:
         finally:
             _fences.reset(before)
 
-    def check(self, database: Database, db: Connection) -> None:
-        if database is self._database and self._found(db) != self.number:
+    def is_of(self, database: Database) -> bool:
+        return database is self._database
+
+    def step(self, db: Connection) -> None:
+        """Raise the number in the store; raises Superseded where it is not ours."""
+        values = (str(self.number + 1), self._key, str(self.number))
+        if db.execute(STEP, values).rowcount:
+            return
+        if self.number or self._found(db):
             raise Superseded("another process has taken over")
+        db.execute("insert into meta values (?, '1')", (self._key,))  # nobody ever took it
 
     def _found(self, db: Connection) -> int:
-        row = db.execute("select value from meta where key = ?", (self._key,)).fetchone()
+        row = db.execute(NUMBER, (self._key,)).fetchone()
         return int(row["value"]) if row else 0
 
 
@@ -80,7 +107,18 @@ def unfenced() -> Iterator[None]:
         _fences.reset(before)
 
 
-def check_fences(database: Database, db: Connection) -> None:
-    """At the beginning of a write transaction: raises Superseded where a number is not ours."""
-    for fence in _fences.get():
-        fence.check(database, db)
+@contextmanager
+def fences_of(database: Database) -> Iterator[Callable[[Connection], None]]:
+    """Around a write transaction; what it gives must be called when the transaction has begun.
+
+    That raises Superseded where a number is not ours.
+    """
+    fences = [fence for fence in _fences.get() if fence.is_of(database)]
+
+    def begin(db: Connection) -> None:
+        for fence in fences:
+            fence.step(db)
+
+    yield begin
+    for fence in fences:  # after an error, or without an answer, the number is as it was
+        fence.number += 1

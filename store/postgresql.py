@@ -27,7 +27,7 @@ from store.database import (
     Waiting,
     patient_lock,
 )
-from store.fence import check_fences
+from store.fence import fences_of
 from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
 from store.postgresql_link import (
@@ -127,8 +127,8 @@ class PostgreSQL:
     def write(self) -> Iterator[Connection]:
         if self._read_only:
             raise OnlyReading
-        with self._together.write(self._patience.begin()) as db:
-            check_fences(self, db)
+        with fences_of(self) as begin, self._together.write(self._patience.begin()) as db:
+            begin(db)
             yield db
 
     def channel(self) -> str:

@@ -17,7 +17,7 @@ from store.connections import Connections, Opened, unavailable
 from store.copies import write_copy
 from store.database import Hints, Lock, Row, StoreUnavailable, Waiting, patient_lock
 from store.datagrams import Datagrams
-from store.fence import check_fences
+from store.fence import fences_of
 from store.log import (
     PATIENCE_SECONDS,
     Patience,
@@ -92,10 +92,11 @@ class SQLite:
     def write(self) -> Iterator[sqlite3.Connection]:
         writer = self._connections.writer
         with (
+            fences_of(self) as begin,
             self._together.write(self._patience.begin()) as db,
             self._connections.errors_of(writer),
         ):
-            check_fences(self, db)
+            begin(db)
             yield db
 
     def write_fault(self) -> StoreUnavailable | None:

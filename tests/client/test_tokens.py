@@ -1,8 +1,11 @@
 """Tokens: renewed, stored and used, by many at once, and when answers are lost."""
 
+import select
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +33,7 @@ from client_parts import (
     send,
 )
 
+import rest.transport
 from bitrix import Bitrix
 from rest.errors import BitrixError, OutcomeUnknown, SetupFault, TryLater
 from rest.replies import (
@@ -360,3 +364,47 @@ def test_a_token_ends_when_the_server_says(seconds: object, lifetime: float) -> 
 )
 def test_half_a_pair_of_tokens_is_none(values: dict[str, Any]) -> None:
     assert grant_from(values) is None
+
+
+def test_a_new_pair_that_came_while_our_process_stood_still_is_kept(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it wakes, the time is over and the answer is there; no other call takes it then."""
+    receive = socket.socket.recv_into
+
+    def wakes_late(connection: socket.socket, *args: Any) -> int:
+        if connection.gettimeout():
+            select.select([connection], [], [], 10)
+            raise TimeoutError
+        return receive(connection, *args)
+
+    monkeypatch.setattr(socket.socket, "recv_into", wakes_late)
+    keeper.grant = replace(OLD, expires_at=0.0)
+
+    error = failure(lambda: bitrix.activate(CONNECTOR, 7, True))
+
+    assert (type(error), error.method) == (OutcomeUnknown, "imconnector.activate")
+    assert keeper.order == ["saved new-access-token"]
+    assert len(oauth.heard) == 1
+
+
+def test_of_a_renewal_without_an_answer_nobody_waits_for_longer(
+    bitrix: Bitrix, portal: Server, oauth: Server, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest.transport, "OAUTH_SECONDS", 0.1)
+    done = threading.Event()
+
+    def hangs(request: Request) -> Reply:
+        done.wait(10)
+        return said(NEW_PAIR)
+
+    oauth.answer = hangs
+    keeper.grant = replace(OLD, expires_at=0.0)
+    began = time.monotonic()
+
+    error = failure(lambda: bitrix.activate(CONNECTOR, 7, True))
+    took = time.monotonic() - began
+    done.set()
+
+    assert (type(error), error.code) == (TryLater, "NO_REPLY")
+    assert took < 5

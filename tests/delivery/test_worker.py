@@ -292,3 +292,24 @@ def test_an_older_store_in_the_place_of_ours_is_known_by_its_number(
 
     assert "may have been restored" in caplog.text
     assert store.epochs.current() != epoch
+
+
+def test_a_copy_without_the_last_moments_is_known_to_whoever_takes_over(
+    store: Store, worker: Worker, bitrix: FakePortal
+) -> None:
+    """A server has failed over to it; nothing in it is old."""
+    waiting = make_worker(store, bitrix)
+    worker.begin(NOW)
+    with worker._fence.holds():
+        store.notes.up_at.set(NOW)
+        former = store.database.row("select value from meta where key = 'fence.sender'")
+        assert former is not None
+        store.notes.up_at.set(NOW)
+    waiting.hear_of_writes()
+    epoch = store.epochs.current()
+    with store.database.write() as db:
+        db.execute("update meta set value = ? where key = 'fence.sender'", (former["value"],))
+
+    waiting.begin(NOW)
+
+    assert store.epochs.current() != epoch

@@ -141,3 +141,36 @@ def test_a_fence_is_of_one_store_and_one_thread(
 
     assert history(store) == ["by another store object", "by a visitor's request"]
     assert store.chats.find(CHAT) is not None
+
+
+def test_each_write_of_a_holder_raises_its_number(
+    store: Store, second: Store, former: Fence
+) -> None:
+    with former.holds():
+        store.notes.up_at.set(NOW)
+        with pytest.raises(RuntimeError, match="stop"), store.database.write():
+            raise RuntimeError("stop")
+        store.notes.up_at.set(NOW + 1)
+
+    assert former.number == 3
+    assert Fence(second.database, "sender").take_over() == 3
+
+
+def test_an_earlier_state_is_known_whatever_others_have_written_since(
+    store: Store, second: Store, former: Fence
+) -> None:
+    """A server that fails over to a copy has forgotten the last writes; its clock goes on."""
+    waits = Fence(second.database, "sender")
+    with former.holds():
+        store.notes.up_at.set(NOW)
+        waits.look()
+    with store.database.write() as db:
+        db.execute("update meta set value = '1' where key = 'fence.sender'")  # of before that write
+    write(store, "by a visitor's request")
+
+    with former.holds(), pytest.raises(Superseded):
+        store.notes.up_at.set(NOW + 1)
+    waits.look()
+    known = waits.known
+    assert (known, waits.take_over()) == (2, 1)
+    assert waits.number == 3, "higher than all that the store has had"
