@@ -5,6 +5,7 @@ what a method has written is on the disk when it returns. Safe to share between 
 greenlets. Every method raises StoreUnavailable when the database cannot be used now.
 """
 
+import re
 from pathlib import Path
 
 from store.blocks import BlockTables
@@ -125,7 +126,8 @@ def file_of(url: str, root: Path) -> Path:
     """The file in which all of a store is kept."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
-        scheme = url.partition(":")[0][:20]  # the rest may hold a password
+        known = re.match("([a-z+]+)://", url)  # anything else may be, or hold, a password
+        named = f', not "{known[1]}:..."' if known else ""
         meant = "sqlite:///path/to/file.db or postgresql://user@host/name"
-        raise ValueError(f'storage.url: use {meant}, not "{scheme}:..."')
+        raise ValueError(f"storage.url: use {meant}{named}")
     return root / path

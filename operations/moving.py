@@ -7,7 +7,7 @@ moved. Visitors' files are moved by themselves, also while it runs.
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 

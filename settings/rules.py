@@ -217,8 +217,10 @@ def checked_store_url(value: str) -> str:
         if re.fullmatch(r"[\w./-]+\.(?:db|sqlite3?)", value):
             why = Wrong("settings.store_path")
             raise Wrong("settings.write", why=why, meant=f"sqlite:///{value}")
-        scheme = value.partition(":")[0][:20]  # the rest may hold a password
-        raise Wrong("settings.store_url", scheme=scheme)
+        scheme = re.match("([a-z+]+)://", value)  # anything else may be, or hold, a password
+        if scheme is None:
+            raise Wrong("settings.store_address")
+        raise Wrong("settings.store_url", scheme=scheme[1])
     if "\0" in value:
         raise Wrong("settings.blank")
     if ":memory:" in value or "mode=memory" in value:

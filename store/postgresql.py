@@ -8,12 +8,13 @@ table.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from psycopg import errors
 
+from store.as_owner import as_owner_of
 from store.database import (
     Connection,
     Hints,
@@ -84,7 +85,8 @@ class PostgreSQL:
         self._had_store = False  # whoever opens it again begins as if it were the first time
 
     def _open_session(self) -> Session:
-        session = connect(self.url, self._read_only)
+        with as_owner_of(self._folder) if self._read_only else nullcontext():
+            session = connect(self.url, self._read_only)
         try:
             if self._read_only:
                 found = check_schema(session, self.place)

@@ -678,6 +678,24 @@ def test_a_wrong_address_of_postgresql_is_refused_and_its_password_not_shown(
     assert SECRET not in said
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"password={SECRET} host=db",
+        f"{SECRET}@host:5432/name",
+        f"{SECRET}",
+        f"{SECRET}://host/name",
+        f"postgresql:/anna:{SECRET}@host/name",
+        f" postgresql://anna:{SECRET}@host/name",
+    ],
+)
+def test_what_is_no_address_of_a_store_is_not_shown(file: Path, address: str) -> None:
+    said = refusal(file, f'[storage]\nurl = "{address}"')
+
+    assert "postgresql://user@host/name" in said
+    assert SECRET not in said
+
+
 def test_a_relative_store_lies_below_the_root_and_an_absolute_one_where_it_says(
     tmp_path: Path,
 ) -> None:
