@@ -14,6 +14,7 @@ from operations.target import check_target
 from operations.version import version
 from settings import ROOT
 from settings.rules import checked_store_url
+from store.database import StoreUnavailable
 from texts import Wrong
 
 
@@ -53,10 +54,15 @@ def migrate_command(desk: Desk, url: str) -> None:
     except Wrong as error:
         desk.fail("move_url", why=desk.told(error))
     desk.become_service()
-    moved = move(
-        desk.settings.storage.url, target, ROOT, desk.files_path,
-        lambda table: desk.say("moved_table", **vars(table)),
-    )  # fmt: skip
+    try:
+        moved = move(
+            desk.settings.storage.url, target, ROOT, desk.files_path,
+            lambda table: desk.say("moved_table", **vars(table)),
+        )  # fmt: skip
+    except StoreUnavailable as error:
+        if error.place:
+            desk.fail("move_target", why=desk.why_unusable(error))
+        raise
     desk.say("moved", rows=sum(table.rows for table in moved), former=desk.store_name)
     desk.say("moved_next")
     desk.answer(tables={table.name: table.rows for table in moved}, former=desk.store_name)

@@ -18,11 +18,11 @@ from cli.ending import FAILED, Failed
 from cli.owner import Untrusted, check_place, owner_of
 from files import Files, files_of
 from operations.archive import Stopped
+from operations.store_faults import key_of, said_in
 from settings import ROOT, Settings, SettingsError, load_process, load_settings
 from storage import Store, database_of, is_of_server, local_file
 from store.database import (
     Database,
-    ServerUnusable,
     StoreMissing,
     StoreNewer,
     StoreOlder,
@@ -111,11 +111,12 @@ class Desk:
     def told(self, wrong: Wrong) -> str:
         return wrong.told(self.language)
 
-    def why_unusable(self, error: ServerUnusable) -> str:
+    def why_unusable(self, error: StoreUnavailable) -> str:
         """What the doctor says of it."""
-        said = f" ({error.said})" if error.said else ""
-        key = f"doctor.server_{error.reason}"
-        return text(self.language, key, folder=self.store_name, said=said)
+        place = self.store_name if self.on_server else str(self.store_path.parent)
+        on_server = error.place_on_server if error.place else self.on_server
+        key, said = f"doctor.{key_of(error, on_server)}", said_in(error)
+        return text(self.language, key, folder=error.place or place, said=said)
 
     def check_source(self, path: Path) -> None:
         """Failed where there is no file of this name to read."""
@@ -282,14 +283,13 @@ def command(function: Callable[Concatenate[Desk, P], R]) -> Callable[..., R]:
             return function(desk, *args, **kwargs)
         except Stopped as error:
             raise Failed(desk.told(error.why), error.why.key.removeprefix("commands.")) from None
-        except StoreNewer:
-            desk.fail("store_newer", path=desk.store_name)
-        except StoreOlder:
-            desk.fail("store_older", path=desk.store_name)
-        except ServerUnusable as error:
-            raise Failed(desk.why_unusable(error), "store") from None
+        except (StoreNewer, StoreOlder) as error:
+            key = "store_newer" if isinstance(error, StoreNewer) else "store_older"
+            if not desk.on_server and not error.place:
+                desk.fail(key, path=desk.store_name)
+            raise Failed(desk.why_unusable(error), key) from None
         except StoreUnavailable as error:
-            desk.fail("store", why=error)
+            raise Failed(desk.why_unusable(error), "store") from None
         except BrokenPipeError:
             raise  # whoever reads has enough, such as `head`
         except OSError as error:

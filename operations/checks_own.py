@@ -9,22 +9,11 @@ from addresses import both_forms, is_loopback, readable
 from operations.facts import Disk, Facts, Kept
 from operations.findings import Finding, Level, Moment, Phrase, Value
 from operations.named import ranked
+from operations.store_faults import key_of, said_in
 from operations.version import version
 from rest.own_address import NO_ANSWER
 from settings import found_doubts
-from store.database import (
-    DiskFull,
-    ServerUnusable,
-    StoreGone,
-    StoreLocked,
-    StoreMissing,
-    StoreNewer,
-    StoreNoFile,
-    StoreOlder,
-    StoreReadOnly,
-    StoreUnavailable,
-)
-from store.log import StoreDamaged, StoreForeign, StoreMixed
+from store.database import StoreOlder
 
 LOW_BYTES, LEAST_BYTES = 500 << 20, 50 << 20  # free space on the disk
 NO_ROOM_BYTES = 1 << 20  # with less a store that cannot be written lacks nothing but room
@@ -38,32 +27,6 @@ STARTING_SECONDS = 60.0  # within which a service that starts anew takes over it
 MOST_SITES = 5  # that are named
 AGREEING, DAY_SECONDS = 3, 86_400.0  # visitors' addresses that say the same, within so long
 LOCAL_ENDINGS = ("local", "lan", "internal", "intranet", "home", "localdomain")
-STORE_FAULTS: list[tuple[type[StoreUnavailable], str]] = [
-    (DiskFull, "store_full"),
-    (StoreMixed, "store_mixed"),
-    (StoreForeign, "store_foreign"),
-    (StoreDamaged, "store_damaged"),
-    (StoreNewer, "store_newer"),
-    (StoreOlder, "store_older"),
-    (StoreGone, "store_gone"),
-    (StoreMissing, "store_missing"),
-    (StoreLocked, "store_locked"),
-    (StoreReadOnly, "store_read_only"),
-    (StoreNoFile, "store_no_file"),
-    (StoreUnavailable, "store_unavailable"),
-]
-# Of a store on a server these are said otherwise: no file and no folder of ours is in question.
-OF_SERVERS = {
-    "store_full": "server_full",
-    "store_damaged": "server_foreign",
-    "store_newer": "server_newer",
-    "store_older": "server_older",
-    "store_gone": "server_gone",
-    "store_missing": "server_missing",
-    "store_locked": "server_locked",
-    "store_read_only": "server_read_only",
-    "store_unavailable": "server_unavailable",
-}
 
 
 def check_settings(facts: Facts) -> Iterator[Finding]:
@@ -209,14 +172,10 @@ def _of_store(facts: Facts) -> Finding:
         left = {"path": facts.left_behind, "url": f"sqlite:///{facts.left_behind}"}
         return Finding("store", Level.BROKEN, "store_left_behind", values | left)
     if facts.store_fault is not None:
-        key = next(key for kind, key in STORE_FAULTS if isinstance(facts.store_fault, kind))
-        if key == "store_older" and facts.former_runs:
+        if isinstance(facts.store_fault, StoreOlder) and facts.former_runs:
             return Finding("store", Level.ATTENTION, "store_older_runs", values)
-        key = OF_SERVERS.get(key, key) if facts.on_server else key
-        if isinstance(facts.store_fault, ServerUnusable):
-            key = f"server_{facts.store_fault.reason}"
-        said = facts.store_fault.said  # in whatever language: a quotation
-        return Finding("store", Level.BROKEN, key, values | {"said": f" ({said})" if said else ""})
+        key, said = key_of(facts.store_fault, facts.on_server), said_in(facts.store_fault)
+        return Finding("store", Level.BROKEN, key, values | {"said": said})
     if _refuses(facts):
         key = "store_full" if _has_no_room(facts) else "store_refuses"
         return Finding("store", Level.BROKEN, key, values)

@@ -39,14 +39,15 @@ def move(
     """Move the store of one `storage.url` into that of another; `files` is visitors' folder.
 
     One of both is a file, and the other is on a server. `tell` hears of each table. Raises Stopped
-    and StoreUnavailable; then the target holds nothing.
+    and StoreUnavailable, whose `place` names the target where it is the target's; then the target
+    holds nothing.
     """
     if is_of_server(source) == is_of_server(target):
         raise Stopped("move_kinds")
     reading = _on_server(source, root) if is_of_server(source) else _in_file(
         file_of(source, root), files
     )  # fmt: skip
-    filling = _on_server(target, root) if is_of_server(target) else _into_file(
+    filling = _into_server(target, root) if is_of_server(target) else _into_file(
         file_of(target, root)
     )  # fmt: skip
     moved = []
@@ -130,13 +131,29 @@ def _into_file(path: Path) -> Iterator[Target]:
 
 
 @contextmanager
+def _into_server(url: str, root: Path) -> Iterator[Target]:
+    """Where a server is filled, all that is said of a server is said of this one."""
+    try:
+        with _on_server(url, root) as rows:
+            yield rows
+    except StoreUnavailable as error:
+        raise error.of(database_of(url, root).place, on_server=True) from None
+
+
+@contextmanager
 def _on_server(url: str, root: Path) -> Iterator[Target]:
     # Imported where it is needed: what it needs is installed only for those who use it.
     from store.postgresql import PostgreSQL  # noqa: PLC0415
 
     database = database_of(url, root)
     assert isinstance(database, PostgreSQL)  # noqa: S101
-    with closing(database), database.try_lock("sender") as held:
+    with (
+        closing(database),
+        database.try_lock("restore") as ours,
+        database.try_lock("sender") as held,
+    ):
+        if ours is None:
+            raise Stopped("restore_runs")
         if held is None:
             raise Stopped("service_runs")
         with database.alone() as rows:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 # What the system says of a full disk, of a used-up quota, and of a file as large as it may get.
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -22,12 +22,21 @@ class StoreUnavailable(Exception):
     """The store cannot be read or written now; nothing of the call was kept.
 
     The text is for the log. `said` is what SQLite or the system says, where it was asked: a reader
-    of any language gets that alone, as a quotation.
+    of any language gets that alone, as a quotation. `place` names what cannot be used, where that
+    is not the store of `storage.url`.
     """
+
+    place = ""
+    place_on_server = False
 
     def __init__(self, text: str = "", said: str = "") -> None:
         super().__init__(text)
         self.said = said
+
+    def of(self, place: str, on_server: bool = False) -> Self:
+        """The same, of another place."""
+        self.place, self.place_on_server = place, on_server
+        return self
 
 
 class DiskFull(StoreUnavailable):

@@ -24,6 +24,7 @@ from turns import Turns, apart
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
 TRIES = 3  # where another process makes or removes the same folder
+FILES = "storage.files"  # what a fault is about
 OPEN = ".nfs"  # how NFS names a file that was removed while somebody reads it
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 
@@ -174,7 +175,7 @@ class FileFolder:
 def check_room(folder: Path, wanted: int) -> None:
     """Raise DiskFull if the disk's reserve would be used by so many more bytes."""
     if shutil.disk_usage(folder).free - wanted - SLACK_BYTES < RESERVE_BYTES:
-        raise DiskFull("storage.files: no room on the disk beside its reserve")
+        raise DiskFull("storage.files: no room on the disk beside its reserve").of(FILES)
 
 
 def _sweep_folder(folder: str, keys: set[str], before: float, turns: Turns) -> int:
@@ -216,4 +217,4 @@ def file_errors() -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__  # without the path: it holds the key
         kind = DiskFull if error.errno in DISK_FULL else StoreUnavailable
-        raise kind(f"storage.files: {reason}") from None
+        raise kind(f"storage.files: {reason}", reason).of(FILES) from None

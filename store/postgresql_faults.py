@@ -22,6 +22,7 @@ REASONS = {
     "closed": "the server lets nobody in from this host (pg_hba.conf)",
     "unencrypted": "the server lets nobody in without TLS",
     "no_database": "the database of storage.url does not exist",
+    "no_schema": "the schema that storage.url names does not exist",
     "rights": "the user of storage.url may not make or use the tables",
     "connections": "the server has no free connection",
     "no_host": "the host of storage.url is not known",

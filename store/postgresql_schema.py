@@ -246,7 +246,7 @@ def _why_missing(session: Session, name: str) -> StoreUnavailable:
     """Why there is no store: a service that would only have to be started is another case."""
     row = session.execute(MAY_BEGIN, prepare=False).fetchone()
     if row is None or row["schema"] is None:
-        return StoreMissing(f"the schema that storage.url names is not in {name}")
+        return unusable("no_schema")
     if row["standby"]:
         return StoreReadOnly("the server is a standby", "standby")
     if not row["may_create"]:
@@ -288,7 +288,7 @@ def _migrate(session: Session, name: str, had_store: bool) -> int | None:
     """The version of before; None if another host has done it meanwhile."""
     schema = session.execute("select current_schema() as name").fetchone()
     if schema is None or schema["name"] is None:
-        raise StoreMissing(f"the schema that storage.url names is not in {name}")
+        raise unusable("no_schema")
     session.execute(f"set local lock_timeout = '{TABLE_SECONDS}s'", prepare=False)
     session.patience = MIGRATE_SECONDS
     session.execute("set local statement_timeout = 0", prepare=False)

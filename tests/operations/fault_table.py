@@ -29,6 +29,7 @@ from rest.examination import Line
 from rest.replies import TokenHome
 from store.database import (
     DiskFull,
+    LockHeld,
     StoreGone,
     StoreLocked,
     StoreMissing,
@@ -135,6 +136,7 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"kept": StoreOlder("old")}, BROKEN, "store", "store_older"),
     ({"kept": StoreOlder("old"), "former_runs": True}, ATTENTION, "store", "store_older_runs"),
     ({"kept": StoreMissing("none")}, BROKEN, "store", "store_missing"),
+    ({"kept": LockHeld("held")}, BROKEN, "store", "store_busy"),
     ({"kept": StoreUnavailable("readonly")}, BROKEN, "store", "store_unavailable"),
     ({"kept": StoreGone("chats.db is gone")}, BROKEN, "store", "store_gone"),
     ({"kept": DiskFull("no room"), "on_server": True}, BROKEN, "store", "server_full"),
