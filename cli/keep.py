@@ -15,7 +15,7 @@ from operations.version import version
 from settings import ROOT
 from settings.rules import checked_store_url
 from store.database import StoreUnavailable
-from texts import Wrong
+from texts import Wrong, text
 
 
 @click.command("backup")
@@ -46,11 +46,11 @@ def migrate_command(desk: Desk, url: str) -> None:
     """Move all that the store has into another database; stop the service first.
 
     URL is as storage.url, of an empty database on a PostgreSQL server; or of a new file, to move
-    from a server. Leave a password out of it, where PGPASSWORD or a password file has it: other
-    users of this machine may see what a command is given.
+    from a server. With - it is asked for, or read from the input: do so where it has a password,
+    as other users of this machine may see what a command is given.
     """
     try:
-        target = checked_store_url(url)
+        target = checked_store_url(_read_url(desk) if url == "-" else url)
     except Wrong as error:
         desk.fail("move_url", why=desk.told(error))
     desk.become_service()
@@ -66,6 +66,14 @@ def migrate_command(desk: Desk, url: str) -> None:
     desk.say("moved", rows=sum(table.rows for table in moved), former=desk.store_name)
     desk.say("moved_next")
     desk.answer(tables={table.name: table.rows for table in moved}, former=desk.store_name)
+
+
+def _read_url(desk: Desk) -> str:
+    """An address that may hold a password: it is not shown where somebody types it."""
+    if sys.stdin.isatty():
+        question = text(desk.language, "commands.move_question")
+        return str(click.prompt(question, hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
 
 
 @click.command("move-files")

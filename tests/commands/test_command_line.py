@@ -109,7 +109,7 @@ def test_a_store_that_cannot_be_used_is_told(
     done = site.run(*arguments)
 
     assert done.code == 1
-    assert done.error.startswith("sitechat: The store cannot be used")
+    assert done.error.startswith(f"sitechat: The store in {site.chats} cannot be used")
 
 
 @pytest.mark.parametrize(("change", "said"), [(1, "более новой"), (-1, "более ранней")])

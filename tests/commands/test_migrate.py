@@ -1,9 +1,11 @@
 """What `sitechat migrate` says: of which of the two stores, and in the reader's language."""
 
 import os
+import pty
 import re
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import psycopg
@@ -14,6 +16,7 @@ from postgres import Server
 
 from bbcode import RENDERER
 from commands import commands
+from settings import ROOT
 from storage import Store
 
 CYRILLIC = re.compile("[а-я]")
@@ -103,3 +106,45 @@ def test_a_second_move_at_once_is_told_of_the_first(
             for name in ("restore", "sender"):
                 stack.enter_context(store.database.try_lock(name))
             assert "restore или migrate" in refused(url, "migrate", other)
+
+
+def test_the_address_is_read_where_no_other_user_sees_it(site: Site, server: Server) -> None:
+    fill(site)
+    own = {"SITECHAT_STORAGE__URL": f"sqlite:///{site.chats}/chats.db"}
+
+    def given(line: str) -> Done:
+        result = CliRunner().invoke(commands, ["migrate", "-"], env=own, input=line)
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    moved = given(f"{server.new_database()}\n")
+    wrong = given("anna:s3cret@db/chat\n")
+    nothing = given("")
+
+    assert (moved.code, moved.error) == (0, "")
+    assert wrong.code == nothing.code == 1
+    assert "postgresql://user@host/name" in wrong.error
+    assert "s3cret" not in wrong.error
+
+
+def test_who_types_the_address_does_not_see_it(site: Site, server: Server) -> None:
+    fill(site)
+    address = server.new_database()
+    environment = os.environ | {
+        "SITECHAT_STORAGE__URL": f"sqlite:///{site.chats}/chats.db", "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C.UTF-8",
+    }  # fmt: skip
+    pid, terminal = pty.fork()
+    if pid == 0:
+        code = "from commands import main; main()"
+        os.execvpe(sys.executable, [sys.executable, "-c", code, "migrate", "-"], environment)
+    shown, typed = b"", 0
+    with suppress(OSError):  # which is how a terminal ends
+        while part := os.read(terminal, 4096):
+            shown += part
+            if not typed and b"(it is not shown): " in shown:
+                typed = os.write(terminal, f"{address}\n".encode())
+    os.close(terminal)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
+    assert b"the same on both sides" in shown
+    assert address.encode() not in shown
