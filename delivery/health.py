@@ -10,6 +10,7 @@ from delivery.bucket import Bucket
 from delivery.circuits import PORTAL, Circuits, Kind, Scope
 from delivery.clock import STOPPED_SECONDS, Clock
 from rest.errors import (
+    NOT_CONNECTED,
     OAUTH,
     BitrixError,
     OutcomeUnknown,
@@ -25,6 +26,7 @@ from store.records import ReportedFault
 
 log = logging.getLogger(__name__)
 
+CUT_OFF_SECONDS = 15.0  # without one connection, before another host may have a try
 TOLERATED_LOSSES = 2  # lost answers in a row, before others of the line wait: it may be the message
 
 
@@ -42,9 +44,13 @@ class Health:
         self._failing_since: float | None = None
         self._events_lost_since: float | None = None
         self._is_back = False
+        self._is_calling = False  # nothing is known of the latest call yet, or it did well
+        self._unconnected = 0  # calls in a row for which there was no connection
+        self._unconnected_since = 0.0
 
     def begin(self) -> None:
         """A fault that the worker before us reported ends with our first success."""
+        self._unconnected = 0
         if fault := self._store.notes.fault.get():
             self._reported = PORTAL
             self._stops_all = is_of_the_way(fault.code) or fault.method == OAUTH
@@ -54,6 +60,9 @@ class Health:
 
     def count_call(self) -> None:
         """Must be called before each call to the portal."""
+        if self._is_calling:
+            self._unconnected = 0
+        self._is_calling = True
         self._bucket.count_call(self._clock.now())
 
     def failed(self, error: BitrixError, line_scope: Scope) -> float:
@@ -76,12 +85,25 @@ class Health:
         tolerated = TOLERATED_LOSSES if isinstance(error, OutcomeUnknown) else 0
         return self.circuits.failed(scope, now, at_least=error.seconds, tolerated=tolerated)
 
+    def is_cut_off(self, now: float) -> bool:
+        """Whether we have had no connection for some time; another host may have one."""
+        return self._unconnected > 1 and now - self._unconnected_since >= CUT_OFF_SECONDS
+
     def note_limit(self, error: BitrixError) -> None:
+        """Must be called with each error that a call raised."""
+        self._is_calling = False
+        if error.code != NOT_CONNECTED:
+            self._unconnected = 0
+        else:
+            if not self._unconnected:
+                self._unconnected_since = self._clock.now()
+            self._unconnected += 1
         if error.fills_the_bucket:
             self._bucket.overrun(self._clock.now())
 
     def works(self, kind: Kind, *scopes: Scope) -> None:
         """A call of this kind, and of these scopes, did what it should."""
+        self._unconnected = 0
         self.circuits.close(PORTAL, Scope(kind), *scopes)
         if self._reported in (PORTAL, Scope(kind), *scopes):
             self.fault_is_over()
@@ -99,6 +121,7 @@ class Health:
 
     def way_is_free(self) -> None:
         """The portal has answered a call with our tokens that is no delivery."""
+        self._unconnected = 0
         if self._reported == PORTAL and self._stops_all:
             self.fault_is_over()
 

@@ -6,6 +6,7 @@ in the dialog before it sends the message again.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -23,7 +24,7 @@ from logs import Lasting, facts
 from rest.errors import DIED
 from rest.lease import only_while
 from settings import Settings
-from storage import Store
+from storage import Store, is_of_server
 from store.database import Connection, Lock, StoreUnavailable
 from store.fence import Fence, Superseded
 from turns import Turns
@@ -38,8 +39,12 @@ IDLE_SECONDS = 1.0
 GATHER_SECONDS = 0.01
 RESTORED_SECONDS = 60.0  # with no worker up for so long, the store may be a backup of that age
 LOCK_SECONDS = 1.0  # how often a process that does not hold the worker's lock tries to take it
+# Whoever cannot reach the portal leaves the lock for so long to processes of other hosts.
+AWAY_SECONDS = LOCK_SECONDS + 2.0
+OUTAGE_SECONDS = 600.0  # within so long of the last time it goes and comes back without a word
 SENDER = "sender"  # the lock of the one process that delivers
 LOST = "this process delivers no more: it has lost the lock, and another one may have it"
+CUT_OFF = "no connection to the portal comes about here: another host may deliver, if there is one"
 REPLACED = (
     "the store was replaced while the service ran, by one in which nothing is installed: the"
     " conversations and tokens are not in it. Stop the service, put the store back or restore a"
@@ -52,6 +57,9 @@ class Worker:
         self._store = store
         self._fence = Fence(store.database, SENDER)
         self._lock: Lock | None = None
+        self._hosts_share = is_of_server(settings.storage.url)
+        self._leaves = False  # the lock, to another host
+        self._left_at = -math.inf  # on the monotonic clock
         self._was_replaced = False  # the store, and that is not noted yet
         self._context = context = Context.of(settings, store, bitrix)
         self._signals = Signals(store)
@@ -89,7 +97,11 @@ class Worker:
                 log.exception("the worker failed and goes on")
             finally:
                 self._works = False
-            self._rest(LOCK_SECONDS)
+            if self._leaves:
+                self._leaves = False
+                stop.wait(AWAY_SECONDS)
+            else:
+                self._rest(LOCK_SECONDS)
 
     def _work(self, lock: Lock, stop: threading.Event) -> None:
         """Step after step, as long as we hold the lock. Not every step waits for a call.
@@ -101,9 +113,10 @@ class Worker:
             with only_while(lock.is_held_now), self._fence.holds():
                 self.begin(time.time())
                 self._trouble.over()
-                log.info("this process delivers from now on", extra=facts(pid=os.getpid()))
+                level = logging.DEBUG if self._left_lately() else logging.INFO
+                log.log(level, "this process delivers from now on", extra=facts(pid=os.getpid()))
                 turns = Turns()
-                while not stop.is_set() and lock.is_held():
+                while not stop.is_set() and lock.is_held() and not self._goes_away(time.time()):
                     self._wake.clear()  # the step reads all that is there now
                     if not self.step(time.time()):
                         self._rest(self._pause(time.time()))
@@ -112,6 +125,18 @@ class Worker:
             self._lock = None
             if not stop.is_set() and not lock.is_held_now():
                 log.warning(LOST, extra=facts(pid=os.getpid()))
+
+    def _goes_away(self, now: float) -> bool:
+        """Whether to leave the work to another host, which may reach the portal."""
+        if not self._hosts_share or not self._context.health.is_cut_off(now):
+            return False
+        if not self._left_lately():
+            log.warning(CUT_OFF, extra=facts(pid=os.getpid()))
+        self._leaves, self._left_at = True, time.monotonic()
+        return True
+
+    def _left_lately(self) -> bool:
+        return time.monotonic() - self._left_at < OUTAGE_SECONDS
 
     def begin(self, now: float, replaced: bool = False) -> None:
         """Take over from the worker before us: it may have died in a call, and events been lost.
