@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -297,13 +297,16 @@ def dialogs_at(stage: Stage) -> dict[str, list[dict[str, Any]]]:
     return dialogs
 
 
-def differences(stage: Stage, talks: list[Talk]) -> list[str]:
-    """Where what was sent, what is held and what is shown are not equal, in order and once."""
+def differences(stage: Stage, talks: list[Talk], others: Collection[str] = ()) -> list[str]:
+    """Where what was sent, what is held and what is shown are not equal, in order and once.
+
+    `others` are chats that belong to nobody here.
+    """
     dialogs = dialogs_at(stage)
     found = [
         problem for talk in talks for problem in talk.differences(dialogs.get(talk.chat_id, []))
     ]
-    strangers = set(dialogs) - {talk.chat_id for talk in talks}
+    strangers = set(dialogs) - {talk.chat_id for talk in talks} - set(others)
     return found + [f"a chat nobody began: {one} {dialogs[one]}"[:1000] for one in strangers]
 
 
@@ -312,7 +315,9 @@ def mend(stage: Stage) -> None:
     requests.delete(f"{stage.portal}/sandbox/trouble", timeout=30)
 
 
-def assert_equal(stage: Stage, talks: list[Talk], seconds: float = 30) -> None:
+def assert_equal(
+    stage: Stage, talks: list[Talk], seconds: float = 30, others: Collection[str] = ()
+) -> None:
     """Wait until everybody agrees, and see that it stays so; AssertionError says who does not."""
     until = time.monotonic() + seconds
     waiting = talks  # asking for a history costs, so only for those that still differ
@@ -321,10 +326,10 @@ def assert_equal(stage: Stage, talks: list[Talk], seconds: float = 30) -> None:
         waiting = [talk for talk in waiting if talk.differences(dialogs.get(talk.chat_id, []))]
         time.sleep(SELDOM_SECONDS)
     if waiting:
-        found = differences(stage, talks)
+        found = differences(stage, talks, others)
         raise AssertionError("\n".join([f"after {seconds:.0f} s", *found]))
     time.sleep(STILL_SECONDS)
-    found = differences(stage, talks)
+    found = differences(stage, talks, others)
     assert not found, "\n".join(["it did not stay so", *found])
     assert stage.state()["spec_violations"] == []
     log = stage.logged()

@@ -56,12 +56,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[P
 
 def test_what_one_host_did_not_end_the_other_one_does(pair: Pair, server: Server) -> None:
     print(f"SEED={SEED}")
+    others = {*dialogs_at(pair)}  # of the tests before this one
     faults = [Fault(name, "well") for name in FAULTS]
     storm = Storm(pair, server, faults, 0.0, 0.5, seed=SEED, visitors=3)
 
     storm.play()
 
-    assert_equal(pair, storm.talks, 60)
+    assert_equal(pair, storm.talks, 60, others)
     for count in counts_of(pair, storm.talks):
         assert count.is_good(), count.told()
         assert count.there
