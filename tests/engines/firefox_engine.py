@@ -43,6 +43,11 @@ TRUST = """
 Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB)
   .addCertFromBase64(arguments[0], "C,,")
 """
+# A click goes to what was painted last, and what has just changed is painted with the next frame.
+PAINTED = """
+const [onPainted] = arguments
+requestAnimationFrame(() => requestAnimationFrame(onPainted))
+"""
 # WebDriver's names of keys
 KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Tab": "\ue004", "Space": " ", "Shift": "\ue008"}
 
@@ -97,6 +102,11 @@ class Firefox(Engine):
     def evaluate(self, body: str, *values: Any) -> Any:
         return self._ask("WebDriver:ExecuteScript", script=body, args=values, sandbox=None)
 
+    def click(self, selector: str) -> None:
+        self.sees(selector)
+        self._ask("WebDriver:ExecuteAsyncScript", script=PAINTED, args=[])
+        super().click(selector)
+
     def click_at(self, x: int, y: int) -> None:
         place = {"type": "pointerMove", "x": x, "y": y, "origin": "viewport"}
         press = [{"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp")]
@@ -128,6 +138,7 @@ class Firefox(Engine):
     def resize(self, width: int, height: int) -> None:
         with self._whole_browser():  # a window of Firefox is 500 pixels wide at least
             self._ask("WebDriver:ExecuteScript", script=RESIZE, args=[width, height])
+        self.becomes([width, height], "return [innerWidth, innerHeight]")
 
     def choose(self, selector: str, path: Path) -> None:
         found = self._ask("WebDriver:FindElement", using="css selector", value=selector)
