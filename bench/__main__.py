@@ -19,9 +19,10 @@ from install_browser import find_chromium
 from bench import hard, live, plain, weight
 from bench.contestants import Contestant
 from bench.facts import find, machine
+from bench.ladder import ladder
 from bench.ours import Ours, OursOnPostgreSQL
 from bench.picture import picture
-from bench.results import MISSED, Row, as_text, report
+from bench.results import MISSED, Row, as_text, in_columns, report
 from bench.standins import PHP_CHILDREN, FlaskPolling, Php
 
 HERE = Path(__file__).parent
@@ -114,13 +115,15 @@ def run(folder: Path, quick: bool) -> int:
         names = [kind.name for kind in KINDS]
         samples, rows = measure(contestants, quick)
         busy = samples.portal_percent()
+        say("what a request is made of")
+        parts = ladder(contestants, samples, folder, QUICK if quick else FULL)
     facts["the sandbox used"] = f"{busy:.0f} % of a core while messages were sent"
     facts["the run took"] = f"{(time.monotonic() - began) / 60:.0f} minutes"
-    print("\n" + as_text(rows, names) + "\n")
+    print("\n" + as_text(rows, names) + "\n\n" + in_columns(parts) + "\n")
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
     print("\n".join(["", *absent, LEFT_OUT if quick else ""]))
     if not quick:
-        text = report(rows, names, facts, [*NOTES, *absent])
+        text = report(rows, names, parts, facts, [*NOTES, *absent])
         (HERE / "RESULTS.md").write_text(text, "utf-8")
         caption = f"{facts['date']}, commit {facts['commit']}; {facts['processor']}; make bench"
         (HERE / "results.svg").write_text(picture(rows, names, caption), "utf-8")

@@ -76,14 +76,31 @@ def as_text(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 def as_markdown(rows: Sequence[Row], names: Sequence[str]) -> str:
     head = [*HEAD, *(name[0].upper() + name[1:] for name in names), *TAIL]
-    lines = [head, ["---"] * len(head), *(row.texts(names) for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return _table([head, *(row.texts(names) for row in rows)])
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *others = lines
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *others])
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def report(
-    rows: Sequence[Row], names: Sequence[str], facts: dict[str, str], notes: Sequence[str]
+    rows: Sequence[Row],
+    names: Sequence[str],
+    parts: Sequence[Sequence[str]],
+    facts: dict[str, str],
+    notes: Sequence[str],
 ) -> str:
-    """The text of RESULTS.md."""
+    """The text of RESULTS.md. `parts`: the lines of the table of what a request is made of."""
     told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     more = "\n".join(f"- {note}" for note in notes)
     return f"""# What `make bench` measured
@@ -95,6 +112,12 @@ description of the vendor's (`bench/php/`, `bench/flask_polling/`).
 ![The figures as bars](results.svg)
 
 {as_markdown(rows, names)}
+
+## What a request is made of
+
+Each line has all of the lines above it that it needs, so a difference is the price of what is new.
+
+{_table(parts)}
 
 ## The machine
 

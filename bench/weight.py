@@ -47,5 +47,5 @@ def watched_by_tests() -> list[Row]:
             "axe-core, light and dark; XSS corpus in a browser",
             "0; 0 executions, 0 CSP violations: `make test` (`tests/test_axe.py`, `tests/xss/`)",
         ),
-        Row("two hosts: kills, seconds to take over", "0 lost, 0 doubled: `make test`"),
+        Row("two hosts: kills, seconds to take over", "0 lost, 0 doubled: `make hosts`"),
     ]

@@ -13,10 +13,22 @@ from stage import HOST, free_port, wait_until
 from bench import load
 from bench.contestants import LAST, answers
 from bench.facts import find
+from bench.ladder import ladder
 from bench.load import Ask
 from bench.picture import picture
+from bench.plain import Plan, Samples
 from bench.processes import memory_kb, processor_seconds, running
-from bench.results import MISSED, PARTLY, REACHED, Row, as_markdown, as_text, p95, report
+from bench.results import (
+    MISSED,
+    PARTLY,
+    REACHED,
+    Row,
+    as_markdown,
+    as_text,
+    in_columns,
+    p95,
+    report,
+)
 from bench.standins import FlaskPolling, Php, portal
 
 NAMES = ["ours, SQLite", "PHP tutorial"]
@@ -59,8 +71,19 @@ def test_the_table_has_every_contestant_also_one_who_is_absent(row: Row) -> None
         "| a poll | ≥ 2 times | 300 a second | 100 a second | – | 3 times | reached |"
     )
     assert "Flask" not in as_text([row], names)
-    text = report([row], names, {"memory": "24 GB"}, ["a note"])
+    parts = [["Time", *NAMES], ["a poll", "300", "–"]]
+    text = report([row], names, parts, {"memory": "24 GB"}, ["a note"])
     assert all(part in text for part in ("- memory: 24 GB", "- a note", "(results.svg)"))
+    assert "| a poll | 300 | – |" in text
+    assert in_columns([["a", "b"], ["long", ""]]) == "a     b\nlong"
+
+
+def test_what_a_request_is_made_of_begins_with_the_server_and_flask_alone(tmp_path: Path) -> None:
+    plan = Plan(rounds=1, seconds=1, lengths=(), quick=True)
+
+    server, flask = ladder([], Samples(), tmp_path, plan)[1:3]
+
+    assert 0 < float(server[1]) < float(flask[1])
 
 
 def test_a_percentile_of_few_is_none_that_nobody_measured() -> None:
