@@ -88,7 +88,7 @@ class Worker:
                         self._works = True
                         self._work(held, stop)
                     else:
-                        self._signals.saw_worker(time.time())
+                        self._signals.saw_worker(self._store.now())
             except Superseded:
                 log.debug("another process has taken over")
             except StoreUnavailable as error:
@@ -111,15 +111,17 @@ class Worker:
         self._lock = lock
         try:
             with only_while(lock.is_held_now), self._fence.holds():
-                self.begin(time.time())
+                self.begin(self._store.now())
                 self._trouble.over()
                 level = logging.DEBUG if self._left_lately() else logging.INFO
                 log.log(level, "this process delivers from now on", extra=facts(pid=os.getpid()))
                 turns = Turns()
-                while not stop.is_set() and lock.is_held() and not self._goes_away(time.time()):
+                while (
+                    not stop.is_set() and lock.is_held() and not self._goes_away(self._store.now())
+                ):
                     self._wake.clear()  # the step reads all that is there now
-                    if not self.step(time.time()):
-                        self._rest(self._pause(time.time()))
+                    if not self.step(self._store.now()):
+                        self._rest(self._pause(self._store.now()))
                     turns.give_way()
         finally:
             self._lock = None
