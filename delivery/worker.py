@@ -159,6 +159,7 @@ class Worker:
             log.error(REPLACED)
         self._signals.begin(up_at)
         self._upkeep.begin(up_at, now)
+        self._doubt_had_a_turn = True  # new messages need not wait for what is in doubt elsewhere
         self._context.health.begin()
         self._context.lines.begin()
         self._store.queue.make_due(now)
@@ -227,11 +228,17 @@ class Worker:
             self._context.lines.begin_step()
             return (
                 self._upkeep.step(now, late=OVERDUE_SECONDS)
-                or self._confirm_or_send(now)
+                or self._others(now)
                 or self._upkeep.step(now, late=0.0)
             )
         finally:
             self._context.clock.end_step()
+
+    def _others(self, now: float) -> bool:
+        """Answers that are being put back are confirmed together, once all of a page are there."""
+        if self._upkeep.is_comparing:
+            return self._send_or_resolve(now)
+        return self._confirm_or_send(now)
 
     def _confirm_or_send(self, now: float) -> bool:
         """Confirmations go first, and then what else waits.
