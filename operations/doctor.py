@@ -130,7 +130,7 @@ class Doctor:
         `with_largest`: a body as large as the largest file goes there, too.
         """
         try:
-            key = self._store.portal.secret_key()
+            key = front.Key(self._store.portal.secret_key(), self._store.now)
             before = (self._store.notes.examined.get() or {}).get("front") or {}
         except StoreUnavailable:
             return None

@@ -32,6 +32,11 @@ class _Signer(TimestampSigner):
         return int(self._now())
 
 
+def serializer(key: str, purpose: str, now: Callable[[], float]) -> URLSafeTimedSerializer:
+    """Signs and reads for one purpose; `now` is the store's time."""
+    return URLSafeTimedSerializer(key, purpose, signer=_Signer, signer_kwargs={"now": now})
+
+
 class Tickets:
     """The tickets of one purpose."""
 
@@ -57,9 +62,4 @@ class Tickets:
         return values
 
     def _serializer(self) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(
-            self._store.portal.secret_key(),
-            self._purpose,
-            signer=_Signer,
-            signer_kwargs={"now": self._store.now},
-        )
+        return serializer(self._store.portal.secret_key(), self._purpose, self._store.now)

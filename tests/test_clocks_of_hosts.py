@@ -10,6 +10,7 @@ from host_pair import Pair
 from postgres import Server
 from soak import SEND, Talk, assert_equal, dialogs_at, mend
 from stage import LINE, wait_until
+from starter import sitechat
 from test_two_hosts import LEASE, ticket_at
 
 from storage import Store
@@ -99,3 +100,10 @@ def test_the_form_of_one_host_is_taken_by_the_other(pair: Pair) -> None:
         taken = requests.post(f"{pair.other(host).direct}/handler", data=form, timeout=30)
 
         assert taken.status_code == 200, taken.text
+
+
+def test_the_doctor_of_one_host_is_answered_by_the_other(pair: Pair) -> None:
+    """nginx gives its questions to both, and its own clock is right."""
+    looked = sitechat("doctor", "--json", environment=pair.hosts[0].environment())
+
+    assert '"front_good"' in looked.stdout, looked.stdout + looked.stderr
