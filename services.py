@@ -183,11 +183,11 @@ class Services:
             try:
                 if counts:
                     limits = self.store.limits
-                    limits.add_refusals(counts, time.time(), MOST_REASONS, OTHER_REASONS)
+                    limits.add_refusals(counts, self.store.now(), MOST_REASONS, OTHER_REASONS)
                     counts = {}
                     trouble.over()
                 if lost:  # a recovery looks for the event in the portal's history
-                    self.store.notes.events_lost_at.set(time.time())
+                    self.store.notes.events_lost_at.set(self.store.now())
                     trouble.over()
             except StoreUnavailable as error:
                 trouble.met(error)
@@ -200,7 +200,7 @@ class Services:
         counts = tally.take()
         try:
             if counts:
-                self.store.counts.add(counts, time.time())
+                self.store.counts.add(counts, self.store.now())
         except StoreUnavailable:
             tally.give_back(counts)
             raise
@@ -293,7 +293,7 @@ class Services:
             stop.wait(DELETION_SECONDS)
 
     def _finish_deletions_once(self) -> None:
-        unfinished = self.store.removal.unfinished(time.time() - DELETION_SECONDS)
+        unfinished = self.store.removal.unfinished(self.store.now() - DELETION_SECONDS)
         if unfinished:
             self.store.removal.remove(unfinished, self.files.remove_chat)
             log.info("%d interrupted deletions finished", len(unfinished))

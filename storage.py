@@ -80,6 +80,10 @@ class Store:
         """Make what is missing and bring the schema up to date."""
         self.database.open()
 
+    def now(self) -> float:
+        """Unix seconds, by the same clock on all hosts: what is stored has no other times."""
+        return self.database.now()
+
     def write_fault(self) -> StoreUnavailable | None:
         """What keeps the service from writing; of a store that is opened to be read only."""
         return self.database.write_fault() if self._read_only else None

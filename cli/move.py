@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,8 +126,9 @@ def import_tutorial_command(desk: Desk, folder: Path) -> None:
     """
     found = read_folder(folder.absolute())
     _check_portal(desk, found)
-    now, chats, messages = time.time(), 0, 0
+    chats, messages = 0, 0
     with desk.writing(new=True) as store:
+        now = store.now()
         granted = _take_grant(desk, store, found, now)
         for chat, past in found.chats:
             new = 0

@@ -1,7 +1,6 @@
 """`forget`, `block`, `unblock` and `purge`: what an administrator may do about visitors."""
 
 import re
-import time
 
 import click
 
@@ -42,7 +41,7 @@ def forget_command(desk: Desk, who: str) -> None:
     with desk.writing() as store:
         ended = []
         for chat_id in chats_of(desk, store, who):
-            ended += store.chats.delete(chat_id, time.time(), desk.files_of(store).remove_chat)
+            ended += store.chats.delete(chat_id, store.now(), desk.files_of(store).remove_chat)
         copies = all_copies(desk.settings, store.database.folder)
     desk.say("forgotten", chats=len(set(ended)))
     desk.say("forgotten_elsewhere")
@@ -71,7 +70,7 @@ def block_command(desk: Desk, who: str | None) -> None:
     with desk.writing() as store:
         chats = chats_of(desk, store, who)
         for chat_id in chats:
-            store.blocks.block(chat_id, time.time())
+            store.blocks.block(chat_id, store.now())
     desk.say("blocked", chats=len(chats))
     desk.answer(blocked=chats)
 
@@ -102,12 +101,13 @@ def purge_command(desk: Desk, days: int | None, dry_run: bool) -> None:
     days = days or desk.settings.chat.keep_days
     if not days:
         desk.fail("keeps_all")
-    before = time.time() - days * DAY_SECONDS
     if dry_run:
         with desk.reading() as store:
+            before = store.now() - days * DAY_SECONDS
             removed, folder = store.retention.count(before), store.database.folder
     else:
         with desk.writing() as store:
+            before = store.now() - days * DAY_SECONDS
             removed, folder = purge(store, desk.files_of(store), before), store.database.folder
     going = copies_beside(folder) if dry_run else []
     copies = [

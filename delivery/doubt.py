@@ -23,6 +23,7 @@ from turns import Turns
 log = logging.getLogger(__name__)
 
 CHATS_A_LOOKUP = 50
+NOTED_AT_ONCE = 20  # messages, or a few more, in one transaction
 TOLERATED_LOOKS = 2  # in a row that failed, each at one dialog, before all others wait, too
 LOOKUP = Scope("lookup")
 
@@ -44,6 +45,7 @@ class Doubt:
             context.store.found_deleted.earlier_of_visitor,
         )
         self._turns = Turns()
+        self._outcomes: list[Outcome] = []  # of this step
         self._answers = False  # whether the portal has answered a lookup of this step
 
     def due(self, now: float) -> list[Delivery]:
@@ -60,6 +62,17 @@ class Doubt:
 
         Only one dialog a step, because other work waits for its turn.
         """
+        try:
+            self._resolve(in_doubt)
+        finally:
+            self._note()
+
+    def _note(self) -> None:
+        """Note together what was found out: one by one, each would wait for the disk."""
+        outcomes, self._outcomes = self._outcomes, []
+        self._recorder.record(outcomes)
+
+    def _resolve(self, in_doubt: list[Delivery]) -> None:
         runs = [
             list(run)
             for _, run in groupby(in_doubt, key=lambda delivery: (delivery.chat.id, delivery.line))
@@ -99,6 +112,9 @@ class Doubt:
             if not self._conclude_all(run, found):
                 return
             concluded.append(run)
+            if len(self._outcomes) >= NOTED_AT_ONCE:
+                self._note()
+        self._note()
         if self._answers:
             self._health.works("lookup", *map(_lookup_of, concluded))
 
@@ -165,7 +181,7 @@ class Doubt:
                     self._lines.took_nothing(delivery.line, delivery.chat.id, attempts, NO_SESSION)
         if outcome.must_be_noted:
             self._quarantine.release([delivery])
-        self._recorder.record([outcome])
+        self._outcomes.append(outcome)
 
     def _settle_seconds(self, delivery: Delivery, found: Finding) -> float:
         """How long after the call the portal may still store the message or name its dialog."""

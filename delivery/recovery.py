@@ -6,6 +6,7 @@ confirmed. After a restore visitors' messages come back, too, that were written 
 """
 
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ PAGES_A_DIALOG = 100  # of 50 messages, older than the newest page: what an old 
 ADDED_AT_ONCE = 20  # messages in one transaction
 ID_DIGITS = 18  # at most, of our ids
 TRIES = 3  # of a dialog that cannot be read now
+# What was read with one call is compared in as many steps as it takes: each answer that is put back
+# waits for the disk, and visitors' messages would wait for all of a page's.
+COMPARE_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,13 @@ class _Reading:
     """A dialog and its messages, as far back as they have been read."""
 
     dialog: Dialog
+    page: list[HistoryMessage]  # the last that was read
     messages: list[HistoryMessage]
     pages: int = 1
 
 
 class Recovery:
-    """Reads all dialogs in which anything happened since `since`, one call a step.
+    """Reads all dialogs in which anything happened since `since`, at most one call a step.
 
     The caller makes other work between two steps and keeps the portal's limit.
     """
@@ -78,22 +83,30 @@ class Recovery:
         # Their numbers alone: as objects, 100,000 dialogs would hold up the garbage collector.
         dialogs = dict.fromkeys((*unread, *store.dialogs.in_conversation(since)))
         self._dialogs = deque(dialogs)
+        self._uncompared: deque[_Reading] = deque()  # of the latest call
         self._longer: deque[_Reading] = deque()
         self._tries: Counter[int] = Counter()  # that failed, by dialog
         self._batch_failures = 0
         self._count, self._answers = len(dialogs), 0
         self._unread: list[int] = []
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether the next step makes no call: something that was read is not compared yet."""
+        return bool(self._uncompared)
+
     def step(self, now: float) -> RecoveryResult | None:
-        """Make one call; returns the result once all dialogs are read, else None.
+        """Make one call, or compare what was read; the result once all is done, else None.
 
         Raises BitrixError when the portal cannot be asked now: the next step asks again.
         """
-        if self._longer:
-            self._read_on(now)
-        elif self._dialogs:
-            self._read_newest(now)
-        if self._longer or self._dialogs:
+        if not self._uncompared:
+            if self._longer:
+                self._read_on()
+            elif self._dialogs:
+                self._read_newest()
+        self._compare_some(now)
+        if self._uncompared or self._longer or self._dialogs:
             return None
         failed = len(self._unread)
         if self._answers or failed:
@@ -102,7 +115,14 @@ class Recovery:
         self._store.notes.recovery.set(LastRecovery(self._answers, self._count, failed, now))
         return RecoveryResult(self._answers, self._count, tuple(self._unread))
 
-    def _read_newest(self, now: float) -> None:
+    def _compare_some(self, now: float) -> None:
+        """Compare what was read, for a moment: the rest is left to the next steps."""
+        turns, until = Turns(), time.monotonic() + COMPARE_SECONDS
+        while self._uncompared and time.monotonic() < until:
+            turns.give_way()
+            self._compare(self._uncompared.popleft(), now)
+
+    def _read_newest(self) -> None:
         part = list(islice(self._dialogs, DIALOGS_A_CALL if self._batch_failures < TRIES else 1))
         try:
             pages = self._pages(part)
@@ -111,15 +131,13 @@ class Recovery:
                 self._put_last(part[0], error)
             raise
         known = self._store.dialogs.find(part)
-        turns = Turns()
         for number, page in zip(part, pages, strict=True):
-            turns.give_way()
             if isinstance(page, BitrixError):
                 self._put_last(number, page)
                 continue
             self._dialogs.popleft()
             if number in known:  # else the chat is deleted
-                self._compare(_Reading(known[number], page), page, now)
+                self._uncompared.append(_Reading(known[number], page, page))
 
     def _put_last(self, number: int, error: BitrixError) -> None:
         """Read a dialog that cannot be read now after all others, or give it up."""
@@ -143,7 +161,7 @@ class Recovery:
             self._batch_failures += not isinstance(error, TryLater)
             raise
 
-    def _read_on(self, now: float) -> None:
+    def _read_on(self) -> None:
         """Read the next older page of one dialog."""
         longer = self._longer.popleft()
         number = longer.dialog.portal_chat_id
@@ -156,9 +174,9 @@ class Recovery:
                 return
             self._longer.append(longer)
             raise
-        longer.messages = page + longer.messages
+        longer.page, longer.messages = page, page + longer.messages
         longer.pages += 1
-        self._compare(longer, page, now)
+        self._uncompared.append(longer)
 
     def _is_given_up(self, number: int, error: BitrixError) -> bool:
         self._tries[number] += 1
@@ -168,13 +186,13 @@ class Recovery:
         self._unread.append(number)
         log.warning("a dialog cannot be read", extra=facts(dialog=number, code=error.code))
 
-    def _compare(self, read: _Reading, page: list[HistoryMessage], now: float) -> None:
+    def _compare(self, read: _Reading, now: float) -> None:
         """Store the answers that our chat lacks, once the pages reach the last compared message.
 
         Or once PAGES_A_DIALOG are read: what is older is not recovered. Messages of ours that the
         page shows as deleted are deleted at once, however old they are.
         """
-        dialog, messages = read.dialog, read.messages
+        dialog, page, messages = read.dialog, read.page, read.messages
         self._take_back(dialog, page)
         since = dialog.chat.taken_over_at or 0.0
         whole = len(page) < PAGE or page[0].id <= dialog.checked_im_id or page[0].sent_at < since

@@ -87,6 +87,11 @@ class Upkeep:
         self._context.store.notes.events_excused_until.set(now)
         self._check_at = self._recover_at = now
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether answers of dialogs that were read are still to be put back, without a call."""
+        return self._recovery is not None and self._recovery.is_comparing
+
     # -- a step
 
     def step(self, now: float, late: float) -> bool:

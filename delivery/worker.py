@@ -88,7 +88,7 @@ class Worker:
                         self._works = True
                         self._work(held, stop)
                     else:
-                        self._signals.saw_worker(time.time())
+                        self._signals.saw_worker(self._store.now())
             except Superseded:
                 log.debug("another process has taken over")
             except StoreUnavailable as error:
@@ -111,15 +111,17 @@ class Worker:
         self._lock = lock
         try:
             with only_while(lock.is_held_now), self._fence.holds():
-                self.begin(time.time())
+                self.begin(self._store.now())
                 self._trouble.over()
                 level = logging.DEBUG if self._left_lately() else logging.INFO
                 log.log(level, "this process delivers from now on", extra=facts(pid=os.getpid()))
                 turns = Turns()
-                while not stop.is_set() and lock.is_held() and not self._goes_away(time.time()):
+                while (
+                    not stop.is_set() and lock.is_held() and not self._goes_away(self._store.now())
+                ):
                     self._wake.clear()  # the step reads all that is there now
-                    if not self.step(time.time()):
-                        self._rest(self._pause(time.time()))
+                    if not self.step(self._store.now()):
+                        self._rest(self._pause(self._store.now()))
                     turns.give_way()
         finally:
             self._lock = None
@@ -157,6 +159,7 @@ class Worker:
             log.error(REPLACED)
         self._signals.begin(up_at)
         self._upkeep.begin(up_at, now)
+        self._doubt_had_a_turn = True  # new messages need not wait for what is in doubt elsewhere
         self._context.health.begin()
         self._context.lines.begin()
         self._store.queue.make_due(now)
@@ -225,11 +228,17 @@ class Worker:
             self._context.lines.begin_step()
             return (
                 self._upkeep.step(now, late=OVERDUE_SECONDS)
-                or self._confirm_or_send(now)
+                or self._others(now)
                 or self._upkeep.step(now, late=0.0)
             )
         finally:
             self._context.clock.end_step()
+
+    def _others(self, now: float) -> bool:
+        """Answers that are being put back are confirmed together, once all of a page are there."""
+        if self._upkeep.is_comparing:
+            return self._send_or_resolve(now)
+        return self._confirm_or_send(now)
 
     def _confirm_or_send(self, now: float) -> bool:
         """Confirmations go first, and then what else waits.

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from addresses import both_forms, is_loopback, readable
 from operations.facts import Disk, Facts, Kept
-from operations.findings import Finding, Level, Moment, Phrase, Value
+from operations.findings import Finding, Level, Moment, Phrase, Value, duration
 from operations.named import ranked
 from operations.store_faults import key_of, said_in
 from operations.version import version
@@ -19,9 +19,6 @@ LOW_BYTES, LEAST_BYTES = 500 << 20, 50 << 20  # free space on the disk
 NO_ROOM_BYTES = 1 << 20  # with less a store that cannot be written lacks nothing but room
 LOW_SHARE, LOW_SHARE_BYTES = 0.05, 1 << 30  # 5 % is much of a large disk
 CLOCK_SECONDS = 5.0  # more than a statement and its answer take
-# Hosts whose clocks are an hour apart look for each other's messages at the portal in the wrong
-# time (delivery/lookup.py), and send them once more; each may be so far from the database.
-CLOCK_APART_SECONDS = 1800.0
 LOG_BYTES = 64 << 20  # of changes that are not in the store's one file yet: usually 8 MB at most
 STARTING_SECONDS = 60.0  # within which a service that starts anew takes over its work
 MOST_SITES = 5  # that are named
@@ -155,15 +152,14 @@ def check_store(facts: Facts) -> Iterator[Finding]:
 
 
 def _of_clock(facts: Facts, ahead: float) -> Iterator[Finding]:
-    """The clock of the store's server beside ours."""
-    apart = abs(ahead)
-    values: dict[str, Value] = {"folder": facts.place}
-    if apart > CLOCK_APART_SECONDS:
-        key = "server_clock_far_behind" if ahead > 0 else "server_clock_far_ahead"
-        yield Finding("store", Level.BROKEN, key, values | {"minutes": round(apart / 60)})
-    elif apart > CLOCK_SECONDS:
+    """The clock of the store's server, whose times are stored, beside ours."""
+    if abs(ahead) > CLOCK_SECONDS:
         key = "server_clock_behind" if ahead > 0 else "server_clock_ahead"
-        yield Finding("store", Level.ATTENTION, key, values | {"seconds": round(apart)})
+        values: dict[str, Value] = {
+            "folder": facts.place,
+            "difference": duration(round(abs(ahead))),
+        }
+        yield Finding("store", Level.ATTENTION, key, values)
 
 
 def _of_store(facts: Facts) -> Finding:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from addresses import both_forms, readable
 from operations.facts import Facts, Kept
 from operations.faults import SECRET_KEYS, finding_of, finding_of_fault
-from operations.findings import Finding, Level, Moment, Phrase, Value
+from operations.findings import Finding, Level, Moment, Phrase, Value, duration
 from portal.place import asked
 from portal.presence import EVENTS
 from rest.errors import MEANINGS, OF_OAUTH_SERVER, BitrixError, Cause
@@ -15,7 +15,8 @@ FINISH_SECONDS = 60.0  # within which the page of an install tells the portal th
 TOKEN_SECONDS = 300.0  # so long an access token must be good, that a silent OAuth server harms none
 CLOCK_SECONDS = 60.0  # between the portal's clock and ours; less is not told
 # Delivery looks for a message in the portal's history among those since an hour before it was sent
-# (delivery/lookup.py). If our clock is fast by more, it finds none, and sends it once more.
+# (delivery/lookup.py). If our clock, or that of the database that all hosts go by, is fast by more,
+# it finds none, and sends it once more.
 CLOCK_FAST_SECONDS = 3600.0
 # If it is slow nothing of ours fails; but a certificate that was renewed within so long is refused.
 CLOCK_SLOW_SECONDS = 86_400.0
@@ -268,29 +269,26 @@ def _line_name(facts: Facts, line: int) -> str:
 
 
 def check_clock(facts: Facts) -> Iterator[Finding]:
-    """The portal's clock beside ours."""
+    """The portal's clock beside that of the store, which is ours where the store is a file."""
     if not isinstance(facts.portal, Examination) or facts.portal.clock_seconds is None:
         return
-    seconds = round(facts.portal.clock_seconds)  # above 0: ours is slow
-    values: dict[str, Value] = {
-        "difference": _duration(abs(seconds)),
+    whose, ahead = "clock", 0.0
+    if facts.on_server and isinstance(facts.kept, Kept):
+        whose, ahead = "store_clock", facts.kept.clock_ahead
+    seconds = round(facts.portal.clock_seconds + ahead)  # above 0: ours is slow
+    values: dict[str, Value] = {"place": facts.place}
+    if abs(seconds) <= CLOCK_SECONDS:
+        yield Finding("clock", Level.GOOD, f"{whose}_good", values | {"seconds": abs(seconds)})
+        return
+    values |= {
+        "difference": duration(abs(seconds)),
         "ours": Moment(facts.now),
         "theirs": Moment(facts.now + seconds),
     }
-    if abs(seconds) <= CLOCK_SECONDS:
-        yield Finding("clock", Level.GOOD, "clock_good", {"seconds": abs(seconds)})
-        return
-    fails = seconds < -CLOCK_FAST_SECONDS or seconds > CLOCK_SLOW_SECONDS
+    # Certificates are compared with this machine's clock, not with that of a database's server.
+    fails = seconds < -CLOCK_FAST_SECONDS or (seconds > CLOCK_SLOW_SECONDS and not facts.on_server)
     level = Level.BROKEN if fails else Level.ATTENTION
-    yield Finding("clock", level, "clock_slow" if seconds > 0 else "clock_fast", values)
-
-
-def _duration(seconds: int) -> Phrase:
-    """A duration in the largest unit that it fills twice."""
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return Phrase(f"doctor.{unit}", {"count": str(seconds // length)})
-    return Phrase("doctor.seconds", {"count": str(seconds)})
+    yield Finding("clock", level, f"{whose}_slow" if seconds > 0 else f"{whose}_fast", values)
 
 
 def _not_asked(check: str, error: BitrixError) -> Finding:

@@ -5,6 +5,7 @@ doctor`, for the log and for the note to the administrator.
 """
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -95,7 +96,7 @@ class Doctor:
         self._chat = chat or (lambda: settings.chat)
         self._write_fault = write_fault
         self._only_reads = only_reads
-        self._began = 0.0 if only_reads else time.time()
+        self._began = -math.inf if only_reads else time.monotonic()
 
     def local(self, patience: float = checks_own.STARTING_SECONDS) -> list[Finding]:
         """What can be known from the settings and the store, by some reads; the worst first.
@@ -129,12 +130,12 @@ class Doctor:
         `with_largest`: a body as large as the largest file goes there, too.
         """
         try:
-            key = self._store.portal.secret_key()
+            key = front.Key(self._store.portal.secret_key(), self._store.now)
             before = (self._store.notes.examined.get() or {}).get("front") or {}
         except StoreUnavailable:
             return None
         report = front.look(self._settings, key, with_largest)
-        return front.with_since(report, before, time.time())
+        return front.with_since(report, before, self._store.now())
 
     def ask(self, facts: Facts, report: front.FrontReport | None) -> Facts:
         """The facts with what the portal and its OAuth server say, and with `report`."""
@@ -161,7 +162,7 @@ class Doctor:
         self, patience: float = checks_own.STARTING_SECONDS, now: float | None = None
     ) -> Facts:
         """What the settings, the store and the disk say."""
-        settings, now = self._settings, time.time() if now is None else now
+        settings = self._settings
         path, files = store_path(settings), ROOT / settings.storage.files
         on_server = is_of_server(settings.storage.url)
         kept: Kept | StoreUnavailable
@@ -169,6 +170,7 @@ class Doctor:
             kept = self._kept(patience, now)
         except StoreUnavailable as error:
             kept = error
+        now = self._store.now() if now is None else now  # its server has said it by now
         return Facts(
             settings=settings,
             chat=self._chat(),
@@ -189,9 +191,10 @@ class Doctor:
             log_bytes=0 if on_server else log_bytes(path),
         )
 
-    def _kept(self, patience: float, now: float) -> Kept:
+    def _kept(self, patience: float, now: float | None) -> Kept:
         store, notes = self._store, self._store.notes
         up_at = notes.up_at.get()
+        now = store.now() if now is None else now
         portal = store.portal.find()
         last_event_at, excused_until = notes.last_event_at.get(), notes.events_excused_until.get()
         due_since = checks_events.due_since(portal, last_event_at, excused_until, now)
@@ -253,7 +256,8 @@ class Doctor:
         with self._store.database.try_lock("sender") as free:
             if free is None:
                 return True
-        return 0 <= now - max(up_at or 0.0, self._began) < patience  # a clock may be set back
+        began_at = now - (time.monotonic() - self._began)
+        return 0 <= now - max(up_at or 0.0, began_at) < patience  # a clock may be set back
 
 
 def findings(facts: Facts, checks: Iterable[Check]) -> list[Finding]:

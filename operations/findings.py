@@ -112,3 +112,11 @@ def _value(plain: Any) -> Value:
     if "seconds" in plain:
         return Moment(plain["seconds"])
     return Phrase(plain["phrase"], plain["values"])
+
+
+def duration(seconds: int) -> Phrase:
+    """A duration in the largest unit that it fills twice."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return Phrase(f"doctor.{unit}", {"count": str(seconds // length)})
+    return Phrase("doctor.seconds", {"count": str(seconds)})

@@ -5,11 +5,13 @@ Only who knows the store's secret key gets more than a refusal, so nobody else c
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData
 
+from portal.tickets import serializer
 from rest.own_address import NO_ANSWER, FrontAnswer, FrontError, ask
 from settings import Settings
 
@@ -44,25 +46,33 @@ class FrontReport:
     since: float | None = None  # when this fault was first met
 
 
-def ticket(secret_key: str) -> str:
-    return str(URLSafeTimedSerializer(secret_key, SALT).dumps("probe"))
+@dataclass(frozen=True)
+class Key:
+    """The store's secret key, and its clock: another host may answer, by a clock of its own."""
+
+    secret: str
+    now: Callable[[], float] = time.time
 
 
-def is_good_ticket(secret_key: str, given: str) -> bool:
+def ticket(key: Key) -> str:
+    return str(serializer(key.secret, SALT, key.now).dumps("probe"))
+
+
+def is_good_ticket(key: Key, given: str) -> bool:
     """Whether the doctor of this store has just made the ticket."""
     try:
         return bool(
-            URLSafeTimedSerializer(secret_key, SALT).loads(given, max_age=TICKET_SECONDS) == "probe"
+            serializer(key.secret, SALT, key.now).loads(given, max_age=TICKET_SECONDS) == "probe"
         )
     except BadData:
         return False
 
 
-def look(settings: Settings, secret_key: str, with_largest: bool = True) -> FrontReport:
+def look(settings: Settings, key: Key, with_largest: bool = True) -> FrontReport:
     """Ask our own address for a slow answer; `with_largest` also with the largest body allowed."""
     url, ca_file = f"{settings.public_url}/ajax?type=probe", settings.bitrix24.ca_file
     try:
-        answer = ask(url, {TICKET_HEADER: ticket(secret_key)}, ASK_SECONDS, ca_file)
+        answer = ask(url, {TICKET_HEADER: ticket(key)}, ASK_SECONDS, ca_file)
     except FrontError as error:
         return FrontReport(error.code)
     if not answer.is_ours:
@@ -76,8 +86,8 @@ def look(settings: Settings, secret_key: str, with_largest: bool = True) -> Fron
         status=answer.status,
         forwarded=said.get("forwarded"),
         takes_messages=said.get("takes_messages"),
-        is_buffered=_is_buffered(answer) and _is_buffered_again(settings, url, secret_key),
-        is_too_large=_is_too_large(settings, url, secret_key) if with_largest else None,
+        is_buffered=_is_buffered(answer) and _is_buffered_again(settings, url, key),
+        is_too_large=_is_too_large(settings, url, key) if with_largest else None,
     )
 
 
@@ -93,9 +103,9 @@ def _is_buffered(answer: FrontAnswer) -> bool:
     return answer.seconds_between < BUFFERED_SECONDS
 
 
-def _is_buffered_again(settings: Settings, url: str, secret_key: str) -> bool | None:
+def _is_buffered_again(settings: Settings, url: str, key: Key) -> bool | None:
     """The same of another answer: a busy machine may be slow to take the first piece."""
-    headers = {TICKET_HEADER: ticket(secret_key)}
+    headers = {TICKET_HEADER: ticket(key)}
     try:
         return _is_buffered(ask(url, headers, ASK_SECONDS, settings.bitrix24.ca_file))
     except FrontError:
@@ -110,12 +120,12 @@ def _said(body: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _is_too_large(settings: Settings, url: str, secret_key: str) -> bool | None:
+def _is_too_large(settings: Settings, url: str, key: Key) -> bool | None:
     """Whether something in front of us refuses the largest file that visitors may send."""
     if not settings.files.enabled:
         return None
     size = settings.files.largest_bytes + OVERHEAD_BYTES
-    headers = {TICKET_HEADER: ticket(secret_key)}
+    headers = {TICKET_HEADER: ticket(key)}
     try:
         answer = ask(url, headers, UPLOAD_SECONDS, settings.bitrix24.ca_file, size)
     except FrontError:

@@ -5,7 +5,6 @@ moved. Visitors' files are moved by themselves, also while it runs.
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ def _note_move(source: str, target: str, root: Path) -> None:
     to = database_of(target, root).place if is_of_server(target) else str(file_of(target, root))
     with suppress(StoreUnavailable), closing(Store(source, root, RENDERER)) as store:
         store.open()
-        store.notes.moved.set(Moved(to, time.time()))
+        store.notes.moved.set(Moved(to, store.now()))
 
 
 def move_files(store: Store, files: Files) -> tuple[int, int]:

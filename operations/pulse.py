@@ -51,7 +51,7 @@ class Pulse:
     def _look(self) -> StoreUnavailable | None:
         try:
             with self._store.database.briefly(PATIENCE_SECONDS):
-                self._store.notes.written_at.set(time.time())
+                self._store.notes.written_at.set(self._store.now())
         except StoreUnavailable as error:
             return error
         return None

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import shutil
 import threading
-import time
 from pathlib import Path
 
 from files import Files
@@ -38,7 +37,7 @@ class Retention:
             try:
                 with self._store.database.try_lock("retention") as held:
                     if held is not None:  # else another process does it now
-                        before = time.time() - self._keep_days * DAY_SECONDS
+                        before = self._store.now() - self._keep_days * DAY_SECONDS
                         purge(self._store, self._files, before, stop)
             except (StoreUnavailable, OSError) as error:
                 log.error("old messages cannot be removed: %s", error)

@@ -9,7 +9,6 @@ from them by itself (operations/named.py).
 import contextlib
 import logging
 import threading
-import time
 from urllib.parse import urlsplit
 
 from addresses import DEFAULT_PORTS, host_of
@@ -75,7 +74,7 @@ class Sightings:
         trouble = Lasting(log)
         while not stop.wait(WRITE_SECONDS):
             try:
-                if self.write(time.time()):
+                if self.write(self._store.now()):
                     trouble.over()
             except StoreUnavailable as error:
                 trouble.met(error)

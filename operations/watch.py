@@ -153,13 +153,13 @@ class Watch:
 
     def _watch(self, lock: Lock, stop: threading.Event) -> None:
         while lock.is_held():
-            self.step(time.time())
+            self.step(self._store.now())
             if stop.wait(LOOK_SECONDS):
                 return
 
     def _step_safely(self) -> None:
         try:
-            self.step(time.time())
+            self.step(self._store.now())
         except StoreUnavailable:
             log.debug("the store cannot be used; this is told already")
 
@@ -246,7 +246,7 @@ class Watch:
             or broken & NEEDED_TO_SEND
         ):
             return False
-        self._store.notes.retry_at.set(time.time())
+        self._store.notes.retry_at.set(self._store.now())
         return True
 
     def _wait_for_worker(self) -> None:

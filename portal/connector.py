@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import time
 from dataclasses import dataclass
 
 from addresses import both_forms
@@ -128,7 +127,7 @@ class Connector:
         kept, portal = self._store.notes.kept_claim.get(), self._store.portal.find()
         if portal is None or kept is None or not same(kept.digest, claim.digest()):
             return None
-        return portal if 0 <= time.time() - kept.at < REPEAT_SECONDS else None
+        return portal if 0 <= self._store.now() - kept.at < REPEAT_SECONDS else None
 
     def _install_kept(self, former: Portal | None) -> None:
         """Try the secret, register and bind with the tokens just kept.
@@ -180,23 +179,24 @@ class Connector:
         with self._store.database.lock("tokens", LOCK_SECONDS):
             stored, repeated = self._store.portal.find(), self._kept_before(claim)
             grant = repeated or claim.grant  # a pair that was used must not replace its successor
+            ahead = 0.0 if repeated else self._store.database.clock_ahead()
             self._store.portal.save(
                 Portal(
                     member_id=claim.member_id,
                     user_id=user_id,
                     access_token=grant.access_token,
                     refresh_token=grant.refresh_token,
-                    expires_at=grant.expires_at,
+                    expires_at=grant.expires_at - ahead,
                     # A reinstall changes the token; a page that lacks it does not say whether.
                     application_token=claim.application_token
                     or (stored.application_token if stored else ""),
                     token_pending=not claim.application_token,
-                    installed_at=time.time(),
+                    installed_at=self._store.now(),
                 ),
                 keeps_pair=repeated is not None,
             )
             if repeated is None:
-                self._store.notes.kept_claim.set(KeptClaim(claim.digest(), time.time()))
+                self._store.notes.kept_claim.set(KeptClaim(claim.digest(), self._store.now()))
         return stored if stored and stored.member_id == claim.member_id else None
 
     # -- connect
@@ -227,15 +227,15 @@ class Connector:
                 self._store.portal.disconnect_line(placement.line)
                 return
             self._presence.switch_on(placement.line)
-            self._store.portal.connect_line(placement.line, time.time())
+            self._store.portal.connect_line(placement.line, self._store.now())
         self._store.notes.fault.clear()
-        self._store.notes.connected_at.set(time.time())
+        self._store.notes.connected_at.set(self._store.now())
         self._mended()
         log.info("line %d: connector switched on", placement.line)
 
     def _mended(self) -> None:
         """Let the delivery worker try again at once, if it waits for that."""
-        self._store.notes.mended_at.set(time.time())
+        self._store.notes.mended_at.set(self._store.now())
 
     # -- the hourly check
 

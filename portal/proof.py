@@ -5,7 +5,6 @@ Tokens are sent to the portal of the settings, and nowhere else.
 
 import hmac
 import logging
-import time
 
 from addresses import readable
 from bitrix import Bitrix
@@ -54,7 +53,7 @@ class Proof:
         flood of forgeries must not use up the calls that the portal allows us. Requests that name
         our portal by its `member_id` have a limit of their own, which strangers cannot use up.
         """
-        now = time.time()
+        now = self._store.now()
         counted = OWN_PROOFS if self.names_our_portal(member_id) else PROOFS
         is_stored = self._count(counted, now)
         try:

@@ -6,7 +6,6 @@ confirms at the new address then gets a ticket, and agrees by handing it back.
 """
 
 import logging
-import time
 
 from addresses import both_forms
 from bitrix import Bitrix
@@ -54,10 +53,10 @@ class Rename:
         if present != [setting, former, agreed_at]:  # it was used, or somebody else was faster
             raise InstallError("rename_over", 403)
         notes = self._store.notes
-        notes.agreed_at.set(time.time())  # first: from now on no earlier ticket is good
+        notes.agreed_at.set(self._store.now())  # first: from now on no earlier ticket is good
         notes.new_address.set(NewAddress(setting, address))
         notes.fault.clear()
-        notes.mended_at.set(time.time())
+        notes.mended_at.set(self._store.now())
         log.warning("an administrator agreed: the portal %s is called at %s now", former, address)
         return str(address)
 

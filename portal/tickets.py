@@ -5,9 +5,10 @@ store's key, for one purpose and for a limited time. What a ticket was made for,
 installed us for one, must still be so when it comes back.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from storage import Store
 
@@ -18,6 +19,22 @@ class TicketRefused(Exception):
 
 class TicketExpired(TicketRefused):
     """The ticket is one of ours, and its time is over."""
+
+
+class _Signer(TimestampSigner):
+    """Signs with the time of the store: another host may take the form, by a clock of its own."""
+
+    def __init__(self, *given: Any, now: Callable[[], float], **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._now = now
+
+    def get_timestamp(self) -> int:
+        return int(self._now())
+
+
+def serializer(key: str, purpose: str, now: Callable[[], float]) -> URLSafeTimedSerializer:
+    """Signs and reads for one purpose; `now` is the store's time."""
+    return URLSafeTimedSerializer(key, purpose, signer=_Signer, signer_kwargs={"now": now})
 
 
 class Tickets:
@@ -45,4 +62,4 @@ class Tickets:
         return values
 
     def _serializer(self) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(self._store.portal.secret_key(), self._purpose)
+        return serializer(self._store.portal.secret_key(), self._purpose, self._store.now)

@@ -1,7 +1,6 @@
 """The application's own tokens, where the REST client finds and renews them."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,21 +26,26 @@ class StoredTokens:
         portal = self._store.portal.find()
         if portal is None:
             return None
-        return Grant(portal.access_token, portal.refresh_token, portal.expires_at)
+        # The REST client compares with the clock of this host; the store has times of its own.
+        expires_at = portal.expires_at + self._store.database.clock_ahead()
+        return Grant(portal.access_token, portal.refresh_token, expires_at)
 
     def save(self, old: Grant, new: Grant) -> bool:
         is_saved = self._store.portal.save_tokens(
-            new.access_token, new.refresh_token, new.expires_at, instead_of=old.refresh_token
+            new.access_token,
+            new.refresh_token,
+            new.expires_at - self._store.database.clock_ahead(),
+            instead_of=old.refresh_token,
         )
         self._end_renewal(old)
         if is_saved and self._settings is not None:
             self._store.notes.renewed_with.set(client_digest(self._settings))
-            self._store.notes.renewed_at.set(time.time())
+            self._store.notes.renewed_at.set(self._store.now())
             self._store.notes.refused_renewal.clear()
         fault = self._store.notes.fault.get()
         if is_saved and fault is not None and fault.code == RENEWAL_LOST:
             # It was not lost, only late: another host may have tried the old pair meanwhile.
-            self._store.notes.mended_at.set(time.time())
+            self._store.notes.mended_at.set(self._store.now())
         return is_saved
 
     def begin_renewal(self, old: Grant) -> None:

@@ -130,4 +130,4 @@ class Uninstall:
         files = files_of(self._settings.storage, self._store)
         while chat_ids := self._store.removal.living(ERASED_AT_ONCE):
             for chat_id in chat_ids:
-                self._store.chats.delete(chat_id, time.time(), files.remove_chat)
+                self._store.chats.delete(chat_id, self._store.now(), files.remove_chat)

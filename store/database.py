@@ -247,6 +247,10 @@ class Database(Protocol):
         """
         ...
 
+    def now(self) -> float:
+        """Unix seconds by the one clock of all hosts that use the store; asks nobody."""
+        ...
+
     def clock_ahead(self) -> float:
         """Seconds that this host's clock is ahead of that of the database."""
         ...

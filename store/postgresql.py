@@ -44,6 +44,7 @@ from store.postgresql_schema import VERSION, WRITE, Found, check_schema, found_i
 from store.postgresql_signals import Listening
 from store.postgresql_transaction import Transaction
 from store.schema import MIGRATIONS
+from store.server_clock import ServerClock
 from store.together import Together
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class PostgreSQL:
         self._schema = ""  # as the first session finds it
         self._had_store = False  # this process has used one
         self._version = 0  # of its tables, as the latest session found them
+        self._clock = ServerClock()
         self._patience = Patience(LOOK_SECONDS if read_only else PATIENCE_SECONDS)
         self._pool = Pool(self._open_session, self._patience)
         self._locks = Locks(self._open_session)
@@ -94,6 +96,7 @@ class PostgreSQL:
                 found = migrate(session, self.place, self._had_store)
                 self._had_store = True
             session.version = found.version
+            self._clock.look(session)
             self._tell(found)
             if not self._schema:
                 row = session.execute("select current_schema() as name").fetchone()
@@ -148,7 +151,10 @@ class PostgreSQL:
         self._patience.hurry()
 
     def settle(self, at_once: bool = False) -> None:
-        """Nothing: the server does it."""
+        """Look at the server's clock now and then; the rest the server does."""
+        if not at_once and self._clock.is_due():
+            with our_errors():
+                self._pool.ask(self._clock.look)
 
     def write_fault(self) -> StoreUnavailable | None:
         """What would keep a service from writing, as far as that can be seen; None if nothing."""
@@ -165,10 +171,11 @@ class PostgreSQL:
             return StoreReadOnly("the database may only be read", "default_transaction_read_only")
         return None
 
+    def now(self) -> float:
+        return self._clock.now()
+
     def clock_ahead(self) -> float:
-        began = time.time()
-        row = self.row("select extract(epoch from clock_timestamp())::float8 as now")
-        return (began + time.time()) / 2 - row["now"] if row else 0.0
+        return time.time() - self._clock.now()
 
     def back_up(self, target: Path) -> None:
         with self._at_length() as session:

@@ -69,6 +69,9 @@ class ReadOnlySQLite:
     def open(self) -> None:
         self.rows("select 1")
 
+    def now(self) -> float:
+        return time.time()
+
     def clock_ahead(self) -> float:
         return 0.0  # the file has none of its own
 

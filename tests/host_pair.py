@@ -8,12 +8,14 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import front
 from soak import QUICK, PatientStage
 from stage import Visitor
+
+from storage import Store
 
 PREFIX = front.PREFIX
 LOGS = {"SITECHAT_LOGS__FORMAT": "json"}
@@ -54,10 +56,10 @@ class Host(PatientStage):
         """The chat's address without nginx."""
         return f"{self.listens}{PREFIX}"
 
-    def delivering(self) -> list[tuple[str, int]]:
-        """When which of its processes began to deliver."""
+    def delivering(self) -> set[int]:
+        """Which of its processes began to deliver."""
         lines = [json.loads(line) for line in self.logged().splitlines() if DELIVERS in line]
-        return [(line["time"], line["pid"]) for line in lines]
+        return {line["pid"] for line in lines}
 
     @contextmanager
     def stopped(self, pid: int = 0) -> Iterator[None]:
@@ -115,9 +117,11 @@ class Pair(PatientStage):
 
     def sender(self) -> tuple[Host, int]:
         """The host that began last to deliver, and its process."""
-        began = [(*one, host) for host in self.hosts for one in host.delivering()]
-        _, pid, host = max(began, key=lambda one: one[0])
-        return host, pid
+        with closing(Store(self.url, self.folder, 1, read_only=True)) as store:
+            sender = store.notes.sender.get()
+        assert sender is not None
+        (host,) = (one for one in self.hosts if sender.pid in one.delivering())
+        return host, sender.pid
 
     def other(self, host: Host) -> Host:
         return self.hosts[1 - self.hosts.index(host)]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import requests
 from flask.testing import FlaskClient
-from itsdangerous.timed import TimestampSigner
 from stage import LINE, Stage, note_of, wait_until
 from werkzeug.test import TestResponse
 
@@ -276,7 +275,7 @@ def test_a_ticket_that_is_over_changes_nothing_and_keeps_what_was_typed(
     client: FlaskClient, app_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _: int(now) - TICKET_SECONDS - 1)
+    monkeypatch.setattr(app_services.store, "now", lambda: now - TICKET_SECONDS - 1)
     ticket = app_services.administrators.ticket(ADMINISTRATOR)
     monkeypatch.undo()
     monkeypatch.setattr(Services, "of", lambda _: app_services)

@@ -174,7 +174,7 @@ def front_of(
         "bitrix24": {"ca_file": nginx.cert},
     }
     given = Settings(**values | others)
-    report = front.look(given, key)
+    report = front.look(given, front.Key(key))
     seen = {} if outside is None else {"portal": Reached(nginx.url, NOW, outside)}
     found = check_front(facts(settings=given, front=report, of_kept={"reached": seen}))
     return [(one.level.name, one.key) for one in found]
@@ -217,7 +217,7 @@ def test_the_doctor_counts_the_proxies_and_looks_at_the_certificate(
 
 def test_the_doctors_question_is_answered_to_nobody_else(behind: Stage) -> None:
     address = f"{behind.chat}/ajax?type=probe"
-    for ticket in ("", "guessed", front.ticket("another key")):
+    for ticket in ("", "guessed", front.ticket(front.Key("another key"))):
         answer = requests.post(address, headers={front.TICKET_HEADER: ticket}, timeout=30)
 
         assert answer.status_code == 403

@@ -163,7 +163,7 @@ def send_test(_: Form, ticket: str) -> ResponseReturnValue:
     """Send a message as a visitor would, and say what has become of it."""
     store, settings = services().store, services().settings
     try:
-        message_id = test_message.send(store, settings, time.time(), language())
+        message_id = test_message.send(store, settings, services().store.now(), language())
     except TooMany as error:
         notice = Notice("test", said("wait", seconds=error.seconds), is_error=True)
         return admin_page(ticket, notice, status=429)

@@ -1,7 +1,5 @@
 """The whole conversation, deleted for good."""
 
-import time
-
 from flask import session
 from flask.typing import ResponseReturnValue
 
@@ -36,7 +34,8 @@ def delete_conversation(form: Form) -> ResponseReturnValue:
 
 def delete_chat_of(visitor: Visitor) -> None:
     """Raises TooMany, for one visitor or for one known address."""
-    store, now = services().store, time.time()
+    store = services().store
+    now = store.now()
     limits = {digest(f"deletes {visitor.bearer.visitor}"): DELETIONS_A_MINUTE}
     if address := known_address():
         limits[f"deletes {address}"] = ADDRESS_DELETIONS_A_MINUTE

@@ -6,7 +6,6 @@ nothing twice.
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 
 from flask import Response, g, request
@@ -56,7 +55,7 @@ def receive_event(form: Form) -> ResponseReturnValue:
         return Response(admin_text(fault.key, **fault.values), fault.status, mimetype="text/plain")
     if not genuine:
         raise BadRequest("token", 403)
-    services().sightings.saw_event(time.time())
+    services().sightings.saw_event(services().store.now())
     portal_reached_us()
     action = EVENTS.get(event.name)
     if action is None:
@@ -97,7 +96,7 @@ def tell(event: events.Event, what: str, message: Message | None, line: int) -> 
         author=message.author,
         line=line,
         portal_message=message.im_message_id,
-        queued_s=round(time.time() - event.queued_at) if event.queued_at else None,
+        queued_s=round(services().store.now() - event.queued_at) if event.queued_at else None,
         ms=request_ms(),
     )
 
@@ -107,7 +106,7 @@ def on_message_add(event: events.Event) -> None:
     line = number_of(data, "LINE")
     if is_ours(event):
         added = [operator_message(incoming, line) for incoming in events.read_messages(data)]
-        for message in services().store.messages.add_from_operators(added, time.time()):
+        for message in services().store.messages.add_from_operators(added, services().store.now()):
             tell(event, "taken", message, line)
 
 
@@ -118,7 +117,7 @@ def on_message_update(event: events.Event) -> None:
         for incoming in events.read_changed_messages(data, with_text=True):
             edited = operator_message(incoming, line)
             messages = services().store.messages
-            if messages.edit(edited, time.time(), event.queued_at):
+            if messages.edit(edited, services().store.now(), event.queued_at):
                 tell(event, "edited", messages.find_changed(edited), line)
 
 
@@ -129,7 +128,7 @@ def on_message_delete(event: events.Event) -> None:
         for incoming in events.read_changed_messages(data, with_text=False):
             deleted = operator_message(incoming, line)
             messages = services().store.messages
-            if messages.take_back(deleted, time.time()):
+            if messages.take_back(deleted, services().store.now()):
                 tell(event, "deleted", messages.find_changed(deleted), line)
 
 
@@ -138,7 +137,7 @@ def on_dialog_start(event: events.Event) -> None:
 
 
 def on_dialog_finish(event: events.Event) -> None:
-    note_dialogs(event, closed_at=time.time())
+    note_dialogs(event, closed_at=services().store.now())
 
 
 def note_dialogs(event: events.Event, closed_at: float | None) -> None:

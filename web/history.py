@@ -4,7 +4,6 @@ An answer holds HISTORY messages at most. Where messages are long it holds fewer
 reading nor writing it takes long; the page asks for the older ones.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,7 +69,7 @@ def bubbles_of(versions: Sequence[Version]) -> Iterator[tuple[int, Bubble]]:
 
 def tell_shown(bubbles: list[Bubble]) -> None:
     """Note the operators' messages, which a page gets now, oldest first."""
-    now, shown = time.time(), services().shown
+    now, shown = services().store.now(), services().shown
     for bubble in bubbles:
         if bubble.answer is not None:
             shown.note(bubble.answer, now)

@@ -4,7 +4,6 @@ A plain visit is a request without tokens, as when somebody opens the page in a 
 """
 
 import contextlib
-import time
 
 from flask import Response
 from flask.typing import ResponseReturnValue
@@ -106,7 +105,7 @@ def take_install_hit(member_id: str) -> None:
     per_minute = services().settings.limits.installs_per_minute
     with contextlib.suppress(StoreUnavailable):
         kind = "own install" if services().proof.names_our_portal(member_id) else "install"
-        services().store.limits.count_hit(f"{kind} {address()}", per_minute, time.time())
+        services().store.limits.count_hit(f"{kind} {address()}", per_minute, services().store.now())
 
 
 def read_claim(form: Form) -> Claim | None:

@@ -5,7 +5,6 @@ the message is stored already, and whether its visitor may send another one now.
 with the message itself.
 """
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ def store_message(message: VisitorMessage) -> Message:
     """Render and store; raises TooMany."""
     with allowed(message.chat):
         rendered = replace(message, text_html=to_html(message.text) if message.text else "")
-        now = time.time()
+        now = services().store.now()
         stored = services().store.messages.add_from_visitor(rendered, limits(), now)
     if stored.sent_at == now:  # else a repeat came at the same moment
         tell_taken(stored)
@@ -71,7 +70,7 @@ def allowed(chat: Chat) -> Iterator[None]:
     """
     unstored = services().unstored
     table = services().store.limits
-    counted = Counter(table.check_message(chat.id, limits(), time.time(), unstored))
+    counted = Counter(table.check_message(chat.id, limits(), services().store.now(), unstored))
     unstored.update(counted)
     try:
         yield
@@ -94,7 +93,9 @@ def check_before_file(form: Form) -> None:
         consent_of(submission, visitor)
     if visitor is None or not find_repeated(submission.chat(visitor, None), submission.client_id):
         chat_id = visitor.chat_id if visitor else None
-        services().store.limits.check_message(chat_id, limits(), time.time(), services().unstored)
+        services().store.limits.check_message(
+            chat_id, limits(), services().store.now(), services().unstored
+        )
 
 
 def retry_message(form: Form) -> ResponseReturnValue:
@@ -103,7 +104,7 @@ def retry_message(form: Form) -> ResponseReturnValue:
     visitor = current_visitor()
     turn_away_blocked(visitor)
     message = (
-        services().store.queue.retry(visitor.chat_id, number, limits(), time.time())
+        services().store.queue.retry(visitor.chat_id, number, limits(), services().store.now())
         if visitor
         else None
     )

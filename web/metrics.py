@@ -5,7 +5,6 @@ asked. The library's own numbers of memory and processor are those of one proces
 """
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -93,7 +92,7 @@ class Numbers(Collector):
         yield faults
 
     def _waiting(self) -> Iterator[Metric]:
-        store, now = self._parts.store, time.time()
+        store, now = self._parts.store, self._parts.store.now()
         number = family("waiting", "What waits for Bitrix24", ["kind", "state"])
         oldest = family("waiting_oldest_seconds", "How long the oldest waits", ["kind", "state"])
         for waiting in store.counts.waiting():

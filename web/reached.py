@@ -1,6 +1,5 @@
 """Notes that a request came from outside at the address that `public_url` names."""
 
-import time
 from urllib.parse import urlsplit
 
 from flask import request
@@ -29,7 +28,7 @@ def visitor_reached_us() -> None:
 
 
 def _note(who: Who) -> None:
-    url, now = services().settings.public_url, time.time()
+    url, now = services().settings.public_url, services().store.now()
     services().sightings.reached.saw(who, Reached(url, now, forwarded_entries()))
 
 

@@ -7,7 +7,6 @@ nobody out; a browser says that the file did not come whole.
 
 import html
 import re
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
@@ -56,7 +55,7 @@ def save_conversation(form: Form) -> ResponseReturnValue:
         messages=rows, texts=texts, lang=language(), title=chat_title()
     )
     response = Response(joined(pieces), mimetype="text/html")
-    name = f"conversation-{clock.at(time.time()):%Y-%m-%d}.html"
+    name = f"conversation-{clock.at(services().store.now()):%Y-%m-%d}.html"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     # The last step: if another one failed after it, nobody would end the save.
     response.call_on_close(partial(services().saves.end, begin_save(visitor)))

@@ -23,7 +23,6 @@ import hashlib
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ class Releases:
             return
         try:
             self._looks.take("keep")
-            self._tables.keep(self.own.digest, self.own.contents, time.time())
+            self._tables.keep(self.own.digest, self.own.contents, self._tables.database.now())
             self._is_kept = True
         except (TooMany, StoreUnavailable):
             return

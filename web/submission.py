@@ -1,7 +1,6 @@
 """The form of a visitor's message, parsed once."""
 
 import re
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,7 +65,7 @@ class Submission:
 
     def chat(self, visitor: Visitor, consent: str | None) -> Chat:
         """The visitor's chat with what this form tells of them; `consent` word for word."""
-        now = time.time()
+        now = services().store.now()
         chat = visitor.chat or Chat(
             visitor.chat_id, self.name or "", "", "", "", None, now, now, None, None, None, None
         )

@@ -210,7 +210,7 @@ def check_signature(form: Form, site: str) -> str:
     if not EMAIL.fullmatch(email) or not is_signed:
         note_refusal("reasons.signature")
         raise Problem("errors.signature", 403)
-    if until and int(until) < time.time() - identity.GRACE_SECONDS:
+    if until and int(until) < services().store.now() - identity.GRACE_SECONDS:
         note_refusal("reasons.signature_ended")
         ended = datetime.fromtimestamp(int(until), UTC)
         raise Problem("errors.signature_ended", 403, ended=f"{ended:%Y-%m-%d %H:%M:%S} UTC")
@@ -243,7 +243,7 @@ def forget(form: Form) -> ResponseReturnValue:
     bearers = (token_bearer(), cookie_bearer())
     if logins := {bearer.login for bearer in bearers if bearer and bearer.login}:
         days = max(services().chat.session_days + 1, LOGINS_KEPT_DAYS)
-        services().store.logins.end(logins, time.time(), days * 86_400.0)
+        services().store.logins.end(logins, services().store.now(), days * 86_400.0)
     session.clear()
     return {"chat": None, "post": form, "result": {}}
 
@@ -286,9 +286,9 @@ def renew(reader: Visitor | None) -> None:
     """Renew cookie and token, which end `session_days` after the last visit."""
     if reader and reader.chat and "X-Chat-Token" in request.headers:
         g.token = identity.issue(str(current_app.secret_key), visitors_sites()[0], reader.bearer)
-    bearer, age = cookie_bearer(), time.time() - session.get("renewed", 0)
+    bearer, age = cookie_bearer(), services().store.now() - session.get("renewed", 0)
     if bearer and not 0 <= age < RENEW_SECONDS:
-        session["renewed"] = time.time()
+        session["renewed"] = services().store.now()
         if bearer.login:
             session["login"] = bearer.login
 

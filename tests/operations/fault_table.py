@@ -65,6 +65,12 @@ def of_kept(**values: Any) -> dict[str, Any]:
     return {"of_kept": values}
 
 
+def host_ahead(seconds: float, portal: float = 0.0) -> dict[str, Any]:
+    """Of the clock of the database; how far that of the portal is ahead of the latter."""
+    of_clocks = {"clock_ahead": seconds}
+    return of_kept(**of_clocks) | of_portal(clock_seconds=portal - seconds) | {"on_server": True}
+
+
 def fault(code: str, method: str = SEND, address: str = "") -> dict[str, Any]:
     return of_kept(fault=ReportedFault(method, code, address))
 
@@ -150,11 +156,10 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
         ({"kept": unusable(reason, "…"), "on_server": True}, BROKEN, "store", f"server_{reason}")
         for reason in REASONS
     ),
-    (of_kept(clock_ahead=-9.0), ATTENTION, "store", "server_clock_ahead"),
-    (of_kept(clock_ahead=70.0), ATTENTION, "store", "server_clock_behind"),
-    (of_kept(clock_ahead=1790.0), ATTENTION, "store", "server_clock_behind"),
-    (of_kept(clock_ahead=1810.0), BROKEN, "store", "server_clock_far_behind"),
-    (of_kept(clock_ahead=-3600.0), BROKEN, "store", "server_clock_far_ahead"),
+    (host_ahead(-9.0), ATTENTION, "store", "server_clock_ahead"),
+    (host_ahead(70.0), ATTENTION, "store", "server_clock_behind"),
+    (host_ahead(-2 * DAY), ATTENTION, "store", "server_clock_ahead"),
+    (host_ahead(2 * DAY), ATTENTION, "store", "server_clock_behind"),
     ({"write_fault": StoreLocked("held"), "on_server": True}, BROKEN, "store", "server_locked"),
     ({"write_fault": StoreReadOnly("standby"), "on_server": True}, BROKEN, "store",
      "server_read_only"),
@@ -272,6 +277,9 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     (of_portal(clock_seconds=7500), ATTENTION, "clock", "clock_slow"),
     (of_portal(clock_seconds=200.0), ATTENTION, "clock", "clock_slow"),
     (of_portal(clock_seconds=-90.0), ATTENTION, "clock", "clock_fast"),
+    (host_ahead(4.0, portal=-90.0), ATTENTION, "clock", "store_clock_fast"),
+    (host_ahead(4.0, portal=-3700.0), BROKEN, "clock", "store_clock_fast"),
+    (host_ahead(4.0, portal=4 * DAY), ATTENTION, "clock", "store_clock_slow"),
     # What stands in front of us.
     (front(fault="REDIRECT", status=301, location="https://www.chat.example/"), BROKEN, "front",
      "front_redirects"),
