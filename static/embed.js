@@ -112,8 +112,9 @@ class EmbeddedVisitor extends Visitor {
       this.#clearDrawers()
       this.#leave() // `arrive` tells the server of the log-out when the frame has loaded again
     } else if (page.token ? isAnother : before.token) {
-      if (!page.token) this.#clearDrawers()
-      this.#leave() // another tab has another visitor now, or nobody since a log-out or a deletion
+      if (page.token) return void this.#leave() // another tab has another visitor now
+      this.#clearDrawers()
+      this.#leave(() => this.#forgetCookie()) // or nobody, since a log-out or a deletion
     } else if (signature && signature !== before.who?.signature) {
       this.#identify(page.who).then((proven) => proven && this.#leave())
     } else this.#introduce()
@@ -190,12 +191,19 @@ class EmbeddedVisitor extends Visitor {
     for (const drawer of this.drawers(this.siteName)) drawer.clear()
   }
 
-  /** Loads the frame again for another visitor; until then the chat does nothing. */
-  #leave() {
+  /** What this frame did after a log-out that it missed may have brought the cookie back. */
+  #forgetCookie() {
+    this.dropToken()
+    return this.#api.ask({type: "forget"}).catch(() => {})
+  }
+
+  /** Loads the frame again for another visitor, after `prepare`; until then the chat does nothing. */
+  async #leave(prepare) {
     if (!chat.isConnected) return
     this.tell({gone: true}) // what the frame shows next may be the browser's own error page
     this.#port.close()
     chat.remove()
+    await prepare?.()
     location.reload()
   }
 }

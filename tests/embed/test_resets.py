@@ -6,7 +6,7 @@ Each test forces one order of what the page, its frame, other tabs and the serve
 import pytest
 from embed_parts import Open, Site, chat_in, customer, say
 from playwright.sync_api import Page, Route, expect
-from stage import Stage
+from stage import Stage, wait_until
 from test_browser import dialog_of
 
 # What the page tells its frame waits while `held` is a list.
@@ -24,6 +24,7 @@ ASLEEP = (
     """addEventListener("storage", (event) => window.asleep && event.stopImmediatePropagation())"""
 )
 COMES_BACK = "() => dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
+WAKES = "() => document.dispatchEvent(new Event('visibilitychange'))"
 # Says on the console when a message is shown in the frame, however briefly.
 SHOWN = "a message is shown"
 WATCH_FRAME = f"""
@@ -98,6 +99,8 @@ def test_a_tab_that_slept_brings_no_conversation_back(
             tab.evaluate(COMES_BACK)
         case "hears an answer":
             stage.press("answer", external_chat_id=chat, text="Are you there?")
+            wait_until(lambda: stage.dialog(chat)["messages"][-1]["delivered"])
+            tab.frames[-1].evaluate(WAKES)  # the other one may hold the stream
         case "writes":
             chat_in(tab).locator("#message").fill("one more")
             chat_in(tab).locator("#message").press("Enter")
