@@ -145,6 +145,7 @@ class LiveChat extends HTMLElement {
   #beginStream(signal) {
     this.#stream = new Stream({
       name: this.#visitor.sharedName,
+      visitor: () => this.#visitor.mark,
       open: (once, ended) => this.#openStream(once, ended),
       listener: {
         inChat: (id) => this.#inChat(id),

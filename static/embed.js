@@ -22,10 +22,13 @@ const list = chat.querySelector(".list")
 
 /** The visitor of another site's page. */
 class EmbeddedVisitor extends Visitor {
-  page; // what the site's page sent last: its own state, and what it keeps of the visitor
+  page; // what the site's page sent last, with what it was asked to keep since: its own state, and what it keeps
   seen; // the id of the last message that was seen on any page of the site; undefined until the history has come
   #port;
   #onMessage;
+  #early = []; // what the page sent before the chat has started
+  #told = 0; // how often the page was told of a token or of a log-out
+  #forgotten; // the log-out of which the server was told
   #api;
   #signature; // the customer's, after the server has accepted it
 
@@ -43,26 +46,36 @@ class EmbeddedVisitor extends Visitor {
     this.connect(port)
   }
 
+  get mark() {
+    return this.customer ? "" : visitorIn(this.token) // customers share no name
+  }
+
   /** From now on this is the way to the page and back. */
   connect(port) {
     this.#port = port
+    this.#told = 0
     if (this.#onMessage) this.listen(this.#onMessage)
     this.tell({}) // any message tells the page that the frame is alive
   }
 
   tell(message) {
-    this.#port.postMessage(message)
+    const {keep = {}} = message
+    if ("token" in keep || "reset" in keep) this.#told++
+    this.#port.postMessage(message.keep ? {...message, was: this.page.token} : message)
+    this.page = {...this.page, ...keep}
   }
 
-  /** Until this is called the page's messages wait. */
+  /** Until this is called, or `arrive`, the page's messages wait. */
   listen(onMessage) {
     this.#onMessage = onMessage
     this.#port.onmessage = ({data}) => onMessage(data)
+    queueMicrotask(() => this.#early.splice(0).forEach(onMessage))
   }
 
   /** Finds out who the visitor is and shows their history, which on our own page the server has done. */
   async arrive() {
     const {reset, seen, token, who} = this.page
+    this.#listenForReset()
     if (reset) await this.#forget(reset)
     else if (token) this.token = token
     if (who?.signature && (await this.#identify(who))) this.tell({event: "identify", detail: {email: who.email}})
@@ -71,20 +84,40 @@ class EmbeddedVisitor extends Visitor {
     this.seen = seen ?? lastId(list)
   }
 
+  /** Whether the page has sent this before it heard what we told it last of the visitor. */
+  #isOld(page) {
+    return page.heard < this.#told // a former panel.js does not say it
+  }
+
+  /** What the page sends waits until the chat starts, but for a log-out: nothing is shown after it. */
+  #listenForReset() {
+    const {reset, token} = this.page
+    this.listen((page) => {
+      const isRemoved = token && !page.token && !this.#isOld(page) // another tab was faster
+      if (page.reset ? page.reset !== reset : isRemoved) this.pageSaid(page)
+      else this.#early.push(page)
+    })
+  }
+
   /** Takes what the site's page sends. If it means another visitor than before, the frame loads again. */
-  pageSaid(page) {
+  pageSaid(said) {
     const before = this.page
+    const page = this.#isOld(said) ? {...said, token: before.token} : said
+    if (page !== said && page.reset === this.#forgotten) page.reset = 0
     this.page = page
     const signature = page.who?.signature
     const isAnother = !this.#signature && visitorIn(page.token) !== visitorIn(this.token)
-    if (page.reset && !before.reset) {
+    if (page.reset && page.reset !== before.reset) {
       if (page.reset === 1 && this.token) this.tell({keep: {reset: this.token}}) // the page knows no token to end
       this.#clearDrawers()
       this.#leave() // `arrive` tells the server of the log-out when the frame has loaded again
+    } else if (page.token ? isAnother : before.token) {
+      if (page.token) return void this.#leave() // another tab has another visitor now
+      this.#clearDrawers()
+      this.#leave(() => this.#forgetCookie()) // or nobody, since a log-out or a deletion
     } else if (signature && signature !== before.who?.signature) {
       this.#identify(page.who).then((proven) => proven && this.#leave())
-    } else if (page.token ? isAnother : before.token) this.#leave() // another tab has another visitor now
-    else this.#introduce()
+    } else this.#introduce()
     this.seen = Math.max(this.seen, page.seen ?? 0)
   }
 
@@ -98,7 +131,6 @@ class EmbeddedVisitor extends Visitor {
   }
 
   conversationDeleted() {
-    this.page = {...this.page, token: 0}
     if (this.#signature) this.#introduce() // the customer keeps their token
     else this.dropToken()
     this.tell({keep: {token: 0, seen: 0, at: 0}})
@@ -151,6 +183,7 @@ class EmbeddedVisitor extends Visitor {
     if (reset !== 1) this.token = reset
     await untilReached(() => this.#api.ask({type: "forget"}))
     this.dropToken()
+    this.#forgotten = reset
     this.tell({keep: {reset: 0}})
   }
 
@@ -158,11 +191,19 @@ class EmbeddedVisitor extends Visitor {
     for (const drawer of this.drawers(this.siteName)) drawer.clear()
   }
 
-  /** Loads the frame again for another visitor; until then the chat does nothing. */
-  #leave() {
+  /** What this frame did after a log-out that it missed may have brought the cookie back. */
+  #forgetCookie() {
+    this.dropToken()
+    return this.#api.ask({type: "forget"}).catch(() => {})
+  }
+
+  /** Loads the frame again for another visitor, after `prepare`; until then the chat does nothing. */
+  async #leave(prepare) {
+    if (!chat.isConnected) return
     this.tell({gone: true}) // what the frame shows next may be the browser's own error page
     this.#port.close()
     chat.remove()
+    await prepare?.()
     location.reload()
   }
 }
@@ -282,6 +323,7 @@ async function greeted({data, origin, source, ports: [port]}) {
   try {
     // On a phone Back closes the chat as soon as it is there.
     await Promise.all([visitor.arrive(), data.full && import("./back.js").catch(() => null)])
+    if (!chat.isConnected) return // the visitor has logged out meanwhile
   } catch ({message}) {
     return refuse(message)
   }

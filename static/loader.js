@@ -161,7 +161,7 @@
     off: (event, listener) => removeEventListener("sitechat:" + event, listener),
     reset() {
       state.who = 0
-      let {token, reset} = memory.kept
+      let {token, reset} = memory.read()
       reset = token || reset || 1 // the server ends the log-in of this token as soon as it can be told
       if (token || memory.blocked) {
         memory.keep({token: 0, at: 0, reset})

@@ -24,18 +24,25 @@ export class Panel {
   #isReady = false; // the chat in the frame has started
   #opener = null; // what had the page's focus when the chat was opened
   #waitedOnce = false; // a frame that is still loading gets one more pause
+  #wasStored; // what the page keeps was in its storage when we looked last
+  #reset; // the log-out that we saw last and that no frame has told the server yet
   #titlePrefix = ""; // the count of unread answers that we put before the page's title
 
   /** `launcher` has what loader.js shares: its elements, its state, what it keeps, and its `draw`. */
   constructor(launcher) {
+    const {memory} = launcher
+    const {read} = memory
     this.#launcher = launcher
+    this.#wasStored = Boolean(memory.kept.token) // it has come from there
+    this.#reset = memory.kept.reset
+    memory.read = () => this.#read(read) // for loader.js, too
     this.#screen = new FullScreen(launcher.root, () => this.#isFull)
     launcher.small.addEventListener("change", () => {
       this.#screen.update()
       this.tell()
     })
     // A page that comes back as it was left has not heard what other tabs did, such as a log-out.
-    addEventListener("pageshow", ({persisted}) => persisted && this.tell())
+    addEventListener("pageshow", ({persisted}) => persisted && this.#cameBack())
     document.addEventListener("securitypolicyviolation", (event) => this.#forbidden(event))
     setInterval(() => this.#revive(), REVIVE_MS * (1 + Math.random()))
   }
@@ -81,7 +88,7 @@ export class Panel {
     this.#frame.focus()
     // Firefox refuses this until it has noticed that the frame is visible again.
     if (mayWait && focused() !== this.#frame) setTimeout(() => this.#giveFocus(false))
-    else this.#port.postMessage({...this.#knowledge(), focus: true})
+    else this.tell({focus: true})
   }
 
   /** A focus that is in the closed chat goes back to where it came from, else to the launcher. */
@@ -95,14 +102,56 @@ export class Panel {
   }
 
   /** Tells the frame all that the page knows. */
-  tell() {
-    this.#port?.postMessage(this.#knowledge())
+  tell(more) {
+    this.#port?.postMessage({...this.#knowledge(), ...more, heard: this.#port.heard})
   }
 
   #knowledge() {
     const {memory, state} = this.#launcher
+    const kept = memory.read() // first: it may change what is known of the visitor
     const page = location.origin + location.pathname
-    return {...state, ...memory.read(), who: sayable(state.who), full: this.#isFull, focus: false, page}
+    return {...state, ...kept, who: sayable(state.who), full: this.#isFull, focus: false, page}
+  }
+
+  // What the page keeps. All tabs share it, and what a tab or a frame says of it may come late: after a log-out.
+
+  /** What is kept now. Another tab may have removed it, or have asked for a log-out, and this one has not heard yet. */
+  #read(read) {
+    const {memory, place, state} = this.#launcher
+    const {reset, token} = memory.kept
+    if (this.#wasStored && (token || reset) && isStored(place) === false) memory.kept = {}
+    const kept = read()
+    const isNew = kept.reset && !this.#reset
+    this.#reset = kept.reset
+    if (isNew) {
+      state.who = 0 // who had logged in has logged out, maybe in another tab
+      memory.keep({reset: kept.reset}) // stored until a frame has done what it asks for
+    }
+    this.#wasStored = isStored(place)
+    return kept
+  }
+
+  /** The page comes back as it was left. It has not heard what other tabs did meanwhile. */
+  #cameBack() {
+    const {memory, state} = this.#launcher
+    const {token} = memory.kept
+    if (token && !memory.read().token) state.who = 0
+    this.tell()
+  }
+
+  /**
+   * Keeps what the frame asks for. A token that was on its way when its visitor logged out, here or in another tab, is
+   * not kept; `was` is the one that the frame took for ours. Tells the frame what is kept of the visitor then.
+   */
+  #keep({keep, was}, port) {
+    const {memory, place} = this.#launcher
+    const {reset, token} = memory.read()
+    const isOver = reset || (was && visitorIn(was) !== visitorIn(token))
+    const isOfVisitor = "token" in keep || "reset" in keep
+    if (!(isOver && "token" in keep)) memory.keep(keep)
+    this.#wasStored = isStored(place)
+    if (isOfVisitor) port.heard++
+    if (isOfVisitor || isOver) this.tell()
   }
 
   /** Whether the chat fills the screen. */
@@ -116,7 +165,8 @@ export class Panel {
     const {port1, port2} = new MessageChannel()
     this.#port = port1
     this.#launcher.view.alive = false
-    port1.onmessage = ({data}) => this.#hear(data)
+    port1.onmessage = ({data}) => this.#hear(data, port1)
+    port1.heard = 0 // how often we have heard of a token or of a log-out
     page.postMessage(this.#knowledge(), this.#launcher.base.origin, [port2])
     setTimeout(() => this.#launcher.view.alive || this.#askWhetherListed(), ANSWER_MS)
   }
@@ -165,12 +215,12 @@ export class Panel {
     section.className = ""
   }
 
-  #hear(message) {
+  #hear(message, port) {
     const {api, draw, fire, memory, section, view} = this.#launcher
     view.alive = !message.gone
     if (section.className) this.#takeBack()
     if (message.gone) this.#isReady = false
-    if (message.keep) memory.keep(message.keep)
+    if (message.keep) this.#keep(message, port)
     if (message.set) api.set(message.set)
     if (message.close) api.close()
     // Automated browsers wait after Back until the page itself has moved. A router would hear of this, so only for them.
@@ -289,6 +339,20 @@ function focused() {
   let element = document.activeElement
   while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement
   return element === document.body || element === document.documentElement ? undefined : element
+}
+
+/** Whether the site's storage has an entry; undefined if it is blocked. */
+function isStored(name) {
+  try {
+    return localStorage[name] !== undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Whom a token names: its last two parts are its time and signature. */
+function visitorIn(token) {
+  return String(token || "").split(".").slice(0, -2).join()
 }
 
 /** What the site says of its visitor, as far as a frame can be told: texts and numbers. */

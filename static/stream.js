@@ -22,6 +22,7 @@ const CROWDED = "crowded" // the server has too many streams
 
 export class Stream {
   #name;
+  #visitor;
   #open;
   #listener;
   #signal;
@@ -35,12 +36,14 @@ export class Stream {
   #leaderTimer;
 
   /**
-   * `name` is shared by all tabs of this chat. `open(once, signal)` asks for what is new since what is shown; it
-   * resolves to null if there is no chat yet. `listener` has three methods: `inChat(id)` is given the chat's id,
-   * `changed(html)` changed messages, and `reached(isReached)` whether the server can be reached.
+   * `name` is shared by all tabs of this chat, and with whoever wrote here before a log-out: `visitor()` tells them
+   * apart. `open(once, signal)` asks for what is new since what is shown; it resolves to null if there is no chat yet.
+   * `listener` has three methods: `inChat(id)` is given the chat's id, `changed(html)` changed messages, and
+   * `reached(isReached)` whether the server can be reached.
    */
-  constructor({name, open, listener, signal}) {
+  constructor({name, visitor, open, listener, signal}) {
     this.#name = name
+    this.#visitor = visitor
     this.#open = open
     this.#listener = listener
     this.#signal = signal
@@ -120,7 +123,8 @@ export class Stream {
   }
 
   /** Never rename these kinds: tabs that were opened before an update use the same channel. */
-  #heardFromTab({kind, value}) {
+  #heardFromTab({kind, value, of}) {
+    if (of !== undefined && of !== this.#visitor()) return // a former release does not say whose it is
     if (kind === "changed") this.#listener.changed(value)
     else if (kind === "chat") this.#listener.inChat(value)
     else if (kind === "works") this.#listener.reached(value)
@@ -132,7 +136,7 @@ export class Stream {
   }
 
   #tell(kind, value) {
-    if (!this.#signal.aborted) this.#channel.postMessage({kind, value})
+    if (!this.#signal.aborted) this.#channel.postMessage({kind, value, of: this.#visitor()})
   }
 
   #reached(isReached) {

@@ -31,6 +31,11 @@ export class Visitor {
     return this.name + this.tabsName
   }
 
+  /** What tells visitors apart who share that name one after another, such as before and after a log-out. */
+  get mark() {
+    return ""
+  }
+
   /** Whether this page knows a token, and so a chat may have begun. */
   get hasToken() {
     return "X-Chat-Token" in this.headers

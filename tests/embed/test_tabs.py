@@ -47,7 +47,10 @@ def test_reading_lets_the_sites_token_live_on_and_counts_nothing_as_seen(
     chat = dialog_of(stage, "from a reader")
     kept = "() => JSON.parse(Object.values(localStorage)[0])"
     stage.press("answer", external_chat_id=chat, text="seen")
-    page.wait_for_function(f"() => ({kept})().seen > 0")
+    answer = chat_in(page).locator("article.operator")
+    page.wait_for_function(
+        f"(id) => ({kept})().seen === Number(id)", arg=answer.get_attribute("data-id")
+    )
     before = page.evaluate(kept)
     page.goto("about:blank")
     stage.press("answer", external_chat_id=chat, text="unread")
