@@ -1,6 +1,7 @@
 """The fixtures of all tests: real parts, each in a folder of its own."""
 
 import atexit
+import gc
 import os
 import re
 import shutil
@@ -68,6 +69,15 @@ if os.environ.get("SITETEST_STORE") == "postgresql":
     on_server = Server(durable=True)
     Stage.new_store = staticmethod(on_server.new_database)
     atexit.register(on_server.close)
+
+
+# What is collected stays to the end: Python need not look through all of it again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:
