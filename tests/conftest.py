@@ -33,7 +33,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 from stage import Stage
-from starter import end_starters
+from starter import end_starters, keep_templates
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # One seed for all processes of a run; the tests that use it name it.
@@ -71,6 +71,10 @@ if os.environ.get("SITETEST_STORE") == "postgresql":
     atexit.register(on_server.close)
 
 
+# Applications within the tests' own process need not compile the templates anew, either.
+compiled = tempfile.TemporaryDirectory()
+keep_templates(compiled.name)
+
 # What is collected stays to the end: Python need not look through all of it again and again.
 gc.disable()
 
@@ -82,6 +86,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     end_starters()
+    compiled.cleanup()
 
 
 # These take longest; begun last, one of them would keep the whole run waiting. Those that wait more
