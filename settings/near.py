@@ -55,6 +55,7 @@ def meant_variable(name: str) -> str | None:
     return next((known[one] for one in difflib.get_close_matches(letters, long, 1, SAME)), None)
 
 
+@cache  # each look at the settings asks for all names of the environment, which stay the same
 def nearest(letters: str, least: float) -> str | None:
     """The variable with the prefix that is most like a name whose prefix may have a mistake."""
     known = {one: name for one, name in _by_letters().items() if one.startswith("SITECHAT")}

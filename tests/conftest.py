@@ -1,6 +1,7 @@
 """The fixtures of all tests: real parts, each in a folder of its own."""
 
 import atexit
+import gc
 import os
 import re
 import shutil
@@ -32,7 +33,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 from stage import Stage
-from starter import end_starters
+from starter import end_starters, keep_templates
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # One seed for all processes of a run; the tests that use it name it.
@@ -70,8 +71,22 @@ if os.environ.get("SITETEST_STORE") == "postgresql":
     atexit.register(on_server.close)
 
 
+# Applications within the tests' own process need not compile the templates anew, either.
+compiled = tempfile.TemporaryDirectory()
+keep_templates(compiled.name)
+
+# What is collected stays to the end: Python need not look through all of it again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_sessionfinish() -> None:
     end_starters()
+    compiled.cleanup()
 
 
 # These take longest; begun last, one of them would keep the whole run waiting. Those that wait more
