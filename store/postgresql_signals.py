@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import psycopg
 
+from store.database import StoreUnavailable
 from store.postgresql_link import Session
 
 ASK_SECONDS = 5.0  # without a hint; then the server is asked whether it hears us
@@ -48,7 +49,7 @@ class Listening:
             session = self._listening()
             poll.register(session.pgconn.socket, select.POLLIN)
             self._ask_at_times(session)
-        except psycopg.Error:
+        except (psycopg.Error, StoreUnavailable):  # who looks hears it from the store
             self._end()
         poll.poll(max(0.0, ends_at - time.monotonic()) * 1000)
         is_hint = False

@@ -284,6 +284,8 @@ def test_a_pooler_that_shares_sessions_is_told_and_no_other(tmp_path: Path, shar
             url = f"postgresql://postgres@{pooler.place}/{DATABASE}?sslmode=disable"
             if shares:
                 assert reason(url, tmp_path) == "pooled"
+                with closing(Store(url, tmp_path, RENDERER).database.hints()) as hints:
+                    hints.wait(0.05)  # it listens again when the pooler is mended
             else:
                 with closing(Store(url, tmp_path, RENDERER)) as store:
                     store.open()
