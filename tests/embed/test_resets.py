@@ -147,11 +147,8 @@ def test_a_reset_while_the_frame_begins_shows_nothing(
 
 
 def continue_if_wanted(route: Route) -> None:
-    """The frame may have gone, which asked."""
-    try:
+    with suppress(Error):  # the frame that asked may have gone
         route.continue_()
-    except Exception:
-        return
 
 
 @pytest.mark.parametrize("has_written", [True, False])
