@@ -2,8 +2,9 @@
 
 `grep -w message=1836521478923456` shows the whole way: taken, sent, confirmed or refused, shown. A
 chat's id lets its holder write into the chat, so the log has a digest of it. Never a text, a name
-or an address. These lines are not summed up; each needs a message that was stored, and how many may
-be stored is limited (`store/limits.py`).
+or an address. A line is written once its step is stored; the next step's line, by another process,
+may be a moment ahead of it. These lines are not summed up; each needs a message that was stored,
+and how many may be stored is limited (`store/limits.py`).
 """
 
 import hashlib
