@@ -15,7 +15,7 @@ help:
 	@echo "make test-prefix  the tests with a browser once more, behind nginx and below a path"
 	@echo "make test-postgresql  those of faults, crashes and live answers once more, on PostgreSQL"
 	@echo "make soak     the fault suite for longer: ARGS='--minutes 60 --workers 2'"
-	@echo "make hosts    two hosts on PostgreSQL behind nginx, killed, stopped and cut off: ARGS='--seed 1'"
+	@echo "make hosts    two hosts on PostgreSQL behind nginx, killed, hung and restarted in turn: ARGS='--seed 1'"
 	@echo "make scale    a store of a million messages beside one of a thousand, measured"
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
