@@ -19,6 +19,7 @@ from operations.findings import LATEST
 from store.records import Message, Version, Words
 from texts import Texts, all_texts, text
 from web.asking import language, services
+from web.itself import itself
 from web.kept import Kept
 
 HISTORY = 50  # messages in one answer
@@ -79,9 +80,9 @@ class Bubbles:
     @classmethod
     def of_request(cls) -> Self:
         """For the request that is answered now."""
-        epoch = services().store.epochs.current()
-        kept = current_app.extensions.setdefault("sitechat.bubbles", Kept(KEPT_BYTES))
-        return cls(current_app.jinja_env, language(), epoch, kept)
+        app, epoch = itself(current_app), services().store.epochs.current()
+        kept: Kept[tuple[Version, str, str], Bubble] = Kept.of_app(app, "bubbles", KEPT_BYTES)
+        return cls(app.jinja_env, language(), epoch, kept)
 
     def find(self, version: Version) -> Bubble | None:
         """The bubble, if this process has made it; else `of` makes it from the whole message."""

@@ -9,6 +9,7 @@ from portal.place import portal_address
 from settings import ChatSettings, Settings
 from store.database import StoreUnavailable
 from web.asking import services
+from web.itself import itself
 
 # Conversations go through as they are: what stands between rewrites e-mail addresses in pages.
 UNCHANGED = "no-store, no-transform"
@@ -17,18 +18,18 @@ UNCHANGED = "no-store, no-transform"
 def secure(response: Response) -> Response:
     """Add security headers; only the portal and the sites of the settings may frame our pages."""
     keep_here(response)
-    settings = services().settings
-    scripts, styles, ancestors = "'self'", "'self'", g.get("frame_ancestors", "")
-    if request.endpoint in ("install", "handler"):
+    settings, here, kept = services().settings, itself(request), itself(g)
+    scripts, styles, ancestors = "'self'", "'self'", kept.get("frame_ancestors", "")
+    if here.endpoint in ("install", "handler"):
         portal = address_of_portal()
         framed_by = policy_source(origin_of(portal)) if portal else "'self'"
         ancestors = ancestors or framed_by
-        if "nonce" in g:
-            origin = g.script_origin
-            scripts = f"'nonce-{g.nonce}'" + (f" {origin}" if origin else "")
-    elif "style_nonce" in g:
-        styles += f" 'nonce-{g.style_nonce}'"
-    if request.endpoint == "index" and "embed" in request.args:
+        if "nonce" in kept:
+            origin = kept.script_origin
+            scripts = f"'nonce-{kept.nonce}'" + (f" {origin}" if origin else "")
+    elif "style_nonce" in kept:
+        styles += f" 'nonce-{kept.style_nonce}'"
+    if here.endpoint == "index" and "embed" in here.args:
         response.headers.update(isolation_headers())
     headers = strict_headers(settings, services().chat, scripts, styles, ancestors)
     headers["Cache-Control"] = UNCHANGED

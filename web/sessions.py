@@ -11,6 +11,7 @@ from services import Services
 from store.database import StoreUnavailable
 from web import identity
 from web.asking import digest, embedding_site, visitors_sites
+from web.itself import itself
 
 
 class BelowPrefix:
@@ -134,5 +135,5 @@ def take_secret_key(app: Flask) -> None:
 
 def prepare() -> None:
     """Read the key; without it we know no visitor and must not begin a second chat for one."""
-    if request.endpoint in ("index", "ajax"):
-        take_secret_key(current_app)
+    if itself(request).endpoint in ("index", "ajax"):
+        take_secret_key(itself(current_app))

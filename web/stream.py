@@ -15,6 +15,7 @@ from web.asking import Problem, known_address, services
 from web.bubbles import HISTORY, Bubbles, Votes, looks_like_vote
 from web.connections import connection_of
 from web.history import changed_messages, count_reading
+from web.itself import itself
 from web.visitor import check_origin, current_visitor
 
 LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{0,40})\.)?(?P<revision>[0-9]{1,18})")
@@ -37,7 +38,8 @@ def chat_stream() -> ResponseReturnValue:
     after = last_revision(visitor.chat_id)
     login = visitor.bearer.login
     # The answer to HEAD is never read, so the server would not say when such a stream ends.
-    if request.args.get("once") or request.method == "HEAD":
+    here = itself(request)
+    if here.args.get("once") or here.method == "HEAD":
         there = changed_messages(services().store, visitor.chat_id, after or 0)
         first = list(islice(there, 1))
         events = event_stream(beginning_with(first, there)) if first else b""
@@ -62,7 +64,7 @@ def last_revision(chat_id: str) -> int | None:
     may be another one, or a backup. Then the page gets the chat's last messages once more; so does
     one with an id of a form that a newer release gives.
     """
-    last_id = request.headers.get("Last-Event-ID", "")
+    last_id = itself(request).headers.get("Last-Event-ID", "")
     if not last_id:
         return None
     store = services().store
