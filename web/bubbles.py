@@ -78,9 +78,9 @@ class Bubbles:
     kept: Kept[tuple[Version, str, str], Bubble]
 
     @classmethod
-    def of_request(cls) -> Self:
+    def of_request(cls, epoch: str) -> Self:
         """For the request that is answered now."""
-        app, epoch = itself(current_app), services().store.epochs.current()
+        app = itself(current_app)
         kept: Kept[tuple[Version, str, str], Bubble] = Kept.of_app(app, "bubbles", KEPT_BYTES)
         return cls(app.jinja_env, language(), epoch, kept)
 

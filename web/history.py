@@ -38,7 +38,8 @@ def last_messages(visitor: Visitor | None, before: int | None, limit: int) -> Hi
     versions = services().store.conversations.latest_versions(visitor.chat_id, before, limit + 1)
     found: list[Bubble] = []
     first, letters, has_older = None, 0, False
-    for message_id, bubble in bubbles_of(versions):
+    bubbles = Bubbles.of_request(visitor.writer.epoch)
+    for message_id, bubble in bubbles_of(versions, bubbles):
         letters += bubble.letters
         has_older = bool(found) and (len(found) == limit or letters > LETTERS)
         if has_older:
@@ -50,11 +51,9 @@ def last_messages(visitor: Visitor | None, before: int | None, limit: int) -> Hi
     return History(fragment(found, has_older), len(found), first if has_older else None)
 
 
-def bubbles_of(versions: Sequence[Version]) -> Iterator[tuple[int, Bubble]]:
+def bubbles_of(versions: Sequence[Version], bubbles: Bubbles) -> Iterator[tuple[int, Bubble]]:
     """The messages' ids and bubbles; only messages that have none yet are read, a few at once."""
-    if not versions:
-        return
-    bubbles, conversations = Bubbles.of_request(), services().store.conversations
+    conversations = services().store.conversations
     made: dict[int, Bubble] = {}
     for place, version in enumerate(versions):
         bubble = bubbles.find(version) or made.pop(version.id, None)

@@ -24,7 +24,7 @@ from flask.typing import ResponseReturnValue
 from addresses import readable
 from portal.forms import Form, text_of
 from store.chats import SITE_LENGTH
-from store.records import Chat
+from store.records import Chat, Writer
 from web import identity
 from web.asking import (
     Problem,
@@ -52,11 +52,24 @@ class Visitor:
     """Whoever holds a session's cookie or a token; a browser gets one with its first message."""
 
     chat_id: str
-    chat: Chat | None  # for new messages: their own, else its latest part, else None
     bearer: (
         identity.Bearer
     )  # their name, by which cookies and tokens name them as long as they live
-    is_blocked: bool = False  # an administrator has turned them away
+    writer: Writer
+
+    @property
+    def chat(self) -> Chat | None:
+        """For new messages: their own, else its latest part, else None."""
+        return self.writer.chat
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether an administrator has turned them away."""
+        return self.writer.is_blocked
+
+    def has_news(self, after: int) -> bool:
+        """Whether a message may have changed after this revision; of parts nothing is known."""
+        return self.writer.has_parts or self.writer.latest > after
 
 
 def current_visitor() -> Visitor | None:
@@ -94,8 +107,8 @@ def turn_away_blocked(visitor: Visitor | None) -> None:
 def visitor_of(bearer: identity.Bearer) -> Visitor:
     store, first = services().store, chat_id_of(visitors_sites()[0], bearer.visitor)
     chat_id = first
-    chat, is_blocked = store.chats.find_writer(first)
-    if chat is None:
+    writer = store.chats.find_writer(first)
+    if writer.chat is None:
         chat_id = store.chats.latest_heir(first)
         if not stays_with_site(first, chat_id):
             chat_id = store.chats.part(first)
@@ -103,8 +116,8 @@ def visitor_of(bearer: identity.Bearer) -> Visitor:
             chat_id = heir_of_former_site(first, bearer.visitor)
         if chat_id == first and store.chats.is_over(first):
             chat_id = heir_of_older(first, bearer.visitor)
-        chat, is_blocked = store.chats.find_writer(chat_id)
-    return Visitor(chat_id, chat, bearer, is_blocked)
+        writer = store.chats.find_writer(chat_id)
+    return Visitor(chat_id, bearer, writer)
 
 
 def heir_of_former_site(first: str, name: str) -> str:
