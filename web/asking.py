@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import lru_cache, wraps
 from typing import TypeVar, cast
 
-from flask import current_app, g, request
+from flask import Request, current_app, g, request
 from werkzeug.datastructures import LanguageAccept, MIMEAccept
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_accept_header
@@ -181,11 +181,21 @@ def _decoded_form() -> Form:
         return forms.nested(here.form.items(multi=True), Turns())
     if here.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
-    body = here.get_data()
+    body = whole_body(here)
     if here.content_length is None and len(body) >= (here.max_content_length or 0):
         raise RequestEntityTooLarge  # without Content-Length werkzeug cuts the body at the limit
     from_portal = here.endpoint in ("handler", "install")
     return forms.decode_form(body, forms.MAX_FIELDS if from_portal else VISITORS_FIELDS)
+
+
+def whole_body(here: Request) -> bytes:
+    """As `get_data` gives it, which takes several layers for each piece; none is kept."""
+    length, most = here.content_length, here.max_content_length
+    if length is None:
+        return here.get_data()
+    if most is not None and length > most:
+        raise RequestEntityTooLarge
+    return b"".join(iter(here.environ["wsgi.input"].read, b""))  # a web.bodies.Body
 
 
 def any_form() -> Form:
