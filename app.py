@@ -7,6 +7,7 @@ in other modules.
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 from urllib.parse import unquote
 
 from flask import Flask
@@ -21,7 +22,7 @@ from web.ajax import ajax
 from web.asking import MAX_BODY_BYTES
 from web.bodies import Bodies
 from web.handler import handler, note_loss
-from web.headers import secure, strict_headers
+from web.headers import Secured, secure, strict_headers
 from web.heads import ShortHeads
 from web.install import install
 from web.metrics import metrics
@@ -37,10 +38,18 @@ from web.visitor import hand_token
 log = logging.getLogger(__name__)
 
 
+class Application(Flask):
+    """Flask with views that are all plain functions."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function as it is: Flask looks six times in each request whether it is `async`."""
+        return func
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The application without its background jobs (`Services.work`), which gunicorn starts."""
     services = Services.of(settings or load_settings())
-    app = Flask(__name__, static_folder=None)
+    app = Application(__name__, static_folder=None)
     app.extensions["sitechat"] = services
     releases = Releases(services.store.releases)
     configure(app, services, releases)
@@ -91,7 +100,7 @@ def configure(app: Flask, services: Services, releases: Releases) -> None:
         SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
         SESSION_REFRESH_EACH_REQUEST=False,
     )
-    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(app.wsgi_app, headers, releases)
+    wsgi: Callable[..., Iterable[bytes]] = StaticFiles(Secured(app.wsgi_app), headers, releases)
     if settings.server.proxies:
         wsgi = ProxyFix(wsgi, x_for=settings.server.proxies, x_proto=0)  # public_url has the scheme
     wsgi = Bodies(BelowPrefix(wsgi, unquote(settings.prefix, "latin-1")))  # as servers give paths

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from store.blocks import pass_block
 from store.database import Connection, Group, transaction
 from store.limits import forget_hits
-from store.records import Chat
+from store.records import Chat, Writer
 from store.removal import Removal
-from store.rows import chat_of, was_deleted
+from store.rows import chat_of, was_deleted, writer_of
 from store.sent_again import SentAgain
 
 SITE_LENGTH = 36  # letters of a chat's id that stand for the site, "chat" included
@@ -48,16 +48,20 @@ class ChatTables(Group):
         )
         return chat_of(row) if row else None
 
-    def find_writer(self, chat_id: str) -> tuple[Chat | None, bool]:
-        """`find_open`, and whether an administrator has turned the visitor of this chat away."""
+    def find_writer(self, chat_id: str) -> Writer:
+        """`find_open`, and what else a request of this chat's visitor has to know."""
         (row,) = self._database.rows(
-            "select c.*, exists (select 1 from blocked where chat_id = :chat) as is_blocked"
+            "select c.*, exists (select 1 from blocked where chat_id = :chat) as is_blocked,"
+            " exists (select 1 from chats where owner = :chat) as has_parts,"
+            " (select max(revision) from messages where chat_id = :chat) as latest,"
+            " (select value from meta where key = 'revision') as revision,"
+            " (select value from meta where key = 'epoch') as epoch"
             " from (select 1) as one left join chats c"
             " on (c.id = :chat and c.owner is null) or c.owner = :chat"
             " order by c.id = :chat desc, c.created_at desc limit 1",
             chat=chat_id,
         )
-        return chat_of(row) if row["id"] is not None else None, bool(row["is_blocked"])
+        return writer_of(row)
 
     def make_part(self, chat_id: str, owner: str) -> bool:
         """Make a chat that a customer began before they logged in a part of their chat `owner`.

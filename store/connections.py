@@ -8,9 +8,10 @@ import errno
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from store.database import (
     DISK_FULL,
@@ -24,7 +25,7 @@ from store.database import (
     may_only_be_read,
     quoted,
 )
-from store.log import PATIENCE_SECONDS, Patience, StoreDamaged, inode_of, patiently
+from store.log import PATIENCE_SECONDS, Patience, StoreDamaged, inode_of, is_busy, patiently
 from store.migrate import is_empty, make_file, migrate
 from store.proof import LockFor, Proof
 
@@ -147,6 +148,27 @@ class Connections:
             log.error(GONE, self._path)
         self._is_gone = True
         raise StoreGone(f"{self._path.name} is gone")
+
+    def ask(
+        self, connection: Opened, sql: str, values: Sequence[Any] | Mapping[str, Any]
+    ) -> list[Any]:
+        """The rows that answer a question: as within `use`, at a third of its price."""
+        if not connection.lock.acquire(blocking=False):
+            self.take(connection, self._patience.begin())
+        try:
+            db = self.connect(connection)
+            try:
+                return db.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+            return patiently(lambda: db.execute(sql, values), self._patience.begin()).fetchall()
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise self._told(connection, error) from error
+        finally:
+            self.let_go(connection)
 
     @contextmanager
     def errors_of(self, connection: Opened) -> Iterator[None]:

@@ -12,6 +12,7 @@ from store.rows import message_of
 # The columns of a Version.
 VERSION = "id, revision, renderer, position, edited <> 0 as edited, im_message_id"
 values_of = itemgetter(*Version._fields)
+place_of = itemgetter("position", "id")
 
 
 class ConversationTables(Group):
@@ -24,7 +25,8 @@ class ConversationTables(Group):
 
         No text is read, however long the messages are.
         """
-        return [Version(*values_of(row)) for row in self._latest(chat_id, before, limit, VERSION)]
+        rows = self._latest(chat_id, before, limit, VERSION)
+        return [Version._make(values_of(row)) for row in rows]
 
     def read(self, ids: list[int]) -> list[Message]:
         """Those of a few messages that are still there, in any order."""
@@ -47,7 +49,7 @@ class ConversationTables(Group):
             before=before,
             limit=limit,
         )
-        rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
+        rows.sort(key=place_of, reverse=True)
         return rows[:limit]
 
     def following(self, chat_id: str, after: Message | None, limit: int) -> list[Message]:
@@ -60,7 +62,7 @@ class ConversationTables(Group):
             number=number,
             limit=limit,
         )
-        rows.sort(key=lambda row: (row["position"], row["id"]))
+        rows.sort(key=place_of)
         return [message_of(row) for row in rows[:limit]]
 
     def changed_after(self, chat_id: str, revision: int, limit: int) -> list[Message]:
@@ -82,7 +84,7 @@ class ConversationTables(Group):
             columns="position, id, revision",
             limit=limit,
         )
-        rows.sort(key=lambda row: (row["position"], row["id"]), reverse=True)
+        rows.sort(key=place_of, reverse=True)
         return min((row["revision"] for row in rows[:limit]), default=1) - 1
 
     def words_before(self, message: Message, limit: int) -> list[Words]:

@@ -49,6 +49,18 @@ class Chat:
     taken_over_at: float | None = None  # another program's until then, which has had all of before
 
 
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """What most requests of a visitor have to know, all of one moment."""
+
+    chat: Chat | None  # that new messages of the visitor go to
+    is_blocked: bool  # an administrator has turned them away
+    has_parts: bool
+    latest: int  # the revision of the latest change in the chat itself, without its parts
+    revision: int  # of the latest change of any message
+    epoch: str  # the store's
+
+
 @dataclass(frozen=True, slots=True)  # there may be very many at once
 class Dialog:
     """A dialog of a chat at the portal; each line that the chat used has one."""

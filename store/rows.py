@@ -3,14 +3,16 @@
 import json
 import secrets
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from operator import itemgetter
 
 from store.database import Connection, Row
-from store.records import Chat, File, Message, known
+from store.records import Chat, File, Message, Writer, known
 
 A_MILLISECOND = 1024  # so many numbers for each: more are never needed
 DELETION = "select 1 from deletions where id = ?"
 LATEST_ID = "select coalesce(max(id), 0) as id from messages"
+values_of_chat = itemgetter(*(field.name for field in fields(Chat)))
 
 
 def was_deleted(db: Connection, chat_id: str) -> bool:
@@ -21,7 +23,19 @@ def was_deleted(db: Connection, chat_id: str) -> bool:
 
 def chat_of(row: Row) -> Chat:
     """The chat in a row, which may have more columns than `chats`."""
-    return Chat(**{name: row[name] for name in Chat.__dataclass_fields__})
+    return Chat(*values_of_chat(row))
+
+
+def writer_of(row: Row) -> Writer:
+    """The row that `ChatTables.find_writer` asks for."""
+    return Writer(
+        chat=chat_of(row) if row["id"] is not None else None,
+        is_blocked=bool(row["is_blocked"]),
+        has_parts=bool(row["has_parts"]),
+        latest=row["latest"] or 0,
+        revision=int(row["revision"] or 0),
+        epoch=row["epoch"] or "",
+    )
 
 
 def message_of(row: Row) -> Message:

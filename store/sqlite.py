@@ -156,9 +156,7 @@ class SQLite:
 
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
         # Writers do not hold it up.
-        with self._connections.use(self._connections.reader) as db:
-            wait = self._patience.begin()
-            return patiently(lambda: db.execute(sql, named or values), wait).fetchall()
+        return self._connections.ask(self._connections.reader, sql, named or values)
 
     def row(self, sql: str, *values: object, **named: object) -> Row | None:
         rows = self.rows(sql, *values, **named)

@@ -24,7 +24,7 @@ from settings import LimitsSettings, Settings
 from store.database import StoreUnavailable
 from store.records import Message
 from web import saving
-from web.bubbles import HISTORY
+from web.bubbles import HISTORY, Bubbles
 
 SOMEBODY = {"REMOTE_ADDR": "203.0.113.7"}
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 400
@@ -269,7 +269,7 @@ def test_an_answer_that_fails_before_it_begins_takes_no_place(
         raise StoreUnavailable("the disk is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(services.store.epochs, "current", broken)
+        patch.setattr(Bubbles, "of_request", broken)
         patch.setattr(saving, "Conversation", broken)
         assert [asks[kind]().status_code for _ in range(3)] == [503] * 3
 

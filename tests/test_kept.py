@@ -23,7 +23,7 @@ from settings import LimitsSettings, Settings
 from storage import Store
 from store.records import Message, OperatorMessage
 from texts import Texts
-from web import bubbles
+from web import bubbles, history
 from web.kept import Kept
 
 ROOT = Path(__file__).parent.parent
@@ -263,6 +263,27 @@ def test_a_message_is_rendered_once_for_all_that_show_it(
         shown(client)
 
     assert sorted(rendered) == sorted(["one", "two", "three"] * 2), "once in each language"
+
+
+def test_a_history_is_put_together_once_for_each_state(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, client = [], app.test_client()
+
+    def joined(*values: Any) -> history.History:
+        made.append(values)
+        return original(*values)
+
+    original = history.joined
+    monkeypatch.setattr(history, "joined", joined)
+    for count in (1, 2):
+        send(client, "hello")
+        made.clear()
+        client.post("/ajax", data={"type": "chat_history"})  # makes the HTML of the message
+        for _ in range(3):
+            shown = client.post("/ajax", data={"type": "chat_history"}).text
+            assert shown.count("</article>") == count
+        assert len(made) == 1
 
 
 def test_a_poll_that_finds_nothing_is_empty(app: Flask) -> None:

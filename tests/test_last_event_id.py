@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from apps import storage_in
+from apps import services_of, storage_in
 from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
 from settings import Settings
+from store.database import Row
 
 
 @pytest.fixture
@@ -46,6 +47,42 @@ def test_a_stream_goes_on_after_the_id_that_it_gave(client: FlaskClient) -> None
 
     assert texts_after(client, first) == ["second"]
     assert texts_after(client, second) == []
+
+
+def test_a_request_that_only_reads_asks_the_store_few_questions(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, parts, asked = ids_of(client)[-1], services_of(app), list[str]()
+    read = parts.store.database.rows
+
+    def rows(sql: str, *values: object, **named: object) -> list[Row]:
+        asked.append(sql)
+        return read(sql, *values, **named)
+
+    def history() -> str:
+        return client.post("/ajax", data={"type": "chat_history"}).text
+
+    history()  # makes the messages' HTML
+    monkeypatch.setattr(parts.page_settings, "_look", lambda: None)
+    monkeypatch.setattr(parts.store.database, "rows", rows)
+
+    assert texts_after(client, last) == []
+    assert len(asked) == 1, "the visitor's chat with its latest change"
+    asked.clear()
+    assert "second" in history()
+    assert len(asked) == 2, "the visitor's chat, and which messages it has"
+
+
+def test_a_poll_gives_what_changed_in_a_part_of_the_chat(app: Flask, client: FlaskClient) -> None:
+    chats, last = services_of(app).store.chats, ids_of(client)[-1]
+    chat = client.get("/ajax?type=chat_stream&once=1").headers["X-Chat-Id"]
+    other = app.test_client()
+    sent = other.post("/ajax", data={"type": "send_message", "message": "first"})
+    assert texts_after(client, last) == []
+
+    chats.make_part(sent.get_json()["chat"], chat)
+
+    assert texts_after(client, last) == ["first"]
 
 
 def test_a_page_of_before_the_update_goes_on_after_its_number(client: FlaskClient) -> None:

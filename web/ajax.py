@@ -10,6 +10,7 @@ from web.bubbles import HISTORY
 from web.conversation import delete_conversation
 from web.files import upload_file, visitors_file
 from web.history import last_messages
+from web.itself import itself
 from web.messages import retry_message, send_message
 from web.probe import probe
 from web.saving import save_conversation
@@ -21,16 +22,17 @@ from web.visitor import check_origin, current_visitor, forget, identify, renew
 
 def ajax() -> ResponseReturnValue:
     """What the chat page asks: its history, what is new, or to send a message."""
-    if request.method != "POST":
-        match request.args.get("type"):
+    here = itself(request)
+    if here.method != "POST":
+        match here.args.get("type"):
             case "chat_stream":
                 return chat_stream()
             case "file":
-                return visitors_file(request.args.get("key", ""))
+                return visitors_file(here.args.get("key", ""))
             case "site":
                 return whether_site_is_listed()
         abort(405)
-    if request.args.get("type") == "probe":
+    if here.args.get("type") == "probe":
         return probe()
     check_origin()
     form = chat_form()
@@ -78,11 +80,11 @@ def chat_history(form: Form) -> ResponseReturnValue:
 
 def chat_form() -> Form:
     """The posted fields. Only an upload may be larger than MAX_BODY_BYTES."""
-    rules = services().settings.files
-    length = request.content_length or 0  # without Content-Length the limit stays as it is
-    if rules.enabled and length and request.mimetype == "multipart/form-data":
-        request.max_content_length = rules.largest_bytes + MAX_BODY_BYTES
-        if length > request.max_content_length:
+    here, rules = itself(request), services().settings.files
+    length = here.content_length or 0  # without Content-Length the limit stays as it is
+    if rules.enabled and length and here.mimetype == "multipart/form-data":
+        here.max_content_length = rules.largest_bytes + MAX_BODY_BYTES
+        if length > here.max_content_length:
             raise Problem("errors.file_large", 413, megabytes=rules.megabytes)
     form = posted_form()
     if form.get("type") != "upload_file" and length > MAX_BODY_BYTES:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import lru_cache, wraps
 from typing import TypeVar, cast
 
-from flask import current_app, g, request
+from flask import Request, current_app, g, request
 from werkzeug.datastructures import LanguageAccept, MIMEAccept
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_accept_header
@@ -22,6 +22,7 @@ from rates import TooOften
 from services import Services
 from texts import DEFAULT, languages, text
 from turns import Turns
+from web.itself import itself
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def once_a_request(find: Callable[[], T]) -> Callable[[], T]:
 
     @wraps(find)
     def found() -> T:
-        kept = request.__dict__
+        kept = itself(request).__dict__
         if name not in kept:
             kept[name] = find()
         return cast(T, kept[name])
@@ -49,7 +50,7 @@ def once_a_request(find: Callable[[], T]) -> Callable[[], T]:
 
 
 def services() -> Services:
-    return cast(Services, current_app.extensions["sitechat"])
+    return cast(Services, itself(current_app).extensions["sitechat"])
 
 
 def address() -> str:
@@ -57,7 +58,7 @@ def address() -> str:
 
     One subscriber has 2^64 addresses of IPv6, so such a network counts as one address.
     """
-    return _digests(request.remote_addr, current_app.secret_key)[0]
+    return _digests(itself(request).remote_addr, itself(current_app).secret_key)[0]
 
 
 def known_address() -> str | None:
@@ -65,7 +66,7 @@ def known_address() -> str | None:
 
     A loopback address is that of a proxy which does not name its visitors (`server.proxies`).
     """
-    return _digests(request.remote_addr, current_app.secret_key)[1]
+    return _digests(itself(request).remote_addr, itself(current_app).secret_key)[1]
 
 
 @lru_cache(KEPT)
@@ -105,10 +106,10 @@ def embedding_site() -> str:
     Our frame knows the site from the browser and names it in X-Chat-Site, a header that pages of
     other sites cannot send. If such a page asks us itself, the browser names the site in Origin.
     """
-    settings = services().settings
-    ours = ("", settings.origin)
-    origin = request.headers.get("Origin", "")
-    site = request.headers.get("X-Chat-Site", "") if origin in ours else origin
+    headers = itself(request).headers
+    ours = ("", services().settings.origin)
+    origin = headers.get("Origin", "")
+    site = headers.get("X-Chat-Site", "") if origin in ours else origin
     return site if site not in ours and services().chat.lists(site) else ""
 
 
@@ -134,20 +135,20 @@ def language() -> str:
 
     The setting `chat.language` and a site that embeds the chat may name another for visitors.
     """
-    setting = services().chat.language
+    here, setting = itself(request), services().chat.language
     if asked := asked_language():
         return asked
-    if request.endpoint in ("install", "handler"):
-        asked = request.args.get("LANG", "")[:2].lower()
+    if here.endpoint in ("install", "handler"):
+        asked = here.args.get("LANG", "")[:2].lower()
         if asked in languages():
             return asked
-        return accepted_language(request.headers.get("Accept-Language"))
-    asked = request.headers.get("X-Chat-Language") or request.args.get("lang", "")
+        return accepted_language(here.headers.get("Accept-Language"))
+    asked = here.headers.get("X-Chat-Language") or here.args.get("lang", "")
     if asked in languages():
         return asked
     if setting != "auto":
         return setting
-    return accepted_language(request.headers.get("Accept-Language"))
+    return accepted_language(here.headers.get("Accept-Language"))
 
 
 @lru_cache(KEPT)
@@ -159,29 +160,42 @@ def accepted_language(header: str | None) -> str:
 
 def asked_language() -> str | None:
     """The language that the embedding site asks for by `?lang=`; None if we do not have it."""
-    asked = request.args.get("lang", "")[:2].lower()
-    return asked if request.endpoint in ("index", "ajax") and asked in languages() else None
+    here = itself(request)
+    asked = here.args.get("lang", "")[:2].lower()
+    return asked if here.endpoint in ("index", "ajax") and asked in languages() else None
 
 
 def posted_form() -> Form:
     """The fields of the body, a form as browsers, jQuery or PHP send it; decoded once."""
-    if "form" not in g:
-        g.form = _decoded_form()
-    return cast(Form, g.form)
+    kept = itself(g)
+    if "form" not in kept:
+        kept.form = _decoded_form()
+    return cast(Form, kept.form)
 
 
 def _decoded_form() -> Form:
-    if request.mimetype == "multipart/form-data":
-        if any("\ufffd" in value for value in request.form.values()):
+    here = itself(request)
+    if here.mimetype == "multipart/form-data":
+        if any("\ufffd" in value for value in here.form.values()):
             raise BadRequest("not_utf8")
-        return forms.nested(request.form.items(multi=True), Turns())
-    if request.mimetype not in ("application/x-www-form-urlencoded", ""):
+        return forms.nested(here.form.items(multi=True), Turns())
+    if here.mimetype not in ("application/x-www-form-urlencoded", ""):
         raise Problem("errors.form_expected", 415)
-    body = request.get_data()
-    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+    body = whole_body(here)
+    if here.content_length is None and len(body) >= (here.max_content_length or 0):
         raise RequestEntityTooLarge  # without Content-Length werkzeug cuts the body at the limit
-    from_portal = request.endpoint in ("handler", "install")
+    from_portal = here.endpoint in ("handler", "install")
     return forms.decode_form(body, forms.MAX_FIELDS if from_portal else VISITORS_FIELDS)
+
+
+def whole_body(here: Request) -> bytes:
+    """As `get_data` gives it, which takes several layers for each piece; none is kept."""
+    length, most = here.content_length, here.max_content_length
+    if length is None:
+        return here.get_data()
+    if most is not None and length > most:
+        raise RequestEntityTooLarge
+    return b"".join(iter(here.environ["wsgi.input"].read, b""))  # a web.bodies.Body
 
 
 def any_form() -> Form:
@@ -192,7 +206,7 @@ def any_form() -> Form:
 
 def wants_page() -> bool:
     """Whether the request comes from a plain HTML form, without our script."""
-    return prefers_html(request.headers.get("Accept"))
+    return prefers_html(itself(request).headers.get("Accept"))
 
 
 @lru_cache(KEPT)

@@ -19,6 +19,7 @@ from operations.findings import LATEST
 from store.records import Message, Version, Words
 from texts import Texts, all_texts, text
 from web.asking import language, services
+from web.itself import itself
 from web.kept import Kept
 
 HISTORY = 50  # messages in one answer
@@ -77,11 +78,11 @@ class Bubbles:
     kept: Kept[tuple[Version, str, str], Bubble]
 
     @classmethod
-    def of_request(cls) -> Self:
+    def of_request(cls, epoch: str) -> Self:
         """For the request that is answered now."""
-        epoch = services().store.epochs.current()
-        kept = current_app.extensions.setdefault("sitechat.bubbles", Kept(KEPT_BYTES))
-        return cls(current_app.jinja_env, language(), epoch, kept)
+        app = itself(current_app)
+        kept: Kept[tuple[Version, str, str], Bubble] = Kept.of_app(app, "bubbles", KEPT_BYTES)
+        return cls(app.jinja_env, language(), epoch, kept)
 
     def find(self, version: Version) -> Bubble | None:
         """The bubble, if this process has made it; else `of` makes it from the whole message."""

@@ -24,6 +24,7 @@ from web.admin_page import admin_page
 from web.application import application_page
 from web.asking import any_form, language, note_refusal, services
 from web.install import LOOK_SECONDS, look, take_install_hit
+from web.itself import itself
 from web.portal_page import admin_text, install_error_page, portal_page, wait_page
 from web.reached import portal_reached_us
 from web.verdict import Notice, said, verdict
@@ -70,9 +71,8 @@ def note_loss(response: Response) -> Response:
 
     If it is an event, it may be an operator's answer: a recovery looks for it.
     """
-    if request.endpoint == "handler" and (
-        response.status_code >= 500 or response.status_code == 429
-    ):
+    is_refused = response.status_code >= 500 or response.status_code == 429
+    if is_refused and itself(request).endpoint == "handler":
         note_refusal("reasons.answered", status=response.status_code)
         if "event" in g:
             services().lost.set()

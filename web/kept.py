@@ -6,7 +6,9 @@ another key, and what nobody asks for any more makes room for what is new.
 
 import threading
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar, cast
+
+from flask import Flask
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -20,6 +22,14 @@ class Kept(Generic[K, V]):
         self._bytes = 0
         self._values: dict[K, tuple[V, int]] = {}  # the oldest is the first
         self._lock = threading.Lock()
+
+    @classmethod
+    def of_app(cls, app: Flask, name: str, most: int) -> Self:
+        """What an application keeps under this name; made at its first use."""
+        kept = app.extensions.get(f"sitechat.{name}")
+        if kept is None:
+            kept = app.extensions.setdefault(f"sitechat.{name}", cls(most))
+        return cast(Self, kept)
 
     def get(self, key: K) -> V | None:
         found = self._values.get(key)

@@ -17,6 +17,7 @@ from texts import all_texts, text
 from web.asking import asked_language, language, services
 from web.bubbles import HISTORY, chat_texts, chat_title
 from web.history import last_messages
+from web.itself import itself
 from web.kept import Kept
 from web.seen import foreign_frame, saw_foreign_site
 from web.submission import has_consented, message_id
@@ -66,7 +67,8 @@ def chat_page(
     Raises TooOften, unless it comes without history.
     """
     # In the loader's frame we do not know the visitor yet: static/embed.js asks for the history.
-    embed = request.method == "GET" and "embed" in request.args
+    here = itself(request)
+    embed = here.method == "GET" and "embed" in here.args
     chat = services().chat
     visitor = None if embed else current_visitor()
     history = last_messages(visitor if with_history else None, before, HISTORY)
@@ -117,8 +119,8 @@ class Look(NamedTuple):
 
 def page_with_holes(look: Look, error: str | None, message: str) -> list[bytes]:
     """The page's pieces, every second one a hole; kept, unless it is about one visitor's input."""
-    kept = current_app.extensions.setdefault("sitechat.pages", Kept(KEPT_BYTES))
-    pieces: list[bytes] | None = None if error or message else kept.get(look)
+    kept: Kept[Look, list[bytes]] = Kept.of_app(itself(current_app), "pages", KEPT_BYTES)
+    pieces = None if error or message else kept.get(look)
     if pieces is None:
         html = render(
             "index.html",
@@ -150,8 +152,8 @@ def filled(pieces: list[bytes], own: Mapping[str, bytes]) -> bytes:
 
 def style_nonce() -> str:
     """A new one for each answer: it allows the page the inline style of its colours."""
-    g.style_nonce = secrets.token_urlsafe(16)
-    return str(g.style_nonce)
+    nonce = g.style_nonce = secrets.token_urlsafe(16)
+    return nonce
 
 
 def page_theme(accent: str) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from flask import request
 from addresses import is_loopback, origin_of
 from operations.sightings import valid_origin
 from web.asking import address, services
+from web.itself import itself
 
 
 def saw_portal() -> None:
@@ -51,7 +52,7 @@ def foreign_frame() -> str:
 
     A browser does not show such a page, and tells its visitor nothing that they would understand.
     """
-    headers = request.headers
+    headers = itself(request).headers
     is_frame = headers.get("Sec-Fetch-Dest") in ("iframe", "frame", "embed", "object")
     if not is_frame or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
         return ""

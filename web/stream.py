@@ -15,7 +15,8 @@ from web.asking import Problem, known_address, services
 from web.bubbles import HISTORY, Bubbles, Votes, looks_like_vote
 from web.connections import connection_of
 from web.history import changed_messages, count_reading
-from web.visitor import check_origin, current_visitor
+from web.itself import itself
+from web.visitor import Visitor, check_origin, current_visitor
 
 LAST_ID = re.compile(r"((?P<epoch>[0-9a-z]{0,40})\.)?(?P<revision>[0-9]{1,18})")
 WAIT_SECONDS = 30  # until a stream may be asked for again, if there are too many
@@ -34,19 +35,26 @@ def chat_stream() -> ResponseReturnValue:
     if visitor is None:
         return "", 204
     count_reading(visitor)
-    after = last_revision(visitor.chat_id)
+    after = last_revision(visitor)
     login = visitor.bearer.login
     # The answer to HEAD is never read, so the server would not say when such a stream ends.
-    if request.args.get("once") or request.method == "HEAD":
-        there = changed_messages(services().store, visitor.chat_id, after or 0)
-        first = list(islice(there, 1))
-        events = event_stream(beginning_with(first, there)) if first else b""
-        response = Response(events, mimetype="text/event-stream")
+    here = itself(request)
+    if here.args.get("once") or here.method == "HEAD":
+        response = Response(events_until_now(visitor, after or 0), mimetype="text/event-stream")
     else:
-        response = endless_stream(visitor.chat_id, after, login)
+        response = endless_stream(visitor, after, login)
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["X-Chat-Id"] = visitor.chat_id
     return response
+
+
+def events_until_now(visitor: Visitor, after: int) -> Iterator[bytes] | bytes:
+    """What changed after this revision; of most polls nothing, which the look at who asks tells."""
+    if not visitor.has_news(after):
+        return b""
+    there = changed_messages(services().store, visitor.chat_id, after)
+    first = list(islice(there, 1))
+    return event_stream(beginning_with(first, there), visitor.writer.epoch) if first else b""
 
 
 def beginning_with(first: list[Message], others: Iterator[Message]) -> Iterator[Message]:
@@ -55,24 +63,23 @@ def beginning_with(first: list[Message], others: Iterator[Message]) -> Iterator[
     yield from others
 
 
-def last_revision(chat_id: str) -> int | None:
+def last_revision(visitor: Visitor) -> int | None:
     """The revision after which the page wants changes, by its `Last-Event-ID`; None without one.
 
     The revision counts in the store's present epoch only, and only up to the latest one: the store
     may be another one, or a backup. Then the page gets the chat's last messages once more; so does
     one with an id of a form that a newer release gives.
     """
-    last_id = request.headers.get("Last-Event-ID", "")
+    last_id = itself(request).headers.get("Last-Event-ID", "")
     if not last_id:
         return None
-    store = services().store
     if match := LAST_ID.fullmatch(last_id):
         revision = int(match["revision"])
         # None: a page of before the update
-        is_ours = match["epoch"] in (None, store.epochs.current())
-        if is_ours and revision <= store.messages.revision():
+        is_ours = match["epoch"] in (None, visitor.writer.epoch)
+        if is_ours and revision <= visitor.writer.revision:
             return revision
-    return store.conversations.before_latest(chat_id, HISTORY)
+    return services().store.conversations.before_latest(visitor.chat_id, HISTORY)
 
 
 def until_log_out(changes: Iterator[Message | None], login: str) -> Iterator[Message | None]:
@@ -81,13 +88,14 @@ def until_log_out(changes: Iterator[Message | None], login: str) -> Iterator[Mes
     return takewhile(lambda _: not logins.has_ended(login), changes)
 
 
-def endless_stream(chat_id: str, after: int | None, login: str) -> Response:
+def endless_stream(visitor: Visitor, after: int | None, login: str) -> Response:
     """Raises Problem if too many streams are open; the page then polls with `once` for a while."""
     live, address = services().live, known_address()
     connection = connection_of(request.environ)
-    following = live.follow(chat_id, after, connection.hang_up if connection else None)
+    following = live.follow(visitor.chat_id, after, connection.hang_up if connection else None)
     changes = until_log_out(following, login) if login else following
-    response = Response(event_stream(changes), mimetype="text/event-stream")
+    events = event_stream(changes, visitor.writer.epoch)
+    response = Response(events, mimetype="text/event-stream")
     response.call_on_close(following.close)
     # The last step: if another one failed after it, nobody would leave the place.
     try:
@@ -100,12 +108,12 @@ def endless_stream(chat_id: str, after: int | None, login: str) -> Response:
     return response
 
 
-def event_stream(changes: Iterator[Message | None]) -> Iterator[bytes]:
+def event_stream(changes: Iterator[Message | None], epoch: str) -> Iterator[bytes]:
     """Messages as Server-Sent Events, None as a heartbeat.
 
     Only the event that is being sent is in memory, until the client has read it.
     """
-    parts, bubbles = services(), Bubbles.of_request()
+    parts, bubbles = services(), Bubbles.of_request(epoch)
     store = parts.store
 
     def event(message: Message | None) -> bytes:

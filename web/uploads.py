@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import IO, Any, cast
 
 from flask import Request
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_cookie
 from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, NeedData, State
 from werkzeug.sansio.multipart import File as FilePart
+from werkzeug.utils import cached_property
 
 from files import HEAD_BYTES as HEAD
 from files import (
@@ -60,6 +62,13 @@ class FormRequest(Request):
     _failure: Exception | None = None
     _file: Arrival | None = None
     _place: Place | None = None
+
+    @cached_property
+    def cookies(self) -> ImmutableMultiDict[str, str]:
+        """As werkzeug's own, which looks through all headers for several; a server joins these."""
+        return cast(
+            ImmutableMultiDict[str, str], parse_cookie(self.environ, self.dict_storage_class)
+        )
 
     def make_form_data_parser(self) -> FormDataParser:
         return _FormParser(self)

@@ -24,7 +24,7 @@ from flask.typing import ResponseReturnValue
 from addresses import readable
 from portal.forms import Form, text_of
 from store.chats import SITE_LENGTH
-from store.records import Chat
+from store.records import Chat, Writer
 from web import identity
 from web.asking import (
     Problem,
@@ -37,6 +37,7 @@ from web.asking import (
     visitors_sites,
 )
 from web.former import former_visitor
+from web.itself import itself
 from web.reached import visitor_reached_us
 from web.seen import saw_foreign_site, saw_visitor
 
@@ -51,11 +52,24 @@ class Visitor:
     """Whoever holds a session's cookie or a token; a browser gets one with its first message."""
 
     chat_id: str
-    chat: Chat | None  # for new messages: their own, else its latest part, else None
     bearer: (
         identity.Bearer
     )  # their name, by which cookies and tokens name them as long as they live
-    is_blocked: bool = False  # an administrator has turned them away
+    writer: Writer
+
+    @property
+    def chat(self) -> Chat | None:
+        """For new messages: their own, else its latest part, else None."""
+        return self.writer.chat
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether an administrator has turned them away."""
+        return self.writer.is_blocked
+
+    def has_news(self, after: int) -> bool:
+        """Whether a message may have changed after this revision; of parts nothing is known."""
+        return self.writer.has_parts or self.writer.latest > after
 
 
 def current_visitor() -> Visitor | None:
@@ -93,8 +107,8 @@ def turn_away_blocked(visitor: Visitor | None) -> None:
 def visitor_of(bearer: identity.Bearer) -> Visitor:
     store, first = services().store, chat_id_of(visitors_sites()[0], bearer.visitor)
     chat_id = first
-    chat, is_blocked = store.chats.find_writer(first)
-    if chat is None:
+    writer = store.chats.find_writer(first)
+    if writer.chat is None:
         chat_id = store.chats.latest_heir(first)
         if not stays_with_site(first, chat_id):
             chat_id = store.chats.part(first)
@@ -102,8 +116,8 @@ def visitor_of(bearer: identity.Bearer) -> Visitor:
             chat_id = heir_of_former_site(first, bearer.visitor)
         if chat_id == first and store.chats.is_over(first):
             chat_id = heir_of_older(first, bearer.visitor)
-        chat, is_blocked = store.chats.find_writer(chat_id)
-    return Visitor(chat_id, chat, bearer, is_blocked)
+        writer = store.chats.find_writer(chat_id)
+    return Visitor(chat_id, bearer, writer)
 
 
 def heir_of_former_site(first: str, name: str) -> str:
@@ -153,17 +167,19 @@ def has_ended(bearer: identity.Bearer) -> bool:
 
 
 def token_bearer() -> identity.Bearer | None:
-    token = request.headers.get("X-Chat-Token")
-    days = services().chat.session_days
-    key = str(current_app.secret_key)
-    return identity.bearer_of(key, visitors_sites(), token, days) if token else None
+    token = itself(request).headers.get("X-Chat-Token")
+    if not token:
+        return None
+    key, days = str(current_app.secret_key), services().chat.session_days
+    return identity.bearer_of(key, visitors_sites(), token, days)
 
 
 def cookie_bearer() -> identity.Bearer | None:
-    name = session.get("visitor")
+    holds = itself(session)
+    name = holds.get("visitor")
     if not isinstance(name, str):
         return None
-    return identity.bearer(name, session.get("login", ""), f"{name} {session.get('renewed')}")
+    return identity.bearer(name, holds.get("login", ""), f"{name} {holds.get('renewed')}")
 
 
 def identify(form: Form) -> ResponseReturnValue:
@@ -284,18 +300,20 @@ def remember(visitor: Visitor) -> None:
 
 def renew(reader: Visitor | None) -> None:
     """Renew cookie and token, which end `session_days` after the last visit."""
-    if reader and reader.chat and "X-Chat-Token" in request.headers:
+    if reader and reader.chat and "X-Chat-Token" in itself(request).headers:
         g.token = identity.issue(str(current_app.secret_key), visitors_sites()[0], reader.bearer)
-    bearer, age = cookie_bearer(), services().store.now() - session.get("renewed", 0)
+    holds, now = itself(session), services().store.now()
+    bearer, age = cookie_bearer(), now - holds.get("renewed", 0)
     if bearer and not 0 <= age < RENEW_SECONDS:
-        session["renewed"] = services().store.now()
+        holds["renewed"] = now
         if bearer.login:
-            session["login"] = bearer.login
+            holds["login"] = bearer.login
 
 
 def hand_token(response: Response) -> Response:
-    if "token" in g and response.status_code < 400:
-        response.headers["X-Chat-Token"] = g.token
+    kept = itself(g)
+    if "token" in kept and response.status_code < 400:
+        response.headers["X-Chat-Token"] = kept.token
     return response
 
 
@@ -306,7 +324,7 @@ def chat_id_of(origin: str, token: str) -> str:
 
 def check_origin() -> None:
     """Raise Problem for a page of another site, which may not use the visitor's cookie."""
-    parts, headers = services(), request.headers
+    parts, headers = services(), itself(request).headers
     origin, site = headers.get("Origin"), headers.get("X-Chat-Site")
     own = parts.settings.origin
 
@@ -318,7 +336,7 @@ def check_origin() -> None:
         visitor_reached_us()
     if origin is not None and not is_allowed(origin):
         ours = readable(parts.settings.public_url)
-        if request.headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
+        if headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
             saw_foreign_site(origin)
         note_refusal("reasons.other_site")
         raise Problem("errors.origin", 403, url=f"{ours}/")

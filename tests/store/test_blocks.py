@@ -23,12 +23,25 @@ def test_a_block_is_of_one_visitor_until_it_is_taken_back(store: Store) -> None:
 def test_who_writes_and_whether_they_may_is_found_together(store: Store) -> None:
     write(store)
 
-    assert store.chats.find_writer(CHAT) == (store.chats.find_open(CHAT), False)
-    assert store.chats.find_writer(OTHER) == (None, False)
-    for chat in (CHAT, OTHER):
-        store.blocks.block(chat, NOW)
-    assert store.chats.find_writer(CHAT) == (store.chats.find_open(CHAT), True)
-    assert store.chats.find_writer(OTHER) == (None, True)
+    assert store.chats.find_writer(CHAT).chat == store.chats.find_open(CHAT)
+    assert store.chats.find_writer(OTHER).chat is None
+    for is_blocked in (False, True):
+        for chat in (CHAT, OTHER):
+            assert store.chats.find_writer(chat).is_blocked is is_blocked
+            store.blocks.block(chat, NOW)
+
+
+def test_how_far_the_chat_and_the_store_are_is_found_with_it(store: Store) -> None:
+    changed = write(store, chat=CHAT).revision
+    other = write(store, chat=OTHER).revision
+
+    found = store.chats.find_writer(CHAT)
+    assert (found.latest, found.revision) == (changed, other)
+    assert found.epoch == store.epochs.current()
+    assert not found.has_parts
+    assert store.chats.find_writer(THIRD).latest == 0
+    store.chats.make_part(CHAT, OTHER)
+    assert store.chats.find_writer(OTHER).has_parts
 
 
 def test_whoever_deletes_the_conversation_goes_on_blocked(store: Store) -> None:
