@@ -1,16 +1,21 @@
 """The collector looks at little, and open streams leave it nothing to find."""
 
 import gc
+import socket
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apps import storage_in
+from werkzeug.test import EnvironBuilder
 
 from app import create_app
 from settings import Settings
 from web import collecting
+from web.connections import Connection, Connections
 
 
 class Cycle:
@@ -77,5 +82,35 @@ def test_a_stream_that_ends_leaves_no_cycle_of_its_own(tmp_path: Path) -> None:
         answer.close()
         del answer, parts
         assert [one() for one in kept] == [None]
+    finally:
+        gc.enable()
+
+
+class Environ(dict[str, Any]):
+    """To which others can refer weakly."""
+
+
+def test_a_stream_keeps_nothing_of_its_request(tmp_path: Path) -> None:
+    app = create_app(Settings(storage=storage_in(tmp_path)))
+    client = app.test_client()
+    client.post("/ajax", data={"type": "send_message", "name": "Anna", "message": "Hello"})
+    cookie = client.get_cookie("sitechat")
+    assert cookie is not None
+    headers = [("Cookie", f"sitechat={cookie.value}")]
+    environ = Environ(EnvironBuilder("/ajax?type=chat_stream", headers=headers).get_environ())
+    request, sent = weakref.ref(environ), list[bytes]()
+    ours, theirs = socket.socketpair()
+    gc.collect()
+    gc.disable()
+    try:
+        with closing(Connection(ours, Connections(1_000))) as connection, closing(theirs):
+            environ["gunicorn.socket"] = connection
+            app.wsgi_app(environ, lambda *_: sent.append)
+            del environ
+            assert request() is None
+            assert (sent, next(connection.stream)) == ([b""], b":\n\n")
+            assert app.extensions["sitechat"].live.open() == 1
+            connection.end_stream()
+            assert app.extensions["sitechat"].live.open() == 0
     finally:
         gc.enable()

@@ -180,6 +180,24 @@ def test_an_ended_stream_closes_its_connection(stage: Stage) -> None:
     assert said.endswith(b"0\r\n\r\n")  # it is told that this is all
 
 
+def test_a_stream_begins_for_old_clients_and_with_a_body_too(stage: Stage) -> None:
+    visitor = stage.visitor()
+    visitor.send("hello")
+    cookies = "; ".join(f"{one.name}={one.value}" for one in visitor.http.cookies)
+    ask = f"GET /ajax?type=chat_stream HTTP/%b\r\nHost: a\r\nCookie: {cookies}\r\n%b".encode()
+    whole = b"3\r\n:\n\n\r\n"
+    for version, rest, first in (
+        (b"1.0", b"\r\n", b":\n\n"),
+        (b"1.1", b"Content-Length: 4\r\n\r\nbody", whole),
+        (b"1.1", b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", whole),
+    ):
+        said = b""
+        with connect(stage, ask % (version, rest)) as connection:
+            while not said.endswith(first):
+                said += connection.recv(4096)
+        assert said.partition(b"\r\n\r\n")[2] == first
+
+
 @pytest.mark.parametrize("descriptors", [256, 1_024, 4_096, 20_000, 1_000_000])
 def test_there_are_always_descriptors_beside_connections_and_connections_beside_streams(
     descriptors: int,

@@ -104,11 +104,35 @@ def test_the_head_of_a_stream_does_not_wait_for_its_first_event(
     client: tuple[Connection, socket.socket],
 ) -> None:
     ours, theirs = client
-    ours.begin_stream()
+    ours.begin_stream(iter([b"event"]), lambda: None, is_chunked=True)
 
     ours.sendall(b"head")
 
     assert got(theirs) == b"head"
+
+
+@pytest.mark.parametrize(
+    ("is_chunked", "sent"),
+    [
+        (True, b"3\r\none\r\n10\r\nfollowed by this\r\n0\r\n\r\n"),
+        (False, b"onefollowed by this"),
+    ],
+)
+def test_the_pieces_of_a_stream_tell_their_length_to_who_can_read_it(
+    client: tuple[Connection, socket.socket], is_chunked: bool, sent: bytes
+) -> None:
+    ours, theirs = client
+    left: list[bool] = []
+    ours.begin_stream(
+        iter([b"one", b"followed by this"]), lambda: left.append(True), is_chunked=is_chunked
+    )
+
+    ours.give_stream()
+    ours.end_stream()
+    ours.end_stream()
+
+    assert got(theirs) == sent
+    assert left == [True]
 
 
 def test_each_answer_of_a_connection_is_one_piece(

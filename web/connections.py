@@ -7,17 +7,19 @@ is limited where they begin. Knows nothing of the chat.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
 from gevent.socket import socket as GeventSocket  # type: ignore[import-untyped]  # noqa: N812
 from gunicorn.http.errors import LimitRequestHeaders  # type: ignore[import-untyped]
+from gunicorn.workers.base_async import ALREADY_HANDLED  # type: ignore[import-untyped]
 
 # Of one request, with what of its body comes in the same piece. gunicorn's time to read a head
 # grows with the square of its length, and all others wait meanwhile.
 HEAD_BYTES = 64 << 10
+GIVEN_LATER = ALREADY_HANDLED  # in place of an answer's body: gunicorn asks no more of it
 TURN_BYTES = 256 << 10  # after so many an answer that is read quickly lets others go on
 
 
@@ -92,7 +94,7 @@ class Connection(GeventSocket):  # type: ignore[misc]
 
     __slots__ = (
         *("connections", "head", "head_bytes", "holds_head", "is_idle", "is_kept", "is_last"),
-        *("is_stream", "sent_in_turn"),
+        *("is_chunked", "is_stream", "leave", "sent_in_turn", "stream"),
     )
 
     def __init__(self, accepted: Any, connections: Connections) -> None:
@@ -104,14 +106,32 @@ class Connection(GeventSocket):  # type: ignore[misc]
         self.is_kept = False  # whether a request was answered on it before
         self.head_bytes = 0  # received of its next request
         self.is_stream = False  # whether its answer is a stream, which lasts
+        self.is_chunked = False  # whether each piece of the stream tells its length
+        self.stream: Iterator[bytes] = iter(())  # what follows the head of a stream
+        self.leave: Callable[[], None] | None = None  # called when the stream ends
         self.is_last = False  # whether it is closed after this request
         self.sent_in_turn = 0  # bytes
         self.holds_head = False  # whether what is sent next is the head of an answer
         self.head = b""  # of an answer, until the first piece of its body comes
 
-    def begin_stream(self) -> None:
-        """What follows is a stream, which may last; the connection is closed after it."""
+    def begin_stream(
+        self, stream: Iterator[bytes], leave: Callable[[], None], is_chunked: bool
+    ) -> None:
+        """`give_stream` has to give this, which may last; the connection is closed after it."""
         self.is_stream = self.is_last = True
+        self.stream, self.leave, self.is_chunked = stream, leave, is_chunked
+
+    def give_stream(self) -> None:
+        for piece in self.stream:
+            self.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if self.is_chunked else piece)
+            del piece  # it may be long until the next one comes
+        if self.is_chunked:
+            self.sendall(b"0\r\n\r\n")
+
+    def end_stream(self) -> None:
+        self.stream, leave, self.leave = iter(()), self.leave, None
+        if leave is not None:
+            leave()
 
     def recv(self, *values: Any) -> bytes:
         """gunicorn answers 431 to the error that ends a long head."""

@@ -2,8 +2,9 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, takewhile
+from typing import Any
 
 from flask import Response, request
 from flask.typing import ResponseReturnValue
@@ -13,7 +14,7 @@ from store.records import Message
 from turns import Turns
 from web.asking import Problem, known_address, services
 from web.bubbles import HISTORY, Bubbles, Votes, looks_like_vote
-from web.connections import connection_of
+from web.connections import GIVEN_LATER, connection_of
 from web.history import changed_messages, count_reading
 from web.itself import itself
 from web.visitor import Visitor, check_origin, current_visitor
@@ -95,17 +96,43 @@ def endless_stream(visitor: Visitor, after: int | None, login: str) -> Response:
     following = live.follow(visitor.chat_id, after, connection.hang_up if connection else None)
     changes = until_log_out(following, login) if login else following
     events = event_stream(changes, visitor.writer.epoch)
-    response = Response(events, mimetype="text/event-stream")
-    response.call_on_close(following.close)
     # The last step: if another one failed after it, nobody would leave the place.
     try:
         live.take_place(address, services().settings.limits.address_streams)
     except Crowded:
         raise Problem("errors.many_streams", 429, seconds=WAIT_SECONDS) from None
-    response.call_on_close(lambda: live.leave_place(address))
-    if connection is not None:
-        connection.begin_stream()
-    return response
+
+    def leave() -> None:
+        following.close()
+        live.leave_place(address)
+
+    return Endless(events, leave)
+
+
+class Endless(Response):
+    """Its connection gives the events when the request is over.
+
+    Else the request and the answer, with all of their headers, and the calls of the server and of
+    Flask would be in memory as long as the stream is.
+    """
+
+    def __init__(self, events: Iterator[bytes], leave: Callable[[], None]) -> None:
+        """`leave` is called at the end."""
+        super().__init__(events, mimetype="text/event-stream")
+        self.call_on_close(leave)
+        self._events, self._leave = events, leave
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        connection = connection_of(environ)
+        has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
+        if connection is None or has_body:  # whose rest is read when the answer ends
+            return super().__call__(environ, start_response)
+        write = start_response(self.status, self.get_wsgi_headers(environ).to_wsgi_list())
+        is_chunked = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+        connection.begin_stream(self._events, self._leave, is_chunked)
+        write(b"")
+        nothing: Iterable[bytes] = GIVEN_LATER
+        return nothing
 
 
 def event_stream(changes: Iterator[Message | None], epoch: str) -> Iterator[bytes]:

@@ -176,10 +176,25 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 super().handle_request(listener_name, req, sock, addr)
             finally:
                 sock.flush()
+            if sock.is_stream:
+                self._give_stream(req, sock)
         except TimeoutError:  # the client has left its answer unread
             raise ConnectionResetError(errno.ECONNRESET, "the answer was left unread") from None
         finally:
+            sock.end_stream()
             end_request()
         if sock.is_last:
             raise StopIteration
         self._held.request_ended(sock)
+
+    def _give_stream(self, req: Any, sock: Connection) -> None:
+        """What follows the head of a stream, of whose request nothing is needed any more."""
+        req.headers = []
+        try:
+            sock.give_stream()
+        except (OSError, gevent.GreenletExit, SystemExit) as error:  # as gunicorn does it
+            if isinstance(error, OSError):
+                raise
+        except Exception:
+            self.log.exception("Error handling request")
+            sock.hang_up()

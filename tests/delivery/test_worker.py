@@ -13,7 +13,7 @@ from stage import path_of, wait_until
 from delivery.worker import GATHER_SECONDS, POLL_SECONDS, Worker
 from rest.errors import CONNECTION_LOST, TryLater
 from storage import Store
-from store.database import StoreLocked
+from store.database import Row, StoreLocked
 from store.records import Holder, Outcome
 
 
@@ -66,6 +66,25 @@ def test_a_worker_looks_some_times_a_second_while_anything_waits_and_else_about_
 
     assert 2 <= nothing <= 4
     assert 4 <= len(steps) - nothing <= 6
+
+
+def test_a_step_with_nothing_to_do_asks_the_store_little(
+    store: Store, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.begin(NOW)
+    while worker.step(NOW):
+        pass
+    asked: list[str] = []
+    rows = store.database.rows
+
+    def counted(sql: str, *values: object, **named: object) -> list[Row]:
+        asked.append(sql)
+        return rows(sql, *values, **named)
+
+    monkeypatch.setattr(store.database, "rows", counted)
+
+    assert not worker.step(NOW + 1.5)
+    assert len(asked) <= 3, asked
 
 
 def test_an_idle_worker_is_woken_by_what_another_process_queues_and_by_nothing_else(
