@@ -101,6 +101,10 @@ class Bitrix(Examining, Dialogs):
         params = {"CONNECTOR": connector, "LINE": line, "DATA": data}
         self._call(method, params, expect_true(method))
 
+    def read_time(self) -> None:
+        """`server.time`: asks whether the portal answers, and changes nothing there."""
+        self._call("server.time", {}, lambda result: None)
+
     def send_messages(
         self, connector: str, line: int, messages: list[dict[str, Any]]
     ) -> list[ItemResult]:

@@ -9,6 +9,7 @@ import logging
 from delivery.bucket import Bucket
 from delivery.circuits import PORTAL, Circuits, Kind, Scope
 from delivery.clock import STOPPED_SECONDS, Clock
+from delivery.outage import Outage
 from rest.errors import (
     NOT_CONNECTED,
     OAUTH,
@@ -36,6 +37,7 @@ class Health:
         self._store = store
         self._clock = clock
         self.circuits = Circuits(settings)
+        self.outage = Outage(self.circuits)
         self._bucket = Bucket()
         self._reported: Scope | None = None  # the scope whose fault the admin's page shows
         # That fault lasts no longer than until a call with our tokens succeeds, whatever it is:
@@ -56,7 +58,13 @@ class Health:
             self._stops_all = is_of_the_way(fault.code) or fault.method == OAUTH
 
     def may_call(self, now: float) -> bool:
-        return not self.circuits.is_open(PORTAL, now) and self._bucket.wait_seconds(now) <= 0
+        if self.outage.holds_back or self.circuits.is_open(PORTAL, now):
+            return False
+        return self._bucket.wait_seconds(now) <= 0
+
+    def asks_first(self, now: float) -> bool:
+        """Whether the next call has to ask whether the portal answers, and may do so now."""
+        return self.outage.asks(now) and self._bucket.wait_seconds(now) <= 0
 
     def count_call(self) -> None:
         """Must be called before each call to the portal."""
@@ -83,7 +91,9 @@ class Health:
         if isinstance(error, TryLater | OutcomeUnknown) and self._failing_since is None:
             self._failing_since = now
         tolerated = TOLERATED_LOSSES if isinstance(error, OutcomeUnknown) else 0
-        return self.circuits.failed(scope, now, at_least=error.seconds, tolerated=tolerated)
+        until = self.circuits.failed(scope, now, at_least=error.seconds, tolerated=tolerated)
+        self.outage.opened(scope, until, error)
+        return until
 
     def is_cut_off(self, now: float) -> bool:
         """Whether we have had no connection for some time; another host may have one."""
@@ -92,6 +102,7 @@ class Health:
     def note_limit(self, error: BitrixError) -> None:
         """Must be called with each error that a call raised."""
         self._is_calling = False
+        self.outage.failed(error)
         if error.code != NOT_CONNECTED:
             self._unconnected = 0
         else:
@@ -104,6 +115,7 @@ class Health:
     def works(self, kind: Kind, *scopes: Scope) -> None:
         """A call of this kind, and of these scopes, did what it should."""
         self._unconnected = 0
+        self.outage.answered()
         self.circuits.close(PORTAL, Scope(kind), *scopes)
         if self._reported in (PORTAL, Scope(kind), *scopes):
             self.fault_is_over()
@@ -122,6 +134,7 @@ class Health:
     def way_is_free(self) -> None:
         """The portal has answered a call with our tokens that is no delivery."""
         self._unconnected = 0
+        self.outage.answered()
         if self._reported == PORTAL and self._stops_all:
             self.fault_is_over()
 
@@ -138,6 +151,7 @@ class Health:
         if self._reported is None:
             return False
         self.circuits.close_all()
+        self.outage.ask_at_once()
         return True
 
     def comes_back(self) -> tuple[bool, float | None]:

@@ -17,6 +17,7 @@ from delivery.context import Context
 from delivery.doubt import Doubt
 from delivery.holder import this_process
 from delivery.messages import Messages
+from delivery.question import ask
 from delivery.reaction import RESTORED
 from delivery.signals import Signals
 from delivery.upkeep import OVERDUE_SECONDS, SetUp, Upkeep
@@ -223,6 +224,9 @@ class Worker:
             if set_back:
                 self._forget_times(now)
             self._hear(now)
+            if self._context.health.asks_first(now):
+                ask(self._context)
+                return True
             if not self._context.health.may_call(now):
                 return False
             if not self._store.queue.waiting(1) and not self._context.health.reports("lookup"):
@@ -290,6 +294,7 @@ class Worker:
         """The clock was set back: nothing may wait for a time that it showed by mistake."""
         log.warning("the clock was set back")
         self._context.health.circuits.close_all()
+        self._context.health.outage.ask_at_once()
         self._upkeep.set_back(now)
         self._signals.set_back(now)
         self._store.queue.make_due(now)

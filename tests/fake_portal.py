@@ -129,6 +129,9 @@ class FakePortal:
         assert connector == CONNECTOR
         self._ask("activate" if active else "deactivate", line)
 
+    def read_time(self) -> None:
+        self._ask("server.time")
+
     def is_installed(self) -> bool:
         self._ask("app.info")
         return True

@@ -53,6 +53,7 @@ CALLS: list[tuple[str, Callable[[Bitrix], object], object]] = [
     ("event.unbind", lambda bitrix: bitrix.unbind_event("OnAppUninstall", HANDLER), {"count": 1}),
     ("event.get", lambda bitrix: bitrix.bound_events(), []),
     ("app.info", lambda bitrix: bitrix.is_installed(), {"INSTALLED": True}),
+    ("server.time", lambda bitrix: bitrix.read_time(), "2026-11-30T12:00:00+03:00"),
     ("app.info", lambda bitrix: bitrix.app_of_token("foreign-access-token"), {"CODE": "x"}),
     ("profile", lambda bitrix: bitrix.is_administrator("foreign-access-token"), {"ADMIN": True}),
     ("im.dialog.messages.get", lambda bitrix: bitrix.dialog_messages(5120), {"messages": []}),

@@ -174,5 +174,7 @@ def test_a_slow_failure_of_a_confirmation_leaves_the_next_turn_to_a_message(
 
     worker.step(NOW)
     worker.step(NOW + 20)
+    assert bitrix.made("server.time"), "whether the portal answers at all"
+    worker.step(NOW + 20)
 
     assert bitrix.sent == [["hello"]]
