@@ -16,6 +16,10 @@ from store.database import ServerUnusable
 OLDEST = 14  # release of PostgreSQL: the first that ends the session of a host that hangs
 LOOKS = 3  # at the server's processes, until a shared one has shown itself
 
+# Rows of some 140 KB that have to be kept for a moment, with the least memory that there can be.
+KEEP_ON_DISK = """begin; set local work_mem = '64kB';
+    select count(*) from generate_series(1, 10000); commit"""
+
 # What each reason is called in the log; `doctor.server_…` says it at length.
 REASONS = {
     "login": "the server does not accept the user and password of storage.url",
@@ -98,6 +102,21 @@ def check_server(
     # Whoever stands between answers for the server, and gives a number of its own.
     if _process(session) != info.backend_pid and _is_shared(session, opened):
         raise unusable("pooled")
+
+
+def check_room(session: psycopg.Connection[Any]) -> None:
+    """Raise psycopg.errors.DiskFull where the disk of the database has no room.
+
+    A row that is changed often finds room in its own page even then. Rows that do not fit into
+    memory go into a temporary file beside the tables: that needs no lock, and leaves nothing.
+    """
+    try:
+        session.execute(KEEP_ON_DISK, prepare=False)
+    except psycopg.errors.ConfigurationLimitExceeded:  # `temp_file_limit`: nobody can tell
+        session.execute("rollback", prepare=False)
+    except psycopg.errors.DiskFull:
+        session.execute("rollback", prepare=False)
+        raise
 
 
 def _is_shared(
