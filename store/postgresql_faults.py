@@ -29,6 +29,8 @@ REASONS = {
     "no_schema": "the schema that storage.url names does not exist",
     "rights": "the user of storage.url may not make or use the tables",
     "connections": "the server has no free connection",
+    "silent": "the server lets us in and does not answer; a pooler before it may have no free"
+    " connection",
     "no_host": "the host of storage.url is not known",
     "away": "nobody answers at the host and port of storage.url",
     "no_tls": "storage.url asks for TLS, which the server does not have",
@@ -40,7 +42,7 @@ REASONS = {
     "old": f"PostgreSQL {OLDEST} or newer is needed",
     "encoding": "the database must be in UTF8",
 }  # fmt: skip
-PASSING = {"connections", "no_host", "away"}  # this may be over in a moment
+PASSING = {"connections", "silent", "no_host", "away"}  # this may be over in a moment
 BY_STATE = {
     "28P01": "login",
     "28000": "login",
@@ -48,6 +50,11 @@ BY_STATE = {
     "42501": "rights",
     "53300": "connections",
 }
+OF_CONNECTIONS = "08"  # what poolers say of themselves has this state, or none
+OF_POOLERS = (
+    "query_wait_timeout|no more connections allowed|connections? (limit )?exceeded"
+    "|max clients reached|timed.out waiting (to acquire|for) .*connection"
+)
 # The first that is found counts.
 BY_WORDS = [
     (reason, re.compile(words, re.IGNORECASE))
@@ -60,6 +67,7 @@ BY_WORDS = [
         ("login", "role .* does not exist|роль .* не существует|проверку подлинности|вход запрещ"),
         ("connections", "too many (connections|clients)|remaining connection slots"),
         ("connections", "слишком много (подключений|клиентов)|оставшиеся слоты"),
+        ("connections", OF_POOLERS),
         ("pooled", "pooling mode"),
         ("not_postgresql", "invalid response to SSL|unexpected response|expected authentication"),
         ("no_tls", "does not support SSL"),
@@ -75,9 +83,11 @@ BY_WORDS = [
 
 def reason_of(error: psycopg.Error) -> str | None:
     """A key of REASONS, or None where it is something else."""
-    if error.sqlstate:
-        return BY_STATE.get(error.sqlstate)
-    said = str(error)
+    said, state = str(error), error.sqlstate or ""
+    if state.startswith(OF_CONNECTIONS) and re.search(OF_POOLERS, said, re.IGNORECASE):
+        return "connections"
+    if state:
+        return BY_STATE.get(state)
     return next((reason for reason, words in BY_WORDS if words.search(said)), None)
 
 

@@ -291,6 +291,27 @@ def test_a_pooler_that_shares_sessions_is_told_and_no_other(tmp_path: Path, shar
                     store.open()
 
 
+def test_a_pooler_without_a_free_session_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lets us in, and keeps our first statement waiting."""
+    monkeypatch.setattr("store.postgresql_link.FIRST_ANSWER_SECONDS", 0.3)
+    with closing(Server()) as server:
+        server.ask(f"create database {DATABASE}")
+        there = server.listen("host all all 127.0.0.1/32 trust")
+        with closing(Pooler(there, DATABASE, "postgres", shares=True)) as pooler, pooler._turn:
+            url = f"postgresql://postgres@{pooler.place}/{DATABASE}?sslmode=disable"
+            assert reason(url, tmp_path) == "silent"
+
+
+def test_what_poolers_say_when_all_sessions_are_in_use_is_told() -> None:
+    """PgBouncer, in the middle of a session."""
+    error = psycopg.errors.ProtocolViolation("query_wait_timeout")
+
+    assert (reason_of(error), is_lost(error)) == ("connections", True)
+    assert reason_of(psycopg.errors.ProtocolViolation("client_idle_timeout")) is None
+
+
 class Network:
     """Carries what clients and server say; `drop` loses it on all connections that stand then."""
 
@@ -385,6 +406,8 @@ def test_hints_come_again_after_the_network_has_dropped_the_connection_silently(
             " encryption",
             "closed",
         ),
+        ("FATAL:  no more connections allowed (max_client_conn)", "connections"),
+        ("FATAL:  MaxClientsInSessionMode: max clients reached", "connections"),
         ('SSL error: certificate verify failed', "certificate"),
         ('server certificate for "db" does not match host name "10.0.0.1"', "certificate"),
         ('root certificate file "/home/anna/.postgresql/root.crt" does not exist', "certificate"),
