@@ -18,12 +18,14 @@ from store import postgresql_faults
 from store.database import ServerUnusable, StoreReadOnly, StoreUnavailable
 from store.postgresql_faults import REASONS, reason_of
 from store.postgresql_link import is_lost, unavailable
+from texts import text
 
 SECRET, USER, DATABASE = "s3cret-word", "anna", "chat_of_anna"
 ACCESS = f"""
 host all closed_out 127.0.0.1/32 reject
 host {DATABASE} all 127.0.0.1/32 scram-sha-256
 host all {USER} 127.0.0.1/32 scram-sha-256
+host all late 127.0.0.1/32 scram-sha-256
 """
 SAID_SECONDS = 3.0  # whoever cannot be let in need not wait for a better moment
 
@@ -105,6 +107,26 @@ def test_what_is_wrong_with_a_server_is_told(
     monkeypatch.setattr("store.postgresql.PATIENCE_SECONDS", 0.2)
 
     assert reason(f"postgresql://{address.replace('PLACE', place)}", tmp_path) == expected
+
+
+def test_who_is_let_in_at_last_needs_no_restart_and_nobody_asks_for_one(
+    own: Server, place: str, tmp_path: Path
+) -> None:
+    own.ask("create role late login password 'another one'")
+    own.ask("create database chat_of_late owner late")
+    url = f"postgresql://late:{SECRET}@{place}/chat_of_late"
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        with pytest.raises(ServerUnusable, match="password"):
+            store.open()
+        own.ask(f"alter role late password '{SECRET}'")
+        assert store.notes.up_at.get() is None
+
+    for language, word in {"en": "by itself", "ru": "сам"}.items():
+        for name in ("login", "unencrypted", "pooled"):
+            said = text(language, f"doctor.server_{name}", folder="PostgreSQL", said="")
+            assert "restart" not in said
+            assert "sudo systemctl reload sitechat" in said
+            assert word in said
 
 
 def test_tables_of_another_user_are_told(own: Server, place: str, tmp_path: Path) -> None:
