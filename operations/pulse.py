@@ -5,6 +5,7 @@ nothing else. The answer counts for a second, however many ask, and takes about 
 """
 
 import logging
+import math
 import time
 
 from logs import facts, of_kind
@@ -14,6 +15,7 @@ from store.database import StoreUnavailable
 log = logging.getLogger(__name__)
 
 GOOD_FOR_SECONDS = 1.0
+ROOM_SECONDS = 10.0  # between two looks whether there is room for messages, while all is well
 PATIENCE_SECONDS = 1.0  # with whoever else holds the store, unless they get on
 
 
@@ -23,6 +25,7 @@ class Pulse:
         self._is_known = False
         self._fault: StoreUnavailable | None = None
         self._looked_at = 0.0  # by the monotonic clock
+        self._had_room_at = -math.inf  # by the same
         self._looks = False
 
     def takes_messages(self) -> bool:
@@ -46,13 +49,17 @@ class Pulse:
     def doubt(self) -> None:
         """A request has met a fault of the store: what was found a moment ago counts no more."""
         if self._fault is None:
-            self._looked_at = 0.0
+            self._looked_at, self._had_room_at = 0.0, -math.inf
 
     def _look(self) -> StoreUnavailable | None:
         try:
             with self._store.database.briefly(PATIENCE_SECONDS):
                 self._store.notes.written_at.set(self._store.now())
+                if time.monotonic() - self._had_room_at > ROOM_SECONDS:
+                    self._store.database.check_room()
+                    self._had_room_at = time.monotonic()
         except StoreUnavailable as error:
+            self._had_room_at = -math.inf
             return error
         return None
 

@@ -18,7 +18,7 @@ from portal.uninstall import Undone, Uninstall
 from rest.errors import BitrixError
 from rest.replies import Grant
 from settings import Settings
-from storage import Store
+from storage import Store, is_of_server
 from store.database import (
     DiskFull,
     LockHeld,
@@ -162,6 +162,8 @@ class Connector:
         # What was installed is not installed anew: its tokens and conversations may be put back.
         is_lost = self._was_installed or isinstance(error, LOST)
         key, status = ("store_lost", 503) if is_lost else ("no_store", 500)
+        if key == "no_store" and is_of_server(self._settings.storage.url):
+            key, status = "store_away", 503
         said = f" ({error.said})" if error.said else ""
         return InstallError(key, status, folder=self._store.database.place, said=said)
 

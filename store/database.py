@@ -240,6 +240,10 @@ class Database(Protocol):
         """The process is about to end: from now on nobody waits long for others."""
         ...
 
+    def check_room(self) -> None:
+        """Raise DiskFull where a few bytes may still find room, and no message would."""
+        ...
+
     def write_fault(self) -> StoreUnavailable | None:
         """What would keep a service from writing, as far as that can be seen; None if nothing.
 

@@ -17,6 +17,7 @@ from psycopg import errors
 from store.as_owner import as_owner_of
 from store.database import (
     Connection,
+    DiskFull,
     Hints,
     Lock,
     NobodysLock,
@@ -31,6 +32,7 @@ from store.database import (
 from store.fence import fences_of
 from store.log import PATIENCE_SECONDS
 from store.moving import write_copy_of
+from store.postgresql_faults import check_room
 from store.postgresql_link import (
     Patience,
     Pool,
@@ -156,8 +158,16 @@ class PostgreSQL:
             with our_errors():
                 self._pool.ask(self._clock.look)
 
+    def check_room(self) -> None:
+        with our_errors():
+            self._pool.ask(check_room)
+
     def write_fault(self) -> StoreUnavailable | None:
         """What would keep a service from writing, as far as that can be seen; None if nothing."""
+        try:
+            self.check_room()
+        except DiskFull as error:
+            return error
         row = self.row(
             "select pg_is_in_recovery() as standby, (select reset_val from pg_settings"
             " where name = 'default_transaction_read_only') as read_only,"

@@ -16,6 +16,10 @@ from store.database import ServerUnusable
 OLDEST = 14  # release of PostgreSQL: the first that ends the session of a host that hangs
 LOOKS = 3  # at the server's processes, until a shared one has shown itself
 
+# Rows of some 140 KB that have to be kept for a moment, with the least memory that there can be.
+KEEP_ON_DISK = """begin; set local work_mem = '64kB';
+    select count(*) from generate_series(1, 10000); commit"""
+
 # What each reason is called in the log; `doctor.server_…` says it at length.
 REASONS = {
     "login": "the server does not accept the user and password of storage.url",
@@ -25,6 +29,8 @@ REASONS = {
     "no_schema": "the schema that storage.url names does not exist",
     "rights": "the user of storage.url may not make or use the tables",
     "connections": "the server has no free connection",
+    "silent": "the server lets us in and does not answer; a pooler before it may have no free"
+    " connection",
     "no_host": "the host of storage.url is not known",
     "away": "nobody answers at the host and port of storage.url",
     "no_tls": "storage.url asks for TLS, which the server does not have",
@@ -36,7 +42,7 @@ REASONS = {
     "old": f"PostgreSQL {OLDEST} or newer is needed",
     "encoding": "the database must be in UTF8",
 }  # fmt: skip
-PASSING = {"connections", "no_host", "away"}  # this may be over in a moment
+PASSING = {"connections", "silent", "no_host", "away"}  # this may be over in a moment
 BY_STATE = {
     "28P01": "login",
     "28000": "login",
@@ -44,6 +50,11 @@ BY_STATE = {
     "42501": "rights",
     "53300": "connections",
 }
+OF_CONNECTIONS = "08"  # what poolers say of themselves has this state, or none
+OF_POOLERS = (
+    "query_wait_timeout|no more connections allowed|connections? (limit )?exceeded"
+    "|max clients reached|timed.out waiting (to acquire|for) .*connection"
+)
 # The first that is found counts.
 BY_WORDS = [
     (reason, re.compile(words, re.IGNORECASE))
@@ -56,6 +67,7 @@ BY_WORDS = [
         ("login", "role .* does not exist|роль .* не существует|проверку подлинности|вход запрещ"),
         ("connections", "too many (connections|clients)|remaining connection slots"),
         ("connections", "слишком много (подключений|клиентов)|оставшиеся слоты"),
+        ("connections", OF_POOLERS),
         ("pooled", "pooling mode"),
         ("not_postgresql", "invalid response to SSL|unexpected response|expected authentication"),
         ("no_tls", "does not support SSL"),
@@ -71,9 +83,11 @@ BY_WORDS = [
 
 def reason_of(error: psycopg.Error) -> str | None:
     """A key of REASONS, or None where it is something else."""
-    if error.sqlstate:
-        return BY_STATE.get(error.sqlstate)
-    said = str(error)
+    said, state = str(error), error.sqlstate or ""
+    if state.startswith(OF_CONNECTIONS) and re.search(OF_POOLERS, said, re.IGNORECASE):
+        return "connections"
+    if state:
+        return BY_STATE.get(state)
     return next((reason for reason, words in BY_WORDS if words.search(said)), None)
 
 
@@ -98,6 +112,21 @@ def check_server(
     # Whoever stands between answers for the server, and gives a number of its own.
     if _process(session) != info.backend_pid and _is_shared(session, opened):
         raise unusable("pooled")
+
+
+def check_room(session: psycopg.Connection[Any]) -> None:
+    """Raise psycopg.errors.DiskFull where the disk of the database has no room.
+
+    A row that is changed often finds room in its own page even then. Rows that do not fit into
+    memory go into a temporary file beside the tables: that needs no lock, and leaves nothing.
+    """
+    try:
+        session.execute(KEEP_ON_DISK, prepare=False)
+    except psycopg.errors.ConfigurationLimitExceeded:  # `temp_file_limit`: nobody can tell
+        session.execute("rollback", prepare=False)
+    except psycopg.errors.DiskFull:
+        session.execute("rollback", prepare=False)
+        raise
 
 
 def _is_shared(

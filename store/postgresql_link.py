@@ -39,6 +39,7 @@ from store.postgresql_statements import Statements
 from turns import has_greenlets
 
 ANSWER_SECONDS = 15.0  # to a statement; then the server is taken to hang, and the session is closed
+FIRST_ANSWER_SECONDS = 5.0  # in a new session; a pooler lets us in before it has one for us
 SESSIONS = 8  # of one process, without those of its locks and its hints
 TRY_AGAIN_SECONDS = 0.05  # between two tries to reach a server that is about to be back
 
@@ -158,18 +159,24 @@ def connect(url: str, read_only: bool = False) -> Session:
     missing = {name: value for name, value in CONNECTING.items() if name not in given}
 
     def opened() -> Session:
-        return Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
+        session = Session.connect(url, autocommit=True, row_factory=dict_row, **missing)  # type: ignore[arg-type]
+        session.patience = FIRST_ANSWER_SECONDS
+        return session
 
-    session = opened()
+    session, began = opened(), time.monotonic()
     try:
         check_server(session, opened)
         session.adapters.register_dumper(str, _Text)
         session.execute(SETTINGS, prepare=False)
         if read_only:
             session.execute(ONLY_READING, prepare=False)
-    except BaseException:
+    except BaseException as error:
         session.close()
+        is_late = time.monotonic() - began > FIRST_ANSWER_SECONDS
+        if is_late and isinstance(error, psycopg.OperationalError) and not error.sqlstate:
+            raise unusable("silent") from None
         raise
+    del session.patience  # from now on that of all sessions
     return session
 
 

@@ -75,6 +75,9 @@ class ReadOnlySQLite:
     def clock_ahead(self) -> float:
         return 0.0  # the file has none of its own
 
+    def check_room(self) -> None:
+        """Nothing: the system says what is free."""
+
     def write_fault(self) -> StoreUnavailable | None:
         """What would keep a service from writing, as far as that can be seen; None if nothing.
 

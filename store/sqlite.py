@@ -99,6 +99,9 @@ class SQLite:
             begin(db)
             yield db
 
+    def check_room(self) -> None:
+        """Nothing: whatever is written needs new pages in the log."""
+
     def write_fault(self) -> StoreUnavailable | None:
         """Nothing: whoever writes finds out."""
         return None

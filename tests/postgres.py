@@ -73,6 +73,17 @@ class Server:
             f"insert into {schema}.meta values {begin}"
         )
 
+    @property
+    def folder(self) -> Path:
+        """Which goes with the server, and which its user may read."""
+        return Path(self._folders[1])
+
+    def add_tablespace(self, name: str, folder: Path) -> None:
+        folder.mkdir()
+        owner = self._server.pgdata.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        self.ask(f"create tablespace {name} location '{folder}'")
+
     def ask(self, sql: str, *values: object) -> list[Any]:
         import psycopg
 

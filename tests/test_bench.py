@@ -1,6 +1,7 @@
 """The parts of `make bench`: its table, its picture, its load, and those that it compares with."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from bench.results import (
     report,
 )
 from bench.standins import FlaskPolling, Php, portal
+from bench.wheel import server_maker
 
 NAMES = ["ours, SQLite", "PHP tutorial"]
 
@@ -176,3 +178,17 @@ def test_nothing_is_left_of_a_process_and_what_it_began(tmp_path: Path) -> None:
         wait_until(answers(f"http://{HOST}:{port}/"), 30)
 
     assert not answers(f"http://{HOST}:{port}/")()
+
+
+@pytest.mark.parametrize("given", [{}, {"XDG_RUNTIME_DIR": "/tmp/mine"}])
+def test_the_server_that_is_measured_leaves_the_environment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+
+    server_maker(tmp_path / "run")
+
+    assert dict(os.environ) == before

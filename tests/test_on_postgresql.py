@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,23 @@ def test_a_server_that_is_away_is_named_and_its_password_is_not(stage: Stage) ->
         assert "anna" not in told
 
 
+def test_a_page_that_is_opened_while_the_server_is_away_does_not_speak_of_folders(
+    tmp_path: Path,
+) -> None:
+    """A process that has not seen the store yet does not know whether it was installed."""
+    stage = Stage(tmp_path, SITECHAT_STORAGE__URL="postgresql://anna@127.0.0.1:1/chat")
+    stage.constants["store.postgresql.PATIENCE_SECONDS"] = 0.2
+    with stage:
+        page = stage.admin_page()
+        refused = stage.press("install")["body"]
+
+    assert "The chat does not work" in page
+    assert "installation" not in page
+    assert "PostgreSQL chat cannot be used" in refused
+    for said in (page, refused):
+        assert "right to write" not in said
+
+
 def test_a_backup_is_made_while_the_service_runs(stage: Stage, tmp_path: Path) -> None:
     target, other = tmp_path / "backup.zip", tmp_path / "other.db"
 
@@ -214,3 +232,73 @@ def test_without_the_driver_it_is_said_what_to_install(stage: Stage, tmp_path: P
 
     assert "pip install -e '.[postgresql]'" in said.stdout + said.stderr
     assert PASSWORD not in said.stdout + said.stderr
+
+
+# -- a full disk
+
+
+@contextmanager
+def small_disk(server: Server) -> Iterator[Path]:
+    """A disk of 64 MB that the server can reach, which only root can have."""
+    folder = server.folder / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine gives us no disk to fill")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room there; the file that takes it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_a_full_disk_of_the_server_is_told_and_all_goes_on_when_it_has_room(
+    server: Server, tmp_path: Path
+) -> None:
+    """Of the store's tables: a short row can still be changed there, and no message kept."""
+    with small_disk(server) as disk:
+        server.add_tablespace("small", disk / "tables")
+        server.ask("create database full_one tablespace small")
+        url = server.url.replace("/postgres?", "/full_one?")
+        with Stage(tmp_path, SITECHAT_STORAGE__URL=url) as stage:
+            stage.install()
+            visitor = stage.visitor()
+            chat = visitor.send("0")["chat"]
+            wait_until(lambda: stage.texts(chat) == ["0"])
+            filler, sent = fill(disk), ["0"]
+
+            def send() -> requests.Response:
+                message = f"{len(sent)} {secrets.token_hex(1500)}"
+                answer = visitor.post(type="send_message", name="Anna", message=message)
+                if answer.status_code == 200:
+                    sent.append(message)
+                return answer
+
+            while (refused := send()).status_code == 200:
+                pass
+
+            assert refused.status_code == 503
+            assert refused.json()["result"]["error"] == "DISK_FULL"
+            assert requests.get(f"{stage.chat}/healthz", timeout=10).status_code == 503
+            assert "is full, so visitors cannot write" in stage.admin_page()
+            said = sitechat(stage, "doctor").stdout
+            assert "the disk of the server with PostgreSQL full_one is full" in said, said
+            assert "the service does not run" not in said
+            assert "DiskFull" in stage.logged()
+
+            filler.unlink()
+            wait_until(lambda: send().status_code == 200, 10, "a message that is kept")
+            wait_until(lambda: len(stage.texts(chat)) >= len(sent), 30, "all at the portal")
+            assert stage.texts(chat) == sent
+            health = f"{stage.chat}/healthz"
+            wait_until(lambda: requests.get(health, timeout=10).status_code == 200, 10)
+        server.ask("drop database full_one with (force)")
+        server.ask("drop tablespace small")

@@ -87,6 +87,8 @@ def administrators_page(user_id: int, until: float) -> ResponseReturnValue:
 
 def unproved_page(fault: InstallError) -> ResponseReturnValue:
     """The verdict as it was last known; the portal did not say that an administrator asks."""
+    if fault.key == "store_away":  # nobody knows whether it was installed
+        return verdict_alone(verdict(), where="store_unusable")
     if fault.key == "wrong_application":  # of our portal, which has the application's page
         return verdict_alone(verdict(), said("not_recognised"), where="server_says_why")
     if fault.status < 500:  # anybody can bring a token

@@ -18,12 +18,14 @@ from store import postgresql_faults
 from store.database import ServerUnusable, StoreReadOnly, StoreUnavailable
 from store.postgresql_faults import REASONS, reason_of
 from store.postgresql_link import is_lost, unavailable
+from texts import text
 
 SECRET, USER, DATABASE = "s3cret-word", "anna", "chat_of_anna"
 ACCESS = f"""
 host all closed_out 127.0.0.1/32 reject
 host {DATABASE} all 127.0.0.1/32 scram-sha-256
 host all {USER} 127.0.0.1/32 scram-sha-256
+host all late 127.0.0.1/32 scram-sha-256
 """
 SAID_SECONDS = 3.0  # whoever cannot be let in need not wait for a better moment
 
@@ -105,6 +107,26 @@ def test_what_is_wrong_with_a_server_is_told(
     monkeypatch.setattr("store.postgresql.PATIENCE_SECONDS", 0.2)
 
     assert reason(f"postgresql://{address.replace('PLACE', place)}", tmp_path) == expected
+
+
+def test_who_is_let_in_at_last_needs_no_restart_and_nobody_asks_for_one(
+    own: Server, place: str, tmp_path: Path
+) -> None:
+    own.ask("create role late login password 'another one'")
+    own.ask("create database chat_of_late owner late")
+    url = f"postgresql://late:{SECRET}@{place}/chat_of_late"
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        with pytest.raises(ServerUnusable, match="password"):
+            store.open()
+        own.ask(f"alter role late password '{SECRET}'")
+        assert store.notes.up_at.get() is None
+
+    for language, word in {"en": "by itself", "ru": "сам"}.items():
+        for name in ("login", "unencrypted", "pooled"):
+            said = text(language, f"doctor.server_{name}", folder="PostgreSQL", said="")
+            assert "restart" not in said
+            assert "sudo systemctl reload sitechat" in said
+            assert word in said
 
 
 def test_tables_of_another_user_are_told(own: Server, place: str, tmp_path: Path) -> None:
@@ -291,6 +313,27 @@ def test_a_pooler_that_shares_sessions_is_told_and_no_other(tmp_path: Path, shar
                     store.open()
 
 
+def test_a_pooler_without_a_free_session_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lets us in, and keeps our first statement waiting."""
+    monkeypatch.setattr("store.postgresql_link.FIRST_ANSWER_SECONDS", 0.3)
+    with closing(Server()) as server:
+        server.ask(f"create database {DATABASE}")
+        there = server.listen("host all all 127.0.0.1/32 trust")
+        with closing(Pooler(there, DATABASE, "postgres", shares=True)) as pooler, pooler._turn:
+            url = f"postgresql://postgres@{pooler.place}/{DATABASE}?sslmode=disable"
+            assert reason(url, tmp_path) == "silent"
+
+
+def test_what_poolers_say_when_all_sessions_are_in_use_is_told() -> None:
+    """PgBouncer, in the middle of a session."""
+    error = psycopg.errors.ProtocolViolation("query_wait_timeout")
+
+    assert (reason_of(error), is_lost(error)) == ("connections", True)
+    assert reason_of(psycopg.errors.ProtocolViolation("client_idle_timeout")) is None
+
+
 class Network:
     """Carries what clients and server say; `drop` loses it on all connections that stand then."""
 
@@ -385,6 +428,8 @@ def test_hints_come_again_after_the_network_has_dropped_the_connection_silently(
             " encryption",
             "closed",
         ),
+        ("FATAL:  no more connections allowed (max_client_conn)", "connections"),
+        ("FATAL:  MaxClientsInSessionMode: max clients reached", "connections"),
         ('SSL error: certificate verify failed', "certificate"),
         ('server certificate for "db" does not match host name "10.0.0.1"', "certificate"),
         ('root certificate file "/home/anna/.postgresql/root.crt" does not exist', "certificate"),
