@@ -73,10 +73,13 @@ KINDS: dict[str, type[StoreUnavailable]] = {
     "55P03": StoreLocked,
     "57014": StoreLocked,  # the statement took too long
 }
-# These come from our own mistakes, as SQLite's: nobody can wait for their end.
+# These come from our own mistakes, as SQLite's: nobody can wait for their end. Their class is kept,
+# but of what the server tells only the name of the fault: the rest has the row's values.
 OUR_FAULTS = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError)
 NO_PRIMARY = re.compile("session is read-only|server is in hot standby mode")
 WILL_BE_BACK = re.compile("starting up|shutting down|recovery|too many|remaining connection")
+
+IDLE, NO_PIPELINE = psycopg.pq.TransactionStatus.IDLE, psycopg.pq.PipelineStatus.OFF
 
 T = TypeVar("T")
 
@@ -135,6 +138,12 @@ class Session(psycopg.Connection[dict[str, Any]]):
         if watcher is not None:
             watcher.close()
         super().close()
+
+    def is_free(self) -> bool:
+        """Whether it is open and in the middle of nothing."""
+        if self.closed or self.pgconn.transaction_status != IDLE:
+            return False
+        return self.pgconn.pipeline_status == NO_PIPELINE  # else a commit was refused
 
     def unhurried(self) -> None:
         """From now on an answer may take as long as it does."""
@@ -210,6 +219,13 @@ def is_lost(error: psycopg.Error) -> bool:
     return "FATAL" not in said or WILL_BE_BACK.search(said) is not None
 
 
+def _without_values(error: psycopg.Error) -> psycopg.Error:
+    said = error.diag.message_primary or ""
+    if isinstance(error, psycopg.DataError):  # it quotes the value
+        said = said_by(error)
+    return type(error)(said or type(error).__name__)
+
+
 @contextmanager
 def our_errors() -> Iterator[None]:
     try:
@@ -218,8 +234,8 @@ def our_errors() -> Iterator[None]:
         raise StoreGone("the tables of the store are gone") from None
     except errors.InsufficientPrivilege as error:
         raise unavailable(error) from None
-    except OUR_FAULTS:
-        raise
+    except OUR_FAULTS as error:
+        raise _without_values(error) from None
     except psycopg.Error as error:
         raise unavailable(error) from None
 
@@ -315,7 +331,7 @@ class Pool:
         try:
             if session.only_reads:  # so do others that were opened at that time
                 self.forget()
-            if session.only_reads or session.closed or session.pgconn.transaction_status != IDLE:
+            if session.only_reads or not session.is_free():
                 session.close()
             else:
                 self._idle.append(session)
@@ -355,6 +371,3 @@ class Pool:
                 if self._patience.is_over(latest):
                     raise
             time.sleep(TRY_AGAIN_SECONDS)
-
-
-IDLE = psycopg.pq.TransactionStatus.IDLE
