@@ -80,6 +80,7 @@ NO_PRIMARY = re.compile("session is read-only|server is in hot standby mode")
 WILL_BE_BACK = re.compile("starting up|shutting down|recovery|too many|remaining connection")
 
 IDLE, NO_PIPELINE = psycopg.pq.TransactionStatus.IDLE, psycopg.pq.PipelineStatus.OFF
+CLOSED = "the session was closed"
 
 T = TypeVar("T")
 
@@ -90,8 +91,9 @@ class Session(psycopg.Connection[dict[str, Any]]):
     patience: float | None = ANSWER_SECONDS
     version = 0  # of the tables, when it was opened
     only_reads = False  # it was refused a write, which may be a default from when it was opened
-    _readable: Any = None  # gevent's watcher of our socket, in the loop `_hub`
-    _hub: Any = None
+    _hub: Any = None  # of gevent, in whose loop the watchers of our socket are
+    _readable: Any = None
+    _writable: Any = None  # only while we wait
 
     @cached_property
     def statements(self) -> Statements:
@@ -122,21 +124,30 @@ class Session(psycopg.Connection[dict[str, Any]]):
 
     def _wait_for(self, wanted: int) -> None:
         hub = gevent.get_hub()
-        if wanted != Wanted.R:  # more to send than the system takes at once
-            watcher = hub.loop.io(self.pgconn.socket, int(wanted))
-            try:
-                hub.wait(watcher)
-            finally:
-                watcher.close()
-            return
-        if self._hub is not hub:
+        if self._hub is not hub:  # another thread had the session before
+            self._forget_watchers()
             self._hub, self._readable = hub, hub.loop.io(self.pgconn.socket, int(Wanted.R))
-        hub.wait(self._readable)
+        if wanted == Wanted.R:
+            hub.wait(self._readable)
+            return
+        # More to send than the system takes at once.
+        watcher = self._writable = hub.loop.io(self.pgconn.socket, int(wanted))
+        try:
+            hub.wait(watcher)
+        finally:
+            self._writable = None
+            watcher.close()
+
+    def _forget_watchers(self) -> None:
+        """Whoever waits for one hears at once that the session is closed."""
+        hub, watchers = self._hub, (self._readable, self._writable)
+        self._hub = self._readable = self._writable = None
+        if hub is not None:
+            for watcher in watchers:
+                hub.cancel_wait(watcher, psycopg.OperationalError(CLOSED), close_watcher=True)
 
     def close(self) -> None:
-        watcher, self._readable, self._hub = self._readable, None, None
-        if watcher is not None:
-            watcher.close()
+        self._forget_watchers()
         super().close()
 
     def is_free(self) -> bool:

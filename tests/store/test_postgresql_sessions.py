@@ -1,16 +1,23 @@
 """A session of PostgreSQL in which something went wrong: what becomes of it, and what is said."""
 
+import socket
 import time
 import traceback
+from contextlib import suppress
 from functools import partial
+from unittest.mock import Mock
 
+import gevent  # type: ignore[import-untyped]
 import psycopg
 import pytest
+from psycopg.waiting import Wait
 from store_parts import NOW, sql
 
 from storage import Store
+from store import postgresql_link
 from store.database import StoreLocked
 from store.postgresql_faults import reason_of
+from store.postgresql_link import CLOSED, Session
 
 SOON_SECONDS = 5.0  # far less than a session waits for an answer
 
@@ -76,3 +83,54 @@ def test_our_own_mistake_is_named_without_what_the_row_holds(
 def _within_a_write(room: Store, statement: str, *values: str) -> None:
     with room.database.write() as db:
         db.execute(statement, values).fetchone()
+
+
+def test_whoever_waits_in_a_session_that_another_closes_hears_of_it_at_once(
+    room: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_link, "has_greenlets", lambda: True)
+    session = postgresql_link.connect(url)
+    waits = gevent.spawn(session.execute, "select pg_sleep(20)")
+    gevent.sleep(0.1)
+    assert not waits.ready()
+
+    session.close()
+
+    with pytest.raises(psycopg.OperationalError):
+        waits.get(timeout=SOON_SECONDS)
+
+
+@pytest.mark.parametrize("wanted", [Wait.R, Wait.W])
+def test_nobody_waits_any_more_for_what_a_closed_session_would_say_or_take(wanted: Wait) -> None:
+    session = Mock(_hub=None, _readable=None, _writable=None)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with suppress(BlockingIOError):
+        while ours.send(bytes(100_000)):
+            pass
+    session.pgconn.socket = ours.fileno()
+    session._forget_watchers = partial(Session._forget_watchers, session)
+    waits = gevent.spawn(Session._wait_for, session, int(wanted))
+    gevent.sleep(0.01)
+    assert not waits.ready()
+
+    session._forget_watchers()
+
+    with pytest.raises(psycopg.OperationalError, match=CLOSED):
+        waits.get(timeout=SOON_SECONDS)
+    ours.close()
+    theirs.close()
+
+
+def test_a_session_that_another_thread_uses_leaves_nothing_in_the_loop_of_the_former(
+    room: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_link, "has_greenlets", lambda: True)
+    session, former = postgresql_link.connect(url), Mock()
+    ours = session._readable
+    session._hub = former
+
+    session.execute("select 1")
+
+    assert [call.args[0] for call in former.cancel_wait.call_args_list if call.args[0]] == [ours]
+    session.close()
