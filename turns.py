@@ -17,8 +17,8 @@ from gevent import monkey
 from gevent.threadpool import ThreadPool  # type: ignore[import-untyped]
 
 TURN_SECONDS = 0.004  # of the processor: a machine that is busy otherwise shortens no turn
-# Until then nobody asks for the processor's time, a system call that costs short works, which most
-# are, more than all else here.
+# Until then nobody asks for the processor's time: that is a system call, and most works are over
+# before.
 SHORT_SECONDS = TURN_SECONDS / 2
 # gevent reads its sockets between two turns only if they are a timer apart: after `sleep(0)` it
 # first resumes what is ready up to 50 times.
@@ -50,11 +50,13 @@ class Turns:
         Of several long works only one has a turn before whoever waits is served again, and each
         has its turn in the order in which it gave way.
         """
-        if time.perf_counter() < self._end:  # the quicker of the two clocks
+        now = time.perf_counter()  # the quicker of the two clocks
+        if now < self._end:
             return
         used = time.thread_time()
         if self._began is None:
-            self._began = used - SHORT_SECONDS  # at most; a busy machine may have taken some of it
+            # As if it had used all the time since it began: that is the most that it can have used.
+            self._began = used - (now - self._end + SHORT_SECONDS)
         left = TURN_SECONDS - (used - self._began)
         if left > 0:
             self._end = time.perf_counter() + left

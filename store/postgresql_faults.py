@@ -75,7 +75,8 @@ BY_WORDS = [
         ("address", "unrecognized configuration|unsupported startup|нераспознанный параметр"),
         ("address", "invalid .*(value|option|port)|connection is bad: invalid"),
         ("no_host", "failed to resolve host|could not translate host"),
-        ("away", "connection refused|timeout|no route to host|network is unreachable"),
+        ("away", "connection (refused|timeout)|failed: (connection timed out|timeout expired)"),
+        ("away", "no route to host|network is unreachable"),
         ("away", "no such file or directory|host is down|permission denied$"),
     )
 ]  # fmt: skip

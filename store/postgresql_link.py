@@ -74,10 +74,14 @@ KINDS: dict[str, type[StoreUnavailable]] = {
     "55P03": StoreLocked,
     "57014": StoreLocked,  # the statement took too long
 }
-# These come from our own mistakes, as SQLite's: nobody can wait for their end.
+# These come from our own mistakes, as SQLite's: nobody can wait for their end. Their class is kept,
+# but of what the server tells only the name of the fault: the rest has the row's values.
 OUR_FAULTS = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError)
 NO_PRIMARY = re.compile("session is read-only|server is in hot standby mode")
 WILL_BE_BACK = re.compile("starting up|shutting down|recovery|too many|remaining connection")
+
+IDLE, NO_PIPELINE = psycopg.pq.TransactionStatus.IDLE, psycopg.pq.PipelineStatus.OFF
+CLOSED = "the session was closed"
 
 T = TypeVar("T")
 
@@ -88,8 +92,9 @@ class Session(psycopg.Connection[dict[str, Any]]):
     patience: float | None = ANSWER_SECONDS
     version = 0  # of the tables, when it was opened
     only_reads = False  # it was refused a write, which may be a default from when it was opened
-    _readable: Any = None  # gevent's watcher of our socket, in the loop `_hub`
-    _hub: Any = None
+    _hub: Any = None  # of gevent, in whose loop the watchers of our socket are
+    _readable: Any = None
+    _writable: Any = None  # only while we wait
 
     @cached_property
     def statements(self) -> Statements:
@@ -120,22 +125,37 @@ class Session(psycopg.Connection[dict[str, Any]]):
 
     def _wait_for(self, wanted: int) -> None:
         hub = gevent.get_hub()
-        if wanted != Wanted.R:  # more to send than the system takes at once
-            watcher = hub.loop.io(self.pgconn.socket, int(wanted))
-            try:
-                hub.wait(watcher)
-            finally:
-                watcher.close()
-            return
-        if self._hub is not hub:
+        if self._hub is not hub:  # another thread had the session before
+            self._forget_watchers()
             self._hub, self._readable = hub, hub.loop.io(self.pgconn.socket, int(Wanted.R))
-        hub.wait(self._readable)
+        if wanted == Wanted.R:
+            hub.wait(self._readable)
+            return
+        # More to send than the system takes at once.
+        watcher = self._writable = hub.loop.io(self.pgconn.socket, int(wanted))
+        try:
+            hub.wait(watcher)
+        finally:
+            self._writable = None
+            watcher.close()
+
+    def _forget_watchers(self) -> None:
+        """Whoever waits for one hears at once that the session is closed."""
+        hub, watchers = self._hub, (self._readable, self._writable)
+        self._hub = self._readable = self._writable = None
+        if hub is not None:
+            for watcher in watchers:
+                hub.cancel_wait(watcher, psycopg.OperationalError(CLOSED), close_watcher=True)
 
     def close(self) -> None:
-        watcher, self._readable, self._hub = self._readable, None, None
-        if watcher is not None:
-            watcher.close()
+        self._forget_watchers()
         super().close()
+
+    def is_free(self) -> bool:
+        """Whether it is open and in the middle of nothing."""
+        if self.closed or self.pgconn.transaction_status != IDLE:
+            return False
+        return self.pgconn.pipeline_status == NO_PIPELINE  # else a commit was refused
 
     def unhurried(self) -> None:
         """From now on an answer may take as long as it does."""
@@ -217,6 +237,13 @@ def is_lost(error: psycopg.Error) -> bool:
     return "FATAL" not in said or WILL_BE_BACK.search(said) is not None
 
 
+def _without_values(error: psycopg.Error) -> psycopg.Error:
+    said = error.diag.message_primary or ""
+    if isinstance(error, psycopg.DataError):  # it quotes the value
+        said = said_by(error)
+    return type(error)(said or type(error).__name__)
+
+
 @contextmanager
 def our_errors() -> Iterator[None]:
     try:
@@ -225,8 +252,8 @@ def our_errors() -> Iterator[None]:
         raise StoreGone("the tables of the store are gone") from None
     except errors.InsufficientPrivilege as error:
         raise unavailable(error) from None
-    except OUR_FAULTS:
-        raise
+    except OUR_FAULTS as error:
+        raise _without_values(error) from None
     except psycopg.Error as error:
         raise unavailable(error) from None
 
@@ -322,7 +349,7 @@ class Pool:
         try:
             if session.only_reads:  # so do others that were opened at that time
                 self.forget()
-            if session.only_reads or session.closed or session.pgconn.transaction_status != IDLE:
+            if session.only_reads or not session.is_free():
                 session.close()
             else:
                 self._idle.append(session)
@@ -362,6 +389,3 @@ class Pool:
                 if self._patience.is_over(latest):
                     raise
             time.sleep(TRY_AGAIN_SECONDS)
-
-
-IDLE = psycopg.pq.TransactionStatus.IDLE

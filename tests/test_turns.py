@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stage import ROOT
+
+from turns import TURN_SECONDS, Turns
 
 # `held` runs some work and returns its longest hold of the loop and all of it, in processor time.
 HELD = """
@@ -125,6 +129,27 @@ def test_long_work_holds_up_nobody_and_takes_turns() -> None:
     # The short work waited for each of the long ones once a turn, not for their ends.
     assert log.rindex("S") - log.index("S") <= 8, log
     assert len(log) == 43
+
+
+def burn(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+@pytest.mark.parametrize("first", [0.005, 0.02])
+def test_a_turn_ends_with_the_first_piece_that_takes_as_long(
+    monkeypatch: pytest.MonkeyPatch, first: float
+) -> None:
+    ends: list[float] = []
+    monkeypatch.setattr(Turns, "_end_turn", lambda _: ends.append(time.thread_time()))
+    turns = Turns()
+
+    burn(first)
+    assert first > TURN_SECONDS
+    turns.give_way()
+
+    assert len(ends) == 1
 
 
 FLOOD = """

@@ -419,8 +419,8 @@ import gevent.monkey; gevent.monkey.patch_all()
 import random, gevent
 from store import postgresql_link as link
 class Session:
-    closed = False
-    class pgconn: transaction_status = link.IDLE
+    closed = only_reads = False
+    def is_free(self): return not self.closed
     def close(self): self.closed = True
 pool = link.Pool(Session, link.Patience())
 def ask():
