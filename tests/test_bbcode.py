@@ -3,6 +3,7 @@
 import html
 import time
 from html.parser import HTMLParser
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -810,6 +811,29 @@ LETTERS = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="[" 
 def test_a_plain_text_is_seen_as_it_was_typed(text: str) -> None:
     text = text.replace(">>", "> >")
     assert visible(text) == text
+
+
+NEARLY = ["a", "я", "あ", "é", "e\u0301", "\u3164", "ª", "²", "7", "8800", "12.05.2026", "www"]
+NEARLY += [" ", "\n", "\t", "\u00a0", ".", "..", "a.ru", "e.g.", "http:", "-", "--"]
+NEARLY += list(",:;!'\"(_+@&")
+
+
+@settings(relaxed, max_examples=300)
+@given(st.lists(st.sampled_from(NEARLY) | st.characters(), max_size=14).map("".join))
+def test_the_short_way_of_a_plain_text_gives_what_the_long_one_gives(text: str) -> None:
+    with mock.patch("bbcode.is_plain", return_value=False):
+        by_the_long_way = to_html(text)
+    assert to_html(text) == by_the_long_way
+
+
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [("Hello!", True), ("Сколько стоит доставка?\nЗаказ 1207, 3.5 kg.", True), ("it's me", True),
+     ("call 8 800 2000 600", False), ("a.ru", False), ("[b]", False), ("a@b.ru", False),
+     ("1 < 2", False), ("https://a.ru", False)],
+)  # fmt: skip
+def test_most_texts_are_plain(text: str, is_plain: bool) -> None:
+    assert bbcode.is_plain(text) == is_plain
 
 
 @relaxed

@@ -168,3 +168,18 @@ def test_a_refused_consent_is_known_before_the_file_comes(tmp_path: Path) -> Non
 
     assert error_of(answer) == (400, "CONSENT_MISSING")
     services_of(app).store.close()
+
+
+def test_a_plain_message_asks_the_store_nothing_that_it_finds_out_when_it_is_stored(
+    client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within_a_minute()
+    client_id = str(uuid.uuid4())
+    assert send(client, "hello", client_id).status_code == 200
+    store = services_of(app).store
+    for tables, name in ((store.messages, "find_sent"), (store.limits, "check_message")):
+        monkeypatch.setattr(type(tables), name, lambda *_: pytest.fail("asked before"))
+
+    answers = [send(client, "hello", client_id), *(send(client, "and more") for _ in range(LIMIT))]
+
+    assert [answer.status_code for answer in answers] == [200] * LIMIT + [429]

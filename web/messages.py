@@ -1,8 +1,8 @@
 """A visitor's message: stored, and queued for Bitrix24, before we answer.
 
 Rendering a text takes up to 400 ms, and a file up to 20 MB. So what is cheap comes first: whether
-the message is stored already, and whether its visitor may send another one now. The store counts it
-with the message itself.
+the message is stored already, and whether its visitor may send another one now. The store finds out
+both again with the message itself; a plain text, which takes nothing to render, leaves it at that.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from dataclasses import replace
 from flask.typing import ResponseReturnValue
 
 import way
-from bbcode import to_html
+from bbcode import is_plain, to_html
 from logs import request_ms
 from portal.forms import Form, number_of
 from store.records import Chat, Limits, Message, VisitorMessage
@@ -26,19 +26,31 @@ from web.visitor import current_visitor, turn_away_blocked
 def send_message(form: Form) -> ResponseReturnValue:
     """Accept one message. It is stored, and queued for Bitrix24, before we answer."""
     message = read_submission(form)
-    stored = find_repeated(message.chat, message.client_id) or store_message(message)
+    if is_plain(message.text):
+        stored, is_repeat = add(message)
+        if is_repeat:
+            services().repeats.take(message.chat.id)
+    else:
+        stored = find_repeated(message.chat, message.client_id) or store_message(message)
     return accepted(message.chat, stored, form)
 
 
 def store_message(message: VisitorMessage) -> Message:
-    """Render and store; raises TooMany."""
+    """Render and store, if its visitor may send one now; raises TooMany."""
     with allowed(message.chat):
-        rendered = replace(message, text_html=to_html(message.text) if message.text else "")
-        now = services().store.now()
-        stored = services().store.messages.add_from_visitor(rendered, limits(), now)
-    if stored.sent_at == now:  # else a repeat came at the same moment
-        tell_taken(stored)
+        stored, _ = add(message)
     return stored
+
+
+def add(message: VisitorMessage) -> tuple[Message, bool]:
+    """Render and store; whether it was stored before, and this is a repeat. Raises TooMany."""
+    rendered = replace(message, text_html=to_html(message.text) if message.text else "")
+    now = services().store.now()
+    stored = services().store.messages.add_from_visitor(rendered, limits(), now)
+    is_repeat = stored.sent_at != now
+    if not is_repeat:
+        tell_taken(stored)
+    return stored, is_repeat
 
 
 def tell_taken(message: Message, again: bool | None = None) -> None:
