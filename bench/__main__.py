@@ -26,9 +26,10 @@ from bench.results import MISSED, Row, as_text, in_columns, report
 from bench.standins import PHP_CHILDREN, FlaskPolling, Php
 
 HERE = Path(__file__).parent
-FULL = plain.Plan(rounds=5, seconds=5, lengths=(10, 100, 1_000, 5_000), quick=False)
+FULL = plain.Plan(rounds=3, seconds=5, lengths=(10, 100, 1_000, 5_000), quick=False)
 QUICK = plain.Plan(rounds=1, seconds=1, lengths=(10, 1_000), quick=True)
 FREE_GB = 4  # of disk, for the stores
+QUIET_LOAD, QUIET_SECONDS = 0.3, 300.0  # the load average that others may make; how long we wait
 KINDS: tuple[type[Contestant], ...] = (Ours, OursOnPostgreSQL, Php, FlaskPolling)
 LEFT_OUT = (
     "Left out because of QUICK: chats of 100 and 5,000 messages, backlogs, a newcomer behind"
@@ -77,6 +78,17 @@ def choose(folder: Path, stack: ExitStack) -> tuple[list[Contestant], list[str]]
     return chosen, absent
 
 
+def wait_for_quiet() -> None:
+    """Figures of a machine that does something else, too, would be of no use."""
+    until = time.monotonic() + QUIET_SECONDS
+    if os.getloadavg()[0] > QUIET_LOAD:
+        say("waiting until nothing else is at work on this machine")
+    while os.getloadavg()[0] > QUIET_LOAD:
+        if time.monotonic() > until:
+            sys.exit(f"others are at work here (load average {os.getloadavg()[0]:.1f}); end them")
+        time.sleep(2)
+
+
 def measure(contestants: list[Contestant], quick: bool) -> tuple[plain.Samples, list[Row]]:
     """All rows, in the order of the table, and what the plain ones are made of."""
     plan = QUICK if quick else FULL
@@ -111,7 +123,9 @@ def run(folder: Path, quick: bool) -> int:
             absent.append("wrk is missing (apt-get install wrk): our own slower generator is used")
         for line in absent:
             say(line)
-        facts = machine(folder)
+        if not quick:
+            wait_for_quiet()
+        facts = machine(folder) | {"rounds": str((QUICK if quick else FULL).rounds)}
         names = [kind.name for kind in KINDS]
         samples, rows = measure(contestants, quick)
         busy = samples.portal_percent()
