@@ -23,6 +23,7 @@ from install_browser import (
     find_node,
     find_webkit,
 )
+from new_stores import make_by_one_script
 from pages import start_chromium, start_firefox
 from playwright.sync_api import (
     Browser,
@@ -70,6 +71,8 @@ if os.environ.get("SITETEST_STORE") == "postgresql":
     Stage.new_store = staticmethod(on_server.new_database)
     atexit.register(on_server.close)
 
+
+make_by_one_script()
 
 # Applications within the tests' own process need not compile the templates anew, either.
 compiled = tempfile.TemporaryDirectory()

@@ -42,6 +42,23 @@ def import_application() -> None:
 
     monkey.patch_all()
     import app  # noqa: F401
+    from web.static_files import release
+
+    work_out_at_once()
+    len(release().files)  # which are compressed then
+
+
+def work_out_at_once() -> None:
+    """What each process works out once, from the source and from the environment's names."""
+    from new_stores import make_by_one_script
+
+    from settings.explain import unknown_variables
+    from texts import all_texts, languages
+
+    make_by_one_script()
+    unknown_variables(os.environ, None)
+    for language in languages():
+        all_texts(language)
 
 
 def import_portal() -> None:
@@ -52,6 +69,8 @@ def import_commands() -> None:
     import encodings.cp437  # noqa: F401  # another user may not be able to read this Python
 
     import commands  # noqa: F401
+
+    work_out_at_once()
 
 
 def run_module(name: str) -> None:
