@@ -6,10 +6,13 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,26 @@ make_by_one_script()
 # Applications within the tests' own process need not compile the templates anew, either.
 compiled = tempfile.TemporaryDirectory()
 keep_templates(compiled.name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """In a fresh clone the processes of a run share the work to compile: each begins elsewhere.
+
+    All of them import all modules; in the same order, each would compile each at the same time.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    modules = sorted(Path(__file__).parent.rglob("test_*.py"))
+    number = int(worker["workerid"].removeprefix("gw"))
+    first = len(modules) * number // worker["workercount"]
+    for module in modules[first:] + modules[:first]:
+        if str(module.parent) not in sys.path:
+            sys.path.insert(0, str(module.parent))
+        with suppress(Exception):  # which pytest tells, when it comes to the module
+            import_module(module.stem)
+
 
 # What is collected stays to the end: Python need not look through all of it again and again.
 gc.disable()
