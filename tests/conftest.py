@@ -37,7 +37,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 from stage import Stage
-from starter import end_starters, keep_templates
+from starter import COMPILED, end_starters, keep_templates
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # One seed for all processes of a run; the tests that use it name it.
@@ -77,9 +77,12 @@ if os.environ.get("SITETEST_STORE") == "postgresql":
 
 make_by_one_script()
 
-# Applications within the tests' own process need not compile the templates anew, either.
-compiled = tempfile.TemporaryDirectory()
-keep_templates(compiled.name)
+# Templates are compiled once in a run: each of its processes would take half a second for them.
+if COMPILED not in os.environ:  # this process begins the others
+    compiled = tempfile.TemporaryDirectory()
+    os.environ[COMPILED] = compiled.name
+    atexit.register(compiled.cleanup)
+keep_templates(os.environ[COMPILED])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,7 +115,6 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     end_starters()
-    compiled.cleanup()
 
 
 # These take longest; begun last, one of them would keep the whole run waiting. Those that wait more

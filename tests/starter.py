@@ -4,7 +4,7 @@
 
 The tests start each some hundred times, and most of a start is importing. One line of JSON on
 stdin asks for a process or for what became of one, and one line on stdout answers. The FOLDER is
-for what the forks compile.
+for what the forks compile; that in COMPILED of the environment, if any, serves all of a run.
 """
 
 import gc
@@ -26,6 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 POLL_SECONDS = 0.01
+COMPILED = "SITETEST_COMPILED"
 
 _fork, _waitpid = os.fork, os.waitpid  # gevent's, which replace them, want its loop to run
 
@@ -171,9 +172,9 @@ class Starter:
     def __init__(self, part: str) -> None:
         environment = dict(os.environ)
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._compiled = tempfile.TemporaryDirectory()
+        self._own = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, part, self._compiled.name],
+            [sys.executable, __file__, part, os.environ.get(COMPILED, self._own.name)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -216,7 +217,7 @@ class Starter:
         self._process.stdin.close()  # which ends it
         self._process.stdout.close()
         self._process.wait()
-        self._compiled.cleanup()
+        self._own.cleanup()
 
 
 starters: dict[str, Starter] = {}
