@@ -6,10 +6,13 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from install_browser import (
     find_node,
     find_webkit,
 )
+from new_stores import make_by_one_script
 from pages import start_chromium, start_firefox
 from playwright.sync_api import (
     Browser,
@@ -33,7 +37,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 from stage import Stage
-from starter import end_starters, keep_templates
+from starter import COMPILED, end_starters, keep_templates
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # One seed for all processes of a run; the tests that use it name it.
@@ -71,9 +75,34 @@ if os.environ.get("SITETEST_STORE") == "postgresql":
     atexit.register(on_server.close)
 
 
-# Applications within the tests' own process need not compile the templates anew, either.
-compiled = tempfile.TemporaryDirectory()
-keep_templates(compiled.name)
+make_by_one_script()
+
+# Templates are compiled once in a run: each of its processes would take half a second for them.
+if COMPILED not in os.environ:  # this process begins the others
+    compiled = tempfile.TemporaryDirectory()
+    os.environ[COMPILED] = compiled.name
+    atexit.register(compiled.cleanup)
+keep_templates(os.environ[COMPILED])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """In a fresh clone the processes of a run share the work to compile: each begins elsewhere.
+
+    All of them import all modules; in the same order, each would compile each at the same time.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    modules = sorted(Path(__file__).parent.rglob("test_*.py"))
+    number = int(worker["workerid"].removeprefix("gw"))
+    first = len(modules) * number // worker["workercount"]
+    for module in modules[first:] + modules[:first]:
+        if str(module.parent) not in sys.path:
+            sys.path.insert(0, str(module.parent))
+        with suppress(Exception):  # which pytest tells, when it comes to the module
+            import_module(module.stem)
+
 
 # What is collected stays to the end: Python need not look through all of it again and again.
 gc.disable()
@@ -86,7 +115,6 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     end_starters()
-    compiled.cleanup()
 
 
 # These take longest; begun last, one of them would keep the whole run waiting. Those that wait more

@@ -4,7 +4,7 @@
 
 The tests start each some hundred times, and most of a start is importing. One line of JSON on
 stdin asks for a process or for what became of one, and one line on stdout answers. The FOLDER is
-for what the forks compile.
+for what the forks compile; that in COMPILED of the environment, if any, serves all of a run.
 """
 
 import gc
@@ -26,6 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 POLL_SECONDS = 0.01
+COMPILED = "SITETEST_COMPILED"
 
 _fork, _waitpid = os.fork, os.waitpid  # gevent's, which replace them, want its loop to run
 
@@ -42,6 +43,23 @@ def import_application() -> None:
 
     monkey.patch_all()
     import app  # noqa: F401
+    from web.static_files import release
+
+    work_out_at_once()
+    len(release().files)  # which are compressed then
+
+
+def work_out_at_once() -> None:
+    """What each process works out once, from the source and from the environment's names."""
+    from new_stores import make_by_one_script
+
+    from settings.explain import unknown_variables
+    from texts import all_texts, languages
+
+    make_by_one_script()
+    unknown_variables(os.environ, None)
+    for language in languages():
+        all_texts(language)
 
 
 def import_portal() -> None:
@@ -52,6 +70,8 @@ def import_commands() -> None:
     import encodings.cp437  # noqa: F401  # another user may not be able to read this Python
 
     import commands  # noqa: F401
+
+    work_out_at_once()
 
 
 def run_module(name: str) -> None:
@@ -152,9 +172,9 @@ class Starter:
     def __init__(self, part: str) -> None:
         environment = dict(os.environ)
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._compiled = tempfile.TemporaryDirectory()
+        self._own = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, part, self._compiled.name],
+            [sys.executable, __file__, part, os.environ.get(COMPILED, self._own.name)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -197,7 +217,7 @@ class Starter:
         self._process.stdin.close()  # which ends it
         self._process.stdout.close()
         self._process.wait()
-        self._compiled.cleanup()
+        self._own.cleanup()
 
 
 starters: dict[str, Starter] = {}

@@ -26,7 +26,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -66,6 +66,17 @@ class Release:
 
     contents: Mapping[str, bytes]
     digest: str
+
+    @cached_property
+    def files(self) -> Mapping[str, "FileInMemory"]:
+        """Each file at both of its addresses; compressed once in each process, for both."""
+        found = {}
+        for name, content in self.contents.items():
+            compressed = Compressor.compress_gzip(content)
+            for folder, kept in (("", ASKED_FOR_ANEW), (f"{self.digest}/", KEPT_FOR_GOOD)):
+                file = file_in_memory(name, content, compressed, kept)
+                found[f"/static/{folder}{name}"] = file
+        return found
 
 
 @cache
@@ -116,8 +127,7 @@ class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
     Files in /tmp would be no good, because systems remove unused ones after some days.
     """
 
-    def __init__(self, name: str, content: bytes, headers: Headers) -> None:
-        compressed = Compressor.compress_gzip(content)
+    def __init__(self, name: str, content: bytes, compressed: bytes, headers: Headers) -> None:
         self._contents = {name: content}
         if len(compressed) < len(content):
             self._contents[f"{name}.gz"] = compressed
@@ -136,7 +146,9 @@ class FileInMemory(StaticFile):  # type: ignore[misc]  # whitenoise has no types
         return Response(HTTPStatus.OK, headers, file)
 
 
-def file_in_memory(name: str, content: bytes, cache_control: str) -> FileInMemory:
+def file_in_memory(
+    name: str, content: bytes, compressed: bytes, cache_control: str
+) -> FileInMemory:
     """The file with the headers of its kind."""
     headers = Headers([])
     media_type = MEDIA_TYPES.get_type(name)
@@ -147,7 +159,7 @@ def file_in_memory(name: str, content: bytes, cache_control: str) -> FileInMemor
     for key, value in FOR_OTHER_SITES.items():
         headers[key] = value
     headers["Accept-Ranges"] = "bytes"
-    return FileInMemory(name, content, headers)
+    return FileInMemory(name, content, compressed, headers)
 
 
 def size_as_stat(size: int) -> os.stat_result:
@@ -193,7 +205,9 @@ class Releases:
         self._files = {digest: self._files[digest] for digest in kept & self._files.keys()}
         for digest, contents in new.items():
             self._files[digest] = {
-                name: file_in_memory(name, content, KEPT_FOR_GOOD)
+                name: file_in_memory(
+                    name, content, Compressor.compress_gzip(content), KEPT_FOR_GOOD
+                )
                 for name, content in (contents or {}).items()
             }
 
@@ -219,10 +233,7 @@ class StaticFiles(WhiteNoise):  # type: ignore[misc]
         self._headers = headers
         self._releases = releases
         self._digest = releases.own.digest
-        for name, content in releases.own.contents.items():
-            self.files[f"/static/{name}"] = file_in_memory(name, content, ASKED_FOR_ANEW)
-            kept = file_in_memory(name, content, KEPT_FOR_GOOD)
-            self.files[f"/static/{self._digest}/{name}"] = kept
+        self.files.update(releases.own.files)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_portal import DIALOG, FakePortal, make_worker, run, said
+from new_stores import one_script
 from store_parts import CHAT, LINE, NOW, OTHER, RENDERER, URL, every_use, history, sql, write
 
 from bbcode import RENDERER as NEWEST
@@ -40,6 +41,27 @@ def message(db: sqlite3.Connection, number: int, author: str, text: str, **value
         "sent_at": NOW - 100 + number, "state": "stored",
     }  # fmt: skip
     insert(db, "messages", **base | values)
+
+
+def test_the_one_script_of_the_tests_makes_what_all_migrations_make(tmp_path: Path) -> None:
+    found = []
+    for name, scripts in ("at once", [one_script()]), ("in turn", MIGRATIONS):
+        with closing(sqlite3.connect(tmp_path / name, isolation_level=None)) as db:
+            for script in scripts:
+                for statement in statements(script):
+                    db.execute(statement)
+            schema = "select type, name, tbl_name, sql from sqlite_master order by type, name"
+            objects = list(db.execute(schema))
+            rows = {
+                name: sorted(db.execute(f"select * from {name}"))
+                for kind, name, *_ in objects
+                if kind == "table"
+            }
+        epoch = dict(rows["meta"]).pop("epoch")
+        rows["meta"].remove(("epoch", epoch))
+        found.append((objects, rows, len(epoch)))
+
+    assert found[0] == found[1]
 
 
 @pytest.fixture
