@@ -37,6 +37,7 @@ control_socket_disable = True
 accesslog = None  # addresses of requests may hold tokens: Bitrix24 puts them into queries
 logger_class = Log
 secure_scheme_headers: dict[str, str] = {}  # `public_url` has the scheme; proxies may contradict
+forwarded_allow_ips = "*"  # nobody's headers are believed (above and below): no need to ask whose
 forwarder_headers = ""  # a visitor's header SCRIPT_NAME or PATH_INFO must not move our addresses
 loglevel = level.lower()
 log_lines = Summing()

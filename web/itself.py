@@ -13,4 +13,4 @@ T = TypeVar("T")
 
 def itself(proxy: T) -> T:
     """The object behind a proxy; Flask declares a proxy as what it stands for."""
-    return cast(LocalProxy[T], proxy)._get_current_object()
+    return cast("LocalProxy[T]", proxy)._get_current_object()

@@ -66,9 +66,8 @@ class FormRequest(Request):
     @cached_property
     def cookies(self) -> ImmutableMultiDict[str, str]:
         """As werkzeug's own, which looks through all headers for several; a server joins these."""
-        return cast(
-            ImmutableMultiDict[str, str], parse_cookie(self.environ, self.dict_storage_class)
-        )
+        found = parse_cookie(self.environ, self.dict_storage_class)
+        return cast("ImmutableMultiDict[str, str]", found)
 
     def make_form_data_parser(self) -> FormDataParser:
         return _FormParser(self)
