@@ -415,7 +415,6 @@ def test_what_a_visitor_deletes_while_files_are_moved_ends_no_move(
     _, lost = move_files(store, files)
 
     assert lost == 0
-    files.remove_chat(CHAT)
     assert left(store, folder) == 0
 
 
