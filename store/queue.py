@@ -12,6 +12,7 @@ from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, message_of, next_revision
 from turns import Turns
 
+MANY = 1_000_000_000
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
 NEWEST_OF = 4  # of so many chats, one is that of the newest message
 FEW = 500  # deliveries: to put so many in order takes less than a millisecond
@@ -98,12 +99,7 @@ class QueueTables(Group):
         return self._deliveries(in_turn[:limit])
 
     def due_messages(
-        self,
-        now: float,
-        chats: int,
-        run: int = 1,
-        held: Collection[int] = (),
-        enough: int = 1_000_000_000,
+        self, now: float, chats: int, run: int = 1, held: Collection[int] = (), enough: int = MANY
     ) -> list[Delivery]:
         """Messages that may be sent now, of at most `chats` chats, in the order of their places.
 
@@ -329,7 +325,7 @@ class QueueTables(Group):
         row = self._database.row("select coalesce(max(id), 0) as id from deliveries")
         return int(row["id"]) if row else 0
 
-    def waiting(self, most: int = 1_000_000_000) -> int:
+    def waiting(self, most: int = MANY) -> int:
         """How many deliveries of either kind are in the queue, in any state; `most` at most."""
         row = self._database.row(
             "select count(*) as n from (select 1 from deliveries order by id limit ?) as counted",
