@@ -171,6 +171,11 @@ class Files:
             try:
                 shutil.copyfileobj(found.file, arrival, COPIED_BYTES)
                 self.keep(arrival, chat_id, key)
+            except ConnectionResetError:  # it was deleted meanwhile
+                if found := self.open(chat_id, key):  # or not: the place cannot be read
+                    found.file.close()
+                    raise StoreUnavailable("a file could not be read to its end") from None
+                return None
             finally:
                 self.discard(arrival)
         self._remove_elsewhere(chat_id, key)

@@ -49,6 +49,7 @@ NUMBERS_SECONDS = 3.0  # between two times that a process adds its numbers to th
 OPEN_SECONDS = 30.0  # between two times that it says how many pages it has open, if nothing changes
 SETTLE_SECONDS = 1.0  # between two looks whether the store is quiet
 MOST_REASONS = 200  # kept apart, in memory and in the store
+REASON_BYTES = 2_000  # PostgreSQL takes some 2,700 into an index
 OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left by a crash
 SWEEP_SECONDS = 3_600.0  # between two looks for such files
@@ -169,31 +170,49 @@ class Services:
         self.page_settings.save(values)
 
     def count_refusal(self, reason: str) -> None:
-        """Count a request that was turned away. Requests must not make reasons without end."""
+        """Count a request that was turned away.
+
+        Requests must make neither reasons without end nor very long ones: those count as others.
+        """
         known = reason in self.refused or len(self.refused) < MOST_REASONS
-        self.refused[reason if known else OTHER_REASONS] += 1
+        is_short = len(reason.encode()) <= REASON_BYTES
+        self.refused[reason if known and is_short else OTHER_REASONS] += 1
 
     def note_refusals(self, stop: threading.Event) -> None:
         """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
         trouble = Lasting(log)
         while not stop.wait(NOTE_SECONDS):
-            counts, lost = dict(self.refused), self.lost.is_set()
-            self.refused.clear()
-            self.lost.clear()
-            try:
-                if counts:
-                    limits = self.store.limits
-                    limits.add_refusals(counts, self.store.now(), MOST_REASONS, OTHER_REASONS)
-                    counts = {}
-                    trouble.over()
-                if lost:  # a recovery looks for the event in the portal's history
-                    self.store.notes.events_lost_at.set(self.store.now())
-                    trouble.over()
-            except StoreUnavailable as error:
-                trouble.met(error)
-                self.refused.update(counts)
-                if lost:
-                    self.lost.set()
+            for note in (self._note_loss, self._note_counts):
+                try:
+                    if note():
+                        trouble.over()
+                except StoreUnavailable as error:
+                    trouble.met(error)
+
+    def _note_loss(self) -> bool:
+        """Whether there was one. A recovery looks for the event in the portal's history."""
+        if not self.lost.is_set():
+            return False
+        self.lost.clear()
+        try:
+            self.store.notes.events_lost_at.set(self.store.now())
+        except StoreUnavailable:
+            self.lost.set()
+            raise
+        return True
+
+    def _note_counts(self) -> bool:
+        """Whether there were any."""
+        counts = dict(self.refused)
+        self.refused.clear()
+        try:
+            if counts:
+                now, limits = self.store.now(), self.store.limits
+                limits.add_refusals(counts, now, MOST_REASONS, OTHER_REASONS)
+        except StoreUnavailable:
+            self.refused.update(counts)
+            raise
+        return bool(counts)
 
     def add_tally(self) -> None:
         """Add what this process has counted to the numbers of all; raises StoreUnavailable."""

@@ -54,10 +54,11 @@ def migrate_command(desk: Desk, url: str) -> None:
     except Wrong as error:
         desk.fail("move_url", why=desk.told(error))
     desk.become_service()
+    not_noted: list[StoreUnavailable] = []
     try:
         moved = move(
             desk.settings.storage.url, target, ROOT, desk.files_path,
-            lambda table: desk.say("moved_table", **vars(table)),
+            lambda table: desk.say("moved_table", **vars(table)), not_noted.append,
         )  # fmt: skip
     except StoreUnavailable as error:
         if error.place:
@@ -65,6 +66,8 @@ def migrate_command(desk: Desk, url: str) -> None:
         raise
     desk.say("moved", rows=sum(table.rows for table in moved), former=desk.store_name)
     desk.say("moved_next")
+    for why in not_noted:
+        desk.warn("move_not_noted", why=desk.why_unusable(why))
     desk.answer(tables={table.name: table.rows for table in moved}, former=desk.store_name)
 
 

@@ -35,7 +35,9 @@ class Messages:
             return [], False
         held = context.lines.held(lambda line: circuits.is_open(Scope("message", line), now))
         run = self._batches.run_length(now, context.store.queue.waiting(LONG_BACKLOG + 1))
-        waiting = context.store.queue.due_messages(now, MESSAGES_A_CALL, run, held)
+        waiting = context.store.queue.due_messages(
+            now, MESSAGES_A_CALL, run, held, enough=MESSAGES_A_CALL
+        )
         return sendable(context, in_turn(waiting), self._line_of, now)
 
     def send(self, ready: list[Delivery]) -> None:

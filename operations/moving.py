@@ -6,7 +6,7 @@ moved. Visitors' files are moved by themselves, also while it runs.
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +33,19 @@ class Table:
 
 
 def move(
-    source: str, target: str, root: Path, files: Path, tell: Callable[[Table], None]
+    source: str,
+    target: str,
+    root: Path,
+    files: Path,
+    tell: Callable[[Table], None],
+    tell_not_noted: Callable[[StoreUnavailable], None],
 ) -> list[Table]:
     """Move the store of one `storage.url` into that of another; `files` is visitors' folder.
 
-    One of both is a file, and the other is on a server. `tell` hears of each table. Raises Stopped
-    and StoreUnavailable, whose `place` names the target where it is the target's; then the target
-    holds nothing.
+    One of both is a file, and the other is on a server. `tell` hears of each table, and
+    `tell_not_noted` why the former store could not be marked as moved, if so. Raises Stopped and
+    StoreUnavailable, whose `place` names the target where it is the target's; then the target holds
+    nothing.
     """
     if is_of_server(source) == is_of_server(target):
         raise Stopped("move_kinds")
@@ -58,14 +64,17 @@ def move(
                 raise Stopped("move_differs", table=name)
             moved.append(Table(name, here.rows))
             tell(moved[-1])
-    _note_move(source, target, root)
+    try:
+        _note_move(source, target, root)
+    except StoreUnavailable as error:  # all is moved: no reason to fail
+        tell_not_noted(error)
     return moved
 
 
 def _note_move(source: str, target: str, root: Path) -> None:
     """Let the doctor know a service that goes on with the former store."""
     to = database_of(target, root).place if is_of_server(target) else str(file_of(target, root))
-    with suppress(StoreUnavailable), closing(Store(source, root, RENDERER)) as store:
+    with closing(Store(source, root, RENDERER)) as store:
         store.open()
         store.notes.moved.set(Moved(to, store.now()))
 

@@ -1,6 +1,6 @@
 """The queue: what waits for delivery to Bitrix24, and what became of each call."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from store.records import Delivery, DeliveryState, Limits, Message, Outcome
 from store.rows import chat_of, message_of, next_revision
 from turns import Turns
 
+MANY = 1_000_000_000
 RUN_LIMIT = 10  # messages of one chat in one call or in one lookup
 NEWEST_OF = 4  # of so many chats, one is that of the newest message
 FEW = 500  # deliveries: to put so many in order takes less than a millisecond
@@ -98,7 +99,7 @@ class QueueTables(Group):
         return self._deliveries(in_turn[:limit])
 
     def due_messages(
-        self, now: float, chats: int, run: int = 1, held: Collection[int] = ()
+        self, now: float, chats: int, run: int = 1, held: Collection[int] = (), enough: int = MANY
     ) -> list[Delivery]:
         """Messages that may be sent now, of at most `chats` chats, in the order of their places.
 
@@ -107,20 +108,24 @@ class QueueTables(Group):
         Of each chat at most `run` messages, beginning with its oldest unfinished one. If that one
         is not due or is in doubt, its whole chat waits; other chats do not. Every fourth chat is
         the one that began to wait last: who writes while a long backlog is sent is heard soon.
+
+        A call is of one line: more than one message is read only of the chats that began on the
+        same line as the first, and only as many as it takes to have `enough` messages of that line.
         """
-        return self._runs(self._next_chats(now, chats, held), run, "queued")
+        heads = self._next_heads(now, chats, held)
+        return self._together(self._runs_of(heads, run, enough))
 
     def messages_in_doubt(self, now: float, chats: int) -> list[Delivery]:
         """Messages in doubt that are due, of at most `chats` chats, each chat's oldest first."""
         rows = self._database.rows(
             f"{HEADS} and due <= ? order by due, id limit ?", "in doubt", now, chats
         )
-        return self._runs([row["chat_id"] for row in rows], RUN_LIMIT, "in doubt")
+        return self._together(self._run_of(row["chat_id"], RUN_LIMIT, "in doubt") for row in rows)
 
-    def _next_chats(self, now: float, limit: int, held: Collection[int]) -> list[str]:
+    def _next_heads(self, now: float, limit: int, held: Collection[int]) -> list[Row]:
         few = self._if_few(HEAD, now, "queued")
 
-        def first(number: int, order: str, key: Callable[[Row], Any]) -> list[str]:
+        def first(number: int, order: str, key: Callable[[Row], Any]) -> list[Row]:
             if few is None:
                 lines = lines_of(HEAD, "chat_line")
                 query = of_all(lines, heads(order, "one.line"), order, held)
@@ -128,15 +133,15 @@ class QueueTables(Group):
                 rows = self._database.rows(query, *values)
             else:
                 rows = sorted((row for row in few if row["chat_line"] not in held), key=key)
-            return [row["chat_id"] for row in rows[:number]]
+            return rows[:number]
 
         in_turn = first(limit, "place, id", lambda row: (row["place"], row["id"]))
         if len(in_turn) < limit:
             return in_turn  # no others wait
         newest = first(limit // NEWEST_OF, "id desc", lambda row: -row["id"])
-        for place, chat_id in enumerate(newest, start=1):
-            in_turn.insert(place * NEWEST_OF - 1, chat_id)
-        return list(dict.fromkeys(in_turn))[:limit]
+        for place, head in enumerate(newest, start=1):
+            in_turn.insert(place * NEWEST_OF - 1, head)
+        return list({head["id"]: head for head in in_turn}.values())[:limit]
 
     def _if_few(self, which: str, now: float, *values: object) -> list[Row] | None:
         """All such deliveries that are due, by the index of that time; None if they are many.
@@ -152,12 +157,24 @@ class QueueTables(Group):
             return None
         return self._database.rows(f"select * {due}", *values, now, FEW)
 
-    def _runs(self, chats: list[str], run: int, state: DeliveryState) -> list[Delivery]:
+    def _runs_of(self, heads: list[Row], run: int, enough: int) -> Iterator[list[Row]]:
+        line = heads[0]["chat_line"] if heads else None
+        left = sum(head["chat_line"] == line for head in heads)
+        for head in heads:
+            is_of_line = head["chat_line"] == line
+            most = min(run, max(1, -(-enough // left))) if is_of_line else 1
+            rows = [head] if most == 1 else self._run_of(head["chat_id"], most, "queued")
+            if is_of_line:
+                left, enough = left - 1, enough - len(rows)
+            yield rows
+
+    def _together(self, runs: Iterable[list[Row]]) -> list[Delivery]:
+        """The deliveries of these rows, of which many share a question for what else they have."""
         found: list[Delivery] = []
         rows, turns = [], Turns()
-        for chat_id in chats:
+        for run in runs:
             turns.give_way()
-            rows += self._run_of(chat_id, run, state)
+            rows += run
             if len(rows) >= TOGETHER:
                 found += self._deliveries(rows)
                 rows = []
@@ -308,7 +325,7 @@ class QueueTables(Group):
         row = self._database.row("select coalesce(max(id), 0) as id from deliveries")
         return int(row["id"]) if row else 0
 
-    def waiting(self, most: int = 1_000_000_000) -> int:
+    def waiting(self, most: int = MANY) -> int:
         """How many deliveries of either kind are in the queue, in any state; `most` at most."""
         row = self._database.row(
             "select count(*) as n from (select 1 from deliveries order by id limit ?) as counted",

@@ -30,6 +30,13 @@ MESSAGE = (
     "insert into messages (id, revision, position, chat_id, author, name, text, html, renderer,"
     " sent_at, state, client_id, im_message_id, im_chat_id) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
+WAITING = (
+    "insert into deliveries (message_id, chat_id, kind, due, address, place, chat_line)"
+    " select id, chat_id, 'message', 0, 'an address',"
+    " case when id = min(id) over (partition by chat_id) then id end, ? from"
+    " (select id, chat_id from messages where author = 'visitor' order by id limit ?) as waiting"
+    " order by id"
+)
 SUMS = """
     update meta set value = (select coalesce(sum(revision % 1000003), 0) from messages)
         where key = 'sum.messages';
@@ -63,6 +70,12 @@ def fill(folder: Path, messages: int, chats: int, line: int) -> Path:
         db.executescript(SUMS)
         db.execute("pragma wal_checkpoint(truncate)")
     return path
+
+
+def let_wait(store: Store, number: int, line: int) -> None:
+    """Queue so many of the visitors' messages for the portal, the oldest ones."""
+    with store.database.write() as db:
+        db.execute(WAITING, (line, number))
 
 
 def chat_id(number: int) -> str:

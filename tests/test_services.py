@@ -1,5 +1,6 @@
 """What the jobs of one application keep while its store cannot be used."""
 
+import json
 import os
 import threading
 import time
@@ -10,10 +11,11 @@ from apps import storage_in
 from stage import wait_until
 
 import services
-from services import MOST_REASONS, OTHER_REASONS, Services
+from services import MOST_REASONS, OTHER_REASONS, REASON_BYTES, Services
 from settings import Settings, StorageSettings
 from store.database import StoreUnavailable
 from store.records import OperatorMessage
+from web.asking import reason_of
 
 
 def test_refusals_that_the_store_cannot_take_are_counted_once_it_can(
@@ -52,6 +54,46 @@ def test_strangers_make_no_reasons_without_end(tmp_path: Path) -> None:
     assert len(parts.refused) == MOST_REASONS + 1
     assert parts.refused["made up 0"] == 2
     assert parts.refused[OTHER_REASONS] == 9 * MOST_REASONS
+    parts.store.close()
+
+
+def test_a_reason_is_no_longer_than_every_store_takes(tmp_path: Path) -> None:
+    parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
+    values = {f"value {number}": "漢😀" * 100 for number in range(8)}
+
+    reason = reason_of("/handler", "reasons.others", values)
+    parts.count_refusal(reason)
+    parts.count_refusal("漢" * REASON_BYTES)
+
+    assert parts.refused == {reason: 1, OTHER_REASONS: 1}
+    place, key, kept = json.loads(reason)
+    assert (place, key, [*kept]) == ("/handler", "reasons.others", [*values])
+    assert all(value.startswith("漢😀漢") for value in kept.values())
+    parts.store.close()
+
+
+def test_a_loss_is_noted_also_where_no_refusal_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "NOTE_SECONDS", 0.05)
+    parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
+    parts.refused["forged"] += 1
+    parts.lost.set()
+
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("the index takes no such row")
+
+    monkeypatch.setattr(parts.store.limits, "add_refusals", refuse)
+    stop = threading.Event()
+    job = threading.Thread(target=parts.note_refusals, args=(stop,))
+    job.start()
+    try:
+        wait_until(parts.store.notes.events_lost_at.get, 10, "the note of a loss")
+    finally:
+        stop.set()
+        job.join()
+
+    assert parts.refused == {"forged": 1}
     parts.store.close()
 
 

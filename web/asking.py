@@ -19,7 +19,7 @@ from logs import facts, of_kind
 from portal import forms
 from portal.forms import BadRequest, Form
 from rates import TooOften
-from services import Services
+from services import REASON_BYTES, Services
 from texts import DEFAULT, languages, text
 from turns import Turns
 from web.itself import itself
@@ -30,6 +30,7 @@ MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
 WITH_PORT = re.compile(r"\[([^]]*)\](?::\d+)?|([\d.]+):\d+")  # as some proxies give an address
 BEHIND_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # all of IPv4, seen from a network without it
 VISITORS_FIELDS = 200  # of a form; the chat page sends about ten
+VALUE_LETTERS = 200  # of a value that is told of a request that was turned away
 KEPT = 500  # answers of a function, by headers of which each has up to some thousand characters
 
 T = TypeVar("T")
@@ -226,6 +227,15 @@ class Problem(Exception):
         self.values = values
 
 
+def reason_of(place: str, key: str, values: dict[str, str]) -> str:
+    """Why a request was turned away, as the store keeps it; the values shorter if it is long."""
+    letters = VALUE_LETTERS
+    while len(reason := json.dumps([place, key, values])) > REASON_BYTES and letters:
+        letters //= 2
+        values = {name: value[:letters] for name, value in values.items()}
+    return reason
+
+
 def note_refusal(key: str, **values: object) -> None:
     """Count a request that was turned away; `Services.note_refusals` stores the counts.
 
@@ -234,8 +244,8 @@ def note_refusal(key: str, **values: object) -> None:
     `key` and `values` make the text that tells an admin why, in the admin's language.
     """
     place = request.endpoint or ""
-    shortened = {name: str(value)[:200] for name, value in values.items()}
-    services().count_refusal(json.dumps([f"/{place}", key, shortened]))
+    shortened = {name: str(value)[:VALUE_LETTERS] for name, value in values.items()}
+    services().count_refusal(reason_of(f"/{place}", key, shortened))
     why = text(DEFAULT, key, **shortened)
     what = facts(route=place, why=why)
     log.warning("a request was refused", extra=of_kind(f"{place} {key}") | what)

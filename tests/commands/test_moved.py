@@ -10,6 +10,8 @@ from postgres import Server
 
 from bbcode import RENDERER
 from storage import Store
+from store.database import DiskFull
+from store.notes import Note
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,26 @@ def test_a_store_and_the_file_that_it_was_in(site: Site, server: Server) -> None
     with site.store() as store:
         store.notes.mended_at.set(time.time())
     assert "store_moved" not in found(), "somebody has gone back on purpose"
+
+
+def test_a_former_store_that_cannot_be_marked_as_moved_is_told_of(
+    site: Site, server: Server
+) -> None:
+    fill(site)
+    url = server.new_database()
+    set_note = Note.set
+
+    def full(note: Note[object], value: object) -> None:
+        if note.key == "note.moved":
+            raise DiskFull
+        set_note(note, value)
+
+    site.patch.setattr(Note, "set", full)
+
+    moved = site.run("migrate", url, "--json")
+
+    assert moved.code == 0
+    assert moved.json["tables"]["chats"] == 2
+    assert "could not be marked as moved" in moved.error
+    with closing(Store(url, site.folder, RENDERER)) as store:
+        assert store.chats.find(CHAT) is not None

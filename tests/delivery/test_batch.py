@@ -1,13 +1,17 @@
 """How many messages share a call."""
 
+from collections import Counter
+
 import pytest
 from fake_portal import (
     DIALOG,
     NO_REPLY,
     NO_SESSION,
     NOW,
+    OTHER_LINE,
     SEND,
     FakePortal,
+    chat_id,
     know_dialog,
     run,
     run_each,
@@ -16,10 +20,11 @@ from fake_portal import (
     write_to_all,
 )
 
-from delivery.batch import CALL_BYTES, CALL_SECONDS, FIRST_ITEMS, LONG_BACKLOG
+from delivery.batch import CALL_BYTES, CALL_SECONDS, FIRST_ITEMS, LONG_BACKLOG, Batches
 from delivery.worker import Worker
 from rest.errors import OutcomeUnknown, TryLater
 from storage import Store
+from store.database import Row
 from store.queue import RUN_LIMIT
 
 
@@ -315,3 +320,50 @@ def test_runs_of_one_chat_pause_for_ten_seconds_after_a_message_was_passed_over(
         runs += [half / 2 for size in bitrix.sizes[before:] if size > 1]
 
     assert 16 < runs[0] <= 22
+
+
+@pytest.mark.parametrize(
+    ("chats", "read"), [(15, [1] * 10), (6, [2, 2, 2, 2, 1, 1]), (2, [5, 5]), (1, [9])]
+)
+def test_no_more_is_read_of_a_long_backlog_than_a_call_carries(
+    store: Store, worker: Worker, monkeypatch: pytest.MonkeyPatch, chats: int, read: list[int]
+) -> None:
+    monkeypatch.setattr("delivery.messages.MESSAGES_A_CALL", 10)
+    monkeypatch.setattr(Batches, "run_length", lambda *_: RUN_LIMIT)
+    run(worker, NOW)
+    for number in range(9):
+        for chat in range(chats):
+            write(store, f"{number}", chat)
+    rows, found = store.database.rows, list[int]()
+
+    def counting(sql: str, *values: object, **named: object) -> list[Row]:
+        answer = rows(sql, *values, **named)
+        found.append(len(answer) if "from messages" in sql else 0)
+        return answer
+
+    monkeypatch.setattr(store.database, "rows", counting)
+    ready, _ = worker._messages.due(NOW)
+
+    assert sorted(Counter(one.chat.id for one in ready).values(), reverse=True) == read
+    assert sum(found) == sum(read)
+
+
+def test_chats_of_another_line_fill_no_call_and_only_their_first_messages_are_read(
+    store: Store, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.messages.MESSAGES_A_CALL", 10)
+    monkeypatch.setattr(Batches, "run_length", lambda *_: RUN_LIMIT)
+    run(worker, NOW)
+    for number in range(9):
+        for chat in range(4):
+            write(store, f"{number}", chat)
+    with store.database.write() as db:
+        db.execute(
+            "update deliveries set chat_line = ? where chat_id in (?, ?)",
+            (OTHER_LINE, chat_id(1), chat_id(3)),
+        )
+
+    ready, _ = worker._messages.due(NOW)
+
+    of_chats = Counter(one.chat.id for one in ready)
+    assert [of_chats[chat_id(chat)] for chat in range(4)] == [5, 1, 5, 1]

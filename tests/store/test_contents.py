@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_parts import CHAT, LIMITS, NOW, OTHER, sql, visitor, write
@@ -395,6 +396,42 @@ def test_of_two_that_keep_one_file_none_removes_what_the_other_one_has_kept(
     with pytest.raises(StoreUnavailable, match="another file"):
         store.contents.keep(BytesIO(b"late"), CHAT, KEY)
     assert content(files, KEY) == LARGE
+
+
+def test_what_a_visitor_deletes_while_files_are_moved_ends_no_move(
+    files: Files, elsewhere: Files, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(store, keep(elsewhere))
+    copy = shutil.copyfileobj
+
+    def interrupted(source: Any, target: Any, length: int) -> None:
+        target.write(source.read(PIECE_BYTES + 1))
+        store.chats.delete(CHAT, NOW)
+        files.remove_chat(CHAT)
+        copy(source, target, length)
+
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+
+    _, lost = move_files(store, files)
+
+    assert lost == 0
+    assert left(store, folder) == 0
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_not_taken_for_a_deleted_one(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(store, key := keep(Files(folder, store.contents, in_database=True)))
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store.contents, "_piece", away)
+
+    with pytest.raises(StoreUnavailable):
+        move_files(store, Files(folder, store.contents))
+    monkeypatch.undo()
+    assert content(Files(folder, store.contents), key) == LARGE
 
 
 def test_one_process_at_a_time_moves_files(files: Files, store: Store, second: Store) -> None:

@@ -27,12 +27,16 @@ from store_parts import (
 from operations.archive import Stopped
 from operations.moving import Table, move
 from storage import Store
-from store.database import DiskFull
+from store.database import DiskFull, StoreUnavailable
 from store.moving import Row, select, tables
 from store.postgresql_rows import ServerRows
 from store.records import File, Moved, VisitorMessage
 
 KEY = "0123456789abcdef" * 3
+
+
+def fail(error: StoreUnavailable) -> None:
+    raise error
 
 
 def test_a_backup_is_a_store_in_a_file_with_all_rows(room: Store, tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> Non
         assert [table for table, rows in before.items() if not rows] == ["portal"]
     with closing(Store(url, tmp_path, RENDERER)) as new:  # a service has begun there already
         new.releases.keep("1" * 12, {"a.js": b"a"}, NOW)
-    move(URL, url, tmp_path, files, told.append)
+    move(URL, url, tmp_path, files, told.append, fail)
     with psycopg.connect(url) as session:
         known = "select reltuples > 0 from pg_class where oid = 'messages'::regclass"
         assert session.execute(known).fetchone() == (True,), "the server plans without a guess"
@@ -115,7 +119,7 @@ def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> Non
         after = everything(moved)
 
     back = "sqlite:///back/chats.db"
-    move(url, back, tmp_path, files, told.append)
+    move(url, back, tmp_path, files, told.append, fail)
     with closing(Store(back, tmp_path, RENDERER)) as store:
         assert everything(store) == after
         assert write(store, "and on").revision > 0
@@ -131,7 +135,7 @@ def test_a_store_moves_over_and_back_row_by_row(url: str, tmp_path: Path) -> Non
 def test_a_store_moves_only_into_an_empty_one_while_nobody_works(url: str, tmp_path: Path) -> None:
     def refusal(source: str, target: str) -> str:
         with pytest.raises(Stopped) as caught:
-            move(source, target, tmp_path, tmp_path / "files", lambda _: None)
+            move(source, target, tmp_path, tmp_path / "files", lambda _: None, fail)
         return caught.value.why.key.removeprefix("commands.")
 
     with closing(Store(URL, tmp_path, RENDERER)) as store:
@@ -163,7 +167,7 @@ def test_a_move_that_would_lose_a_row_keeps_nothing(
 
         monkeypatch.setattr(ServerRows, "fill", lossy)
         with pytest.raises(Stopped, match="messages"):
-            move(URL, url, tmp_path, tmp_path / "files", lambda _: None)
+            move(URL, url, tmp_path, tmp_path / "files", lambda _: None, fail)
 
     with closing(Store(url, tmp_path, RENDERER)) as target:
         target.open()
@@ -182,7 +186,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(url: str, tmp_path: Path, size:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
         try:
             with pytest.raises(Stopped) as caught:
-                move(url, f"sqlite:///{folder}/x.db", tmp_path, tmp_path, lambda _: None)
+                move(url, f"sqlite:///{folder}/x.db", tmp_path, tmp_path, lambda _: None, fail)
             with pytest.raises(DiskFull):
                 store.database.back_up(folder / "copy.db")
         finally:

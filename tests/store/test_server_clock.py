@@ -73,3 +73,20 @@ def test_what_took_long_says_nothing(room: Store, monkeypatch: pytest.MonkeyPatc
     room.database.settle()
 
     assert room.now() - right < NEAR_SECONDS
+
+
+def test_the_servers_clock_is_looked_at_at_once_after_the_host_was_suspended(
+    room: Store, set_clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stood meanwhile, the server's did not."""
+    room.database.settle()
+    later = server_clock.TIME.replace("clock_timestamp()", "clock_timestamp() + interval '1 hour'")
+    monkeypatch.setattr(server_clock, "TIME", later)
+    right = time.time()
+
+    room.database.settle()
+    assert room.now() - right < NEAR_SECONDS, "nobody looks without need"
+
+    set_clock(HOUR)
+    room.database.settle()
+    assert abs(room.now() - right - HOUR) < NEAR_SECONDS
