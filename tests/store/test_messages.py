@@ -11,6 +11,7 @@ from store_parts import (
     LIMITS,
     NOW,
     OTHER,
+    PRICE,
     RENDERER,
     THIRD,
     accept,
