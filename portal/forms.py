@@ -57,6 +57,7 @@ def decode_form(body: bytes, most_fields: int = MAX_FIELDS) -> Form:
 def _fields(body: str, turns: Turns) -> Iterator[tuple[str, str]]:
     """The names and values of a body, as urllib's `parse_qsl` gives them, but in turns."""
     for field in body.split("&"):
+        turns.give_way()
         if field:
             name, _, value = field.replace("+", " ").partition("=")
             yield _unquoted(name, turns), _unquoted(value, turns)
@@ -64,9 +65,9 @@ def _fields(body: str, turns: Turns) -> Iterator[tuple[str, str]]:
 
 def _unquoted(text: str, turns: Turns) -> str:
     """Text without its percent signs; raises UnicodeDecodeError where it is no UTF-8."""
-    turns.give_way()
     if "%" not in text:
         return text
+    turns.give_way()
     quoted, unquoted, start = text.encode(), bytearray(), 0
     while start < len(quoted):
         end = start + PIECE
@@ -100,6 +101,10 @@ def nested(pairs: Iterable[tuple[str | None, str]], turns: Turns) -> Form:
             continue
         if "\0" in key or "\0" in value:
             raise BadRequest("nul")
+        if "[" not in key and "]" not in key:  # as all of a page's fields
+            if key:
+                form[key] = value
+            continue
         match = KEY.match(key)
         if match is None:
             continue

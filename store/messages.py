@@ -8,13 +8,11 @@ that the event of a message and the event of its edit may come in any order.
 from dataclasses import replace
 
 from store.counts import count
-from store.database import Connection, Cursor, Database, Group, Row, StoreUnavailable, transaction
+from store.database import Connection, Database, Group, Row, StoreUnavailable, transaction
 from store.limits import count_message
 from store.places import AT_ONCE, enqueue
 from store.records import Chat, Limits, Message, OperatorMessage, VisitorMessage
 from store.rows import (
-    DELETION,
-    LATEST_ID,
     delete_message,
     give_up_claim,
     know_dialog,
@@ -31,6 +29,14 @@ BY_CLIENT_ID = (
     "select * from messages where client_id = :client and chat_id in (select :chat union all"
     " select id from chats where owner = :chat union all"
     " select id from chats where owner = :owner)"
+)
+# All that decides about a visitor's next message, but the limits; the chat's columns are null where
+# there is none.
+NEXT = (
+    "select exists (select 1 from deletions where id = :chat) as deleted,"
+    " (select coalesce(max(id), 0) from messages) as latest,"
+    " c.id as known, c.name, c.email, c.phone, c.page, c.consent, c.portal_chat_id"
+    " from (select 1) as one left join chats c on c.id = :chat"
 )
 CHANGES_AT_ONCE = 100  # in one read: more are hardly ever new
 
@@ -127,28 +133,22 @@ class MessageTables(Group):
         """
         chat = message.chat
         # What is asked before a result is used goes to a server together.
-        deleted = db.execute(DELETION, (chat.id,))
-        latest = db.execute(LATEST_ID)
-        touched = db.execute(
-            "select name, email, phone, page, consent, portal_chat_id from chats where id = ?",
-            (chat.id,),
-        )
+        next_one = db.execute(NEXT, {"chat": chat.id})
         if message.client_id is not None:
             named = _client_id(chat, message.client_id)
             sent = db.execute(BY_CLIENT_ID, named).fetchone()
-        if deleted.fetchone():  # a repeat finds the visitor's next chat
+        known = next_one.fetchone()
+        if known["deleted"]:  # a repeat finds the visitor's next chat
             raise StoreUnavailable("the conversation has just been deleted")
         if message.client_id is not None and sent:
             return message_of(sent)
-        known = touched.fetchone()
-        count_message(db, chat.id, limits, now, begins_chat=known is None)
+        count_message(db, chat.id, limits, now, begins_chat=known["known"] is None)
         _touch_visitors_chat(db, chat, known, now)
         count(db, "taken", "visitor")
-        new_id = message_id_after(latest.fetchone()["id"], now)
+        new_id = message_id_after(known["latest"], now)
         stored = _insert(db, message, new_id, self.renderer, now)
-        is_new = known is None or known["portal_chat_id"] is None
-        enqueue(db, new_id, chat.id, limits.address, is_new)
-        return message_of(stored.fetchone())
+        enqueue(db, new_id, chat.id, limits.address, is_new=known["portal_chat_id"] is None)
+        return stored
 
     # -- operators' messages
 
@@ -278,22 +278,28 @@ def _earlier_of(renderer: int, stored: Row) -> int:
 
 def _insert(
     db: Connection, message: VisitorMessage, new_id: int, renderer: int, now: float
-) -> Cursor:
-    """Store a visitor's message with its file; the result is its row."""
+) -> Message:
+    """Store a visitor's message with its file; returns it as it is stored."""
     files = (message.file,) if message.file else ()
-    stored = db.execute(
+    revision, name = next_revision(db), message.chat.name
+    db.execute(
         "insert into messages (id, revision, position, chat_id, author, name, text, html,"
         " renderer, sent_at, state, client_id, files, files_html)"
         " values (:id, :revision, :revision, :chat, 'visitor', :name, :text, :html,"
-        " :renderer, :now, 'stored', :client, :files, :files_html) returning *",
-        {"id": new_id, "revision": next_revision(db), "chat": message.chat.id,
-         "name": message.chat.name, "text": message.text, "html": message.text_html,
+        " :renderer, :now, 'stored', :client, :files, :files_html)",
+        {"id": new_id, "revision": revision, "chat": message.chat.id,
+         "name": name, "text": message.text, "html": message.text_html,
          "renderer": renderer, "now": now, "client": message.client_id,
          "files": stored_files(files), "files_html": message.file_html},
     )  # fmt: skip
     for file in files:
         db.execute("insert into files values (?, ?)", (file.key, new_id))
-    return stored
+    return Message(
+        new_id, revision, float(revision), message.chat.id, "visitor", name, message.text,
+        message.text_html, files, message.file_html, now, "stored", None, message.client_id,
+        None, None, edited=False, deleted=False, asks_vote=False, ends_dialog=False,
+        incomplete=False, renderer=renderer,
+    )  # fmt: skip
 
 
 def _client_id(chat: Chat, client_id: str) -> dict[str, str | None]:
@@ -301,11 +307,14 @@ def _client_id(chat: Chat, client_id: str) -> dict[str, str | None]:
     return {"client": client_id, "chat": chat.id, "owner": chat.owner}
 
 
-def _touch_visitors_chat(db: Connection, chat: Chat, known: Row | None, now: float) -> None:
-    """Note that the chat is in use; what the visitor tells is written only where it is new."""
+def _touch_visitors_chat(db: Connection, chat: Chat, known: Row, now: float) -> None:
+    """Note that the chat is in use; what the visitor tells is written only where it is new.
+
+    `known` is a row of NEXT.
+    """
     told = (chat.name, chat.email, chat.phone, chat.page)
     if (
-        known is not None
+        known["known"] is not None
         and told == (known["name"], known["email"], known["phone"], known["page"])
         and (chat.consent is None or known["consent"] is not None)
     ):

@@ -68,11 +68,12 @@ def message_of(row: Row) -> Message:
 
 
 def files_of(stored: str) -> tuple[File, ...]:
-    return tuple(known(File, values) for values in json.loads(stored))
+    # Most messages have none.
+    return tuple(known(File, values) for values in json.loads(stored)) if stored != "[]" else ()
 
 
 def stored_files(files: tuple[File, ...]) -> str:
-    return json.dumps([asdict(file) for file in files])
+    return json.dumps([asdict(file) for file in files]) if files else "[]"
 
 
 def next_message_id(db: Connection, now: float) -> int:

@@ -11,6 +11,7 @@ from store_parts import (
     LIMITS,
     NOW,
     OTHER,
+    PRICE,
     RENDERER,
     THIRD,
     accept,
@@ -42,6 +43,11 @@ def test_a_visitors_message_is_stored_with_all_it_came_with(store: Store) -> Non
     assert (message.sent_at, message.state, message.error) == (NOW, "stored", None)
     assert (message.client_id, message.im_message_id) == ("uuid-1", None)
     assert (message.edited, message.deleted, message.files) == (False, False, ())
+    assert (message.renderer, type(message.position)) == (written.renderer, type(written.position))
+
+    with_file = VisitorMessage(visitor(), "", file=replace(PRICE, key="k"), file_html="<i>f</i>")
+    written = store.messages.add_from_visitor(with_file, LIMITS, NOW + 1)
+    assert store.messages.find(written.id) == written
 
 
 def test_every_character_of_a_text_is_kept(store: Store) -> None:
