@@ -264,23 +264,19 @@ class ServerTransactions:
         while True:
             milliseconds = max(10, int(wait.seconds * 1000))
             try:
-                done = session.execute(
+                found = session.statements.run(
                     f"begin; set local lock_timeout = {milliseconds};"
                     f" select pg_advisory_xact_lock({number}); set local lock_timeout = '5s';"
-                    f" {VERSION}",
-                    prepare=False,
+                    f" {VERSION}"
                 )
             except errors.LockNotAvailable:
-                session.execute("rollback", prepare=False)
+                session.statements.run("rollback")
                 holder = self._holder(session, number)
                 if wait.is_over() or holder == before:
                     raise
                 before = holder  # whoever waits briefly waits on as long as others get on
                 continue
-            while done.nextset():
-                pass
-            found = done.fetchone()
-            if found is None or found["version"] != session.version:
+            if not found or found[0]["version"] != session.version:
                 # What this session has prepared gives the columns of before.
                 raise errors.FeatureNotSupported("a newer release has changed the tables")
             return

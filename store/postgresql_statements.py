@@ -150,6 +150,15 @@ class Statements:
         self.session.wait(arriving(self.session.pgconn, [result]))
         return result.fetchall()
 
+    def run(self, script: str) -> list[dict[str, Any]]:
+        """The rows of the last of several statements without values, which go together."""
+        pgconn = self.session.pgconn
+        pgconn.send_query(script.encode())
+        *_, last = self.session.wait(_all_results(pgconn))
+        result = Result(self, Statement(b"", ()))
+        result.take(last)  # after one that failed nothing is done
+        return result.fetchall()
+
     def fetch(self) -> None:
         """Nothing: `ask` has the result before anybody asks for it."""
 
@@ -183,6 +192,14 @@ class Statements:
             pgconn.send_query_params(statement.text, given, statement.types)
 
 
+def _all_results(pgconn: pq.abc.PGconn) -> Generator[Wait, Ready | int, list[pq.abc.PGresult]]:
+    yield from _sent(pgconn)
+    results = []
+    while (result := (yield from _result(pgconn))) is not None:
+        results.append(result)
+    return results
+
+
 def arriving(
     pgconn: pq.abc.PGconn, waiting: Iterable[Statement | Result], in_pipeline: bool = False
 ) -> Waits:
@@ -190,15 +207,19 @@ def arriving(
 
     As the driver's own generators: it says what it waits for, and is told when that is there.
     """
-    while pgconn.flush():
-        if (yield Wait.RW) & Ready.R:
-            pgconn.consume_input()
+    yield from _sent(pgconn)
     for one in waiting:
         one.take((yield from _next_result(pgconn)))
         while (yield from _result(pgconn)) is not None:
             pass
     if in_pipeline:
         yield from _next_result(pgconn)  # that the server has come so far
+
+
+def _sent(pgconn: pq.abc.PGconn) -> Waits:
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
 
 
 def _next_result(pgconn: pq.abc.PGconn) -> Generator[Wait, Ready | int, pq.abc.PGresult]:

@@ -1,13 +1,17 @@
 """Busy clients are served in turn with all others, and an answer is sent in one piece."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 from stage import HOST, Stage
 
+from store.database import StoreUnavailable
 from web.connections import Connection, Connections
+from web.worker import Worker
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 ANSWER = b"HTTP/1.1 200"
@@ -146,3 +150,24 @@ def test_each_answer_of_a_connection_is_one_piece(
         assert got(theirs) == b"headbody", number
         ours.connections.request_ended(ours)
         ours.connections.request_begins(ours)
+
+
+def test_a_stream_that_fails_is_cut_off_and_no_page_of_an_error_follows(
+    client: tuple[Connection, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = client
+
+    def events() -> Iterator[bytes]:
+        yield b"one"
+        raise StoreUnavailable("the disk is away")
+
+    ours.begin_stream(events(), lambda: None, is_chunked=True)
+    request = SimpleNamespace(headers=[("COOKIE", "sitechat=1")])
+    worker = SimpleNamespace(log=logging.getLogger("gunicorn.error"))
+
+    Worker._give_stream(worker, request, ours)  # type: ignore[arg-type]
+
+    assert got(theirs) == b"3\r\none\r\n"
+    assert theirs.recv(1) == b"", "the end, without a chunk that says that this is all"
+    assert "the disk is away" in caplog.text
+    assert request.headers == []

@@ -192,9 +192,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         req.headers = []
         try:
             sock.give_stream()
-        except (OSError, gevent.GreenletExit, SystemExit) as error:  # as gunicorn does it
-            if isinstance(error, OSError):
-                raise
-        except Exception:
+        except OSError:  # the client has gone
+            raise
+        except (gevent.GreenletExit, SystemExit):  # the process ends
+            pass
+        except Exception:  # another page may not follow; gunicorn does the same
             self.log.exception("Error handling request")
             sock.hang_up()
