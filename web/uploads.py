@@ -18,7 +18,6 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, NeedData, State
 from werkzeug.sansio.multipart import File as FilePart
 
-from files import HEAD_BYTES as HEAD
 from files import (
     PICTURES,
     ending,
@@ -30,6 +29,7 @@ from files import (
 from portal import forms
 from portal.forms import Form
 from rates import TooOften
+from store.file_folder import HEAD_BYTES as HEAD
 from store.file_folder import Arrival
 from turns import Turns
 from under_way import WAIT_SECONDS, Place
