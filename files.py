@@ -4,8 +4,6 @@ A file survives power loss once `keep` has returned. Its name is its key, which 
 the store knows to which message it belongs. Knows nothing of HTTP.
 """
 
-import contextlib
-import os
 import re
 import secrets
 import shutil
@@ -18,7 +16,7 @@ from bbcode import file_html
 from settings import ROOT, StorageSettings
 from storage import Store
 from store.contents import ContentTables
-from store.database import StoreUnavailable, may_write
+from store.database import StoreUnavailable
 from store.file_folder import Arrival, FileFolder
 from store.kept import KeptFile
 from store.records import File
@@ -29,8 +27,6 @@ COPIED_BYTES = 1 << 20  # in memory at once
 NAME_LIMIT = 100  # characters
 TYPED_LIMIT = 1000  # characters of a name that are looked at; systems allow 255
 JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
-
-HEAD_BYTES = 64  # the first bytes of a file, which tell what picture it is
 
 # Pictures, which a browser shows in a page and never runs, by their first bytes.
 PICTURES = {
@@ -120,17 +116,21 @@ class Files:
 
         A new one in its place would be hidden by the disk later.
         """
-        if self._in_database or self._contents is None or self._folder.path.exists():
+        if self._in_database or self._contents is None or self._folder.exists():
             return False
         return self._contents.are_elsewhere()
 
     def fault(self) -> StoreUnavailable | None:
         """What would keep us from taking files, as far as that can be seen; None if nothing."""
         folder = self._folder.path
-        if self.is_lost():
-            return StoreUnavailable(f"storage.files: {folder} is gone, and visitors' files with it")
-        there = next(one for one in (folder, *folder.parents) if one.exists())
-        if not (there.is_dir() and may_write(there)):
+        try:
+            if self.is_lost():
+                gone = f"storage.files: {folder} is gone, and visitors' files with it"
+                return StoreUnavailable(gone)
+            is_writable = self._folder.is_writable()
+        except StoreUnavailable as error:
+            return error
+        if not is_writable:
             return StoreUnavailable(f"storage.files: nothing can be written to {folder}")
         return None
 
@@ -141,9 +141,7 @@ class Files:
     def discard(self, file: Arrival) -> None:
         """Close a received file, and remove it unless it was kept."""
         self._arrivals.discard(file)
-        file.close()
-        with contextlib.suppress(OSError):
-            os.unlink(file.name)
+        file.discard()
 
     def keep(self, file: Arrival, chat_id: str, key: str | None = None) -> str:
         """Make a received file the chat's; returns its key, a new one unless it is given."""

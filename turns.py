@@ -4,6 +4,8 @@ A worker serves its requests in one loop, and only what waits lets another go on
 long therefore ends its turn now and then. Knows nothing of the product.
 """
 
+import errno
+import os
 import threading
 import time
 from collections import deque
@@ -24,6 +26,7 @@ SHORT_SECONDS = TURN_SECONDS / 2
 # first resumes what is ready up to 50 times.
 PAUSE_SECONDS = 0.001
 THREADS = 4  # more than wait for a disk at once: one writes, one moves the log, one makes a copy
+HANGING_THREADS = 16
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +35,7 @@ R = TypeVar("R")
 # order: under a flood of requests whoever waits could stay behind newcomers for ever.
 _waiting: deque[threading.Event] = deque()
 _pools: WeakKeyDictionary[object, ThreadPool] = WeakKeyDictionary()  # of each thread's loop
+_hanging: WeakKeyDictionary[object, ThreadPool] = WeakKeyDictionary()  # the same
 
 
 class Turns:
@@ -84,27 +88,43 @@ class Turns:
 
 def apart(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """Call a function that lets go of Python's lock, in a thread; others go on meanwhile."""
+    return _called(_threads(_pools, THREADS), lambda: function(*arguments, **named))
+
+
+def apart_for(seconds: float, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """As `apart`, of a function that may hang, as one that uses another machine's disk does.
+
+    Raises TimeoutError after so many seconds. What hangs goes on, in one of a few threads that
+    nobody else needs; while all of them hang the others wait as long.
+    """
+    pool = _threads(_hanging, HANGING_THREADS)
+    late = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    with gevent.Timeout(seconds, late):
+        return _called(pool, lambda: function(*arguments, **named))
+
+
+def _called(pool: ThreadPool, function: Callable[[], R]) -> R:
     results: list[R] = []
     errors: list[BaseException] = []  # the pool would print them
 
     def call() -> None:
         try:
-            results.append(function(*arguments, **named))
+            results.append(function())
         except BaseException as error:
             errors.append(error)
 
-    _threads().apply(call)
+    pool.apply(call)
     if errors:
         raise errors[0]
     return results[0]
 
 
-def _threads() -> ThreadPool:
+def _threads(pools: WeakKeyDictionary[object, ThreadPool], count: int) -> ThreadPool:
     """Threads of our own: those of gevent may all wait for a name server that does not answer."""
     hub = gevent.get_hub()
-    if hub not in _pools:
-        _pools[hub] = ThreadPool(THREADS, hub=hub)
-    return _pools[hub]
+    if hub not in pools:
+        pools[hub] = ThreadPool(count, hub=hub)
+    return pools[hub]
 
 
 def has_greenlets() -> bool:

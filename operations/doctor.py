@@ -36,10 +36,12 @@ from storage import Store, is_of_server, local_file
 from store.database import StoreMissing, StoreOlder, StoreUnavailable, may_write
 from store.log import log_bytes
 from store.overview import Unannounced
+from turns import apart_for
 
 T = TypeVar("T")
 Check = Callable[[Facts], Iterable[Finding]]
 
+DISK_SECONDS = 3.0  # for a look at the disks
 NOT_ISSUED = "none"  # before an install: whoever refuses it has answered
 # What can be known without asking anybody. The order is that of the page, among equally bad ones.
 LOCAL: tuple[Check, ...] = (
@@ -171,6 +173,7 @@ class Doctor:
         except StoreUnavailable as error:
             kept = error
         now = self._store.now() if now is None else now  # its server has said it by now
+        disks, files_are_writable = _seen_of_disks(() if on_server else (path.parent,), files)
         return Facts(
             settings=settings,
             chat=self._chat(),
@@ -182,10 +185,10 @@ class Doctor:
             if on_server and _is_new(kept)
             else "",
             write_fault=self._write_fault() if isinstance(kept, Kept) else None,
-            disks=_disks(*(() if on_server else (path.parent,)), files),
+            disks=disks,
             files_folder=str(files),
-            files_are_writable=existing(files).is_dir() and may_write(existing(files)),
-            lacks_files=isinstance(kept, Kept) and self._lacks_newest_file(),
+            files_are_writable=files_are_writable,
+            lacks_files=isinstance(kept, Kept) and bool(disks) and self._lacks_newest_file(),
             is_service=not self._only_reads,
             former_runs=isinstance(kept, StoreOlder) and self._worker_runs(0.0, None, now),
             log_bytes=0 if on_server else log_bytes(path),
@@ -293,6 +296,19 @@ def store_path(settings: Settings) -> Path:
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def _seen_of_disks(others: tuple[Path, ...], files: Path) -> tuple[tuple[Disk, ...], bool]:
+    """The disks, and whether visitors' files can be written; no disk where one of them hangs."""
+
+    def look() -> tuple[tuple[Disk, ...], bool]:
+        there = existing(files)
+        return _disks(*others, files), there.is_dir() and may_write(there)
+
+    try:
+        return apart_for(DISK_SECONDS, look)
+    except TimeoutError:
+        return (), False
 
 
 def _disks(*folders: Path) -> tuple[Disk, ...]:

@@ -7,6 +7,8 @@ to which message it belongs.
 
 import contextlib
 import errno
+import io
+import logging
 import os
 import shutil
 import tempfile
@@ -14,20 +16,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, ParamSpec, TypeVar
 
 from store.copies import sync_folder
-from store.database import DISK_FULL, DiskFull, StoreUnavailable
+from store.database import DISK_FULL, DiskFull, StoreUnavailable, may_write
 from store.kept import KeptFile
-from turns import Turns, apart
+from turns import Turns, apart_for
+
+log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 256 << 20  # with less free space no file is taken: messages need the rest
 SLACK_BYTES = 1 << 20  # other processes may write between our look at the free space and our write
+ANSWER_SECONDS = 15.0  # of the disk; a proxy waits for 25 (docs/deployment.md)
+REMOVAL_SECONDS = 60.0  # of a chat's files: there may be thousands
+HEAD_BYTES = 64  # of a file, which tell what picture it is
+WRITTEN_BYTES = 256 << 10  # at least, at once, of a file that is received
+READ_BYTES = 256 << 10  # at once, from a file that is given away
+NOT_WHOLE = "the file could not be read to its end"
 TRIES = 3  # where another process makes or removes the same folder
 FILES = "storage.files"  # what a fault is about
 OPEN = ".nfs"  # how NFS names a file that was removed while somebody reads it
 ARRIVING = "arriving"  # the folder of uploads under way; no chat id is the same
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -39,41 +50,90 @@ class Arrival:
         self.name = name
         self.expected = expected  # bytes that may still come
         self.size = 0
+        self.head = b""  # its first bytes
+        self._pieces: list[bytes] = []  # that are not on the disk yet
+        self._waiting = 0  # bytes of them
 
     def write(self, data: bytes) -> int:
-        with file_errors():
-            # At each piece, because other uploads and processes use the same disk.
-            check_room(Path(self.name).parent, len(data))
-            self.size += len(data)
-            self.expected = max(0, self.expected - len(data))
-            return self._file.write(data)
+        """Add a piece; several go to the disk together."""
+        self.head += data[: HEAD_BYTES - len(self.head)]
+        self.size += len(data)
+        self.expected = max(0, self.expected - len(data))
+        self._pieces.append(data)
+        self._waiting += len(data)
+        if self._waiting >= WRITTEN_BYTES:
+            with file_errors():
+                on_disk(self._put)
+        return len(data)
+
+    def _put(self) -> None:
+        """Write what waits; in a thread."""
+        pieces, self._pieces, waiting, self._waiting = self._pieces, [], self._waiting, 0
+        # Each time, because other uploads and processes use the same disk.
+        check_room(Path(self.name).parent, waiting)
+        self._file.writelines(pieces)
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        with file_errors():
+        def go() -> int:
+            self._put()
             return self._file.seek(place, whence)
 
+        with file_errors():
+            return on_disk(go)
+
     def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+        with file_errors():
+            return on_disk(self._file.read, size)
 
     def sync(self) -> None:
+        """Bring all of it onto the disk; in a thread."""
+        self._put()
         self._file.flush()
-        apart(os.fsync, self._file.fileno())  # a slow disk holds up no other request
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what is not yet written is not needed
-            self._file.close()
+            on_disk(self._file.close)
+
+    def discard(self) -> None:
+        """Close it, and remove it unless it was kept."""
+
+        def end() -> None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            os.unlink(self.name)
+
+        with contextlib.suppress(OSError):
+            on_disk(end)
 
 
 class FileFolder:
-    """The folder of all files. Every method raises StoreUnavailable when it cannot be used."""
+    """The folder of all files. Every method raises StoreUnavailable when it cannot be used.
+
+    Whatever touches the disk does so in a thread, for it may be another machine's, and hang.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
 
+    def exists(self) -> bool:
+        with file_errors():
+            return on_disk(self.path.exists)
+
+    def is_writable(self) -> bool:
+        """Whether we may write into it, or into the nearest folder above it that is there."""
+
+        def look() -> bool:
+            there = next(one for one in (self.path, *self.path.parents) if one.exists())
+            return there.is_dir() and may_write(there)
+
+        with file_errors():
+            return on_disk(look)
+
     def make(self) -> None:
         """Make the folder, if it is not there."""
         with file_errors():
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            on_disk(self.path.mkdir, mode=0o700, parents=True, exist_ok=True)
 
     def arriving(self, promised: int, expected: int) -> Arrival:
         """A new file for `expected` bytes; others were promised `promised` bytes."""
@@ -85,19 +145,22 @@ class FileFolder:
             return Arrival(os.fdopen(number, "w+b"), name, expected)
 
         with file_errors():
-            return self._within(ARRIVING, begin)
+            return on_disk(self._within, ARRIVING, begin)
 
     def keep(self, file: Arrival, chat_id: str, key: str) -> None:
-        with file_errors():
+        def put() -> None:
             file.sync()
             try:
                 self._within(chat_id, lambda folder: os.replace(file.name, folder / key))
                 for folder in (self.path / chat_id, self.path, self.path.parent):
-                    apart(sync_folder, folder)  # a slow disk holds up no other request
+                    sync_folder(folder)
             except BaseException:
                 with contextlib.suppress(OSError):
                     (self.path / chat_id / key).unlink()
                 raise
+
+        with file_errors():  # a file that is kept later, by a disk that hung, is swept
+            on_disk(put)
 
     def _within(self, name: str, act: Callable[[Path], T]) -> T:
         """Do something in a folder; another process may remove it while it is empty."""
@@ -108,31 +171,41 @@ class FileFolder:
 
     def open(self, chat_id: str, key: str) -> KeptFile | None:
         """A file, open to be read; None if it is not here."""
-        with file_errors():
+
+        def look() -> tuple[IO[bytes], os.stat_result] | None:
             try:
-                file = (self.path / chat_id / key).open("rb")
+                file = (self.path / chat_id / key).open("rb", buffering=0)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            info = os.fstat(file.fileno())
-        return KeptFile(file, info.st_size, info.st_mtime, lambda: _is_gone(file))
+            return file, os.fstat(file.fileno())
+
+        with file_errors():
+            found = on_disk(look)
+        if found is None:
+            return None
+        file, info = found
+        read = io.BufferedReader(_Distant(file), READ_BYTES)
+        return KeptFile(read, info.st_size, info.st_mtime, lambda: _is_gone(file))
 
     def remove(self, chat_id: str, key: str) -> None:
         with file_errors():
-            (self.path / chat_id / key).unlink(missing_ok=True)
+            on_disk((self.path / chat_id / key).unlink, missing_ok=True)
         with contextlib.suppress(OSError):  # others are in it
-            (self.path / chat_id).rmdir()
+            on_disk((self.path / chat_id).rmdir)
 
     def remove_chat(self, chat_id: str) -> None:
         folder = self.path / chat_id
         with file_errors():
             for tries_left in range(TRIES - 1, -1, -1):
-                if not folder.exists():
+                if not on_disk(folder.exists):
                     return
                 try:
-                    apart(shutil.rmtree, str(folder))  # there may be thousands
+                    apart_for(REMOVAL_SECONDS, shutil.rmtree, str(folder))
                     return
+                except TimeoutError:
+                    raise
                 except OSError as error:  # another process adds a file, or removes the folder, too
-                    if _has_only_open(folder):
+                    if on_disk(_has_only_open, folder):
                         return
                     if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not tries_left:
                         raise
@@ -143,9 +216,10 @@ class FileFolder:
         A crash leaves such files. `keys_of` gives the keys of a chat's files, or None for a chat
         that the store has never had: its files stay, because they may belong to another store.
         """
-        if not self.path.exists():
+        if not self.exists():
             return 0
-        before, count, turns = self._now() - seconds, 0, Turns()
+        with file_errors():
+            before, count, turns = on_disk(self._now) - seconds, 0, Turns()
         with file_errors(), os.scandir(self.path) as folders:
             for folder in folders:  # read little by little: there may be very many
                 keys = set() if folder.name == ARRIVING else keys_of(folder.name)
@@ -170,6 +244,48 @@ class FileFolder:
         folder = self.path / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+
+class _Distant(io.RawIOBase):
+    """A file that is read in a thread."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hangs = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(place, whence)  # asks no disk
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:  # into memory of its own: a read that comes too late must not write into another's
+            piece = on_disk(self._file.read, len(buffer))
+        except OSError as error:
+            self._hangs = isinstance(error, TimeoutError)
+            log.error("a file cannot be read on: %s", error.strerror)
+            raise ConnectionResetError(errno.ECONNRESET, NOT_WHOLE) from None
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            with contextlib.suppress(OSError):
+                # At once, unless its disk hangs: the next file may need the descriptor.
+                on_disk(self._file.close) if self._hangs else self._file.close()
+        super().close()
+
+
+def on_disk(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call it in a thread; TimeoutError, which is an OSError, if the disk hangs."""
+    return apart_for(ANSWER_SECONDS, function, *arguments, **named)
 
 
 def check_room(folder: Path, wanted: int) -> None:
@@ -205,7 +321,7 @@ def _has_only_open(folder: Path) -> bool:
 def _is_gone(file: IO[bytes]) -> bool:
     """Whether the file has no name any more; a shared folder may say so by an error."""
     try:
-        return os.fstat(file.fileno()).st_nlink == 0
+        return on_disk(os.fstat, file.fileno()).st_nlink == 0
     except OSError:
         return True
 

@@ -66,6 +66,11 @@ SETTINGS = """select
     set_config('tcp_keepalives_interval', '2', false),
     set_config('tcp_keepalives_count', '3', false)"""
 ONLY_READING = "set default_transaction_read_only = on"
+# While a statement takes long, so that what a program that was killed holds is soon free; only
+# servers on Linux can do so in all releases.
+LOOK_FOR_CLIENT = (
+    "select set_config('client_connection_check_interval', '2s', {local}) where version() ~ 'linux'"
+)
 AT_LENGTH = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
 
 KINDS: dict[str, type[StoreUnavailable]] = {
@@ -160,6 +165,7 @@ class Session(psycopg.Connection[dict[str, Any]]):
     def unhurried(self) -> None:
         """From now on an answer may take as long as it does."""
         self.execute(AT_LENGTH, prepare=False)
+        self.execute(LOOK_FOR_CLIENT.format(local="false"), prepare=False)
         self.patience = None
 
 

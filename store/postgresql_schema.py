@@ -30,7 +30,7 @@ from store.database import (
 )
 from store.log import StoreDamaged
 from store.postgresql_faults import unusable
-from store.postgresql_link import Session
+from store.postgresql_link import LOOK_FOR_CLIENT, Session
 from store.postgresql_locks import number_of
 from store.schema import MIGRATIONS
 
@@ -292,6 +292,7 @@ def _migrate(session: Session, name: str, had_store: bool) -> int | None:
     session.execute(f"set local lock_timeout = '{TABLE_SECONDS}s'", prepare=False)
     session.patience = MIGRATE_SECONDS
     session.execute("set local statement_timeout = 0", prepare=False)
+    session.execute(LOOK_FOR_CLIENT.format(local="true"), prepare=False)
     # Nobody writes meanwhile, so no transaction sees the tables of before and of after.
     for lock in ("migrate", WRITE):
         number: list[Any] = [number_of(schema["name"], lock)]

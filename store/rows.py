@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import time
 from dataclasses import asdict, fields
 from operator import itemgetter
 
@@ -11,6 +10,11 @@ from store.records import Chat, File, Message, Writer, known
 
 A_MILLISECOND = 1024  # so many numbers for each: more are never needed
 DELETION = "select 1 from deletions where id = ?"
+_NOW = f"(select cast(now * 1000 as bigint) * {A_MILLISECOND} from clock)"  # noqa: S608
+NEXT_REVISION = (
+    f"update meta set value = case when cast(value as bigint) < {_NOW} then {_NOW}"  # noqa: S608
+    " else cast(value as bigint) + 1 end where key = 'revision' returning value"
+)
 LATEST_ID = "select coalesce(max(id), 0) as id from messages"
 values_of_chat = itemgetter(*(field.name for field in fields(Chat)))
 
@@ -95,13 +99,10 @@ def next_revision(db: Connection) -> int:
     """The next revision: each change of any message takes one.
 
     Like an id it is never given twice: a page that has seen a change which the store has forgotten
-    is given all later ones.
+    is given all later ones. So the time in it is that of the database's machine: after a failover
+    that lost the last changes, a host whose clock is behind would give numbers that pages know.
     """
-    row = db.execute(
-        "update meta set value = case when cast(value as bigint) < :now then :now"
-        " else cast(value as bigint) + 1 end where key = 'revision' returning value",
-        {"now": _of_time(time.time())},
-    ).fetchone()
+    row = db.execute(NEXT_REVISION).fetchone()
     return int(row["value"])
 
 

@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,26 @@ def test_a_file_is_private_to_us_on_the_disk_and_lies_in_its_chats_folder(stage:
     assert path.read_bytes() == PNG
     assert len(bytes.fromhex(path.name)) * 8 >= 128
     assert list(stage.folder.rglob("escape*")) == []
+
+
+def test_a_file_on_a_disk_that_hangs_holds_up_nobody_else(stage: Stage) -> None:
+    """A pipe is opened when somebody writes into it: until then whoever opens it hangs."""
+    visitor, other = stage.visitor(), stage.visitor()
+    chat = upload(visitor, "a.png", PNG).json()["chat"]
+    other.send("Hello")
+    (path,) = (stage.folder / "chats/files" / chat).iterdir()
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    link = f"{stage.chat}/ajax?type=file&key={path.name}"
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(requests.get, link, timeout=30)
+        time.sleep(0.3)  # it hangs
+        began = time.monotonic()
+        assert "Hello" in other.history()
+        assert time.monotonic() - began < 5
+        os.close(os.open(path, os.O_WRONLY))
+        read.result()
+    path.unlink()
 
 
 def test_a_file_repeated_with_its_client_id_is_one_message_and_one_file(stage: Stage) -> None:

@@ -319,6 +319,31 @@ def test_an_upload_that_has_come_is_not_given_up(app: Flask, monkeypatch: Any) -
     assert len(services_of(app).uploads) == UPLOADS[0] - 1
 
 
+def test_a_disk_that_hangs_holds_up_nobody_else_and_the_upload_is_answered(
+    app: Flask, monkeypatch: Any
+) -> None:
+    """As a shared folder whose server is away: the page tries again after the 503."""
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def hanging(folder: Path) -> Any:
+        reached.set()
+        goes_on.wait(10)
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", hanging)
+        patch.setattr("store.file_folder.ANSWER_SECONDS", 0.5)
+        began = time.monotonic()
+        upload = gevent.spawn(post, app.test_client(), UPLOAD + part("file", "x", "a.txt") + END)
+        while not reached.is_set():
+            gevent.sleep(0.01)
+        assert time.monotonic() - began < 0.5, "the loop goes on"
+        answer = upload.get(timeout=5)
+        goes_on.set()
+
+    assert error_of(answer) == (503, "STORE")
+
+
 def test_an_upload_that_is_given_up_while_a_piece_comes_is_told_so(app: Flask) -> None:
     """The piece has come when the upload is given up: it is written nowhere any more."""
     services = services_of(app)
@@ -424,6 +449,7 @@ def test_an_install_says_that_the_disk_is_full(tmp_path: Path) -> None:
     storage = StorageSettings(url=f"sqlite:///{tmp_path}/db/chats.db")
     bitrix24: Any = {"portal": "https://a.example", "client_id": "a", "client_secret": "b"}
     app = create_app(Settings(storage=storage, bitrix24=bitrix24))
+    app.test_client().get("/install")  # its compiled template is kept on the disk, too
     services_of(app).store.close()
     shutil.rmtree(tmp_path / "db")
 

@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from files import (
-    HEAD_BYTES,
     PICTURE_ENDINGS,
     ending,
     files_html,
@@ -94,8 +93,7 @@ def judged(upload: Upload) -> Upload:
     Only a picture under the name of a picture, or under one that would not be taken, is judged.
     """
     types = services().settings.files.types
-    upload.file.seek(0)
-    head = upload.file.read(HEAD_BYTES)
+    head = upload.file.head
     media, end = picture_type(head), ending(upload.name)
     if media and (end in PICTURE_ENDINGS or end not in types):
         if not is_allowed(media, types):

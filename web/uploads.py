@@ -20,7 +20,6 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, MultipartDecoder, N
 from werkzeug.sansio.multipart import File as FilePart
 from werkzeug.utils import cached_property
 
-from files import HEAD_BYTES as HEAD
 from files import (
     PICTURES,
     ending,
@@ -32,6 +31,7 @@ from files import (
 from portal import forms
 from portal.forms import Form
 from rates import TooOften
+from store.file_folder import HEAD_BYTES as HEAD
 from store.file_folder import Arrival
 from turns import Turns
 from under_way import WAIT_SECONDS, Place

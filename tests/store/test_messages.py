@@ -1,5 +1,6 @@
 """Visitors' messages, the history and what has changed in it, the HTML of an earlier renderer."""
 
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from store_parts import (
 
 from storage import Store
 from store.records import Outcome, VisitorMessage
+from store.rows import A_MILLISECOND
 
 # -- visitors' messages
 
@@ -160,6 +162,18 @@ def test_every_change_gives_the_next_revision(store: Store) -> None:
         seen.append(revision())
 
     assert seen == sorted(set(seen))
+
+
+def test_a_revision_has_the_time_of_the_database_and_not_of_the_host(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may know a change that a failover has lost; what comes later has a higher number."""
+    before = time.time()
+    monkeypatch.setattr("time.time", lambda: before - 86_400)
+
+    revision = write(store).revision
+
+    assert abs(revision / A_MILLISECOND / 1000 - before) < 60
 
 
 def test_what_changed_after_a_revision_is_given_first_change_first(store: Store) -> None:

@@ -2,6 +2,8 @@
 
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from postgres import Server
+from stage import wait_until
 from store_parts import RENDERER
 
+from settings import ROOT
 from storage import Store
 from store import postgresql_faults
 from store.database import ServerUnusable, StoreReadOnly, StoreUnavailable
@@ -127,6 +131,33 @@ def test_who_is_let_in_at_last_needs_no_restart_and_nobody_asks_for_one(
             assert "restart" not in said
             assert "sudo systemctl reload sitechat" in said
             assert word in said
+
+
+MIGRATOR = """
+import sys
+from pathlib import Path
+from storage import Store
+from store import postgresql_schema
+from store.schema import MIGRATIONS
+postgresql_schema.OTHERWISE[len(MIGRATIONS)] = "select pg_sleep(60)"
+Store(sys.argv[1], Path(), 1).open()
+"""
+
+
+def test_a_host_that_is_killed_while_it_migrates_keeps_the_others_waiting_for_seconds(
+    own: Server, tmp_path: Path
+) -> None:
+    """Nobody reads its statement's answer any more: the server looks now and then."""
+    url = own.new_database()
+    sleeps = "select 1 from pg_stat_activity where state = 'active' and wait_event = 'PgSleep'"
+    with subprocess.Popen([sys.executable, "-c", MIGRATOR, url], cwd=ROOT) as migrator:
+        wait_until(lambda: own.ask(sleeps), why="its migration")
+        migrator.kill()
+    began = time.monotonic()
+    with closing(Store(url, tmp_path, RENDERER)) as store:
+        store.open()
+
+    assert time.monotonic() - began < 15
 
 
 def test_tables_of_another_user_are_told(own: Server, place: str, tmp_path: Path) -> None:
