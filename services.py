@@ -1,7 +1,6 @@
 """The parts of one running application, and its background jobs."""
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -26,6 +25,7 @@ from operations.pulse import Pulse
 from operations.retention import Retention
 from operations.running import note_once
 from operations.sightings import Sightings
+from operations.turned_away import TurnedAway
 from operations.watch import Watch
 from portal.administrators import Administrators
 from portal.connector import Connector
@@ -44,13 +44,9 @@ from way import Shown
 
 log = logging.getLogger(__name__)
 
-NOTE_SECONDS = 2.0  # between two writes of the refusal counts
 NUMBERS_SECONDS = 3.0  # between two times that a process adds its numbers to those of all
 OPEN_SECONDS = 30.0  # between two times that it says how many pages it has open, if nothing changes
 SETTLE_SECONDS = 1.0  # between two looks whether the store is quiet
-MOST_REASONS = 200  # kept apart, in memory and in the store
-REASON_BYTES = 2_000  # PostgreSQL takes some 2,700 into an index
-OTHER_REASONS = json.dumps(["", "reasons.others", {}])  # under which all others count
 ABANDONED_SECONDS = 3_600.0  # a file that is older and has no message was left by a crash
 SWEEP_SECONDS = 3_600.0  # between two looks for such files
 SWEEP_AGAIN_SECONDS = 60.0  # the same where another process looks now: it may be another host's
@@ -87,6 +83,7 @@ class Services:
     rename: Rename
     administrators: Administrators
     sightings: Sightings
+    turned_away: TurnedAway
     worker: Worker
     live: Live
     files: Files
@@ -103,9 +100,7 @@ class Services:
     saves: UnderWay = field(default_factory=lambda: UnderWay(*SAVES))
     # Messages that are checked and not yet counted by the store, by whatever they will count for.
     unstored: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)  # by reason, since the last write
     shown: Shown = field(default_factory=Shown)  # answers, as the log says
-    lost: threading.Event = field(default_factory=threading.Event)  # set: an event may be lost
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -136,6 +131,7 @@ class Services:
             rename=Rename(settings.bitrix24, store, bitrix),
             administrators=Administrators(settings, store, bitrix, proof),
             sightings=Sightings(store),
+            turned_away=TurnedAway(store),
             worker=worker,
             live=Live(store, worker.hear_of_writes),
             files=files,
@@ -168,51 +164,6 @@ class Services:
     def save_page_settings(self, values: Mapping[str, Any]) -> None:
         """Set keys such as `chat.title` on the page; SettingsError, and then nothing is kept."""
         self.page_settings.save(values)
-
-    def count_refusal(self, reason: str) -> None:
-        """Count a request that was turned away.
-
-        Requests must make neither reasons without end nor very long ones: those count as others.
-        """
-        known = reason in self.refused or len(self.refused) < MOST_REASONS
-        is_short = len(reason.encode()) <= REASON_BYTES
-        self.refused[reason if known and is_short else OTHER_REASONS] += 1
-
-    def note_refusals(self, stop: threading.Event) -> None:
-        """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
-        trouble = Lasting(log)
-        while not stop.wait(NOTE_SECONDS):
-            for note in (self._note_loss, self._note_counts):
-                try:
-                    if note():
-                        trouble.over()
-                except StoreUnavailable as error:
-                    trouble.met(error)
-
-    def _note_loss(self) -> bool:
-        """Whether there was one. A recovery looks for the event in the portal's history."""
-        if not self.lost.is_set():
-            return False
-        self.lost.clear()
-        try:
-            self.store.notes.events_lost_at.set(self.store.now())
-        except StoreUnavailable:
-            self.lost.set()
-            raise
-        return True
-
-    def _note_counts(self) -> bool:
-        """Whether there were any."""
-        counts = dict(self.refused)
-        self.refused.clear()
-        try:
-            if counts:
-                now, limits = self.store.now(), self.store.limits
-                limits.add_refusals(counts, now, MOST_REASONS, OTHER_REASONS)
-        except StoreUnavailable:
-            self.refused.update(counts)
-            raise
-        return bool(counts)
 
     def add_tally(self) -> None:
         """Add what this process has counted to the numbers of all; raises StoreUnavailable."""
@@ -247,7 +198,7 @@ class Services:
         """Run all background jobs, each in a thread; returns soon after `stop` is set."""
         jobs: dict[str, Callable[[threading.Event], None]] = {
             "live": self.live.run,
-            "refusals": self.note_refusals,
+            "refusals": self.turned_away.run,
             "sightings": self.sightings.run,
             "rendering": self.render_again,
             "files": self.sweep_files,

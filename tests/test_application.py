@@ -321,7 +321,7 @@ def test_a_forged_ticket_is_refused_and_counted(
 
     assert answer.status_code == 403
     assert "Mine now" not in answer.text
-    assert any("reasons.ticket" in reason for reason in app_services.refused)
+    assert any("reasons.ticket" in reason for reason in app_services.turned_away.counts)
 
 
 def test_a_ticket_to_agree_to_a_new_address_is_none_of_the_page(

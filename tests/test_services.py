@@ -11,7 +11,9 @@ from apps import storage_in
 from stage import wait_until
 
 import services
-from services import MOST_REASONS, OTHER_REASONS, REASON_BYTES, Services
+from operations import turned_away
+from operations.turned_away import MOST_REASONS, OTHER_REASONS, REASON_BYTES
+from services import Services
 from settings import Settings, StorageSettings
 from store.database import StoreUnavailable
 from store.records import OperatorMessage
@@ -21,18 +23,18 @@ from web.asking import reason_of
 def test_refusals_that_the_store_cannot_take_are_counted_once_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(services, "NOTE_SECONDS", 0.05)
+    monkeypatch.setattr(turned_away, "NOTE_SECONDS", 0.05)
     file = tmp_path / "chats.db"
     file.mkdir()  # no database can be opened there
     parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{file}")))
-    parts.refused["forged"] += 2
-    parts.lost.set()
+    parts.turned_away.counts["forged"] += 2
+    parts.turned_away.lost.set()
     stop = threading.Event()
-    job = threading.Thread(target=parts.note_refusals, args=(stop,))
+    job = threading.Thread(target=parts.turned_away.run, args=(stop,))
     job.start()
     try:
         wait_until(lambda: "cannot be used" in caplog.text, 10, "a try that fails")
-        parts.refused["forged"] += 1
+        parts.turned_away.counts["forged"] += 1
         file.rmdir()
         wait_until(parts.store.notes.events_lost_at.get, 10, "the note of a loss")
     finally:
@@ -48,12 +50,12 @@ def test_strangers_make_no_reasons_without_end(tmp_path: Path) -> None:
     parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
 
     for number in range(10 * MOST_REASONS):
-        parts.count_refusal(f"made up {number}")
-    parts.count_refusal("made up 0")
+        parts.turned_away.count(f"made up {number}")
+    parts.turned_away.count("made up 0")
 
-    assert len(parts.refused) == MOST_REASONS + 1
-    assert parts.refused["made up 0"] == 2
-    assert parts.refused[OTHER_REASONS] == 9 * MOST_REASONS
+    assert len(parts.turned_away.counts) == MOST_REASONS + 1
+    assert parts.turned_away.counts["made up 0"] == 2
+    assert parts.turned_away.counts[OTHER_REASONS] == 9 * MOST_REASONS
     parts.store.close()
 
 
@@ -62,10 +64,10 @@ def test_a_reason_is_no_longer_than_every_store_takes(tmp_path: Path) -> None:
     values = {f"value {number}": "漢😀" * 100 for number in range(8)}
 
     reason = reason_of("/handler", "reasons.others", values)
-    parts.count_refusal(reason)
-    parts.count_refusal("漢" * REASON_BYTES)
+    parts.turned_away.count(reason)
+    parts.turned_away.count("漢" * REASON_BYTES)
 
-    assert parts.refused == {reason: 1, OTHER_REASONS: 1}
+    assert parts.turned_away.counts == {reason: 1, OTHER_REASONS: 1}
     place, key, kept = json.loads(reason)
     assert (place, key, [*kept]) == ("/handler", "reasons.others", [*values])
     assert all(value.startswith("漢😀漢") for value in kept.values())
@@ -75,17 +77,17 @@ def test_a_reason_is_no_longer_than_every_store_takes(tmp_path: Path) -> None:
 def test_a_loss_is_noted_also_where_no_refusal_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "NOTE_SECONDS", 0.05)
+    monkeypatch.setattr(turned_away, "NOTE_SECONDS", 0.05)
     parts = Services.of(Settings(storage=StorageSettings(url=f"sqlite:///{tmp_path}/chats.db")))
-    parts.refused["forged"] += 1
-    parts.lost.set()
+    parts.turned_away.counts["forged"] += 1
+    parts.turned_away.lost.set()
 
     def refuse(*_: object) -> None:
         raise StoreUnavailable("the index takes no such row")
 
     monkeypatch.setattr(parts.store.limits, "add_refusals", refuse)
     stop = threading.Event()
-    job = threading.Thread(target=parts.note_refusals, args=(stop,))
+    job = threading.Thread(target=parts.turned_away.run, args=(stop,))
     job.start()
     try:
         wait_until(parts.store.notes.events_lost_at.get, 10, "the note of a loss")
@@ -93,7 +95,7 @@ def test_a_loss_is_noted_also_where_no_refusal_can_be(
         stop.set()
         job.join()
 
-    assert parts.refused == {"forged": 1}
+    assert parts.turned_away.counts == {"forged": 1}
     parts.store.close()
 
 

@@ -16,10 +16,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_accept_header
 
 from logs import facts, of_kind
+from operations.turned_away import REASON_BYTES
 from portal import forms
 from portal.forms import BadRequest, Form
 from rates import TooOften
-from services import REASON_BYTES, Services
+from services import Services
 from texts import DEFAULT, languages, text
 from turns import Turns
 from web.itself import itself
@@ -237,7 +238,7 @@ def reason_of(place: str, key: str, values: dict[str, str]) -> str:
 
 
 def note_refusal(key: str, **values: object) -> None:
-    """Count a request that was turned away; `Services.note_refusals` stores the counts.
+    """Count a request that was turned away; `operations/turned_away.py` stores the counts.
 
     The answer waits if many requests of the same address were turned away lately.
 
@@ -245,7 +246,7 @@ def note_refusal(key: str, **values: object) -> None:
     """
     place = request.endpoint or ""
     shortened = {name: str(value)[:VALUE_LETTERS] for name, value in values.items()}
-    services().count_refusal(reason_of(f"/{place}", key, shortened))
+    services().turned_away.count(reason_of(f"/{place}", key, shortened))
     why = text(DEFAULT, key, **shortened)
     what = facts(route=place, why=why)
     log.warning("a request was refused", extra=of_kind(f"{place} {key}") | what)

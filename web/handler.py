@@ -75,7 +75,7 @@ def note_loss(response: Response) -> Response:
     if is_refused and itself(request).endpoint == "handler":
         note_refusal("reasons.answered", status=response.status_code)
         if "event" in g:
-            services().lost.set()
+            services().turned_away.lost.set()
     return response
 
 
