@@ -1,4 +1,4 @@
-"""Starts the application, the sandbox portal and commands as forks of a process that has imported.
+"""Starts the application, the portal, commands and code as forks of a process that has imported.
 
     python tests/starter.py app FOLDER
 
@@ -74,6 +74,17 @@ def import_commands() -> None:
     work_out_at_once()
 
 
+def import_store() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    from new_stores import make_by_one_script
+
+    import storage  # noqa: F401
+
+    make_by_one_script()
+
+
 def run_module(name: str) -> None:
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
@@ -84,10 +95,16 @@ def run_command() -> None:
     main()
 
 
+def run_code() -> None:
+    """As `python -c CODE` would, but for what is imported already."""
+    exec(sys.argv.pop(1), {"__name__": "__main__"})
+
+
 PARTS: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "app": (import_application, partial(run_module, "gunicorn")),
     "portal": (import_portal, partial(run_module, "sandbox")),
     "command": (import_commands, run_command),
+    "store": (import_store, run_code),
 }
 
 
@@ -257,7 +274,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     load, program = PARTS[sys.argv[1]]
     load()
-    keep_templates(sys.argv[2])
+    if "flask" in sys.modules:
+        keep_templates(sys.argv[2])
     gc.collect()
     gc.freeze()  # a fork's own collections need not look through what was there before
     serve(program)

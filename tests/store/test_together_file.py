@@ -2,16 +2,16 @@
 
 import json
 import os
+import secrets
 import signal
-import subprocess
-import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, path_of
+from stage import path_of, wait_until
+from starter import starter
 from store_parts import RENDERER, URL, sql
 
 from storage import Store
@@ -132,7 +132,10 @@ def writer(number):
         waits.append(time.perf_counter() - began)
 
 print("ready", flush=True)
-waits, end = [], float(sys.stdin.readline())
+told = Path(sys.argv[1], "end")
+while not told.exists():
+    gevent.sleep(0.01)
+waits, end = [], float(told.read_text())
 gevent.joinall([gevent.spawn(writer, number) for number in range(16)], raise_error=True)
 print(json.dumps([len(waits), max(waits)]))
 """
@@ -150,21 +153,37 @@ gevent.joinall([gevent.spawn(writer, number) for number in range(32)], raise_err
 """
 
 
-def command(program: str, folder: Path) -> list[str]:
-    return [sys.executable, "-c", START + program, str(folder)]
+class Running:
+    """A program in a process of its own, which may be killed."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        name = secrets.token_hex(4)
+        self._output, self._log = folder / f"{name}.out", folder / f"{name}.log"
+        code = [START + program, str(folder)]
+        self._process = starter("store").start(
+            code, dict(os.environ), self._log, output=self._output
+        )
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: self._said().startswith("ready\n"))
+
+    def answer(self) -> Any:
+        """What it has printed last, at its end."""
+        code = self._process.wait()
+        assert code == 0, self._log.read_text()
+        return json.loads(self._said().splitlines()[-1])
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _said(self) -> str:
+        return self._output.read_text() if self._output.exists() else ""
 
 
 def printed(program: str, folder: Path) -> Any:
-    done = subprocess.run(
-        command(program, folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return Running(program, folder).answer()
 
 
 def test_a_greenlet_that_is_killed_in_any_phase_holds_up_and_takes_along_nobody(
@@ -197,20 +216,16 @@ def test_who_is_next_may_queue_as_soon_as_we_have_begun(tmp_path: Path) -> None:
 
 def test_two_processes_write_in_turn(tmp_path: Path) -> None:
     """Without an order one of them writes for seconds, while the other one only looks."""
-    pipe = subprocess.PIPE
-    running = [
-        subprocess.Popen(command(FAIR, tmp_path), cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-        for _ in range(2)
-    ]
+    running = [Running(FAIR, tmp_path) for _ in range(2)]
     try:
         for one in running:
-            assert one.stdout is not None
-            assert one.stdout.readline() == "ready\n"
-        results = [json.loads(one.communicate(f"{time.time() + 2}\n", 30)[0]) for one in running]
+            one.wait_until_ready()
+        (tmp_path / "told").write_text(str(time.time() + 2))
+        (tmp_path / "told").rename(tmp_path / "end")
+        results = [one.answer() for one in running]
     finally:
         for one in running:
             one.kill()
-            one.communicate()
 
     for written, longest in results:
         assert written > 100
@@ -223,14 +238,10 @@ def test_what_was_answered_survives_kill_9_again_and_again(tmp_path: Path, proce
     answered = tmp_path / "answered"
     for _ in range(5):
         before = answered.stat().st_size if answered.exists() else 0
-        running = [
-            subprocess.Popen(command(KILLED_PROCESS, tmp_path), cwd=ROOT, stdout=subprocess.PIPE)
-            for _ in range(processes)
-        ]
+        running = [Running(KILLED_PROCESS, tmp_path) for _ in range(processes)]
         try:
             for one in running:
-                assert one.stdout is not None
-                assert one.stdout.readline() == b"ready\n"
+                one.wait_until_ready()
             until = time.monotonic() + 20
             while time.monotonic() < until and (
                 not answered.exists() or answered.stat().st_size < before + 3000
@@ -238,8 +249,7 @@ def test_what_was_answered_survives_kill_9_again_and_again(tmp_path: Path, proce
                 time.sleep(0.01)
         finally:
             for one in running:
-                os.kill(one.pid, signal.SIGKILL)
-                one.communicate()
+                one.kill()
 
     names = answered.read_text().split("\n")[:-1]
     assert len(names) > 5 * 32
