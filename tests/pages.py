@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from install_browser import find_chromium, find_firefox
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Error, Frame, Page, Playwright, sync_playwright
 from stage import Stage, wait_until
 
 QUIET = [
@@ -17,6 +17,19 @@ QUIET = [
     "--disable-sync",
     "--ignore-certificate-errors",  # of the tests' own proxies
 ]
+
+# Looks again and again until the condition is true.
+LOOK = """([seconds, value]) => new Promise((found, failed) => {
+  const holds = CONDITION
+  const until = performance.now() + seconds * 1000
+  const look = async () => {
+    if (await holds(value)) return found()
+    if (performance.now() > until) throw new Error(`not true in ${seconds} s: ${holds}`)
+    setTimeout(again, 25)
+  }
+  const again = () => look().catch(failed)
+  again()
+})"""
 
 
 @contextmanager
@@ -57,6 +70,21 @@ def page_of(browser: Browser, **options: Any) -> Iterator[Page]:
 def open_page(page: Page, stage: Stage, query: str = "") -> None:
     page.goto(f"{stage.chat}/{query}")
     page.locator("live-chat[data-ready]").wait_for()
+
+
+def until(page: Page | Frame, condition: str, arg: Any = None, seconds: float = 30) -> None:
+    """Wait until the function `condition` returns what is true, also on the page that comes next.
+
+    Playwright's `wait_for_function` gives each page a large script first: 20 ms of the processor.
+    But that goes by the real time where a page's clock is a test's.
+    """
+    while True:
+        try:
+            page.evaluate(LOOK.replace("CONDITION", condition), [seconds, arg])
+            return
+        except Error as error:
+            if "context was destroyed" not in error.message:  # the page has been left
+                raise
 
 
 def write(page: Page, text: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from embed_parts import Site
-from pages import page_of
+from pages import page_of, until
 from playwright.sync_api import Browser, Page, expect
 from stage import LINE, Stage, free_port, note_of, wait_until
 
@@ -91,7 +91,7 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
         allow = frame.get_by_role("button", name=f"Allow this site: {shop.origin}")
         allow.focus()
         # Keys go where the browser has the focus, which hears of the frame a moment later.
-        page.wait_for_function("() => document.activeElement.tagName === 'IFRAME'")
+        until(page, "() => document.activeElement.tagName === 'IFRAME'")
         page.keyboard.press("Enter")
         expect(frame.get_by_role("status")).to_have_text(f"{shop.origin} may show the chat now.")
         send = frame.get_by_role("button", name="Send a test message")
@@ -178,7 +178,7 @@ def test_a_chat_that_cannot_start_says_why_instead_of_connecting_for_ever(
             content_type="text/html", body=f"<!doctype html><p>Lamps</p>{loader}"
         ))  # fmt: skip
         page.goto(f"{stage.chat}/shop")
-        page.wait_for_function("() => window.SiteChat?.open")
+        until(page, "() => window.SiteChat?.open")
         page.evaluate("() => SiteChat.open()")
 
         chat = page.frame_locator("iframe")
