@@ -16,8 +16,8 @@ Open = Callable[..., Page]
 
 SHOWN_SECONDS = 30
 HAS_FRAME = """() =>
-  document.querySelector("site-chat")?.shadowRoot.querySelector("iframe")
-    ?? document.querySelector("iframe")
+  [document, ...[...document.querySelectorAll("*")].map(({shadowRoot}) => shadowRoot)]
+    .some((root) => root?.querySelector("iframe"))
 """
 IS_SHOWN = """() => {
   const chat = document.querySelector("live-chat[data-ready]")
