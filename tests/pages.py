@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from install_browser import find_chromium, find_firefox
 from playwright.sync_api import Browser, Error, Frame, Page, Playwright, sync_playwright
 from stage import Stage, wait_until
@@ -30,6 +31,11 @@ LOOK = """([seconds, value]) => new Promise((found, failed) => {
   const again = () => look().catch(failed)
   again()
 })"""
+
+AXE = """async (rules) => {
+  const {violations, passes} = await axe.run({resultTypes: ["violations"], rules})
+  return [violations.map(({id, nodes}) => [id, nodes.map(({html}) => html)]), passes.length]
+}"""
 
 
 @contextmanager
@@ -114,6 +120,18 @@ def shows(page: Page, selector: str, count: int = 1) -> None:
         arg=[selector, count],
         polling=100,
     )
+
+
+def faults(page: Page | Frame, *but: str) -> list[tuple[str, list[str]]]:
+    """What axe-core finds to mend, but for some rules: each rule with the elements' HTML.
+
+    A page gets its large script once, and gives back no more than this.
+    """
+    if not page.evaluate("() => Boolean(window.axe)"):
+        page.evaluate(AXE_SCRIPT)
+    found, passed = page.evaluate(AXE, {rule: {"enabled": False} for rule in but})
+    assert passed
+    return [(rule, nodes) for rule, nodes in found]
 
 
 def chat_of(stage: Stage, text: str) -> str:

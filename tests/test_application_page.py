@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from embed_parts import Site
-from pages import page_of, until
+from pages import faults, page_of, until
 from playwright.sync_api import Browser, Page, expect
 from stage import LINE, Stage, free_port, note_of, wait_until
 
@@ -61,11 +60,6 @@ def come_from_elsewhere(stage: Stage, origin: str) -> None:
 def has_refusals(stage: Stage) -> bool:
     with closing(sqlite3.connect(stage.folder / "chats" / "chats.db", timeout=10)) as db:
         return bool(db.execute("select 1 from refusals").fetchone())
-
-
-def violations(page: Page) -> list[tuple[str, list[str]]]:
-    found = Axe().run(page).response["violations"]
-    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
 
 
 def test_the_page_in_the_portals_frame_and_by_keyboard(
@@ -133,7 +127,7 @@ def test_nothing_is_to_mend_for_axe_and_everything_fits(
             for width in (320, 600, 1200):
                 page.emulate_media(color_scheme=theme)
                 page.set_viewport_size({"width": width, "height": 800})
-                assert violations(page) == [], f"{theme}, {width} px"
+                assert faults(page) == [], f"{theme}, {width} px"
                 wide = page.evaluate("() => document.documentElement.scrollWidth")
                 assert wide <= width, f"{width} px"
         # What is wrong in the form is named, and the field says so to a screen reader.
@@ -142,7 +136,7 @@ def test_nothing_is_to_mend_for_axe_and_everything_fits(
         expect(page.get_by_role("alert")).to_be_visible()
         expect(page.locator("#field-accent")).to_have_attribute("aria-invalid", "true")
         expect(page.locator("#field-accent")).to_have_value("red")
-        assert violations(page) == []
+        assert faults(page) == []
 
 
 def test_without_script_all_but_the_readers_zone_and_copying_is_there(
