@@ -1,16 +1,30 @@
 """What the tests of the embedded chat share: another company's site, and what visitors do there."""
 
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from playwright.sync_api import Frame, Page, Route, expect
+from pages import until
+from playwright.sync_api import Error, Frame, Page, Route, expect
 from test_embed_visitors import signed
 
 from addresses import origin_of
 
 Open = Callable[..., Page]
+
+SHOWN_SECONDS = 30
+HAS_FRAME = """() =>
+  [document, ...[...document.querySelectorAll("*")].map(({shadowRoot}) => shadowRoot)]
+    .some((root) => root?.querySelector("iframe"))
+"""
+IS_SHOWN = """() => {
+  const chat = document.querySelector("live-chat[data-ready]")
+  if (!chat) return false
+  const {width, height} = chat.getBoundingClientRect()
+  return width > 0 && height > 0 && getComputedStyle(chat).visibility === "visible"
+}"""
 
 # What happened on the page, and what a site may not see happen.
 WATCH = """
@@ -93,9 +107,19 @@ class Site:
 
 
 def chat_in(page: Page) -> Frame:
-    """The chat's frame once it is alive."""
-    page.frame_locator("iframe").locator("live-chat[data-ready]").wait_for()
-    return page.frames[-1]
+    """The chat's frame once it is alive and shown."""
+    ends = time.monotonic() + SHOWN_SECONDS
+    while True:
+        until(page, HAS_FRAME)
+        frame = page.frames[-1]
+        try:
+            until(frame, IS_SHOWN, seconds=ends - time.monotonic())
+        except Error as error:
+            if "detached" not in error.message:  # another frame takes its place
+                raise
+            continue
+        assert len(page.frames) == 2
+        return frame
 
 
 def say(page: Page, text: str) -> None:

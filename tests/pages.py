@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from install_browser import find_chromium, find_firefox
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Error, Frame, Page, Playwright, sync_playwright
 from stage import Stage, wait_until
 
 QUIET = [
@@ -17,6 +18,24 @@ QUIET = [
     "--disable-sync",
     "--ignore-certificate-errors",  # of the tests' own proxies
 ]
+
+# Looks again and again until the condition is true.
+LOOK = """([seconds, value]) => new Promise((found, failed) => {
+  const holds = CONDITION
+  const until = performance.now() + seconds * 1000
+  const look = async () => {
+    if (await holds(value)) return found()
+    if (performance.now() > until) throw new Error(`not true in ${seconds} s: ${holds}`)
+    setTimeout(again, 25)
+  }
+  const again = () => look().catch(failed)
+  again()
+})"""
+
+AXE = """async (rules) => {
+  const {violations, passes} = await axe.run({resultTypes: ["violations"], rules})
+  return [violations.map(({id, nodes}) => [id, nodes.map(({html}) => html)]), passes.length]
+}"""
 
 
 @contextmanager
@@ -59,6 +78,21 @@ def open_page(page: Page, stage: Stage, query: str = "") -> None:
     page.locator("live-chat[data-ready]").wait_for()
 
 
+def until(page: Page | Frame, condition: str, arg: Any = None, seconds: float = 30) -> None:
+    """Wait until the function `condition` returns what is true, also on the page that comes next.
+
+    Playwright's `wait_for_function` gives each page a large script first: 20 ms of the processor.
+    But that goes by the real time where a page's clock is a test's.
+    """
+    while True:
+        try:
+            page.evaluate(LOOK.replace("CONDITION", condition), [seconds, arg])
+            return
+        except Error as error:
+            if "context was destroyed" not in error.message:  # the page has been left
+                raise
+
+
 def write(page: Page, text: str) -> None:
     """Send a message as a visitor would and wait until Bitrix24 has it."""
     delivered = page.locator('[data-state="delivered"]').count()
@@ -86,6 +120,18 @@ def shows(page: Page, selector: str, count: int = 1) -> None:
         arg=[selector, count],
         polling=100,
     )
+
+
+def faults(page: Page | Frame, *but: str) -> list[tuple[str, list[str]]]:
+    """What axe-core finds to mend, but for some rules: each rule with the elements' HTML.
+
+    A page gets its large script once, and gives back no more than this.
+    """
+    if not page.evaluate("() => Boolean(window.axe)"):
+        page.evaluate(AXE_SCRIPT)
+    found, passed = page.evaluate(AXE, {rule: {"enabled": False} for rule in but})
+    assert passed
+    return [(rule, nodes) for rule, nodes in found]
 
 
 def chat_of(stage: Stage, text: str) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from embed_parts import Site
-from pages import page_of
+from pages import faults, page_of, until
 from playwright.sync_api import Browser, Page, expect
 from stage import LINE, Stage, free_port, note_of, wait_until
 
@@ -63,11 +62,6 @@ def has_refusals(stage: Stage) -> bool:
         return bool(db.execute("select 1 from refusals").fetchone())
 
 
-def violations(page: Page) -> list[tuple[str, list[str]]]:
-    found = Axe().run(page).response["violations"]
-    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
-
-
 def test_the_page_in_the_portals_frame_and_by_keyboard(
     stage: Stage, shop: Site, browser: Browser
 ) -> None:
@@ -91,7 +85,7 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
         allow = frame.get_by_role("button", name=f"Allow this site: {shop.origin}")
         allow.focus()
         # Keys go where the browser has the focus, which hears of the frame a moment later.
-        page.wait_for_function("() => document.activeElement.tagName === 'IFRAME'")
+        until(page, "() => document.activeElement.tagName === 'IFRAME'")
         page.keyboard.press("Enter")
         expect(frame.get_by_role("status")).to_have_text(f"{shop.origin} may show the chat now.")
         send = frame.get_by_role("button", name="Send a test message")
@@ -133,7 +127,7 @@ def test_nothing_is_to_mend_for_axe_and_everything_fits(
             for width in (320, 600, 1200):
                 page.emulate_media(color_scheme=theme)
                 page.set_viewport_size({"width": width, "height": 800})
-                assert violations(page) == [], f"{theme}, {width} px"
+                assert faults(page) == [], f"{theme}, {width} px"
                 wide = page.evaluate("() => document.documentElement.scrollWidth")
                 assert wide <= width, f"{width} px"
         # What is wrong in the form is named, and the field says so to a screen reader.
@@ -142,7 +136,7 @@ def test_nothing_is_to_mend_for_axe_and_everything_fits(
         expect(page.get_by_role("alert")).to_be_visible()
         expect(page.locator("#field-accent")).to_have_attribute("aria-invalid", "true")
         expect(page.locator("#field-accent")).to_have_value("red")
-        assert violations(page) == []
+        assert faults(page) == []
 
 
 def test_without_script_all_but_the_readers_zone_and_copying_is_there(
@@ -178,7 +172,7 @@ def test_a_chat_that_cannot_start_says_why_instead_of_connecting_for_ever(
             content_type="text/html", body=f"<!doctype html><p>Lamps</p>{loader}"
         ))  # fmt: skip
         page.goto(f"{stage.chat}/shop")
-        page.wait_for_function("() => window.SiteChat?.open")
+        until(page, "() => window.SiteChat?.open")
         page.evaluate("() => SiteChat.open()")
 
         chat = page.frame_locator("iframe")

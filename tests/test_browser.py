@@ -1,6 +1,7 @@
 """The pages in a real browser: the demo as a stranger sees it, the chat page by itself."""
 
 import pytest
+from pages import until
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from stage import Stage, wait_until
 from test_round_trip import PICTURE
@@ -77,7 +78,7 @@ def test_an_operators_picture_is_shown(stage: Stage, page: Page) -> None:
 
     stage.press("answer", external_chat_id=chat, text="Here it is", files=[picture])
 
-    page.wait_for_function("() => document.querySelector('img.bb-image')?.naturalWidth === 2")
+    until(page, "() => document.querySelector('img.bb-image')?.naturalWidth === 2")
 
 
 @pytest.mark.firefox

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from pages import chat_of, shows, write
+from pages import chat_of, shows, until, write
 from playwright.sync_api import (
     APIResponse,
     Browser,
@@ -124,9 +124,7 @@ def files_at_portal(stage: Stage, past: int = 0) -> list[dict[str, Any]]:
 
 def shown_size(page: Page) -> list[int]:
     """Width and height of the visitor's picture, once it comes from the server."""
-    page.wait_for_function(
-        f"() => document.querySelector('{OWN} img[src*=\"type=file\"]')?.naturalWidth > 0"
-    )
+    until(page, f"() => document.querySelector('{OWN} img[src*=\"type=file\"]')?.naturalWidth > 0")
     size: list[int] = page.evaluate(
         f"() => (({{naturalWidth, naturalHeight}}) => [naturalWidth, naturalHeight])"
         f"(document.querySelector('{OWN} img'))"
@@ -147,7 +145,7 @@ def test_a_file_goes_to_the_desk_and_one_comes_back(
     desk.locator("[data-dialog]", has_text="Anna").first.click()
     picture = desk.locator('[data-message] img[alt="garden plan.png"]')
     picture.wait_for()
-    desk.wait_for_function("() => document.querySelector('[data-message] img').naturalWidth === 2")
+    until(desk, "() => document.querySelector('[data-message] img').naturalWidth === 2")
     desk.set_input_files("#file", [FilePayload(name="a.mp3", mimeType="audio/mpeg", buffer=b"ID3")])
 
     answer = page.locator("article.message.operator a")
@@ -210,9 +208,9 @@ def test_a_short_cut_of_the_network_costs_no_player_and_a_wide_table_scrolls(
 
     page.context.set_offline(True)
     assert player.evaluate(play) != "plays"
-    page.wait_for_function("() => document.querySelector('.bb-audio').error")
+    until(page, "() => document.querySelector('.bb-audio').error")
     page.context.set_offline(False)
-    page.wait_for_function("() => !document.querySelector('.bb-audio').error")
+    until(page, "() => !document.querySelector('.bb-audio').error")
 
     assert player.evaluate(play) == "plays"
     assert wide.evaluate("(table) => table.scrollWidth > table.clientWidth + 50")
@@ -516,7 +514,7 @@ def test_a_saved_conversation_holds_the_visitors_pictures(
     saved = context.new_page()
     saved.route("http*://**", lambda route: route.abort())
     saved.set_content(Path(download.value.path()).read_text("utf-8"))
-    saved.wait_for_function("() => document.querySelector('img')?.naturalWidth > 0")
+    until(saved, "() => document.querySelector('img')?.naturalWidth > 0")
 
 
 def test_progress_is_seen_and_an_upload_can_be_cancelled(stage: Stage, page: Page) -> None:
@@ -525,7 +523,7 @@ def test_progress_is_seen_and_an_upload_can_be_cancelled(stage: Stage, page: Pag
 
     expect(page.locator(f"{OWN} .body")).to_have_text("film.mp4 (4 MB)")
     expect(page.locator(OWN)).to_contain_text("Keep this page open")
-    page.wait_for_function("() => document.querySelector('progress')?.position > 0.02")
+    until(page, "() => document.querySelector('progress')?.position > 0.02")
     page.get_by_role("button", name="Cancel").click()
     arriving = stage.folder / "chats/files/arriving"
     wait_until(lambda: list(arriving.iterdir()) == [], why="nothing left on the disk")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from pages import agree, chat_of, close_chat, open_page, page_of, shows, write
+from pages import agree, chat_of, close_chat, open_page, page_of, shows, until, write
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from stage import ROOT, Stage, Visitor, wait_until
 
@@ -163,7 +163,7 @@ def test_older_messages_that_cannot_be_loaded_are_offered_again(
     page.locator(".older").focus()
     page.keyboard.press("Enter")
 
-    page.wait_for_function("() => document.querySelectorAll('.message').length > 50")
+    until(page, "() => document.querySelectorAll('.message').length > 50")
 
 
 def test_older_messages_without_javascript(stage: Stage, plain: Page, long_talk: Visitor) -> None:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from embed_parts import Site, chat_in
-from pages import chat_of, open_page, page_of, write
-from playwright.sync_api import Browser, FilePayload, Frame, Page, Route, expect
+from pages import chat_of, faults, open_page, page_of, write
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 from stage import ROOT, Stage, Visitor, wait_until
 from test_live import Stream, answer, begin
 from test_page import continue_as
@@ -594,14 +593,6 @@ def test_in_forced_colours_bubbles_have_edges_and_pictures_lines(
             "background-color", system_colour(page, "ButtonText")
         )
         expect(page.locator("section")).to_have_css("border-top-width", "1px")
-
-
-def faults(page: Page | Frame, *but: str) -> list[tuple[str, list[str]]]:
-    """What axe-core finds to mend, but for some rules."""
-    rules = {rule: {"enabled": False} for rule in but}
-    found = Axe().run(page, options={"resultTypes": ["violations"], "rules": rules}).response
-    assert found["passes"]
-    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
 
 
 SIZES = ((320, 640), (1280, 800))

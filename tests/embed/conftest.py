@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from embed_parts import WATCH, Open, Site, chat_in
+from pages import until
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from stage import Stage
 from test_embed_visitors import SECRET
@@ -63,7 +64,7 @@ def opened(browser: Browser) -> Iterator[Open]:
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", note)
         page.goto(url)
-        page.wait_for_function("() => window.SiteChat?.open && document.querySelector('site-chat')")
+        until(page, "() => window.SiteChat?.open && document.querySelector('site-chat')")
         return page
 
     yield open_page

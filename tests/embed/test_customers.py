@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from embed_parts import Open, Site, chat_in, customer, delete_conversation, leave_unsent, say
+from pages import until
 from playwright.sync_api import Page, Route, expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
@@ -30,11 +31,11 @@ def test_a_customer_has_the_history_everywhere_until_logging_out(
     say(laptop, "not known yet")
 
     laptop.evaluate("(who) => SiteChat.identify(who)", {**who, "signature": "0" * 64})
-    laptop.wait_for_function("() => told.some(([name, what]) => name === 'error')")
+    until(laptop, "() => told.some(([name, what]) => name === 'error')")
     expect(chat_in(laptop).locator("article .body")).to_have_text("not known yet")
     laptop.evaluate("(who) => SiteChat.identify(who)", who)
 
-    laptop.wait_for_function("() => told.some(([name]) => name === 'identify')")
+    until(laptop, "() => told.some(([name]) => name === 'identify')")
     expect(chat_in(laptop).locator("article .body")).to_have_text(
         ["from my phone", "not known yet"]
     )
@@ -43,7 +44,7 @@ def test_a_customer_has_the_history_everywhere_until_logging_out(
     say(laptop, "and from here")
     laptop.evaluate("() => SiteChat.reset()")
 
-    laptop.wait_for_function("() => localStorage.length === 0")
+    until(laptop, "() => localStorage.length === 0")
     expect(chat_in(laptop).locator(".welcome")).to_be_visible()
     expect(chat_in(laptop).locator("article")).to_have_count(0)
 
@@ -64,7 +65,7 @@ def test_after_a_reset_nothing_is_left_in_the_frame(
         page.add_init_script("window.SiteChat = [['reset'], ['open']]")
         page.reload()
 
-    page.wait_for_function("() => localStorage.length === 0")
+    until(page, "() => localStorage.length === 0")
     expect(chat_in(page).locator(".welcome")).to_be_visible()
     expect(chat_in(page).locator("#message")).to_have_value("")
     expect(chat_in(page).locator("#name")).to_have_value("")
@@ -91,7 +92,7 @@ def test_a_reset_takes_the_conversation_away_though_the_server_is_down(
     expect(page.locator("iframe")).to_have_css("opacity", "0")
     page.context.unroute(f"{stage.chat}/**")
     expect(chat_in(page).locator(".welcome")).to_be_visible()
-    page.wait_for_function("() => localStorage.length === 0")
+    until(page, "() => localStorage.length === 0")
     expect(frame.locator("article")).to_have_count(0)
 
 
@@ -119,7 +120,7 @@ def test_a_log_out_ends_the_customers_tokens_on_the_server(
     laptop.evaluate("() => SiteChat.reset()")
 
     expect(chat_in(laptop).locator(".welcome")).to_be_visible()
-    laptop.wait_for_function("() => localStorage.length === 0")
+    until(laptop, "() => localStorage.length === 0")
     tokens.discard("")
     assert tokens
     assert [history_by(stage, shop, token) for token in sorted(tokens)] == [""] * len(tokens)
@@ -155,7 +156,7 @@ def test_the_server_hears_later_of_a_log_out_that_it_missed(
     later = page.context.new_page()
     later.goto(f"{shop.origin}/")  # nobody opens the chat
 
-    later.wait_for_function("() => localStorage.length === 0")
+    until(later, "() => localStorage.length === 0")
     assert not any(history_by(stage, shop, token) for token in tokens)
     later.evaluate("() => SiteChat.open()")
     expect(chat_in(later).locator(".welcome")).to_be_visible()
@@ -166,15 +167,15 @@ def test_a_signature_that_has_ended_is_explained_to_the_site(
     stage: Stage, shop: Site, visit: Open
 ) -> None:
     page = visit()
-    email, until = "nora@example.com", int(time.time()) + 600
-    who = {"email": email, "signature": signed(shop.origin, f"{email} {until}"), "until": until}
+    email, expires = "nora@example.com", int(time.time()) + 600
+    who = {"email": email, "signature": signed(shop.origin, f"{email} {expires}"), "until": expires}
     old = {**who, "signature": signed(shop.origin, f"{email} 1700000000"), "until": 1_700_000_000}
 
     page.evaluate("(who) => SiteChat.identify(who)", old)
-    page.wait_for_function("() => told.some(([name]) => name === 'error')")
+    until(page, "() => told.some(([name]) => name === 'error')")
     page.evaluate("(who) => SiteChat.identify(who)", who)
 
-    page.wait_for_function("() => told.some(([name]) => name === 'identify')")
+    until(page, "() => told.some(([name]) => name === 'identify')")
     (error,) = [what for name, what in page.evaluate("() => told") if name == "error"]
     assert error["code"] == "identify"
     assert "2023-11-14 22:13:20 UTC" in error["message"]
@@ -218,7 +219,7 @@ def test_who_turns_out_to_be_a_customer_keeps_what_is_unsent(
 
     page.evaluate("(who) => SiteChat.identify(who)", customer(shop, "Henry"))
 
-    page.wait_for_function("() => told.some(([name]) => name === 'identify')")
+    until(page, "() => told.some(([name]) => name === 'identify')")
     page.context.unroute("**/ajax*")
     dialog_of(stage, "Not known yet")
     expect(chat_in(page).locator("#message")).to_have_value("draft of Not known yet")

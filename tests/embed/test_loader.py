@@ -5,6 +5,7 @@ import re
 
 import pytest
 from embed_parts import Open, Site, chat_in, say
+from pages import until
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
@@ -107,7 +108,7 @@ def test_a_site_that_is_not_named_cannot_embed_and_is_told_so(
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.goto(f"{sites[1].origin}/")
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
 
     page.evaluate("() => SiteChat.open()")
 
@@ -153,7 +154,7 @@ def test_embedded_it_talks_and_remembers_in_every_browser(
     context.set_default_timeout(30_000)
     page = context.new_page()
     page.goto(f"{shop.origin}/")
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
     page.evaluate("() => SiteChat.open()")
     frame = chat_in(page)
     frame.locator("#message").fill(text)
@@ -166,7 +167,7 @@ def test_embedded_it_talks_and_remembers_in_every_browser(
     frame.locator("article.operator", has_text="Welcome to the shop.").wait_for()
 
     page.reload()
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
     page.evaluate("() => SiteChat.open()")
     expect(chat_in(page).locator("article .body")).to_have_text([text, "Welcome to the shop."])
     context.close()
@@ -184,7 +185,7 @@ def test_a_server_that_is_away_is_asked_again_and_can_be_left(
     context = browser.new_context(locale="en-GB", viewport={"width": 375, "height": 667})
     page = context.new_page()
     page.goto(f"{shop.origin}/")
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
     context.route("**/?embed=1*", lambda route: route.abort())
     launcher = page.get_by_role("button", name="Chat")
 
@@ -242,7 +243,7 @@ def test_api_queue_events_unread_sound_and_notification(
     say(page, "Are you there?")  # open by the queue
     assert page.evaluate("() => Object.isFrozen(SiteChat)")
     told = "() => told.map(([name]) => name).join()"
-    page.wait_for_function("() => told.length > 1")
+    until(page, "() => told.length > 1")
     assert page.evaluate(told) == "open,ready"
     chat_in(page).locator("[name=alerts]").click()
     expect(chat_in(page).locator("[name=alerts]")).to_have_attribute("aria-pressed", "true")
@@ -251,7 +252,7 @@ def test_api_queue_events_unread_sound_and_notification(
 
     stage.press("answer", external_chat_id=chat, text="Yes, I am.")
 
-    page.wait_for_function("() => document.title === '(1) Shop'")
+    until(page, "() => document.title === '(1) Shop'")
     expect(page.get_by_role("button", name="New messages: 1")).to_be_visible()
     assert page.evaluate("() => [heard, ...notes]") == [True, "asked", "Olga Petrova"]
     # Two notes at the opt-in, two now.
@@ -262,7 +263,7 @@ def test_api_queue_events_unread_sound_and_notification(
 
     page.evaluate("() => SiteChat.open()")
 
-    page.wait_for_function("() => document.title === 'Shop'")
+    until(page, "() => document.title === 'Shop'")
     assert page.evaluate(told) == "open,ready,close,message,unread,open,unread"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from embed_parts import Open, Site, chat_in
+from pages import until
 from playwright.sync_api import Browser, Page, expect
 from stage import Stage
 
@@ -141,7 +142,7 @@ def test_its_place_is_the_sites(show: Show) -> None:
 
     own = "<a class=ask href=/elsewhere><b>Ask us</b></a><p><a class=ask href=/>Ask</a>"
     page = show(f"<body>{own}<script src={LOADER} data-launcher=.ask></script>")
-    page.wait_for_function("() => document.querySelector('site-chat')")
+    until(page, "() => document.querySelector('site-chat')")
     expect(page.locator("site-chat button")).to_be_hidden()
     page.get_by_text("Ask us").click()
     chat_in(page)
@@ -162,7 +163,7 @@ def test_the_sites_own_link_opens_the_chat_and_leads_nowhere(show: Show) -> None
         "<script>document.querySelector('.ask').onclick = (event) => { window.routed = true }"
         f"</script><script src={LOADER} data-launcher=.ask></script>"
     )
-    page.wait_for_function("() => document.querySelector('site-chat')")
+    until(page, "() => document.querySelector('site-chat')")
     link = page.get_by_text("Ask")
     link.focus()
     page.keyboard.press("Enter")
@@ -238,7 +239,7 @@ def test_old_libraries_that_change_json_keep_the_visitor(shop: Site, opened: Ope
     chat.locator("article.visitor[data-id]").wait_for()
 
     page.reload()
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
     page.evaluate("() => SiteChat.open()")
 
     expect(chat_in(page).locator("article .body")).to_have_text(["kept"])

@@ -1,6 +1,7 @@
 """The panel with the chat: on a phone, by keyboard, with the title and the history of the site."""
 
 from embed_parts import Open, Site, chat_in, say
+from pages import until
 from playwright.sync_api import expect
 from stage import Stage
 from test_browser import dialog_of
@@ -23,7 +24,7 @@ def test_on_a_phone_it_fills_the_screen_and_back_closes_it(
         launcher.tap()
         chat_in(page)
         expect(launcher).to_be_hidden()
-        page.wait_for_function(FILLED)
+        until(page, FILLED)
         assert page.evaluate("() => document.body.inert")
         assert chat_in(page).evaluate("() => getComputedStyle(message).fontSize") == "16px"
 
@@ -31,8 +32,8 @@ def test_on_a_phone_it_fills_the_screen_and_back_closes_it(
 
         expect(launcher).to_be_visible()
         expect(page.locator("iframe")).to_be_hidden()
-        page.wait_for_function("() => !document.body.inert")
-        page.frames[-1].wait_for_function("() => history.state === null")
+        until(page, "() => !document.body.inert")
+        until(page.frames[-1], "() => history.state === null")
         assert page.evaluate("() => [scrollY, document.documentElement.style.overflow]") == [
             300,
             "",
@@ -55,7 +56,7 @@ def test_a_phones_chat_that_is_closed_and_opened_at_once_is_open(
         page.evaluate(f"() => {{ SiteChat.close(); SiteChat.open(){again} }}")
 
         frame.evaluate("() => late")
-        page.wait_for_function(FILLED)
+        until(page, FILLED)
         expect(page.locator("iframe")).to_be_visible()
         assert page.evaluate("() => document.body.inert")
         assert page.evaluate("() => history.length") == entries
@@ -75,14 +76,14 @@ def test_the_count_of_answers_stays_before_a_title_that_the_site_changes(
     page.evaluate("() => SiteChat.close()")
     chat = dialog_of(stage, "Count them")
     stage.press("answer", external_chat_id=chat, text="one")
-    page.wait_for_function("() => document.title === '(1) Shop'")
+    until(page, "() => document.title === '(1) Shop'")
 
     page.evaluate("() => { document.title = 'Lamps' }")
     stage.press("answer", external_chat_id=chat, text="two")
 
-    page.wait_for_function("() => document.title === '(2) Lamps'")
+    until(page, "() => document.title === '(2) Lamps'")
     page.evaluate("() => SiteChat.open()")
-    page.wait_for_function("() => document.title === 'Lamps'")
+    until(page, "() => document.title === 'Lamps'")
 
 
 def test_back_closes_it_after_a_reload_too(stage: Stage, shop: Site, opened: Open) -> None:
@@ -90,7 +91,7 @@ def test_back_closes_it_after_a_reload_too(stage: Stage, shop: Site, opened: Ope
     page.evaluate("() => SiteChat.open()")
     chat_in(page)
     page.reload()
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
     page.evaluate("() => SiteChat.open()")
     chat_in(page)
 
@@ -122,7 +123,7 @@ def test_deleting_leaves_nothing_on_the_site_and_escape_closes_the_menu_first(
     chat.get_by_role("button", name="Delete my conversation").click()
     chat.locator("dialog").get_by_role("button", name="Delete").click()
 
-    page.wait_for_function("() => localStorage.length === 0")
+    until(page, "() => localStorage.length === 0")
     say(page, "a new one")
     expect(chat.locator("article")).to_have_count(1)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 from embed_parts import Open, Site, chat_in, customer, say
+from pages import until
 from playwright.sync_api import Error, Page, Route, expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
@@ -39,7 +40,7 @@ if (window !== parent)
 def expect_nobody(page: Page) -> None:
     """Neither now, nor when the chat is opened again, nor after the page was loaded again."""
     chat = page.frame_locator("iframe")
-    page.wait_for_function("() => localStorage.length === 0")
+    until(page, "() => localStorage.length === 0")
     expect(chat.locator("article")).to_have_count(0)
     page.evaluate("() => { SiteChat.close(); SiteChat.open() }")
     page.reload()
@@ -92,7 +93,7 @@ def test_a_tab_that_slept_brings_no_conversation_back(
     for frame in tab.frames:
         frame.evaluate("() => { window.asleep = true }")
     page.evaluate("() => SiteChat.reset()")
-    page.wait_for_function("() => localStorage.length === 0")
+    until(page, "() => localStorage.length === 0")
 
     match way:
         case "is looked at":
@@ -131,7 +132,7 @@ def test_a_reset_while_the_frame_begins_shows_nothing(
     shown: list[str] = []
     page.on("console", lambda said: shown.append(said.text) if said.text == SHOWN else None)
     page.reload()
-    page.wait_for_function("() => window.SiteChat?.open")
+    until(page, "() => window.SiteChat?.open")
     while not waiting:
         page.wait_for_timeout(50)
 
@@ -142,7 +143,7 @@ def test_a_reset_while_the_frame_begins_shows_nothing(
         continue_if_wanted(route)
 
     expect(chat_in(page).locator(".welcome")).to_be_visible()
-    page.wait_for_function("() => localStorage.length === 0")
+    until(page, "() => localStorage.length === 0")
     assert shown == []
 
 
@@ -169,5 +170,5 @@ def test_a_reset_logs_the_customer_out_in_other_tabs_too(
     for one in (page, tab):
         expect(one.frame_locator("iframe").locator("article")).to_have_count(0)
         expect(chat_in(one).locator(".welcome")).to_be_visible()
-        one.wait_for_function("() => localStorage.length === 0")
+        until(one, "() => localStorage.length === 0")
         expect(one.frame_locator("iframe").locator("article")).to_have_count(0)

@@ -3,6 +3,7 @@
 import time
 
 from embed_parts import NO_STORAGE, Open, Site, chat_in, say
+from pages import until
 from playwright.sync_api import expect
 from stage import Stage, wait_until
 from test_browser import dialog_of
@@ -23,10 +24,10 @@ def test_the_history_survives_blocked_cookies_and_frame_storage(
     page.context.clear_cookies()  # over HTTPS the frame may have one, unlike over HTTP
     page.reload()
 
-    page.wait_for_function("() => document.title === '(1) Shop'")  # a conversation goes on
+    until(page, "() => document.title === '(1) Shop'")  # a conversation goes on
     page.get_by_role("button", name="New messages: 1").click()
     expect(chat_in(page).locator("article .body")).to_have_text(["no cookies here", "nor needed"])
-    page.wait_for_function("() => document.title === 'Shop'")
+    until(page, "() => document.title === 'Shop'")
     say(page, "the same chat")
     assert stage.chat.startswith("https:") or page.context.cookies() == []
     wait_until(lambda: len(stage.texts(chat)) == 2)
@@ -48,9 +49,7 @@ def test_reading_lets_the_sites_token_live_on_and_counts_nothing_as_seen(
     kept = "() => JSON.parse(Object.values(localStorage)[0])"
     stage.press("answer", external_chat_id=chat, text="seen")
     answer = chat_in(page).locator("article.operator")
-    page.wait_for_function(
-        f"(id) => ({kept})().seen === Number(id)", arg=answer.get_attribute("data-id")
-    )
+    until(page, f"(id) => ({kept})().seen === Number(id)", arg=answer.get_attribute("data-id"))
     before = page.evaluate(kept)
     page.goto("about:blank")
     stage.press("answer", external_chat_id=chat, text="unread")
@@ -59,8 +58,8 @@ def test_reading_lets_the_sites_token_live_on_and_counts_nothing_as_seen(
 
     page.goto(f"{shop.origin}/")
 
-    page.wait_for_function("() => document.title === '(1) Shop'")
-    page.wait_for_function(f"(token) => ({kept})().token !== token", arg=before["token"])
+    until(page, "() => document.title === '(1) Shop'")
+    until(page, f"(token) => ({kept})().token !== token", arg=before["token"])
     after = page.evaluate(kept)
     assert {**after, "token": ""} == {**before, "token": ""}
 
@@ -77,7 +76,7 @@ def test_one_tab_of_all_rings_and_none_where_the_chat_is_watched(
     tabs = [first, first.context.new_page(), first.context.new_page()]
     for tab in tabs[1:]:
         tab.goto(f"{shop.origin}/")
-        tab.wait_for_function("() => window.SiteChat?.open")
+        until(tab, "() => window.SiteChat?.open")
         tab.evaluate("() => SiteChat.open()")
         chat_in(tab)
         tab.evaluate("() => SiteChat.close()")
@@ -152,4 +151,4 @@ def test_a_second_tab_continues_the_first_ones_chat(stage: Stage, shop: Site, op
 
     for tab in (first, second):
         expect(chat_in(tab).locator("article")).to_have_count(0)
-    second.wait_for_function("() => localStorage.length === 0")
+    until(second, "() => localStorage.length === 0")

@@ -7,6 +7,7 @@ import pytest
 from embed_parts import Open, chat_in, say
 from host_server import Hosts
 from install_browser import find_mootools
+from pages import until
 from playwright.sync_api import Page, expect
 from stage import Stage
 from test_browser import dialog_of
@@ -50,7 +51,7 @@ def test_react_takes_over_a_whole_document_with_the_launcher_in_it(visit: Open, 
     launcher = page.get_by_role("button", name="Chat", exact=True)
     launcher.wait_for()
 
-    page.wait_for_function("() => Object.keys(document).some((key) => key.includes('react'))")
+    until(page, "() => Object.keys(document).some((key) => key.includes('react'))")
     page.locator("#buy").click()
 
     expect(page.locator("#buy")).to_have_text("Bought: 1")
@@ -204,8 +205,8 @@ def test_on_a_phone_open_and_close_leave_the_page_as_it_is(visit: Open, host: st
         close()
         expect(page.locator("iframe")).to_be_hidden()
         expect(launcher).to_be_visible()
-        page.wait_for_function("() => !document.body.inert")
-        page.frames[-1].wait_for_function("() => history.state === null")  # our entry is left
+        until(page, "() => !document.body.inert")
+        until(page.frames[-1], "() => history.state === null")  # our entry is left
         page.wait_for_timeout(100)  # a router that had heard of it would need no more
 
         expect(page.locator("[name=wish]")).to_have_value("half a form")
@@ -223,7 +224,7 @@ def test_on_a_phone_a_page_that_moves_on_is_not_thrown_back(visit: Open, host: s
     chat_in(page)
     page.evaluate("() => [...document.links].find(({text}) => text === 'Lamps').click()")
     expect(page.locator("h1")).to_have_text(f"/{host}/lamps")
-    page.wait_for_function("() => document.body.inert")
+    until(page, "() => document.body.inert")
 
     chat_in(page).locator("[name=close]").click()
 

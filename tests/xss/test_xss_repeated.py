@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote
 import pytest
 import requests
 from hostile import INPUTS, TYPED
+from pages import until
 from playwright.sync_api import Page
 from stage import CLIENT_ID, HOST, LINE, Stage, wait_until
 from xss_parts import BENIGN, Watch, audit, batched, open_chat, seen
@@ -83,7 +84,7 @@ def answers(page: Page, host: str, posts: list[tuple[str, dict[str, str]]]) -> l
     for index, (url, _) in enumerate(posts):
         frame = frames[f"f{index}"]
         assert frame.url.startswith("http"), url
-        frame.wait_for_function(READY)
+        until(frame, READY)
         found.append(audit(frame) | frame.evaluate(FIELDS))
     return found
 
