@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from flask import Flask
+from flask import Flask, Request
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import MapAdapter
 
 from operations.life import tell_doubts
 from portal.place import end_former_agreement
@@ -44,6 +45,23 @@ class Application(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function as it is: Flask looks six times in each request whether it is `async`."""
         return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Whatever host a request names: our addresses are paths, and nothing here is of a host.
+
+        Flask's own reads that name three times.
+        """
+        if request is None:
+            return super().create_url_adapter(request)
+        path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+        return self.url_map.bind(
+            "",
+            request.root_path or "/",
+            url_scheme=request.scheme,
+            default_method=request.method,
+            path_info=path,  # not `request.path`: the prefix alone is redirected to the page
+            query_args=request.query_string.decode(errors="replace"),
+        )
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -2,6 +2,7 @@
 
 import hmac
 import itertools
+import re
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -206,6 +207,18 @@ HEADERS = [
     },
     {"SCRIPT_NAME": f"//{EVIL}"},
 ]
+
+
+def test_no_answer_depends_on_the_host_that_a_request_names(tmp_path: Path) -> None:
+    client = application(tmp_path, ROOT_URL).test_client()
+
+    pages = {
+        re.sub("nonce[^ ]*", "", client.get("/", headers={"Host": host}).text)
+        for host in ("chat.example", EVIL, f"chat.example@{EVIL}", "a b", "." * 300)
+    }
+
+    assert len(pages) == 1
+    assert "<html" in pages.pop()
 
 
 @pytest.mark.parametrize("public_url", [ROOT_URL, BELOW_URL])

@@ -108,10 +108,11 @@ def embedding_site() -> str:
     Our frame knows the site from the browser and names it in X-Chat-Site, a header that pages of
     other sites cannot send. If such a page asks us itself, the browser names the site in Origin.
     """
-    headers = itself(request).headers
+    # Each that is not there costs five times as much to look up in `request.headers`.
+    headers = itself(request).environ
     ours = ("", services().settings.origin)
-    origin = headers.get("Origin", "")
-    site = headers.get("X-Chat-Site", "") if origin in ours else origin
+    origin = headers.get("HTTP_ORIGIN", "")
+    site = headers.get("HTTP_X_CHAT_SITE", "") if origin in ours else origin
     return site if site not in ours and services().chat.lists(site) else ""
 
 
@@ -145,7 +146,7 @@ def language() -> str:
         if asked in languages():
             return asked
         return accepted_language(here.headers.get("Accept-Language"))
-    asked = here.headers.get("X-Chat-Language") or here.args.get("lang", "")
+    asked = here.environ.get("HTTP_X_CHAT_LANGUAGE") or here.args.get("lang", "")
     if asked in languages():
         return asked
     if setting != "auto":

@@ -22,11 +22,11 @@ class ShortHeads:
         self._headers = headers
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        values = (value for name, value in environ.items() if name.startswith("HTTP_"))
-        if any(len(value) > HEADER_LIMIT for value in values):
-            headers = dict(self._headers()) | {"Content-Type": "text/plain; charset=utf-8"}
-            start_response("431 Request Header Fields Too Large", [*headers.items()])
-            return [b"A header of this request is too long."]
+        for name, value in environ.items():
+            if name.startswith("HTTP_") and len(value) > HEADER_LIMIT:
+                headers = dict(self._headers()) | {"Content-Type": "text/plain; charset=utf-8"}
+                start_response("431 Request Header Fields Too Large", [*headers.items()])
+                return [b"A header of this request is too long."]
         for name in ACCEPT:
             if len(environ.get(name, "")) > ACCEPT_LIMIT:
                 environ[name] = environ[name][:ACCEPT_LIMIT].rpartition(",")[0]

@@ -11,6 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from flask import (
     Response,
@@ -43,6 +44,7 @@ from web.seen import saw_foreign_site, saw_visitor
 
 OLDER_AT_ONCE = 100  # names of ended conversations that are looked up together, in about 1 ms
 LOGINS_KEPT_DAYS = 400  # at least: `session_days` may be raised, and older tokens live again
+CHAT_IDS_KEPT = 4_000  # of about 500 bytes each
 RENEW_SECONDS = 3600.0  # between two renewals of a cookie, because not every answer need set it
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
@@ -167,7 +169,7 @@ def has_ended(bearer: identity.Bearer) -> bool:
 
 
 def token_bearer() -> identity.Bearer | None:
-    token = itself(request).headers.get("X-Chat-Token")
+    token = itself(request).environ.get("HTTP_X_CHAT_TOKEN")
     if not token:
         return None
     key, days = str(current_app.secret_key), services().chat.session_days
@@ -300,7 +302,7 @@ def remember(visitor: Visitor) -> None:
 
 def renew(reader: Visitor | None) -> None:
     """Renew cookie and token, which end `session_days` after the last visit."""
-    if reader and reader.chat and "X-Chat-Token" in itself(request).headers:
+    if reader and reader.chat and "HTTP_X_CHAT_TOKEN" in itself(request).environ:
         g.token = identity.issue(str(current_app.secret_key), visitors_sites()[0], reader.bearer)
     holds, now = itself(session), services().store.now()
     bearer, age = cookie_bearer(), now - holds.get("renewed", 0)
@@ -317,6 +319,7 @@ def hand_token(response: Response) -> Response:
     return response
 
 
+@lru_cache(CHAT_IDS_KEPT)
 def chat_id_of(origin: str, token: str) -> str:
     """The id of a visitor's chat on one site. Bitrix24 sees it, so it must not reveal the token."""
     return f"chat{digest(origin)}{digest(token)}"
@@ -324,19 +327,19 @@ def chat_id_of(origin: str, token: str) -> str:
 
 def check_origin() -> None:
     """Raise Problem for a page of another site, which may not use the visitor's cookie."""
-    parts, headers = services(), itself(request).headers
-    origin, site = headers.get("Origin"), headers.get("X-Chat-Site")
-    own = parts.settings.origin
+    parts, headers = services(), itself(request).environ
+    origin, site = headers.get("HTTP_ORIGIN"), headers.get("HTTP_X_CHAT_SITE")
+    fetched, own = headers.get("HTTP_SEC_FETCH_SITE"), parts.settings.origin
 
     def is_allowed(origin: str) -> bool:
         return origin == own or parts.chat.lists(origin)
 
-    if headers.get("Sec-Fetch-Site") == "same-origin":  # else nothing is known of where they are
+    if fetched == "same-origin":  # else nothing is known of where they are
         saw_visitor()
         visitor_reached_us()
     if origin is not None and not is_allowed(origin):
         ours = readable(parts.settings.public_url)
-        if headers.get("Sec-Fetch-Site") != "same-origin":  # else a page of ours
+        if fetched != "same-origin":  # else a page of ours
             saw_foreign_site(origin)
         note_refusal("reasons.other_site")
         raise Problem("errors.origin", 403, url=f"{ours}/")
