@@ -182,37 +182,12 @@ class Services:
         """Write the refusal counts every NOTE_SECONDS: a flood of forgeries makes few writes."""
         trouble = Lasting(log)
         while not stop.wait(NOTE_SECONDS):
-            for note in (self._note_loss, self._note_counts):
+            for note in (_note_loss, _note_counts):
                 try:
-                    if note():
+                    if note(self):
                         trouble.over()
                 except StoreUnavailable as error:
                     trouble.met(error)
-
-    def _note_loss(self) -> bool:
-        """Whether there was one. A recovery looks for the event in the portal's history."""
-        if not self.lost.is_set():
-            return False
-        self.lost.clear()
-        try:
-            self.store.notes.events_lost_at.set(self.store.now())
-        except StoreUnavailable:
-            self.lost.set()
-            raise
-        return True
-
-    def _note_counts(self) -> bool:
-        """Whether there were any."""
-        counts = dict(self.refused)
-        self.refused.clear()
-        try:
-            if counts:
-                now, limits = self.store.now(), self.store.limits
-                limits.add_refusals(counts, now, MOST_REASONS, OTHER_REASONS)
-        except StoreUnavailable:
-            self.refused.update(counts)
-            raise
-        return bool(counts)
 
     def add_tally(self) -> None:
         """Add what this process has counted to the numbers of all; raises StoreUnavailable."""
@@ -338,3 +313,30 @@ class Services:
         swept = self.files.sweep(self.store.chats.file_keys, ABANDONED_SECONDS)
         if swept:
             log.info("%d abandoned files removed", swept)
+
+
+def _note_loss(parts: Services) -> bool:
+    """Whether there was one. A recovery looks for the event in the portal's history."""
+    if not parts.lost.is_set():
+        return False
+    parts.lost.clear()
+    try:
+        parts.store.notes.events_lost_at.set(parts.store.now())
+    except StoreUnavailable:
+        parts.lost.set()
+        raise
+    return True
+
+
+def _note_counts(parts: Services) -> bool:
+    """Whether there were any."""
+    counts = dict(parts.refused)
+    parts.refused.clear()
+    try:
+        if counts:
+            now, limits = parts.store.now(), parts.store.limits
+            limits.add_refusals(counts, now, MOST_REASONS, OTHER_REASONS)
+    except StoreUnavailable:
+        parts.refused.update(counts)
+        raise
+    return bool(counts)
