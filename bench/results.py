@@ -115,7 +115,8 @@ description of the vendor's (`bench/php/`, `bench/flask_polling/`).
 
 ## What a request is made of
 
-Each line has all of the lines above it that it needs, so a difference is the price of what is new.
+The first three lines build on each other: each has all that the line above it has, and one part
+more. Each of the others has all of the third line, and what its own request asks for.
 
 {_table(parts)}
 

@@ -65,7 +65,8 @@ class Signals:
     def saw_worker(self, now: float) -> None:
         """Another process works: remember its note, to know the store by it.
 
-        Another host may note it by a clock far from ours: then a new note is known by moving on.
+        The note's time may be by another host's clock. So a note counts as new, too, if it is later
+        than the one that we saw before.
         """
         if 0 <= now - self._see_at < UP_SECONDS:
             return
@@ -77,10 +78,10 @@ class Signals:
             self._known_up = up_at
 
     def knows(self, up_at: float, now: float) -> bool:
-        """Whether this is the last note that a worker has made while this process ran.
+        """Whether `up_at` is a note that we saw when it was new, or the next one after it.
 
-        Else the store is a copy of an earlier time, or no worker was up since then. The worker may
-        have noted again after we looked last; a copy has no later note than the one that we know.
+        If not, the store is a copy of an earlier time, or no worker was up since then. The worker
+        may have noted again after we looked last; a copy has no later note than the one we know.
         """
         if self._known_up is None:
             return False

@@ -67,7 +67,8 @@ def open_kept(files: Path, chat_id: str, key: str) -> IO[bytes] | None:
     """A visitor's file, open to be read; None where it is gone, or is no ordinary file."""
     if not (CHAT_ID.fullmatch(chat_id) and key and KEY.fullmatch(key)):
         return None
-    # The folder of all files may be a link for whom it leads nowhere they may not go themselves.
+    # Root must not follow a link here: the service's user could have made it. Any other user may:
+    # it leads only where that user may go.
     follows = 0 if os.geteuid() == 0 else os.O_NOFOLLOW
     folders: list[int] = []
     try:

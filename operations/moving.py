@@ -140,7 +140,7 @@ def _into_file(path: Path) -> Iterator[Target]:
 
 @contextmanager
 def _into_server(url: str, root: Path) -> Iterator[Target]:
-    """Where a server is filled, all that is said of a server is said of this one."""
+    """Every error of a server in here is one of the target: name the target's place in it."""
     try:
         with _on_server(url, root) as rows:
             yield rows

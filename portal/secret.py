@@ -31,11 +31,6 @@ class Secret:
         """Whether a renewal has succeeded with the client_id and the secret of the settings."""
         return self._store.notes.renewed_with.get() == client_digest(self._settings)
 
-    def is_wrong(self) -> bool:
-        """Whether the OAuth server has refused the present secret."""
-        refused = self._store.notes.refused_renewal.get()
-        return refused is not None and refused.code in NOT_OUR_SECRET and not self.is_proved()
-
     def prove_at_install(self, former: Portal | None) -> None:
         """Renew the pair that an install has just brought; `former` is the grant before it.
 

@@ -18,8 +18,9 @@ their last page is one of all pages up to it), or one whose generation has the m
 begun on the file as it is marked. Pages that follow in such a log are changes of that very state,
 and SQLite itself leaves out those that are not whole.
 
-So a file without a mark that fits, or beside another log, is read as ever. What a mark cannot tell
-is a disk that loses what it once had: SQLite finds it where it reads such a page.
+A file without a mark that fits, or with a log that the mark does not name, is read as a whole, as
+before there were marks. What a mark cannot tell is a disk that loses what it once had: SQLite finds
+it where it reads such a page.
 """
 
 import contextlib

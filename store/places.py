@@ -9,7 +9,7 @@ next one of its sender, counted from the place that is served now; the lowest pl
 from store.database import Connection
 
 FORGOTTEN_AT_ONCE = 200  # senders, which takes 1 ms
-AT_ONCE = 0.0  # when a delivery is due that was not tried yet, by the clock of whichever host
+AT_ONCE = 0.0  # `due` of a delivery that was not tried yet: in the past, whatever a clock shows
 PLACES_LATER = 20  # of a message that was not taken; as many of each sender go before it
 
 

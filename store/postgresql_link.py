@@ -53,8 +53,8 @@ CONNECTING = {
     "application_name": "sitechat",
 }
 # Of a session, whatever the server's own settings are. A transaction is durable when it is
-# committed. The server ends one whose program hangs, before the others, whom it keeps from writing,
-# give up waiting for it (`lock_timeout`).
+# committed. The server ends a transaction whose program has been silent for 3 s. That is sooner
+# than others, who wait for its lock, give up (`lock_timeout`, 5 s).
 SETTINGS = """select
     set_config('synchronous_commit', case current_setting('synchronous_commit')
         when 'remote_apply' then 'remote_apply' else 'on' end, false),
@@ -96,7 +96,7 @@ class Session(psycopg.Connection[dict[str, Any]]):
 
     patience: float | None = ANSWER_SECONDS
     version = 0  # of the tables, when it was opened
-    only_reads = False  # it was refused a write, which may be a default from when it was opened
+    only_reads = False  # a write was refused as read-only; a new session may be allowed to write
     _hub: Any = None  # of gevent, in whose loop the watchers of our socket are
     _readable: Any = None
     _writable: Any = None  # only while we wait

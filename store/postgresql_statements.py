@@ -134,7 +134,10 @@ class Statements:
         self._prepared = 0  # in all, so that no name is given twice
 
     def send(self, sql: str, values: Values) -> tuple[Statement, bool]:
-        """Send one, in a pipeline. Whether a result comes before its own: of its preparation."""
+        """Send one statement in a pipeline.
+
+        Returns it, and whether a result of its preparation comes before its own.
+        """
         statement, given = self._of(sql, values)
         prepares = self._prepare(statement)
         self._send(statement, given)

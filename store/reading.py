@@ -120,10 +120,6 @@ class ReadOnlySQLite:
             self._copy.cleanup()
             self._copy = None
 
-    def schema_version(self) -> int:
-        """The version of the schema in the file, also of one that `rows` refuses."""
-        return self._ask(_version)
-
     def rows(self, sql: str, *values: object, **named: object) -> list[Row]:
         def question(db: sqlite3.Connection) -> list[Row]:
             self._compare(_version(db))

@@ -32,7 +32,8 @@ from turns import apart, has_greenlets
 
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 CLOSING_TRIES = 10  # to move the log
-ORDER_SECONDS = 0.1  # the longest wait for the order of writers, which is no more than a courtesy
+# We wait no longer for our turn among the processes; without it we only write out of turn.
+ORDER_SECONDS = 0.1
 ORDER_PAUSE_SECONDS = 0.001  # between two looks
 
 
@@ -125,7 +126,8 @@ class SQLite:
     def _move_log(self) -> bool:
         begun_before = self._moves_begun
         with self._connections.use(self._connections.mover) as db:
-            if self._moved > begun_before:  # it began while we waited: of many one moves for all
+            if self._moved > begun_before:
+                # A move that began while we waited for the connection has moved our part, too.
                 return True
             with self.try_lock("move") as held:
                 if held is None:  # another process moves it, or makes a backup

@@ -32,7 +32,8 @@ C_co = TypeVar("C_co", bound=Connection, covariant=True)
 
 
 class Transactions(Protocol[C_co]):
-    """A database's transactions, one at a time. What has ended, however, is ready for the next.
+    """A database's transactions, one at a time. After a commit or a rollback, also a failed one,
+    the next may begin.
 
     One greenlet, or thread, begins a transaction, others use it, and again another one ends it.
     """
@@ -44,7 +45,8 @@ class Transactions(Protocol[C_co]):
     def commit(self) -> None:
         """Bring all of it onto the disk. After an error nothing of it is kept.
 
-        Others must be able to go on meanwhile. Nobody is killed within it, unless the process is.
+        Lets other greenlets run meanwhile. No greenlet is killed while it runs; only the end of the
+        process breaks it off.
         """
         ...
 
@@ -109,7 +111,7 @@ class Together(Generic[C]):
             if batch is None or (self._waiting and batch.has_room()):
                 self._call_next()
                 return
-        # Whoever is killed now, or has to go, leaves the others nothing undone.
+        # In a greenlet of its own: if the caller is killed now, the batch is committed anyway.
         beside(self._end, batch)
 
     def _end(self, batch: "_Batch[C]") -> None:

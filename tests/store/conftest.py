@@ -11,7 +11,7 @@ __all__ = ["folder", "postgres", "room", "second", "store", "store_url", "url"]
 ON_BOTH = {
     *("blocks", "chats", "chats_deleted", "heirs", "limits", "messages", "messages_operators"),
     *("notes", "overview", "places", "portal", "queue", "queue_outcomes", "refusals", "removal"),
-    *("retention", "contract", "fence", "contents", "kept_releases"),
+    *("retention", "fence", "contents", "kept_releases"),
 }
 
 
