@@ -5,8 +5,9 @@ Each note has its own type. A note that was never set, or was cleared, is None.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, fields
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from store.database import Connection, Database, Group, transaction
@@ -178,15 +179,16 @@ class Notes:
         return self._runs_with(f"runs_with.{host}" if host else "runs_with")
 
 
-NAMED = len(fields(Named))  # a newer release may keep more of each
+NAMED = [field.name for field in fields(Named)]  # a newer release may keep more of each
+as_tuple = attrgetter(*NAMED)  # `astuple` would copy each name's voters, too
 
 
 def _of_names(database: Database, key: str) -> Note[dict[str, Named]]:
     return Note(
         database,
         key,
-        lambda value: {name: Named(*value[name][:NAMED]) for name in value},
-        lambda names: {name: astuple(names[name]) for name in names},
+        lambda value: {name: Named(*value[name][: len(NAMED)]) for name in value},
+        lambda names: {name: as_tuple(names[name]) for name in names},
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from stage import Stage, wait_until
+from starter import sitechat
 
 from settings import (
     ROOT,
@@ -521,15 +522,7 @@ def test_commands_tell_a_wrong_variable_of_the_processes(
     variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     variables |= {"SITECHAT_CONFIG": str(file), "LANG": "C", "WEB_CONCURRENCY": ""}
 
-    ended = subprocess.run(
-        [sys.executable, "-c", "from commands import main; main()", command],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+    ended = sitechat(command, environment=variables)
 
     assert ended.returncode == code, ended.stderr
     assert "LOG_LEVEL: must be one of DEBUG, INFO" in ended.stdout + ended.stderr
