@@ -19,6 +19,17 @@ QUIET = [
     "--ignore-certificate-errors",  # of the tests' own proxies
 ]
 
+# Of Firefox: what no test looks at is not begun.
+QUIET_FIREFOX: dict[str, str | float | bool] = {
+    "dom.ipc.processPrelaunch.enabled": False,  # no process waits for a page that does not come
+    "browser.startup.page": 0,  # nothing
+    "browser.newtabpage.enabled": False,
+    "browser.newtab.preload": False,
+    "browser.sessionstore.interval": 3_600_000,
+    "app.normandy.enabled": False,
+    "extensions.enabledScopes": 0,
+    "accessibility.force_disabled": 1,
+}
 # Looks again and again until the condition is true.
 LOOK = """([seconds, value]) => new Promise((found, failed) => {
   const holds = CONDITION
@@ -53,7 +64,10 @@ def start_chromium(playwright: Playwright) -> Browser:
 def start_firefox(playwright: Playwright) -> Browser:
     """The Firefox of the machine, over WebDriver BiDi: it need not be one made for Playwright."""
     return playwright.firefox.launch(
-        channel="moz-firefox", executable_path=find_firefox(), env={"HOME": "/nonexistent"}
+        channel="moz-firefox",
+        executable_path=find_firefox(),
+        env={"HOME": "/nonexistent"},
+        firefox_user_prefs=QUIET_FIREFOX,
     )
 
 

@@ -13,15 +13,15 @@ from engine import Engine
 from front import authority_in_base64
 from install_browser import find_firefox
 from marionette import Marionette
+from pages import QUIET_FIREFOX
 from stage import free_port, wait_until
 
 START_SECONDS = 60
 OPTIONS = ["--headless", "--no-remote", "--marionette", "--remote-allow-system-access"]
 PREFERENCES = {
+    **QUIET_FIREFOX,
     "intl.locale.requested": "en-GB",
     "intl.accept_languages": "en-GB",
-    "dom.ipc.processPrelaunch.enabled": False,  # no process waits for a page that does not come
-    "browser.startup.page": 0,  # nothing
     "layout.frame_rate": 20,  # a picture is drawn by the processor
     "focusmanager.testmode": False,  # the focus is as it is for a visitor
     "remote.events.async.mouse.enabled": True,  # a click takes the whole way, as keys do
