@@ -198,7 +198,11 @@ def whole_body(here: Request) -> bytes:
         return here.get_data()
     if most is not None and length > most:
         raise RequestEntityTooLarge
-    return b"".join(iter(here.environ["wsgi.input"].read, b""))  # a web.bodies.Body
+    body, pieces = here.environ["wsgi.input"], list[bytes]()  # a web.bodies.Body
+    while length > 0 and (piece := body.read(length)):
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)
 
 
 def any_form() -> Form:
