@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from stage import HOST, Stage
+from stage import HOST, Stage, wait_until
 
 from web.worker import CONNECTIONS, STREAMS, Limits
 
 DESCRIPTORS = 256
+FEW = 60
 SOON_SECONDS = 12.0  # sooner than a body that does not come is given up
 
 
@@ -117,6 +118,8 @@ def test_files_that_nobody_reads_keep_no_one_out(stage: Stage) -> None:
 
 
 def test_a_server_with_few_connections_closes_none(stage: Stage) -> None:
+    descriptors = Path(f"/proc/{worker_of(stage)}/fd")
+    wait_until(lambda: len([*descriptors.iterdir()]) < FEW, why="the end of other tests' files")
     with connect(stage) as idle:
         assert stage.visitor().send("hello")["result"]["state"] == "stored"
         idle.settimeout(0.3)

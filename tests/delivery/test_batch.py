@@ -342,6 +342,7 @@ def test_no_more_is_read_of_a_long_backlog_than_a_call_carries(
         return answer
 
     monkeypatch.setattr(store.database, "rows", counting)
+    worker._context.lines.begin_step()
     ready, _ = worker._messages.due(NOW)
 
     assert sorted(Counter(one.chat.id for one in ready).values(), reverse=True) == read
@@ -363,6 +364,7 @@ def test_chats_of_another_line_fill_no_call_and_only_their_first_messages_are_re
             (OTHER_LINE, chat_id(1), chat_id(3)),
         )
 
+    worker._context.lines.begin_step()
     ready, _ = worker._messages.due(NOW)
 
     of_chats = Counter(one.chat.id for one in ready)
