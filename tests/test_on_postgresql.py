@@ -288,7 +288,8 @@ def test_a_full_disk_of_the_server_is_told_and_all_goes_on_when_it_has_room(
             assert refused.status_code == 503
             assert refused.json()["result"]["error"] == "DISK_FULL"
             assert requests.get(f"{stage.chat}/healthz", timeout=10).status_code == 503
-            assert "is full, so visitors cannot write" in stage.admin_page()
+            told = "is full, so visitors cannot write"
+            wait_until(lambda: told in stage.admin_page(), 10, "a page that has looked again")
             said = sitechat(stage, "doctor").stdout
             assert "the disk of the server with PostgreSQL full_one is full" in said, said
             assert "the service does not run" not in said
