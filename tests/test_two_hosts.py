@@ -8,14 +8,14 @@ from contextlib import closing
 
 import pytest
 import requests
-from host_pair import Host, Pair
+from host_pair import Host, LinkedPair, Pair
 from pages import open_page, write
 from playwright.sync_api import BrowserContext, expect
 from postgres import Server
 from soak import Talk, assert_equal, dialogs_at
 from stage import wait_until
 from starter import sitechat
-from two_hosts import Count, Fault, Storm, counts_of, live
+from two_hosts import FAIL_OVER, Count, Fault, Storm, counts_of, live
 
 SEED = int(os.environ["SEED"])
 # As short as a test; what may still be sent is looked for after a whole call.
@@ -28,6 +28,7 @@ LEASE = {
 FAULTS = [
     "kill -9 of the host that delivers",
     "SIGSTOP between the claim and the call",
+    "the host that delivers loses the database",
     "immediate restart of the database",
 ]
 TAKEN_OVER_SECONDS = 30.0  # on a busy machine; whoever is not taken over would never be
@@ -49,15 +50,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[P
         "SITECHAT_LIMITS__ADDRESS_CHATS_PER_MINUTE": f"{CHATS}",
         "SITECHAT_DELIVERY__TIMEOUT_SECONDS": f"{CALL_SECONDS}",
     }
-    with Pair(folder, server.new_database(), 1, LEASE, **settings) as pair:
+    url = server.with_standby(server.new_database())
+    with LinkedPair(folder, url, 1, LEASE, **settings) as pair:
         pair.install()
         yield pair
 
 
 def test_what_one_host_did_not_end_the_other_one_does(pair: Pair, server: Server) -> None:
+    play(pair, server, FAULTS)
+
+
+def play(pair: Pair, server: Server, names: list[str]) -> None:
+    """All is there afterwards, once and in order, and after each fault messages went on."""
     print(f"SEED={SEED}")
     others = {*dialogs_at(pair)}  # of the tests before this one
-    faults = [Fault(name, "well") for name in FAULTS]
+    faults = [Fault(name, "well") for name in names]
     storm = Storm(pair, server, faults, 0.0, 0.5, seed=SEED, visitors=3)
 
     storm.play()
@@ -175,3 +182,8 @@ def test_a_page_whose_host_dies_shows_the_answer_that_is_given_meanwhile(
         expect(page.get_by_text(text)).to_be_visible(timeout=15_000)
         host.start()
     assert page.evaluate("window.untouched"), "it was loaded anew"
+
+
+def test_a_standby_takes_the_place_of_a_server_that_has_died(pair: Pair, server: Server) -> None:
+    """The last one: the server is gone then."""
+    play(pair, server, [FAIL_OVER])

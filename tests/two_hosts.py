@@ -30,7 +30,7 @@ from typing import Any
 
 import psycopg
 import requests
-from host_pair import Host, Pair
+from host_pair import Host, LinkedPair, Pair
 from postgres import Server
 from soak import SEND, Mixture, Talk, assert_equal, dialogs_at, mend
 from stage import Stage, wait_until
@@ -38,6 +38,7 @@ from starter import end_starters
 
 from bench.contestants import operators_answer
 
+FAIL_OVER = "the database dies, its standby goes on"
 LOOK_SECONDS = 0.03  # between two looks whether a message has come
 CLAIM_STOP_SECONDS = 14.0  # the driver gives up a commit whose answer it reads after 15
 TAKE_OVER_SECONDS = 120.0  # then it is said that nobody has taken over
@@ -206,6 +207,24 @@ class Storm(Mixture):
                     )
         self.probes[host].write()
 
+    def cut_sender_off(self, fault: Fault) -> None:
+        """The host that delivers hears nothing of the database, which the other one reaches."""
+        host, _ = self.pair.sender()
+        assert host.link is not None
+        with host.link.cut():
+            until = time.monotonic() + self.stop_seconds
+            self._see_the_other(fault, host)
+            time.sleep(max(0.0, until - time.monotonic()))
+        self.probes[host].write()
+
+    def fail_over(self, fault: Fault) -> None:
+        """The database's server dies for good, and its standby takes its place."""
+        self.database.start_standby()
+        began = time.monotonic()
+        self.database.die()
+        self.database.promote()
+        self.see(fault, self.outside, began)
+
     def restart_database(self, fault: Fault) -> None:
         self.database.control("-m", "immediate", "restart")
         self.see(fault, self.outside)
@@ -223,8 +242,10 @@ FAULTS: dict[str, Callable[[Storm, Fault], None]] = {
     "SIGSTOP of the other host": Storm.stop_other,
     "SIGSTOP of the worker that delivers": Storm.stop_sending_worker,
     "SIGSTOP between the claim and the call": Storm.stop_before_call,
+    "the host that delivers loses the database": Storm.cut_sender_off,
     "immediate restart of the database": Storm.restart_database,
     "kill -9 of the database": Storm.kill_database,
+    FAIL_OVER: Storm.fail_over,
 }
 
 
@@ -350,10 +371,11 @@ def p95(values: list[float]) -> float:
 
 
 def plan(seed: int, names: Iterable[str], portals: Iterable[str]) -> list[Fault]:
-    """Each fault with each portal, in an order of the seed's."""
-    faults = [Fault(name, portal) for name in names for portal in portals]
+    """Each fault with each portal, in an order of the seed's; what comes only once is the last."""
+    names, portals = [*names], [*portals]
+    faults = [Fault(name, portal) for name in names if name != FAIL_OVER for portal in portals]
     random.Random(seed).shuffle(faults)
-    return faults
+    return faults + [Fault(name, portals[0]) for name in names if name == FAIL_OVER]
 
 
 def weather(pair: Pair, server: Server, given: argparse.Namespace) -> bool:
@@ -400,7 +422,9 @@ def main() -> int:
         with (
             tempfile.TemporaryDirectory() as folder,
             closing(Server(durable=True)) as server,
-            Pair(Path(folder), server.new_database(), given.workers) as pair,
+            LinkedPair(
+                Path(folder), server.with_standby(server.new_database()), given.workers
+            ) as pair,
         ):
             pair.install()
             try:
