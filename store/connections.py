@@ -88,11 +88,8 @@ class Connections:
         """Use the open connection alone. An error closes it, for the next use to open it again."""
         self.take(connection, self._patience.begin())
         try:
-            yield self.connect(connection)
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise self._told(connection, error) from error
+            with self.errors_of(connection):
+                yield self.connect(connection)
         finally:
             self.let_go(connection)
 
