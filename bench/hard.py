@@ -28,21 +28,21 @@ WRITTEN = re.compile(r"w(\d+) (\d+)")
 class Writers:
     """Threads that write into one chat, each message again and again until it is accepted."""
 
-    def __init__(self, up: Up, visitor: Visitor, messages: int) -> None:
+    def __init__(self, up: Up, visitor: Visitor) -> None:
         self._seconds = OUR_SECONDS if up.stage else THEIR_SECONDS
         self._up, self._visitor = up, visitor
         self._shares = [
-            messages // WRITERS + (number < messages % WRITERS) for number in range(WRITERS)
+            MESSAGES // WRITERS + (number < MESSAGES % WRITERS) for number in range(WRITERS)
         ]
         self._lock = threading.Lock()
         self.accepted: list[str] = []
 
-    def run(self, kills: int) -> None:
+    def run(self) -> None:
         threads = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
         for thread in threads:
             thread.start()
-        step = sum(self._shares) // (kills + 1)
-        for number in range(kills):
+        step = MESSAGES // (KILLS + 1)
+        for number in range(KILLS):
             while len(self.accepted) < step * (number + 1) and any(t.is_alive() for t in threads):
                 time.sleep(0.002)
             self._up.again()
@@ -74,34 +74,32 @@ class Writers:
         return False
 
 
-def crash(contestants: Sequence[Contestant], messages: int, kills: int) -> Row:
+def crash(contestants: Sequence[Contestant]) -> Row:
     row = Row(
-        f"{WRITERS} writers into one chat, {messages} messages, {kills} × `kill -9`, one host",
-        f"{messages} stored, {messages} delivered, 0 doubled, order kept",
+        f"{WRITERS} writers into one chat, {MESSAGES} messages, {KILLS} × `kill -9`, one host",
+        f"{MESSAGES} stored, {MESSAGES} delivered, 0 doubled, order kept",
     )
     good = True
     for one in contestants:
         with one.writing(0, keeps=True) as up:
             [visitor] = up.send()
-            writers = Writers(up, visitor, messages)
-            writers.run(kills)
-            told, is_good = _outcome(up, visitor, writers.accepted, messages, one.is_ours)
+            writers = Writers(up, visitor)
+            writers.run()
+            told, is_good = _outcome(up, visitor, writers.accepted, one.is_ours)
         row.cells[one.name] = told
         good = good and (is_good or not one.is_ours)
     row.judge(good)
     return row
 
 
-def _outcome(
-    up: Up, visitor: Visitor, accepted: list[str], messages: int, waits: bool
-) -> tuple[str, bool]:
+def _outcome(up: Up, visitor: Visitor, accepted: list[str], waits: bool) -> tuple[str, bool]:
     """What became of the messages, and whether all is well."""
 
     def delivered() -> Counter[str]:
         return Counter(text for text in up.at_portal(visitor.chat) if WRITTEN.fullmatch(text))
 
     until = time.monotonic() + (ALL_DELIVERED_SECONDS if waits else 1)
-    while len(delivered()) < messages and time.monotonic() < until:
+    while len(delivered()) < MESSAGES and time.monotonic() < until:
         time.sleep(0.3)
     at_portal = delivered()
     kept = up.kept(visitor)
@@ -117,7 +115,7 @@ def _outcome(
         f"{doubled} doubled",
         "order kept" if in_order else "another order",
     ]
-    good = len(stored) == len(at_portal) == messages and not doubled and in_order
+    good = len(stored) == len(at_portal) == MESSAGES and not doubled and in_order
     return ", ".join(parts), good
 
 
