@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
 FSYNCS = 100
+STEPS, CALLS = 3_000_000, 300_000
 
 
 def find(*names: str) -> str | None:
@@ -52,6 +53,19 @@ def fsync_ms(folder: Path) -> float:
             times.append(time.perf_counter() - began)
     (folder / "fsync").unlink()
     return statistics.median(times) * 1000
+
+
+def speed() -> str:
+    """How fast the processor takes small steps: processor times compare between machines by it."""
+    number, began = 0, time.process_time()
+    for step in range(STEPS):
+        number += step
+    a_step = (time.process_time() - began) / STEPS
+    began = time.process_time()
+    for _ in range(CALLS):
+        os.getppid()
+    a_call = (time.process_time() - began) / CALLS
+    return f"an addition in Python {a_step * 1e9:.0f} ns, a system call {a_call * 1e9:.0f} ns"
 
 
 def _build() -> str:
@@ -96,6 +110,7 @@ def machine(folder: Path) -> dict[str, str]:
         "processor": f"{os.cpu_count()} cores, {_processor()}",
         "memory": f"{memory:.0f} GB",
         "kernel": f"{platform.system()} {platform.release()}",
+        "speed": speed(),
         "fsync of 4 KB": f"{fsync_ms(folder):.2f} ms (median of {FSYNCS})",
         "Python": f"{platform.python_version()}, {_build()}",
         "SQLite": sqlite3.sqlite_version,

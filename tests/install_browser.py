@@ -12,8 +12,8 @@ import sys
 from functools import cache
 
 FIREFOXES = ("firefox-esr", "firefox")
-# The first is the same Chromium without a window's parts: the tests take two thirds of the time. The
-# others keep an embedded page from its storage, which some tests of the embedded chat look into.
+# The first is the same Chromium without a window's parts: the tests take two thirds of the time.
+# All others keep an embedded page from its storage, in which some tests of the embedded chat look.
 NAMES = (
     *("chromium-headless-shell", "chromium", "chromium-browser"),
     *("google-chrome", "google-chrome-stable"),
