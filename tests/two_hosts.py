@@ -45,10 +45,15 @@ TAKE_OVER_SECONDS = 120.0  # then it is said that nobody has taken over
 MOST_SECONDS = 24 * 3600.0
 BACK_SECONDS = 2.0  # after a fault, with all of it well
 SOON_MS = 150.0  # the p95 of an answer that the other host has taken
-# A trigger lets the server take so many seconds to commit that a message is being sent. To take it
-# away would lock the table, so the function is changed instead.
-SLOWLY = """create or replace function slowly() returns trigger language plpgsql as
-    $$ begin perform pg_sleep({seconds}); return null; end $$"""
+# A trigger lets the server take so many seconds to commit that messages are being sent: once for a
+# transaction, however many there are. To take it away would lock the table, so the function is
+# changed instead.
+SLOWLY = """create or replace function slowly() returns trigger language plpgsql as $$ begin
+    if current_setting('slowly.did', true) is distinct from pg_current_xact_id()::text then
+        perform set_config('slowly.did', pg_current_xact_id()::text, true);
+        perform pg_sleep({seconds});
+    end if;
+    return null; end $$"""
 SLOW_CLAIMS = """drop trigger if exists slow_claims on deliveries;
 create constraint trigger slow_claims after update on deliveries deferrable initially deferred
     for each row when (old.state = 'queued' and new.state = 'sending' and new.kind = 'message')
@@ -388,7 +393,11 @@ def weather(pair: Pair, server: Server, given: argparse.Namespace) -> bool:
     told = ""
     try:
         storm.play()
-        assert_equal(pair, storm.talks, 120)
+    except AssertionError as error:
+        told = f"broken off, so what is under way counts as lost: {error}"
+    try:
+        if not told:
+            assert_equal(pair, storm.talks, 120)
     except AssertionError as error:
         told = str(error)
     for who, count in zip(("visitors", "operators"), counts_of(pair, storm.talks), strict=True):
