@@ -198,6 +198,7 @@ def many_streams(
         wait_until(
             lambda: stage.counts()["messages"] >= len(visitors), 240, "the messages delivered"
         )
+        wait_until(lambda: not stage.counts()["pending_events"], 240, "the portal's events posted")
         time.sleep(2)
         before = memory_kb(up.roots)
         _open_up_to(opened, visitors, min(1_000, many))

@@ -69,6 +69,19 @@ def raise_descriptor_limit() -> Limits:
     return Limits(2 * CONNECTIONS if soft == resource.RLIM_INFINITY else soft)
 
 
+class Listener:
+    """What gunicorn asks of the listening socket that a connection came from: its address.
+
+    It asks as it begins to read, when the last connections find their socket closed at the end.
+    """
+
+    def __init__(self, listening: Any) -> None:
+        self._address = listening.getsockname()
+
+    def getsockname(self) -> Any:
+        return self._address
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
     """Closes an old connection for a new one, where descriptors become few, and ends soon."""
 
@@ -126,11 +139,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
             server.close()
         self._finish([server.pool for server in servers])
 
-    def _listen(self, listener: Any) -> Any:
+    def _listen(self, listening: Any) -> Any:
         """A server that has begun to accept connections, as gunicorn begins its own."""
         secure = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         places = Pool(self.worker_connections)
-        server = StreamServer(listener, partial(self.handle, listener), spawn=places, **secure)
+        handle = partial(self.handle, Listener(listening))
+        server = StreamServer(listening, handle, spawn=places, **secure)
         if self.cfg.workers > 1:  # what one accepts, another one could answer sooner
             server.max_accept = 1
         server.start()

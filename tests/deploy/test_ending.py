@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import gevent.socket  # type: ignore[import-untyped]
 import pytest
 import requests
+from gevent.event import Event  # type: ignore[import-untyped]
 from holder import held
 from stage import HOST, Stage, Visitor, wait_until
 from test_live import Stream
@@ -20,6 +23,7 @@ from test_live import Stream
 from operations import start
 from settings import SettingsError
 from web.ending import watch_over
+from web.worker import Listener, Worker
 
 STOP_SECONDS = 2.0
 WRITERS, RELOADS = 6, 2
@@ -131,6 +135,32 @@ def test_a_reload_under_load_loses_no_request_and_no_message(stage: Stage) -> No
             60,
         )
     assert "Traceback" not in stage.log.read_text("utf-8")
+
+
+def test_a_connection_that_the_end_finds_waiting_is_served_too() -> None:
+    """It is accepted, and its turn comes when nobody listens any more."""
+    has_closed, asked = Event(), list[object]()
+
+    def handle(listener: Listener, _client: object, _address: object) -> None:
+        has_closed.wait(10)
+        asked.append(listener.getsockname())
+
+    only = SimpleNamespace(
+        cfg=SimpleNamespace(is_ssl=False, workers=1), worker_connections=1, handle=handle
+    )
+    listening = gevent.socket.socket()
+    listening.bind((HOST, 0))
+    listening.listen()
+    address = listening.getsockname()
+    server = Worker._listen(only, listening)  # type: ignore[arg-type]
+    with socket.create_connection(address, timeout=30):
+        while not len(server.pool):
+            gevent.sleep(0.01)
+        server.close()
+        has_closed.set()
+        server.pool.join(10)
+
+    assert asked == [address]
 
 
 def test_a_reload_with_wrong_settings_leaves_all_as_it_was(tmp_path: Path) -> None:
