@@ -363,7 +363,7 @@ def _write(services: Services, dice: random.Random, now: float) -> None:
 UNLIMITED: dict[str, Any] = {
     f"SITECHAT_LIMITS__{name}": "1000000"
     for name in (
-        "VISITOR_PER_MINUTE", "ADDRESS_PER_MINUTE", "INSTALLS_PER_MINUTE", "VISITS_PER_MINUTE",
+        "VISITOR_PER_MINUTE", "ADDRESS_PER_MINUTE", "INSTALLS_PER_MINUTE",
         "FAILED_PROOFS_PER_MINUTE",
     )
 }  # fmt: skip
