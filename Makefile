@@ -19,7 +19,7 @@ help:
 	@echo "make scale    a store of a million messages beside one of a thousand, measured"
 	@echo "make fuzz     generated nonsense for client, engine and doors: ARGS='--minutes 10 --seed 1'"
 	@echo "make attacks  what an adversary would do, with figures: ARGS='flood idle'"
-	@echo "make bench    all figures beside the vendor's tutorials, an hour; in two minutes: QUICK=1"
+	@echo "make bench    all figures beside the vendor's tutorials, an hour; in two to four minutes: QUICK=1"
 	@echo "make ceilings what several hosts share on PostgreSQL, and how much of it there is"
 	@echo "make mutants  small random faults, and whether tests find them: ARGS='--number 40 delivery'"
 	@echo "make check    format, lint and types"

@@ -150,7 +150,7 @@ def interrupted(*_: object) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="in two minutes, with less")
+    parser.add_argument("--quick", action="store_true", help="in two to four minutes, with less")
     parser.add_argument(
         "--folder", type=Path, default=Path("/var/tmp"), help="on the disk to be measured"
     )
