@@ -145,7 +145,7 @@ def _prove(path: Path, how: str) -> bool:
             raise StoreMixed(path)
         if _is_foreign(db):
             raise StoreForeign(path)
-        if with_log is not None and marks.fits(path, log_of(path), with_log.current):
+        if with_log is not None and _fits_its_mark(path, with_log.current):
             return False
         until = time.monotonic() + PROOF_SECONDS
         db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
@@ -222,6 +222,17 @@ def _rows(db: sqlite3.Connection, sql: str) -> list[Any]:
         if "no such table" not in str(error):
             raise
         return []
+
+
+def _fits_its_mark(path: Path, generation: str) -> bool:
+    """Whether the file is as marked; while we read, nobody empties its log.
+
+    It may have been moved after the wait for a mark, and its new mark be just being made.
+    """
+    if marks.fits(path, log_of(path), generation):
+        return True
+    marks.wait_for_mark(path)
+    return marks.fits(path, log_of(path), generation)
 
 
 def begin_generation(db: sqlite3.Connection) -> None:

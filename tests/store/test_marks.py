@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +171,10 @@ def test_of_many_that_begin_at_once_one_reads_the_file(filled: Path, readings: l
 def test_whoever_begins_while_others_write_and_move_the_log_reads_nothing(
     filled: Path, readings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.marks.LATE_SECONDS", 0.3)
+    monkeypatch.setattr("store.marks.LATE_SECONDS", 10.0)  # on a busy machine, too
     stop = threading.Event()
-    with closing(opened(filled)) as store:
+    with ExitStack() as open_ones:
+        store = open_ones.enter_context(closing(opened(filled)))
         store.open()
 
         def write_on() -> None:
@@ -184,12 +185,11 @@ def test_whoever_begins_while_others_write_and_move_the_log_reads_nothing(
         writer = threading.Thread(target=write_on)
         writer.start()
         for _ in range(10):
-            with closing(opened(filled)) as again:
-                again.open()
+            open_ones.enter_context(closing(opened(filled))).open()
         stop.set()
         writer.join()
 
-    assert len(readings) <= 1, "a look between a move and its mark may have come too late"
+    assert readings == []
 
 
 def replaced(file: Path) -> None:
