@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from store import marks
 from store.database import StoreUnavailable, Waiting
+from store.in_turn import in_turn
 from store.schema import OF_EACH_RELEASE
 
 PROOF_SECONDS = 10.0  # the longest that the proof of a large file may take; the rest is believed
@@ -105,7 +106,6 @@ def prove(path: Path, how: str = "mode=ro") -> bool:
 
     Writes nothing, so that whatever is found can still be mended. `how` SQLite opens the file.
     """
-    marks.wait_for_mark(path)
     try:
         return _prove(path, how)
     except sqlite3.OperationalError:
@@ -136,16 +136,8 @@ def _prove(path: Path, how: str) -> bool:
     # The log first: whoever makes a new file writes the file before the log.
     if log_bytes(path) and path.stat().st_size == 0:  # SQLite would remove the log
         raise StoreMixed(path)
-    address = address_of(path, how)
-    with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
-        db.execute("begin")
-        db.execute("pragma user_version")  # while we read, nobody can end the log and begin another
-        with_log = _generation(db)
-        if log_bytes(path) and not _belong_together(_generation_alone(path), with_log):
-            raise StoreMixed(path)
-        if _is_foreign(db):
-            raise StoreForeign(path)
-        if with_log is not None and _fits_its_mark(path, with_log.current):
+    with closing(sqlite3.connect(address_of(path, how), uri=True, isolation_level=None)) as db:
+        if _fits_its_mark(db, path):
             return False
         until = time.monotonic() + PROOF_SECONDS
         db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
@@ -224,15 +216,35 @@ def _rows(db: sqlite3.Connection, sql: str) -> list[Any]:
         return []
 
 
-def _fits_its_mark(path: Path, generation: str) -> bool:
-    """Whether the file is as marked; while we read, nobody empties its log.
+def _fits_its_mark(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is as marked; if it is not, the transaction in which we looked is open.
 
-    It may have been moved after the wait for a mark, and its new mark be just being made.
+    Others may move the log and begin the next one while we look: what we have read, the mark and
+    the log are of different times then, so we look again.
     """
-    if marks.fits(path, log_of(path), generation):
-        return True
-    marks.wait_for_mark(path)
-    return marks.fits(path, log_of(path), generation)
+    log, until = log_of(path), time.monotonic() + marks.LATE_SECONDS
+    while True:
+        before = marks.seen(path, log)
+        generation = _begin_proof(db, path)
+        if generation is not None and marks.fits(path, log, generation.current):
+            return True
+        is_late = marks.state_of(path) is None or time.monotonic() > until
+        if is_late or not (marks.is_awaited(path) or before != marks.seen(path, log)):
+            return False
+        db.execute("rollback")
+        time.sleep(marks.TICK_SECONDS)
+
+
+def _begin_proof(db: sqlite3.Connection, path: Path) -> Generation | None:
+    """Begin to read; the generation that the file has together with its log."""
+    db.execute("begin")
+    db.execute("pragma user_version")  # while we read, nobody can end the log and begin another
+    with_log = _generation(db)
+    if log_bytes(path) and not _belong_together(_generation_alone(path), with_log):
+        raise StoreMixed(path)
+    if _is_foreign(db):
+        raise StoreForeign(path)
+    return with_log
 
 
 def begin_generation(db: sqlite3.Connection) -> None:
@@ -258,16 +270,37 @@ def move_log(db: sqlite3.Connection, path: Path) -> bool:
             db.execute("pragma busy_timeout = 0")
         if busy and moved == pages:
             # Somebody still reads the log. Who writes next may begin it anew, and cannot know it.
-            patiently(lambda: db.execute("begin immediate"), Patience(path).begin(WRITER_SECONDS))
+            _begin_to_write(db, path)
             begin_generation(db)
             db.execute("commit")
         if marked and marked[:2] == (marks.state_of(path) or [])[:2] and moved >= 0:
-            marks.set_mark(path, log_of(path), moved, not busy or moved == pages)
+            is_whole = not busy or moved == pages
+            marks.set_mark(path, log_of(path), moved, is_whole, _nobody_writes(db, path))
     except sqlite3.OperationalError as error:
         if not is_busy(error):
             raise
         return False
     return not busy
+
+
+def _begin_to_write(db: sqlite3.Connection, path: Path) -> None:
+    with in_turn(path.parent):
+        patiently(lambda: db.execute("begin immediate"), Patience(path).begin(WRITER_SECONDS))
+
+
+@contextmanager
+def _nobody_writes(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Within it nobody writes, unless somebody holds the file for too long."""
+    try:
+        _begin_to_write(db, path)
+    except sqlite3.OperationalError as error:
+        if not is_busy(error):
+            raise
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
 
 
 class Patience:

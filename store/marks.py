@@ -28,6 +28,7 @@ import json
 import os
 import secrets
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from store.boot import boot_id
 
 MARKED_BYTES = 8 << 20  # a smaller file is read in less than 0.1 s
 TICK_SECONDS = 0.02  # two changes within one tick of the system's clock have the same time
-LATE_SECONDS = 0.3  # the longest wait for the mark of a move that is just being made
+LATE_SECONDS = 0.3  # the longest wait for the mark of a move that is being made
 LOG_HEAD, PAGE_HEAD = 32, 24  # bytes: of SQLite's log, and of each page in it
 
 State = list[int]
@@ -90,39 +91,54 @@ def fits(path: Path, log: Path, generation: str) -> bool:
     return bool(mark.page) and _head(log, mark.page) == mark.head
 
 
-def wait_for_mark(path: Path) -> None:
-    """Return when the file is as marked: a process that moves its log marks it just after that.
+def is_awaited(path: Path) -> bool:
+    """Whether the file may soon be as marked: who moves its log into it marks it just after that.
 
-    After a moment whatever the mark says, and at once where the mark is that of another file.
+    It is not where the mark is that of another file.
     """
-    until = time.monotonic() + LATE_SECONDS
-    while time.monotonic() < until:
-        state, mark = state_of(path), _read(path)
-        if state is None or mark is None or mark.file[:2] != state[:2] or mark.file == state:
-            return
-        time.sleep(TICK_SECONDS)
+    state, mark = state_of(path), _read(path)
+    if state is None or mark is None:
+        return False
+    return mark.file[:2] == state[:2] and mark.file != state
 
 
-def set_mark(path: Path, log: Path, page: int, is_whole: bool) -> None:
+def seen(path: Path, log: Path) -> object:
+    """What differs when the file, its mark or the log beside it was changed meanwhile."""
+    with contextlib.suppress(OSError):
+        file = log.stat()
+        return state_of(path), _read(path), file.st_size, file.st_mtime_ns
+    return state_of(path), _read(path)
+
+
+def set_mark(
+    path: Path,
+    log: Path,
+    page: int,
+    is_whole: bool,
+    nobody_writes: AbstractContextManager[None] | None = None,
+) -> None:
     """Mark the file as it is now; the caller knows that it is good, together with its log.
 
     `page`: the latest page of the log that was moved or proved; 0 where that is all of an empty
-    one. `is_whole`: the file has all that was in the log until now. Without a mark, also where the
-    disk is full, the next start reads the file.
+    one. `is_whole`: the file has all that was in the log until now. `nobody_writes`: held while we
+    look at the log and write the mark. Else a log could be begun in between, without the name, and
+    the mark does not know it. Without a mark that fits, also where the disk is full, the next start
+    reads the file.
     """
     state, run = state_of(path), boot_id()
     if state is None or not run:
         return
     time.sleep(TICK_SECONDS)
-    if state_of(path) != state:
-        return
-    head = _head(log, page)
-    if not head and is_whole:  # whatever was begun since follows on all of the former log
-        page, head = 1, _head(log, 1)
-    if not head and (not is_whole or _is_there(log)):
-        return
-    name = f"{secrets.token_hex(8)}." if is_whole else ""
-    _write(mark_of(path), json.dumps(asdict(Mark(state, run, name, page if head else 0, head))))
+    with nobody_writes or contextlib.nullcontext():
+        if state_of(path) != state:
+            return
+        head = _head(log, page)
+        if not head and is_whole:  # whatever was begun since follows on all of the former log
+            page, head = 1, _head(log, 1)
+        if not head and (not is_whole or _is_there(log)):
+            return
+        name = f"{secrets.token_hex(8)}." if is_whole else ""
+        _write(mark_of(path), json.dumps(asdict(Mark(state, run, name, page if head else 0, head))))
 
 
 def _mark(path: Path) -> Mark | None:

@@ -18,6 +18,7 @@ from store.copies import write_copy
 from store.database import Hints, Lock, Row, StoreUnavailable, Waiting, patient_lock
 from store.datagrams import Datagrams
 from store.fence import fences_of
+from store.in_turn import in_turn
 from store.log import (
     PATIENCE_SECONDS,
     Patience,
@@ -32,9 +33,6 @@ from turns import apart, has_greenlets
 
 LOG_BYTES = 8 << 20  # a longer log is moved into the file even while others write
 CLOSING_TRIES = 10  # to move the log
-# We wait no longer for our turn among the processes; without it we only write out of turn.
-ORDER_SECONDS = 0.1
-ORDER_PAUSE_SECONDS = 0.001  # between two looks
 
 
 class FileLock:
@@ -217,7 +215,7 @@ class FileTransactions:
         try:
             with self._connections.errors_of(self._writer):
                 db = self._connections.connect(self._writer)
-                with in_order(self._path.parent):
+                with in_turn(self._path.parent):
                     patiently(lambda: db.execute("begin immediate"), wait)
                 if log_bytes(self._path) == 0:
                     begin_generation(db)
@@ -252,39 +250,3 @@ class FileTransactions:
                 db.execute("rollback")
         finally:
             self._connections.let_go(self._writer)
-
-
-@contextmanager
-def in_order(folder: Path) -> Iterator[None]:
-    """Within it nobody else comes before us, of all processes that write in this folder.
-
-    SQLite has no order of its own: a process that has written, and has more to write, begins again
-    before those that only look now and then. So whoever is next holds the folder until they have
-    begun. Nobody waits long for it: a process may have been stopped just then.
-    """
-    try:
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:  # no descriptor is left, say
-        yield
-        return
-    try:
-        until = time.monotonic() + ORDER_SECONDS
-        while _is_taken(held) and time.monotonic() < until:
-            time.sleep(ORDER_PAUSE_SECONDS)
-        yield
-    finally:
-        # gevent closes a file only at the next turn of its loop, which may be long after.
-        with suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_UN)
-        os.close(held)
-
-
-def _is_taken(file: int) -> bool:
-    """Take the lock of an open file; whether somebody else has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a disk on which nobody can hold a folder
-        return False
-    return False
