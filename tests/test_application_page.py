@@ -80,6 +80,8 @@ def test_the_page_in_the_portals_frame_and_by_keyboard(
         page.get_by_role("button", name="Install").click()
         frame = page.frame_locator("iframe")
         expect(frame.locator("h1")).to_contain_text("The chat")
+        # The portal hears of it from its own page; until then Connect opens the install page again.
+        expect(page.get_by_role("status")).to_have_text("It is installed.")
         stage.press("connect", line=LINE)
 
         allow = frame.get_by_role("button", name=f"Allow this site: {shop.origin}")
