@@ -28,7 +28,11 @@ def script(request: str | None, more: str = "") -> str:
     replaced = f"navigator.locks.request = {request}" if request else ""
     return f"""
     window.tries = {{}}
-    const count = (kind) => (tries[kind] = (tries[kind] ?? 0) + 1)
+    window.moments = []
+    const count = (kind) => {{
+      tries[kind] = (tries[kind] ?? 0) + 1
+      moments.push(performance.now())
+    }}
     {replaced}
     {more}
     """
@@ -60,8 +64,11 @@ def test_a_browser_that_gives_no_lock_has_a_chat_all_the_same(stage: Stage, page
 
     stage.press("answer", external_chat_id=chat_of(stage, "without any lock"), text="none needed")
     page.locator("article.operator", has_text="none needed").wait_for()
-    counted = tries(page)["lock"]
-    assert counted <= 6, "three for the message, three for the stream"
+    # How many rounds of three it takes depends on the machine: a send or a stream may fail on a
+    # busy one. Two are under way at once, the message's and the stream's, and one may just end.
+    moments = page.evaluate("() => moments")
+    assert len(moments) >= 4
+    assert all(later - one > 500 for one, later in zip(moments, moments[6:], strict=False))
     write(page, "one more")
     stage.press("answer", external_chat_id=chat_of(stage, "without any lock"), text="still live")
     page.locator("article.operator", has_text="still live").wait_for()
