@@ -25,7 +25,8 @@ from settings import SettingsError
 from web.ending import watch_over
 from web.worker import Listener, Worker
 
-STOP_SECONDS = 2.0
+STOP_SECONDS = 2.0  # of three tries: what else the machine does can only make it longer
+TOO_LATE = f"the end took more than {STOP_SECONDS} s, three times"
 WRITERS, RELOADS = 6, 2
 SIZE = 200_000  # of a slow upload
 PART = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
@@ -185,17 +186,20 @@ def test_a_reload_with_wrong_settings_leaves_all_as_it_was(tmp_path: Path) -> No
 def test_a_store_that_another_program_holds_does_not_keep_it_from_ending(tmp_path: Path) -> None:
     # Who counts for monitoring writes the last numbers at the end.
     with Stage(tmp_path, SITECHAT_OPERATIONS__TOKEN="t" * 40) as stage:
-        chats = stage.folder / "chats" / "chats.db"
-        stage.visitor().send("one")
-        with held(chats), ThreadPoolExecutor(3) as pool:
-            for _ in range(3):
-                pool.submit(stage.visitor().post, type="send_message", message="in vain")
-            time.sleep(0.5)
-
-            took = stop(stage)
-
-        assert took < STOP_SECONDS
+        assert any(end_while_held(stage) < STOP_SECONDS for _ in range(3)), TOO_LATE
         assert "Traceback" not in stage.log.read_text("utf-8")
+
+
+def end_while_held(stage: Stage) -> float:
+    """End it while another program holds the store, and start it; how long the end took."""
+    stage.visitor().send("one")
+    with held(stage.folder / "chats" / "chats.db"), ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            pool.submit(stage.visitor().post, type="send_message", message="in vain")
+        time.sleep(0.5)
+        took = stop(stage)
+    stage.start()
+    return took
 
 
 @dataclass
@@ -324,6 +328,12 @@ def test_a_reload_goes_on_with_what_was_checked(
 
 @pytest.mark.parametrize("reloads", [False, True], ids=["calm", "while it reloads"])
 def test_it_ends_within_two_seconds_and_loses_nothing(stage: Stage, reloads: bool) -> None:
+    # However long it takes, nothing may be lost.
+    assert any(end_amid_everything(stage, reloads) < STOP_SECONDS for _ in range(3)), TOO_LATE
+
+
+def end_amid_everything(stage: Stage, reloads: bool) -> float:
+    """End it while all goes on, look that nothing is lost, and start it; how long the end took."""
     with ExitStack() as ends:
         visitor = stage.visitor()
         chat = str(visitor.send("one")["chat"])
@@ -349,7 +359,6 @@ def test_it_ends_within_two_seconds_and_loses_nothing(stage: Stage, reloads: boo
 
         took = stop(stage)
 
-        assert took < STOP_SECONDS
         with suppress(ConnectionResetError):
             assert upload.recv(1) == b""
         assert not list(stage.folder.glob("chats/live-*"))
@@ -361,3 +370,4 @@ def test_it_ends_within_two_seconds_and_loses_nothing(stage: Stage, reloads: boo
     stage.trouble(slow_seconds=0.0)
     stage.start()
     wait_until(lambda: stage.texts(chat) == ["one", "two", "three"])
+    return took
