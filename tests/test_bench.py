@@ -83,9 +83,10 @@ def test_the_table_has_every_contestant_also_one_who_is_absent(row: Row) -> None
 def test_what_a_request_is_made_of_begins_with_the_server_and_flask_alone(tmp_path: Path) -> None:
     plan = Plan(rounds=1, seconds=1, lengths=(), quick=True)
 
-    server, flask = ladder([], Samples(), tmp_path, plan)[1:3]
+    steps = ladder([], Samples(), tmp_path, plan)[1:3]
 
-    assert 0 < float(server[1]) < float(flask[1])
+    server, flask = (float(step[1].replace(",", "")) for step in steps)  # 1,280 on a slow machine
+    assert 0 < server < flask
 
 
 def test_a_percentile_of_few_is_none_that_nobody_measured() -> None:
